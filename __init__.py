@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GeoDiT: masked-diffusion vision-language models that answer questions about overhead imagery.
+
+The names below are loaded when they are first used. Importing the package makes the checkpoints known to
+Transformers: `AutoModelForImageTextToText.from_pretrained(...)` and its kin load them without remote code.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
+    from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
+    from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+    from geodit.pipelines.image_pipeline import GeoDiTPipeline
+    from geodit.pipelines.scene_pipeline import ScenePipeline
+    from geodit.processing.processing_geodit import GeoDiTProcessor
+    from geodit.trainers.data_collator import GeoDiTDataCollator
+    from geodit.trainers.trainer import GeoDiTTrainer
+    from geodit.trainers.training_arguments import GeoDiTTrainingArguments
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GeoDiTConfig",
+    "GeoDiTDataCollator",
+    "GeoDiTForMaskedDiffusion",
+    "GeoDiTGenerationConfig",
+    "GeoDiTPipeline",
+    "GeoDiTProcessor",
+    "GeoDiTTextConfig",
+    "GeoDiTTrainer",
+    "GeoDiTTrainingArguments",
+    "ScenePipeline",
+    "__version__",
+    "register_auto_classes",
+]
+
+_MODULES = {
+    "GeoDiTConfig": "geodit.configuration.configuration_geodit",
+    "GeoDiTDataCollator": "geodit.trainers.data_collator",
+    "GeoDiTForMaskedDiffusion": "geodit.modeling_geodit.modeling_geodit",
+    "GeoDiTGenerationConfig": "geodit.configuration.generation_configuration_geodit",
+    "GeoDiTPipeline": "geodit.pipelines.image_pipeline",
+    "GeoDiTProcessor": "geodit.processing.processing_geodit",
+    "GeoDiTTextConfig": "geodit.configuration.configuration_geodit",
+    "GeoDiTTrainer": "geodit.trainers.trainer",
+    "GeoDiTTrainingArguments": "geodit.trainers.training_arguments",
+    "ScenePipeline": "geodit.pipelines.scene_pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def register_auto_classes() -> None:
+    """Makes `AutoConfig`, `AutoModel...` and `AutoProcessor` of Transformers know GeoDiT. Can be called again.
+
+    `AutoModel` gives the network without its head, `AutoModelForImageTextToText` and `AutoModelForMultimodalLM`
+    the one that generates.
+    """
+    from transformers import (
+        AutoConfig,
+        AutoModel,
+        AutoModelForImageTextToText,
+        AutoModelForMultimodalLM,
+        AutoProcessor,
+    )
+
+    from geodit.configuration.configuration_geodit import GeoDiTConfig
+    from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion, GeoDiTModel
+    from geodit.processing.processing_geodit import GeoDiTProcessor
+
+    AutoConfig.register(GeoDiTConfig.model_type, GeoDiTConfig, exist_ok=True)
+    AutoModel.register(GeoDiTConfig, GeoDiTModel, exist_ok=True)
+    AutoModelForImageTextToText.register(GeoDiTConfig, GeoDiTForMaskedDiffusion, exist_ok=True)
+    AutoModelForMultimodalLM.register(GeoDiTConfig, GeoDiTForMaskedDiffusion, exist_ok=True)
+    AutoProcessor.register(GeoDiTConfig, GeoDiTProcessor, exist_ok=True)

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`geodit demo`: all tasks on scenes that come with the package."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geodit.cli.checkpoint import ModelOption, load_pipeline
+from geodit.cli.output import png_bytes, progress_bar, results_console, write_atomically
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from rich.table import Table
+
+    from geodit.pipelines.image_pipeline import GeoDiTPipeline
+    from geodit.pipelines.prediction import Prediction
+
+IOU_THRESHOLD = 0.5
+_GAP = 12
+
+
+@dataclass(frozen=True)
+class DemoAnswer:
+    """A question about a scene, the truth, and what the model said.
+
+    Args:
+        image: The image file.
+        truth: The question with its true answer, as `scenes.json` has it.
+        prediction: The model's answer.
+    """
+
+    image: Path
+    truth: Mapping[str, Any]
+    prediction: "Prediction"
+
+    @property
+    def num_found(self) -> int:
+        """How many true boxes have a box of their own with an IoU of at least 0.5."""
+        from geodit.processing.box_ops import box_iou
+
+        overlaps = box_iou(self.truth["boxes"], self.prediction.boxes)
+        found = 0
+        while overlaps.size and overlaps.max() >= IOU_THRESHOLD:
+            row, column = divmod(int(overlaps.argmax()), overlaps.shape[1])
+            overlaps[row, :] = overlaps[:, column] = 0.0
+            found += 1
+        return found
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the text is the true one (of a caption: one of the true ones), or all boxes are and no more."""
+        if self.truth["boxes"]:
+            return self.num_found == len(self.truth["boxes"]) == len(self.prediction.boxes)
+        right = self.truth["references"] or [self.truth["answer"]]
+        return self.prediction.text.strip().lower() in [text.lower() for text in right]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the program."""
+    app.command(epilog="Example: `geodit demo --out my-pictures`")(demo)
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Directory for the pictures, which is made if need be.")
+    ] = Path("geodit-demo"),
+    model: ModelOption = None,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Denoising steps, N.")] = 8,
+) -> None:
+    """Ask a model about bundled scenes: all five tasks.
+
+    Checks the answers against the truth and draws them. Nothing is downloaded. The scenes are made by the project's own generator, from seeds that training never uses; one is a GeoTIFF.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    answers = answer_scenes(load_pipeline(model), Path(str(files("geodit"))) / "data" / "demo_scenes", steps)
+    detections = [answer for answer in answers if answer.truth["task"] == "detect"]
+    shown = max(detections, key=lambda answer: (answer.is_right, len(answer.prediction.boxes)))
+    pictures = {
+        out / "boxes.png": boxes_picture(detections),
+        out / "denoising.png": denoising_picture_of(shown.prediction),
+    }
+    for path, picture in pictures.items():
+        write_atomically(path, png_bytes(picture))
+
+    console = results_console()
+    console.print(answers_table(answers))
+    for answer in detections:
+        for line in map_lines(answer):
+            console.print(line, soft_wrap=True, highlight=False)
+    boxes_path, denoising_path = pictures
+    console.print(f"boxes of the detections:        {boxes_path}", soft_wrap=True, highlight=False)
+    console.print(
+        f"order of denoising:             {denoising_path} "
+        f"({shown.image.name}, detect {shown.truth['query']}: each token in the color of the step that committed it)",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def answer_scenes(pipeline: "GeoDiTPipeline", directory: Path, steps: int) -> list[DemoAnswer]:
+    """Asks every question that `scenes.json` of a directory has."""
+    scenes = json.loads((directory / "scenes.json").read_text(encoding="utf-8"))["scenes"]
+    asked = [(directory / scene["image"], question) for scene in scenes for question in scene["questions"]]
+    answers = []
+    with progress_bar() as progress:
+        for path, question in progress.track(asked, description="answering"):
+            prediction = pipeline(
+                path, question["task"], question["query"], steps=steps, return_denoising=True
+            )[0]
+            answers.append(DemoAnswer(path, question, prediction))
+    return answers
+
+
+def answers_table(answers: Sequence[DemoAnswer]) -> "Table":
+    """Every question with its answer and the truth."""
+    from rich.table import Table
+
+    right = sum(answer.is_right for answer in answers)
+    table = Table(title="GeoDiT on the demo scenes", caption=f"{right} of {len(answers)} right")
+    for name in ("scene", "task", "query", "answer", "truth"):
+        table.add_column(name, overflow="fold")
+    table.add_column("ok", justify="center")
+    previous = None
+    for answer in answers:
+        if previous not in (None, answer.image):
+            table.add_section()
+        said, true = _texts(answer)
+        scene = "" if answer.image == previous else answer.image.name
+        mark = "[green]yes[/green]" if answer.is_right else "[red]no[/red]"
+        table.add_row(scene, answer.truth["task"], answer.truth["query"], said, true, mark)
+        previous = answer.image
+    return table
+
+
+def map_lines(answer: DemoAnswer) -> list[str]:
+    """The boxes of a georeferenced image in the coordinates of its map."""
+    georeference, boxes = answer.prediction.georeference, answer.prediction.map_boxes
+    if georeference is None or not boxes:
+        return []
+    lines = [f"{answer.image.name}, {answer.truth['query']}, {georeference.crs} (left, bottom, right, top):"]
+    return lines + ["  " + ", ".join(f"{value:.1f}" for value in box) for box in boxes]
+
+
+def boxes_picture(answers: Sequence[DemoAnswer]) -> "Image.Image":
+    """The scenes side by side, with the boxes the model found."""
+    from PIL import Image
+
+    from geodit.pipelines.imagery import read_image
+    from geodit.pipelines.visualization import draw_boxes
+
+    drawn = [
+        draw_boxes(
+            read_image(answer.image).pixels,
+            answer.prediction.boxes,
+            answer.prediction.labels,
+            answer.prediction.scores,
+        )
+        for answer in answers
+    ]
+    width = sum(picture.width for picture in drawn) + _GAP * (len(drawn) - 1)
+    joined = Image.new("RGB", (width, max(picture.height for picture in drawn)), "white")
+    left = 0
+    for picture in drawn:
+        joined.paste(picture, (left, 0))
+        left += picture.width + _GAP
+    return joined
+
+
+def denoising_picture_of(prediction: "Prediction") -> "Image.Image":
+    """The canvas of an answer after every step."""
+    from geodit.pipelines.visualization import denoising_picture
+
+    denoising = prediction.denoising
+    if denoising is None:
+        raise ValueError("this prediction was made without return_denoising")
+    return denoising_picture(denoising.tokens, denoising.commit_steps, denoising.num_steps)
+
+
+def _texts(answer: DemoAnswer) -> tuple[str, str]:
+    """The answer and the truth as the table shows them: text, or how many boxes."""
+    if not answer.truth["boxes"]:
+        return answer.prediction.text, answer.truth["answer"]
+    count = len(answer.prediction.boxes)
+    said = f"{count} box{'es' * (count != 1)}, {answer.num_found} with IoU >= {IOU_THRESHOLD}"
+    if not answer.prediction.parsed:
+        said += " (not understood)"
+    true = len(answer.truth["boxes"])
+    return said, f"{true} box{'es' * (true != 1)}"

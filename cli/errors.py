@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the commands report what went wrong: one line on stderr and an exit code, never a traceback."""
+
+import errno
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+BAD_INPUT = 2
+FAILURE = 1
+
+_EXTRAS = {
+    "accelerate": "train",
+    "datasets": "eval",
+    "evaluate": "eval",
+    "faster_coco_eval": "eval",
+    "peft": "train",
+    "pycocoevalcap": "eval",
+    "rasterio": "geo",
+    "trl": "train",
+}
+
+
+class CommandError(typer.TyperException):
+    """A failure that is reported in one line.
+
+    Args:
+        message: What was wrong, and what to do about it.
+        exit_code: 2 for bad input, 1 for anything else.
+    """
+
+    def __init__(self, message: str, exit_code: int = BAD_INPUT) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class CommandGroup(TyperGroup):
+    """The root of the commands: it reports every exception in one line on stderr.
+
+    Bad input, that is what the packages raise as `ValueError`, `OSError` or `ImportError` and what typer says of the
+    arguments, exits with 2; anything else with 1. With `--debug` the traceback is shown.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command that the arguments name; see `typer.core.TyperGroup`."""
+        try:
+            return super().invoke(ctx)
+        except (typer.TyperException, typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if ctx.params.get("debug") or _is_broken_pipe(error):
+                raise
+            raise as_command_error(error) from error
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Runs the program; see `typer.core.TyperGroup`."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        try:
+            result = super().main(*args, standalone_mode=False, **extra)
+        except typer.TyperException as error:
+            typer.echo(f"geodit: error: {one_line(error.format_message())}", err=True)
+            sys.exit(error.exit_code)
+        except typer.Abort:
+            typer.echo("geodit: aborted", err=True)
+            sys.exit(FAILURE)
+        sys.exit(result if isinstance(result, int) else 0)
+
+
+def as_command_error(error: Exception) -> CommandError:
+    """What to report of an exception."""
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
+        package = (error.name or "").partition(".")[0]
+        return CommandError(f"this needs the package {package}: pip install 'geodit[{_EXTRAS[package]}]'")
+    if isinstance(error, ValueError | OSError | ImportError):
+        return CommandError(str(error) or type(error).__name__)
+    hint = "`geodit --debug ...` shows where this came from"
+    return CommandError(f"{type(error).__name__}: {error} ({hint})", FAILURE)
+
+
+def one_line(message: str) -> str:
+    """A message with all its white space, line ends included, as single spaces."""
+    return " ".join(message.split())
+
+
+def _is_broken_pipe(error: Exception) -> bool:
+    """Whether the reader of our output has gone, as in `geodit ... | head -1`; typer then ends quietly."""
+    return isinstance(error, OSError) and error.errno == errno.EPIPE

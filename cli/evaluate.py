@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`geodit evaluate`: a benchmark over decoding settings and seeds."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from geodit.cli.checkpoint import DeviceOption, ModelOption, load_pipeline
+from geodit.cli.data import NEON_DIRECTORY
+from geodit.cli.errors import CommandError
+from geodit.cli.output import check_can_write, print_json, progress_bar, results_console, to_json, write_atomically
+
+if TYPE_CHECKING:
+    import datasets
+
+EXAMPLES = """Examples:
+
+`geodit evaluate --benchmark synthetic --limit 100`
+
+`geodit evaluate --model runs/stage2 --steps 1,8 --remasking low_confidence,random --seeds 3 --json`
+
+`geodit evaluate --benchmark neon --tasks detect`"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the program."""
+    app.command(epilog=EXAMPLES)(evaluate)
+
+
+def evaluate(
+    benchmark: Annotated[
+        Literal["synthetic", "neon"],
+        typer.Option(
+            "--benchmark", "-b", help="synthetic: made scenes, all tasks. neon: tree crowns in airborne images."
+        ),
+    ] = "synthetic",
+    model: ModelOption = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, help="Use so many images. By default 500 synthetic ones, and all of neon."),
+    ] = None,
+    split: Annotated[
+        Literal["test", "validation"], typer.Option("--split", help="test to report, validation to choose settings.")
+    ] = "test",
+    steps: Annotated[str, typer.Option("--steps", help="Denoising steps N, one or more: 1,8.")] = "8",
+    remasking: Annotated[
+        str, typer.Option("--remasking", help="Remasking, one or more: low_confidence,random.")
+    ] = "low_confidence",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repeat with so many seeds of decoding.")] = 1,
+    new_images: Annotated[
+        bool, typer.Option("--new-images", help="With each seed, draw other synthetic images as well.")
+    ] = False,
+    tasks: Annotated[
+        str | None, typer.Option("--tasks", help="Ask only the questions of these tasks: ground,detect.")
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0.0, help="0 takes the most probable tokens.")
+    ] = 0.0,
+    bootstrap: Annotated[
+        int, typer.Option("--bootstrap", min=0, help="Resamples for 95% intervals of each run; 0 for none.")
+    ] = 0,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Questions answered at once.")] = 32,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help=f"Directory of the images of neon, by default {NEON_DIRECTORY}; see geodit data."),
+    ] = None,
+    device: DeviceOption = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write all figures to this JSON file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
+) -> None:
+    """Measure a model on a benchmark.
+
+    Prints a row for each number of steps and each remasking: mean ± standard deviation over the seeds. Images are
+    made from seeds that training never uses, or are of the split that it never sees.
+    """
+    chosen_steps = [_positive(item) for item in _items("--steps", steps)]
+    chosen_remasking = _items("--remasking", remasking)
+    chosen_tasks = None if tasks is None else _items("--tasks", tasks)
+    if out is not None:
+        check_can_write(out)
+
+    from geodit.evaluation.benchmarks import get_benchmark, load_benchmark
+    from geodit.evaluation.settings import DecodingSettings
+    from geodit.evaluation.sweep import run_sweep
+    from geodit.evaluation.tables import sweep_table
+
+    has_seeds = get_benchmark(benchmark).has_seeds
+    if new_images and not has_seeds:
+        raise CommandError(f"--new-images is for images that are made; those of {benchmark} are fixed")
+
+    if data is None and benchmark == "neon":
+        data = NEON_DIRECTORY
+
+    def load_dataset(seed: int | None) -> "datasets.Dataset":
+        return load_benchmark(benchmark, split=split, seed=seed, limit=limit, data_dir=data)
+
+    # Fail for what is wrong with the data before a model is loaded; made images are made once, in the sweep.
+    shared = None if has_seeds else load_dataset(None)
+    pipeline = load_pipeline(model, device)
+    with progress_bar() as progress:
+        bar = progress.add_task(f"making {benchmark} images" if shared is None else benchmark, total=None)
+        result = run_sweep(
+            pipeline.model,
+            pipeline.processor,
+            load_dataset if shared is None else lambda seed: shared,
+            benchmark=benchmark,
+            steps=chosen_steps,
+            remasking=chosen_remasking,
+            seeds=range(seeds),
+            dataset_seeds=range(seeds) if new_images else None,
+            settings=DecodingSettings(temperature=temperature),
+            tasks=chosen_tasks,
+            batch_size=batch_size,
+            bootstrap=bootstrap,
+            progress=lambda text, done, total: progress.update(bar, description=text, completed=done, total=total),
+            command=["geodit", *sys.argv[1:]],
+        )
+    if out is not None:
+        write_atomically(out, to_json(result.to_dict()).encode())
+    if as_json:
+        print_json(result.to_dict())
+        return
+    console = results_console()
+    console.print(sweep_table(result))
+    if out is not None:
+        console.print(f"wrote {out}", soft_wrap=True, highlight=False)
+
+
+def _items(option: str, text: str) -> list[str]:
+    """The items of a list with commas."""
+    items = [item.strip() for item in text.split(",")]
+    if not all(items):
+        raise CommandError(f"{option} takes one or more values with commas between them, got {text!r}")
+    return items
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise CommandError(f"--steps takes whole numbers from 1 up, got {text!r}")
+    return int(text)

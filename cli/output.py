@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands print and write."""
+
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from geodit.cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from rich.progress import Progress
+
+
+def results_console() -> Console:
+    """Where results go: stdout, without colors when it is no terminal."""
+    return Console()
+
+
+def progress_bar() -> "Progress":
+    """A progress bar on stderr that leaves nothing behind; none if stderr is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def to_json(document: Any) -> str:
+    """A JSON document as the commands print and write it; NaN and infinity, which JSON does not have, raise."""
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def print_json(document: Any) -> None:
+    """Prints a JSON document to stdout as it is, without colors and without line breaks of its own."""
+    results_console().print(to_json(document), end="", soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+
+def check_can_write(path: Path) -> None:
+    """Finds out before long work whether its result can be written.
+
+    Raises:
+        CommandError: If the directory of `path` does not exist or cannot be written to, or `path` is a directory.
+    """
+    if path.is_dir():
+        raise CommandError(f"{path} is a directory, not a file to write")
+    if not path.parent.is_dir():
+        raise CommandError(f"cannot write {path}: there is no directory {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise CommandError(f"cannot write {path}: no permission to write to {path.parent}")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file that appears complete or not at all; an existing one is replaced."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    partial = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        # mkstemp lets no one else read; a result is an ordinary file.
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o666 & ~umask)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def png_bytes(picture: "Image.Image") -> bytes:
+    """A picture as a PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`geodit predict`: one question about one or more images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geodit.cli.checkpoint import BUNDLED, DeviceOption, ModelOption, load_pipeline
+from geodit.cli.errors import CommandError
+from geodit.cli.output import (
+    check_can_write,
+    png_bytes,
+    print_json,
+    progress_bar,
+    results_console,
+    to_json,
+    write_atomically,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from geodit.pipelines.image_pipeline import DecodingOptions, GeoDiTPipeline
+    from geodit.pipelines.prediction import Prediction
+
+EXAMPLES = """Examples:
+
+`geodit predict harbor.tif --task detect --query ship --overlay ships.png`
+
+`geodit predict *.png --task caption --json`
+
+`geodit predict forest.tif --task detect --query tree --tile-size 96 --out trees.json`"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the program."""
+    app.command(epilog=EXAMPLES)(predict)
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="PNG, JPEG or (Geo)TIFF files.")],
+    task: Annotated[
+        str, typer.Option("--task", "-t", help="caption, ground, detect, vqa or classify; more if the model has more.")
+    ],
+    query: Annotated[
+        str,
+        typer.Option("--query", "-q", help="The phrase to ground, the class to detect, or the question to answer."),
+    ] = "",
+    model: ModelOption = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Denoising steps, N. By default the model's own.")
+    ] = None,
+    remasking: Annotated[
+        str | None, typer.Option("--remasking", help="low_confidence or random. By default the model's own.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", min=0.0, help="0 takes the most probable tokens.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Makes random remasking and temperature reproducible.")
+    ] = None,
+    tile_size: Annotated[
+        int | None,
+        typer.Option("--tile-size", min=1, help="Detect in tiles of so many pixels a side, for large images."),
+    ] = None,
+    overlap: Annotated[
+        float, typer.Option("--overlap", help="Share of a tile's side that neighbors have in common, below 1.")
+    ] = 0.25,
+    band: Annotated[
+        list[int] | None,
+        typer.Option("--band", min=1, help="Band to show, counted from 1; three times for red, green and blue."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the answers to this JSON file.")] = None,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(
+            "--overlay", help="Draw the boxes: a PNG file, or for several images a directory, which is made if need be."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images or tiles that run at once.")] = 8,
+    device: DeviceOption = None,
+) -> None:
+    """Ask one question about images.
+
+    Boxes are x1, y1, x2, y2 in pixels of the image, from its upper left corner. The JSON document has for each image
+    the answer as text, its boxes with labels and scores and, for a GeoTIFF, the boxes in the coordinates of its map.
+    """
+    _check_inputs(images)
+    if out is not None:
+        check_can_write(out)
+    pictures = {} if overlay is None else plan_overlays(images, overlay)
+    pipeline = load_pipeline(model, device)
+
+    from geodit.pipelines.image_pipeline import DecodingOptions
+
+    options = DecodingOptions(steps, remasking, temperature, seed=seed)
+    if tile_size is None:
+        predictions = _predict_whole(pipeline, images, task, query, options, band, batch_size)
+    else:
+        predictions = _predict_tiled(pipeline, images, task, query, options, band, batch_size, tile_size, overlap)
+
+    document = {
+        "model": BUNDLED if model is None else model,
+        "task": task,
+        "query": query,
+        "predictions": [
+            {"image": str(path), **prediction.to_dict()}
+            for path, prediction in zip(images, predictions, strict=True)
+        ],
+    }
+    if out is not None:
+        write_atomically(out, to_json(document).encode())
+    for path, prediction in zip(images, predictions, strict=True):
+        if path in pictures:
+            _write_overlay(pictures[path], path, prediction, band)
+    if as_json:
+        print_json(document)
+        return
+    console = results_console()
+    console.print(predictions_table(images, predictions))
+    for written in [*([out] if out else []), *pictures.values()]:
+        console.print(f"wrote {written}", soft_wrap=True, highlight=False)
+
+
+def plan_overlays(images: Sequence[Path], overlay: Path) -> dict[Path, Path]:
+    """Where the picture of each image goes: `overlay` itself, or `<name>.png` in the directory `overlay`.
+
+    Raises:
+        CommandError: If several images shall go to one file, two of them have one name, or it cannot be written.
+    """
+    images = list(dict.fromkeys(images))
+    if len(images) == 1 and not overlay.is_dir():
+        check_can_write(overlay)
+        return {images[0]: overlay}
+    if overlay.is_file() or overlay.suffix:
+        raise CommandError(f"--overlay {overlay} is one file, but there are {len(images)} images: give a directory")
+    pictures = {path: overlay / f"{path.stem}.png" for path in images}
+    if len(set(pictures.values())) < len(images):
+        raise CommandError("--overlay would write two images of the same name to one picture: draw them one by one")
+    overlay.mkdir(parents=True, exist_ok=True)
+    for picture in pictures.values():
+        check_can_write(picture)
+    sources = {path.resolve() for path in images}
+    overwritten = [str(picture) for picture in pictures.values() if picture.resolve() in sources]
+    if overwritten:
+        raise CommandError(f"--overlay would overwrite the image {overwritten[0]}: give another directory")
+    return pictures
+
+
+def predictions_table(images: Sequence[Path], predictions: Sequence["Prediction"]) -> "Table":
+    """The answers, one row an image, or one row a box."""
+    from rich.table import Table
+
+    tasks_with_boxes = any(prediction.boxes for prediction in predictions)
+    table = Table()
+    table.add_column("image")
+    if not tasks_with_boxes:
+        table.add_column("answer")
+        for path, prediction in zip(images, predictions, strict=True):
+            table.add_row(path.name, answer_text(prediction))
+        return table
+    for name in ("label", "score", "x1", "y1", "x2", "y2"):
+        table.add_column(name, justify="left" if name == "label" else "right")
+    for path, prediction in zip(images, predictions, strict=True):
+        if not prediction.boxes:
+            table.add_row(path.name, answer_text(prediction))
+        for index, (box, label, score) in enumerate(
+            zip(prediction.boxes, prediction.labels, prediction.scores, strict=True)
+        ):
+            coordinates = [f"{value:.1f}" for value in box]
+            table.add_row(path.name if index == 0 else "", label, f"{score:.2f}", *coordinates)
+        table.add_section()
+    return table
+
+
+def answer_text(prediction: "Prediction") -> str:
+    """The answer of a task without boxes, and what there is to say when there are none."""
+    if not prediction.parsed:
+        return f"{prediction.text} (not understood)"
+    return prediction.text
+
+
+def _check_inputs(images: Sequence[Path]) -> None:
+    """Finds out before the model is loaded whether all images are there."""
+    for path in images:
+        if not path.is_file():
+            raise CommandError(f"there is no image {path}" if not path.exists() else f"{path} is not an image")
+
+
+def _predict_whole(
+    pipeline: "GeoDiTPipeline",
+    images: Sequence[Path],
+    task: str,
+    query: str,
+    options: "DecodingOptions",
+    bands: Sequence[int] | None,
+    batch_size: int,
+) -> list["Prediction"]:
+    arguments: dict[str, Any] = {
+        "steps": options.steps,
+        "remasking": options.remasking,
+        "temperature": options.temperature,
+        "seed": options.seed,
+    }
+    with progress_bar() as progress:
+        progress.add_task("answering", total=None)
+        return pipeline(list(images), task, query, bands=bands or None, batch_size=batch_size, **arguments)
+
+
+def _predict_tiled(
+    pipeline: "GeoDiTPipeline",
+    images: Sequence[Path],
+    task: str,
+    query: str,
+    options: "DecodingOptions",
+    bands: Sequence[int] | None,
+    batch_size: int,
+    tile_size: int,
+    overlap: float,
+) -> list["Prediction"]:
+    from geodit.pipelines.imagery import open_image
+
+    predictions = []
+    with progress_bar() as progress:
+        for path in images:
+            bar = progress.add_task(path.name, total=None)
+            with open_image(path, bands or None) as source:
+                predictions.append(
+                    pipeline.detect_in_tiles(
+                        source,
+                        query,
+                        task,
+                        tile_size,
+                        overlap,
+                        options=options,
+                        batch_size=batch_size,
+                        progress=lambda done, total, bar=bar: progress.update(bar, completed=done, total=total),
+                    )
+                )
+    return predictions
+
+
+def _write_overlay(picture: Path, image: Path, prediction: "Prediction", bands: Sequence[int] | None) -> None:
+    from geodit.pipelines.imagery import read_image
+    from geodit.pipelines.visualization import draw_boxes
+
+    pixels = read_image(image, bands or None).pixels
+    drawn = draw_boxes(pixels, prediction.boxes, prediction.labels, prediction.scores)
+    write_atomically(picture, png_bytes(drawn))

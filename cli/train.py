@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`geodit train`: run a training recipe."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from geodit.cli.errors import CommandError
+
+EXAMPLES = """Examples:
+
+`geodit train geodit-tiny/stage1`
+
+`geodit train my-recipe.yaml learning_rate=3e-4 output_dir=runs/trial`
+
+`geodit train my-recipe.yaml --learning_rate 3e-4 --bf16 false`"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the program."""
+    app.command(
+        epilog=EXAMPLES,
+        # Arguments that are not the command's own are overrides of the recipe.
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(train)
+
+
+def train(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe that comes with the package.")],
+) -> None:
+    """Train a model from a recipe.
+
+    Arguments `name=value`, or `--name value`, take the place of what the recipe has. To train on several devices: `accelerate launch -m geodit.cli train RECIPE`.
+    """
+    overrides = parse_overrides(context.args)
+
+    from geodit.trainers.recipes import run_recipe
+
+    run_recipe(recipe, overrides)
+
+
+def parse_overrides(arguments: Sequence[str]) -> list[str]:
+    """Overrides in the form that recipes take, `--name value ...`.
+
+    Args:
+        arguments: All in that form already, or all as `name=value`. The two are not mixed: a value such as
+            `detect=4` of an option that takes several would be ambiguous.
+
+    Raises:
+        CommandError: If an argument has neither form.
+    """
+    if arguments and arguments[0].startswith("--"):
+        return list(arguments)
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if not (equals and name.isidentifier()):
+            raise CommandError(f"{argument!r} is not an override: write all of them as name=value or as --name value")
+    return [f"--{argument}" for argument in arguments]

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration of GeoDiT: a SigLIP vision tower, a projector and a bidirectional LLaDA text core."""
+
+from typing import Any, ClassVar, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
+from transformers.models.llama.configuration_llama import LlamaConfig
+from transformers.models.siglip.configuration_siglip import SiglipVisionConfig
+
+
+@strict
+class GeoDiTTextConfig(LlamaConfig):
+    """Geometry of the text core. The defaults are those of LLaDA-8B (8,015,581,184 parameters).
+
+    LLaDA's network is Llama's with a bidirectional mask, so every field of
+    [`~transformers.LlamaConfig`] keeps its meaning.
+    """
+
+    model_type = "geodit_text"
+    base_config_key = "text_config"
+
+    vocab_size: int = 126464
+    hidden_size: int = 4096
+    intermediate_size: int = 12288
+    num_hidden_layers: int = 32
+    num_attention_heads: int = 32
+    max_position_embeddings: int = 4096
+    rms_norm_eps: float = 1e-5
+    # A step of denoising rewrites the whole canvas, so there is no causal key-value cache to keep.
+    use_cache: bool = False
+    bos_token_id: int | None = 126080
+    eos_token_id: int | list[int] | None = 126081
+    pad_token_id: int | None = 126081
+    default_theta: ClassVar[float] = 500000.0
+
+
+@strict
+class GeoDiTConfig(PreTrainedConfig):
+    """Configuration of [`GeoDiTForMaskedDiffusion`].
+
+    Args:
+        text_config: Geometry of the text core; defaults to LLaDA-8B's.
+        vision_config: Geometry of the SigLIP tower; defaults to so400m-patch14-384 (729 patches).
+        image_token_id: Placeholder that the features of an image replace, one token a patch.
+        mask_token_id: The absorbing state `[M]` of the diffusion process.
+        bos_token_id: First token of a prompt.
+        eos_token_id: Ends an answer and fills the canvas behind it.
+        pad_token_id: Fills a batch. In LLaDA it is the EOS token; the attention mask tells them apart.
+        attention_mode: `"full"` lets every token attend to every token (the paper). `"prefix"` lets the
+            image attend to the image, the prompt to image and prompt, and the canvas to everything, so that
+            keys and values of image and prompt do not depend on the canvas and can be cached exactly.
+        projector_hidden_size: Width between the two linear maps of the projector; `None` is the text width.
+        projector_hidden_act: Activation between them.
+        vision_feature_layer: Which hidden state of the tower feeds the projector, counted as Transformers
+            counts `hidden_states` (-1 is the last layer's output, -2 the last but one, as in LLaDA-V).
+        vision_post_layernorm: Whether the tower's final layer norm is applied to that hidden state.
+        initializer_range: Standard deviation of newly initialized weights.
+        tie_word_embeddings: Whether input and output embeddings share their weights.
+    """
+
+    model_type = "geodit"
+    sub_configs_defaults = {
+        "text_config": SubConfigSpec(config_class=GeoDiTTextConfig),
+        "vision_config": SubConfigSpec(
+            config_class=SiglipVisionConfig,
+            init_kwargs={
+                "hidden_size": 1152,
+                "intermediate_size": 4304,
+                "num_hidden_layers": 27,
+                "num_attention_heads": 16,
+                "image_size": 384,
+                "patch_size": 14,
+                # The pooling head has no part in GeoDiT: only the patch features are used.
+                "vision_use_head": False,
+            },
+        ),
+    }
+
+    text_config: dict[str, Any] | PreTrainedConfig | None = None
+    vision_config: dict[str, Any] | PreTrainedConfig | None = None
+    image_token_id: int | None = 126349
+    mask_token_id: int = 126336
+    bos_token_id: int | None = 126080
+    eos_token_id: int | None = 126081
+    pad_token_id: int | None = 126081
+    attention_mode: Literal["full", "prefix"] = "full"
+    projector_hidden_size: int | None = None
+    projector_hidden_act: str = "gelu"
+    vision_feature_layer: int = -1
+    vision_post_layernorm: bool = True
+    initializer_range: float = 0.02
+    tie_word_embeddings: bool = False
+
+    @property
+    def num_image_tokens(self) -> int:
+        """Tokens that one image takes in the sequence: the patches of the vision tower."""
+        vision = self.vision_config
+        return (vision.image_size // vision.patch_size) ** 2  # type: ignore[union-attr]
+
+    def validate_token_ids(self) -> None:
+        """Part of the `@strict` validation: the ids that the model itself uses must exist and differ."""
+        vocab_size = self.text_config.vocab_size  # type: ignore[union-attr]
+        for name in ("image_token_id", "mask_token_id", "bos_token_id", "eos_token_id", "pad_token_id"):
+            token_id = getattr(self, name)
+            if token_id is not None and not 0 <= token_id < vocab_size:
+                raise ValueError(
+                    f"{name}={token_id} is outside the vocabulary: text_config.vocab_size is {vocab_size}."
+                )
+        if self.image_token_id is not None and self.image_token_id == self.mask_token_id:
+            raise ValueError(f"image_token_id and mask_token_id must differ, both are {self.mask_token_id}.")
+
+    def validate_vision_feature_layer(self) -> None:
+        """Part of the `@strict` validation: the layer asked for must exist in the tower."""
+        layers = self.vision_config.num_hidden_layers  # type: ignore[union-attr]
+        if not -(layers + 1) <= self.vision_feature_layer <= layers:
+            raise ValueError(
+                f"vision_feature_layer={self.vision_feature_layer} does not exist: a tower of {layers} layers "
+                f"has hidden states {-(layers + 1)} to {layers}."
+            )
+
+
+__all__ = ["GeoDiTConfig", "GeoDiTTextConfig"]

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters of `generate()`: canvas, denoising steps, blocks, remasking, temperature, guidance."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from transformers.configuration_utils import PreTrainedConfig
+from transformers.generation.configuration_utils import GenerationConfig
+
+REMASKING_STRATEGIES = ("low_confidence", "random")
+
+_SPECIAL_TOKEN_FIELDS = ("mask_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
+_FIELDS = (
+    "max_new_tokens",
+    "max_denoising_steps",
+    "block_length",
+    "remasking",
+    "temperature",
+    "guidance_scale",
+    "seed",
+    "suppress_tokens",
+    "return_dict_in_generate",
+    *_SPECIAL_TOKEN_FIELDS,
+)
+
+
+class GeoDiTGenerationConfig(GenerationConfig):
+    """Parameters of masked diffusion decoding.
+
+    Only the names below exist. The ones that [`~transformers.GenerationConfig`] has for autoregressive
+    decoding (`num_beams`, `do_sample`, `top_k`, ...) would do nothing here and are refused like any other
+    unknown name.
+
+    Args:
+        max_new_tokens: L, the length of the canvas. Every answer fills it: short ones end with EOS.
+        max_denoising_steps: N, the ceiling on the denoising steps of the whole canvas. With more steps than
+            tokens the last steps commit nothing, as in LLaDA.
+        block_length: Length of the blocks that are denoised from left to right, one after the other; the last
+            one may be shorter. `None` denoises the whole canvas at once. The steps are dealt out evenly, the
+            earliest blocks taking the remainder.
+        remasking: What a step keeps: `"low_confidence"` remasks the tokens that the network is least sure of,
+            `"random"` keeps positions drawn at random.
+        temperature: 0 takes the most probable token; above 0 tokens are sampled by Gumbel noise.
+        guidance_scale: Classifier-free guidance as Transformers counts it: 1 is off, and LLaDA's `cfg_scale`
+            is `guidance_scale - 1`. Above 1 every step runs each row a second time, without its prompt and
+            image.
+        seed: Makes sampling reproducible; `None` draws from PyTorch's global generator. Without effect on
+            `temperature=0` with low-confidence remasking, which draws nothing.
+        suppress_tokens: Token ids that are never committed. `[M]` and the image placeholder never are.
+        return_dict_in_generate: Whether to return a `GeoDiTGenerateOutput` (steps, confidences, canvases)
+            instead of the sequences alone.
+        mask_token_id: Id of `[M]`; `None` takes the model's, as with the three ids that follow.
+        bos_token_id: Id that a prompt starts with.
+        eos_token_id: Id, or ids, that end an answer.
+        pad_token_id: Id that fills a batch.
+        transformers_version: Written to the JSON file by Transformers; ignored when read.
+
+    Raises:
+        ValueError: for an unknown name (the close ones and all allowed ones are listed) or an invalid value.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_new_tokens: int = 32,
+        max_denoising_steps: int = 8,
+        block_length: int | None = None,
+        remasking: str = "low_confidence",
+        temperature: float = 0.0,
+        guidance_scale: float = 1.0,
+        seed: int | None = None,
+        suppress_tokens: list[int] | None = None,
+        return_dict_in_generate: bool = False,
+        mask_token_id: int | None = None,
+        bos_token_id: int | None = None,
+        eos_token_id: int | list[int] | None = None,
+        pad_token_id: int | None = None,
+        transformers_version: str | None = None,
+        **unknown: Any,
+    ) -> None:
+        # The parent's __init__ is left out on purpose: it sets some seventy autoregressive fields.
+        _refuse_unknown(unknown)
+        self.max_new_tokens: int = max_new_tokens
+        self.max_denoising_steps: int = max_denoising_steps
+        self.block_length: int | None = block_length
+        self.remasking: str = remasking
+        self.temperature: float = temperature
+        self.guidance_scale: float = guidance_scale
+        self.seed: int | None = seed
+        self.suppress_tokens: list[int] | None = suppress_tokens
+        self.return_dict_in_generate: bool = return_dict_in_generate
+        self.mask_token_id: int | None = mask_token_id
+        self.bos_token_id: int | None = bos_token_id
+        self.eos_token_id: int | list[int] | None = eos_token_id
+        self.pad_token_id: int | None = pad_token_id
+        self.transformers_version = transformers_version
+        self.validate()
+
+    @property
+    def num_blocks(self) -> int:
+        """How many blocks the canvas is denoised in."""
+        return math.ceil(self.max_new_tokens / (self.block_length or self.max_new_tokens))
+
+    def validate(self, strict: bool = False, user_set_attributes: set[str] | None = None) -> None:
+        """Check every value.
+
+        Args:
+            strict: Part of the parent's signature. There are no minor issues here: whatever is wrong raises.
+            user_set_attributes: Part of the parent's signature, unused.
+
+        Raises:
+            ValueError: naming the field, its value and what is allowed.
+        """
+        del strict, user_set_attributes
+        _refuse_unknown(name for name in vars(self) if not name.startswith("_"))
+        _check_integer("max_new_tokens", self.max_new_tokens, minimum=1)
+        _check_integer("max_denoising_steps", self.max_denoising_steps, minimum=1)
+        if self.block_length is not None:
+            _check_integer("block_length", self.block_length, minimum=1)
+        if self.num_blocks > self.max_denoising_steps:
+            raise ValueError(
+                f"max_denoising_steps={self.max_denoising_steps} is too few: "
+                f"max_new_tokens={self.max_new_tokens} in blocks of block_length={self.block_length} makes "
+                f"{self.num_blocks} blocks, each of which needs at least one step. Allow more steps or make "
+                "the blocks longer."
+            )
+        if self.remasking not in REMASKING_STRATEGIES:
+            allowed = ", ".join(map(repr, REMASKING_STRATEGIES))
+            raise ValueError(f"remasking must be one of {allowed}, but is {self.remasking!r}.")
+        _check_number("temperature", self.temperature, minimum=0.0, hint="0 is greedy decoding")
+        _check_number("guidance_scale", self.guidance_scale, minimum=1.0, hint="1 turns guidance off")
+        if self.seed is not None:
+            _check_integer("seed", self.seed, minimum=0, below=2**63)
+        if not isinstance(self.return_dict_in_generate, bool):
+            raise ValueError(
+                f"return_dict_in_generate must be True or False, but is {self.return_dict_in_generate!r}."
+            )
+        for name in _SPECIAL_TOKEN_FIELDS:
+            value = getattr(self, name)
+            if name == "eos_token_id" and isinstance(value, list):
+                _check_token_ids(name, value)
+            elif value is not None:
+                _check_integer(name, value, minimum=0)
+        if self.suppress_tokens is not None:
+            _check_token_ids("suppress_tokens", self.suppress_tokens)
+
+    def update(
+        self, defaults_only: bool = False, allow_custom_entries: bool = False, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Change several values at once.
+
+        Args:
+            defaults_only: Only change values that are `None`.
+            allow_custom_entries: Part of the parent's signature: unknown names are refused all the same.
+            **kwargs: New values.
+
+        Returns:
+            What `defaults_only` left unused.
+
+        Raises:
+            ValueError: for an unknown name or an invalid value.
+        """
+        del allow_custom_entries
+        _refuse_unknown(kwargs)
+        unused: dict[str, Any] = super().update(  # type: ignore[no-untyped-call]
+            defaults_only=defaults_only, **kwargs
+        )
+        return unused
+
+    @classmethod
+    def from_model_config(cls, model_config: PreTrainedConfig | dict[str, Any]) -> GeoDiTGenerationConfig:
+        """Default parameters with the special tokens of a model's configuration.
+
+        Args:
+            model_config: A `GeoDiTConfig`, or its dictionary.
+        """
+        values = model_config if isinstance(model_config, dict) else model_config.to_dict()
+        token_ids: dict[str, Any] = {name: values.get(name) for name in _SPECIAL_TOKEN_FIELDS}
+        config = cls(**token_ids)
+        # Transformers compares this hash when saving, to tell whether the user has changed anything.
+        config._original_object_hash = hash(config)
+        return config
+
+    @classmethod
+    def from_generation_config(
+        cls, generation_config: GenerationConfig, **overrides: Any
+    ) -> GeoDiTGenerationConfig:
+        """Copy a configuration, whatever its class: remote code loads a copy of this class of its own.
+
+        Args:
+            generation_config: A `GeoDiTGenerationConfig`, or a plain [`~transformers.GenerationConfig`] that
+                sets nothing but fields that exist here (unset fields of it are `None`).
+            **overrides: Values that differ in the copy.
+
+        Raises:
+            ValueError: when it is no generation configuration, or a name or value is wrong.
+        """
+        if not isinstance(generation_config, GenerationConfig):
+            raise ValueError(
+                f"generation_config must be a {cls.__name__}, but is a {type(generation_config).__name__}."
+            )
+        values = {
+            name: value
+            for name, value in generation_config.to_dict().items()
+            if value is not None and not name.startswith("_")
+        }
+        return cls(**{**values, **overrides})
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    unknown = [name for name in names if name not in _FIELDS and name != "transformers_version"]
+    if not unknown:
+        return
+    close = [match for name in unknown for match in difflib.get_close_matches(name, _FIELDS, n=1)]
+    suggestion = f" Did you mean {', '.join(close)}?" if close else ""
+    raise ValueError(
+        f"Unknown generation parameter(s) {', '.join(unknown)}.{suggestion} Allowed: {', '.join(_FIELDS)}."
+    )
+
+
+def _check_integer(name: str, value: object, *, minimum: int, below: int | None = None) -> None:
+    valid = isinstance(value, int) and not isinstance(value, bool)
+    if not valid or value < minimum or (below is not None and value >= below):  # type: ignore[operator]
+        limit = "" if below is None else f" and < {below}"
+        raise ValueError(f"{name} must be an integer >= {minimum}{limit}, but is {value!r}.")
+
+
+def _check_number(name: str, value: object, *, minimum: float, hint: str) -> None:
+    valid = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not valid or value < minimum:  # type: ignore[operator]
+        raise ValueError(f"{name} must be a finite number >= {minimum:g} ({hint}), but is {value!r}.")
+
+
+def _check_token_ids(name: str, value: object) -> None:
+    if not isinstance(value, list):
+        raise ValueError(f"{name} must be a list of token ids, but is {value!r}.")
+    for token_id in value:
+        _check_integer(f"every id of {name}", token_id, minimum=0)
+
+
+__all__ = ["REMASKING_STRATEGIES", "GeoDiTGenerationConfig"]

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scenes of `geodit demo`: a few images with a question for each task, written as ordinary files."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from geodit.data.synthetic.dataset import scene_seed
+from geodit.data.synthetic.questions import scene_questions
+from geodit.data.synthetic.rendering import render_scene
+from geodit.data.synthetic.scenes import sample_scene
+
+SCENES_FILE = "scenes.json"
+# Type of the scene and name of its image. The seeds are of the test split, which is not trained on.
+_SCENES = (("harbor", "harbor.tif"), ("airport", "airport.png"), ("residential area", "residential.png"))
+_SEED = 1
+_QUESTIONS_PER_TASK = {"caption": 1, "ground": 1, "detect": 1, "vqa": 1, "classify": 1}
+
+# Where the GeoTIFF pretends to be: UTM zone 31N, upper left corner in meters, half a meter a pixel.
+_CRS = "EPSG:32631"
+_LEFT, _TOP, _PIXEL = 590000.0, 5755000.0, 0.5
+
+
+def write_demo_scenes(directory: str | Path) -> Path:
+    """Writes the images, one of them a GeoTIFF, and `scenes.json` with their questions and answers.
+
+    The same files are written every time. They are those that come with the package.
+
+    Args:
+        directory: Where to; it is made if need be.
+
+    Returns:
+        The directory.
+
+    Raises:
+        ImportError: If rasterio, which writes the GeoTIFF, is not installed.
+        OSError: If the directory cannot be written to.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for index, (scene_type, name) in enumerate(_SCENES):
+        seed = scene_seed("test", _SEED, index)
+        scene = sample_scene(seed, scene_type=scene_type)
+        pixels = render_scene(scene)
+        if name.endswith(".tif"):
+            _write_geotiff(directory / name, pixels)
+        else:
+            Image.fromarray(pixels).save(directory / name)
+        questions = scene_questions(scene, random.Random(index), _QUESTIONS_PER_TASK)
+        entries.append({"image": name, "questions": [question.to_dict() for question in questions]})
+    text = json.dumps({"scenes": entries}, indent=2) + "\n"
+    (directory / SCENES_FILE).write_text(text, encoding="utf-8")
+    return directory
+
+
+def _write_geotiff(path: Path, pixels: NDArray[np.uint8]) -> None:
+    import rasterio
+    from rasterio.transform import from_origin
+
+    height, width, bands = pixels.shape
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        height=height,
+        width=width,
+        count=bands,
+        dtype=pixels.dtype,
+        crs=_CRS,
+        transform=from_origin(_LEFT, _TOP, _PIXEL, _PIXEL),
+        photometric="RGB",
+        compress="deflate",
+    ) as file:
+        file.write(np.moveaxis(pixels, -1, 0))

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scenes in words: questions about a written inventory of a scene, for pretraining a text core without images."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from geodit.data.schema import Box, Question
+from geodit.data.synthetic.dataset import scene_seed
+from geodit.data.synthetic.questions import scene_questions
+from geodit.data.synthetic.scenes import REFERENCE_SIZE, Scene, sample_scene
+from geodit.data.synthetic.targets import describe_objects
+from geodit.data.synthetic.vocabulary import scene_type_names
+
+# Objects are listed as a vision tower meets them: row by row of patches, from left to right within a row.
+_ROWS = 8
+
+
+class SceneTextDataset(torch.utils.data.Dataset[dict[str, Any]]):
+    """Questions about scenes that are described rather than shown.
+
+    A prompt is an inventory of the scene, such as `harbor: red ship<loc_3>...; gray building<loc_40>...`, followed
+    by the prompt of a task. A text core that answers it can read boxes, sort, count and compare before it ever sees
+    an image. Scenes come from the training split, after those that are rendered.
+
+    Args:
+        num_scenes: Number of scenes.
+        first_scene: Index of the first scene in the training split.
+        seed: Seed of the data set, as in [`synthetic_dataset`].
+        encode_boxes: Writes boxes in pixels for an image of a size as text, such as `BoxCodec.encode`.
+        format_prompt: Makes the prompt of a task and a query, such as `GeoDiTProcessor.format_prompt`.
+
+    Items are what [`GeoDiTDataCollator`] takes: `image` (None), `prompt`, `question` and `image_size`.
+    """
+
+    def __init__(
+        self,
+        num_scenes: int,
+        *,
+        first_scene: int,
+        seed: int,
+        encode_boxes: Callable[[Sequence[Box], tuple[int, int]], str],
+        format_prompt: Callable[[str, str], str],
+    ) -> None:
+        self._items: list[tuple[str, Question]] = []
+        self._image_size = (REFERENCE_SIZE, REFERENCE_SIZE)
+        for index in range(first_scene, first_scene + num_scenes):
+            number = scene_seed("train", seed, index)
+            scene = sample_scene(number, scene_type=scene_type_names[index % len(scene_type_names)])
+            inventory = self._inventory(scene, encode_boxes)
+            for question in scene_questions(scene, random.Random(f"questions {number}")):
+                prompt = format_prompt(question.task, question.query)
+                self._items.append((f"{inventory}\n{prompt}", question))
+
+    def _inventory(self, scene: Scene, encode_boxes: Callable[[Sequence[Box], tuple[int, int]], str]) -> str:
+        def raster(entry: tuple[str, str, Box]) -> tuple[int, float]:
+            x1, y1, x2, y2 = entry[2]
+            return int((y1 + y2) / 2 / REFERENCE_SIZE * _ROWS), (x1 + x2) / 2
+
+        entries = [
+            f" {color} {label}{encode_boxes([box], self._image_size)}"
+            for color, label, box in sorted(describe_objects(scene), key=raster)
+        ]
+        return f"{scene.scene_type}:{';'.join(entries)}"
+
+    @property
+    def lengths(self) -> list[int]:
+        """Characters of each prompt, for grouping items of like length."""
+        return [len(prompt) for prompt, _ in self._items]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        prompt, question = self._items[index]
+        return {"image": None, "prompt": prompt, "question": question, "image_size": self._image_size}

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers of a model, kept with their questions so that they can be scored again without the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geodit.data.schema import Box, Question
+
+__all__ = ["AnswerRecord", "load_answers", "save_answers"]
+
+
+@dataclass(frozen=True)
+class AnswerRecord:
+    """One question with the answer that was given to it.
+
+    Args:
+        image_id: The image.
+        image_size: Its (height, width) in pixels.
+        question: The question, with the true answer.
+        text: The answer as generated.
+        boxes: Boxes read from it, in pixels.
+        labels: Class name of each box.
+        parsed: Whether the text could be read as an answer to the task.
+        num_steps: In how many denoising steps a token was committed.
+    """
+
+    image_id: str
+    image_size: tuple[int, int]
+    question: Question
+    text: str
+    boxes: tuple[Box, ...]
+    labels: tuple[str, ...]
+    parsed: bool
+    num_steps: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record in types that JSON has."""
+        return {
+            "image_id": self.image_id,
+            "image_size": list(self.image_size),
+            "question": self.question.to_dict(),
+            "text": self.text,
+            "boxes": [list(box) for box in self.boxes],
+            "labels": list(self.labels),
+            "parsed": self.parsed,
+            "num_steps": self.num_steps,
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> AnswerRecord:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: If a field is missing or unknown, or has a value that it cannot have.
+        """
+        names = set(cls.__dataclass_fields__)
+        if set(record) != names:
+            wrong = sorted(set(record) ^ names)
+            raise ValueError(f"an answer has the fields {sorted(names)}; missing or unknown: {wrong}")
+        height, width = record["image_size"]
+        boxes: list[Box] = []
+        for box in record["boxes"]:
+            x1, y1, x2, y2 = (float(value) for value in box)
+            boxes.append((x1, y1, x2, y2))
+        return cls(
+            image_id=record["image_id"],
+            image_size=(int(height), int(width)),
+            question=Question.from_dict(record["question"]),
+            text=record["text"],
+            boxes=tuple(boxes),
+            labels=tuple(record["labels"]),
+            parsed=bool(record["parsed"]),
+            num_steps=int(record["num_steps"]),
+        )
+
+
+def save_answers(path: str | Path, answers: Iterable[AnswerRecord]) -> None:
+    """Write answers as JSON Lines, one a line.
+
+    Args:
+        path: The file; an existing one is replaced.
+        answers: What to write.
+    """
+    with Path(path).open("w", encoding="utf-8") as file:
+        for answer in answers:
+            file.write(json.dumps(answer.to_dict(), ensure_ascii=False) + "\n")
+
+
+def load_answers(path: str | Path) -> list[AnswerRecord]:
+    """Read what `save_answers` wrote.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: If a line is not an answer; the message has the file and the line.
+        FileNotFoundError: If there is no such file.
+    """
+    answers = []
+    with Path(path).open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                record = json.loads(line)
+                if not isinstance(record, dict):
+                    raise ValueError("a line must hold a JSON object")
+                answers.append(AnswerRecord.from_dict(record))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{path}, line {number}: {error}") from error
+    return answers

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asking a model every question of a data set, and scoring its answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from geodit.data.schema import TASKS, QuestionDataset
+from geodit.evaluation.answers import AnswerRecord
+from geodit.evaluation.scoring import score_answers
+from geodit.evaluation.settings import DecodingSettings
+
+if TYPE_CHECKING:
+    import datasets
+
+    from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+    from geodit.processing.processing_geodit import GeoDiTProcessor
+
+__all__ = ["BenchmarkResult", "generate_answers", "run_benchmark"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """What a model reached on a data set.
+
+    Args:
+        settings: How the answers were decoded.
+        figures: For each task the result of its metric, see [`~geodit.evaluation.scoring.score_answers`].
+        answers: Every answer, in the order of the data set.
+        seconds: Wall-clock time of preparing, generating and reading the answers, without scoring.
+    """
+
+    settings: DecodingSettings
+    figures: dict[str, dict[str, Any]]
+    answers: tuple[AnswerRecord, ...]
+    seconds: float
+
+    @property
+    def num_images(self) -> int:
+        """Number of images that were asked about."""
+        return len({answer.image_id for answer in self.answers})
+
+    @property
+    def mean_steps(self) -> float:
+        """Denoising steps that an answer took, on average."""
+        return sum(answer.num_steps for answer in self.answers) / len(self.answers)
+
+    @property
+    def parse_rate(self) -> float:
+        """Share of the answers, of all tasks, that parsed."""
+        return sum(answer.parsed for answer in self.answers) / len(self.answers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result without its answers, in types that JSON has."""
+        return {
+            "settings": self.settings.to_dict(),
+            "num_images": self.num_images,
+            "num_questions": len(self.answers),
+            "parse_rate": self.parse_rate,
+            "mean_steps": self.mean_steps,
+            "seconds": self.seconds,
+            "figures": self.figures,
+        }
+
+
+def run_benchmark(
+    model: GeoDiTForMaskedDiffusion,
+    processor: GeoDiTProcessor,
+    dataset: datasets.Dataset,
+    settings: DecodingSettings | None = None,
+    *,
+    tasks: Sequence[str] | None = None,
+    batch_size: int = 32,
+    limit: int | None = None,
+    bootstrap: int = 0,
+    progress: Progress | None = None,
+) -> BenchmarkResult:
+    """Ask a model every question of a data set and score the answers.
+
+    Answers do not depend on `batch_size` beyond rounding: every question has random numbers of its own, drawn
+    from the seed and the question's place in the data set.
+
+    Args:
+        model: The model, on the device where it shall run. It is put in evaluation mode for the time.
+        processor: Its processor.
+        dataset: A data set as [`geodit.data.schema`] describes it.
+        settings: Decoding parameters; the paper's by default.
+        tasks: Ask the questions of these tasks only.
+        batch_size: How many questions to answer at once.
+        limit: Use the first so many images only.
+        bootstrap: Number of bootstrap resamples, over images, for 95% confidence intervals; 0 for none.
+        progress: Called with the number of answers so far and in all.
+
+    Returns:
+        Figures, answers and timing.
+
+    Raises:
+        ValueError: If there is no question to ask, or an argument is invalid.
+    """
+    settings = DecodingSettings() if settings is None else settings
+    if limit is not None:
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1 image, not {limit}")
+        dataset = dataset.select(range(min(limit, len(dataset))))
+    started = time.perf_counter()
+    answers = generate_answers(
+        model, processor, dataset, settings, tasks=tasks, batch_size=batch_size, progress=progress
+    )
+    seconds = time.perf_counter() - started
+    figures = score_answers(answers, bootstrap=bootstrap)
+    return BenchmarkResult(settings, figures, tuple(answers), seconds)
+
+
+def generate_answers(
+    model: GeoDiTForMaskedDiffusion,
+    processor: GeoDiTProcessor,
+    dataset: datasets.Dataset,
+    settings: DecodingSettings,
+    *,
+    tasks: Sequence[str] | None = None,
+    batch_size: int = 32,
+    progress: Progress | None = None,
+) -> list[AnswerRecord]:
+    """Answer every question of a data set, without scoring.
+
+    Args:
+        model: See `run_benchmark`, as for all other arguments.
+        processor: The model's processor.
+        dataset: The data set.
+        settings: Decoding parameters.
+        tasks: Ask the questions of these tasks only.
+        batch_size: How many questions to answer at once.
+        progress: Called with the number of answers so far and in all.
+
+    Returns:
+        One record per question, in the order of the data set.
+
+    Raises:
+        ValueError: If there is no question to ask, or an argument is invalid.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    unknown = sorted(set(tasks or ()) - set(TASKS))
+    if unknown:
+        raise ValueError(f"unknown tasks {unknown}; the tasks are {', '.join(TASKS)}")
+    questions = QuestionDataset(dataset)
+    batches = list(_batches(questions, TASKS if tasks is None else tasks, batch_size))
+    total = sum(len(indices) for indices in batches)
+    if not total:
+        asked = "any task" if tasks is None else " or ".join(tasks)
+        raise ValueError(f"the data set of {len(dataset)} images has no question of {asked}")
+
+    answers: dict[int, AnswerRecord] = {}
+    was_training = model.training
+    model.train(False)
+    try:
+        for indices in batches:
+            batch = _answer_batch(model, processor, questions, indices, settings)
+            answers.update(zip(indices, batch, strict=True))
+            if progress is not None:
+                progress(len(answers), total)
+    finally:
+        model.train(was_training)
+    return [answers[index] for index in sorted(answers)]
+
+
+def _batches(questions: QuestionDataset, tasks: Sequence[str], batch_size: int) -> Iterator[list[int]]:
+    """Indices of questions of one task at a time: a batch has one canvas length."""
+    tasks_of_questions = [question.task for question in questions.questions]
+    for task in TASKS:
+        if task in tasks:
+            indices = [index for index, name in enumerate(tasks_of_questions) if name == task]
+            for start in range(0, len(indices), batch_size):
+                yield indices[start : start + batch_size]
+
+
+def _answer_batch(
+    model: GeoDiTForMaskedDiffusion,
+    processor: GeoDiTProcessor,
+    questions: QuestionDataset,
+    indices: Sequence[int],
+    settings: DecodingSettings,
+) -> list[AnswerRecord]:
+    items = [questions[index] for index in indices]
+    task = items[0]["question"].task
+    inputs = processor(
+        images=[item["image"] for item in items],
+        text=[item["question"].query for item in items],
+        task=task,
+        return_tensors="pt",
+    ).to(model.device)
+    output: Any = model.generate(
+        **inputs,
+        **settings.generation_kwargs(),
+        max_new_tokens=processor.canvas_length(task),
+        generator=None if settings.is_deterministic else _generators(settings.seed, indices),
+        return_dict_in_generate=True,
+    )
+    texts = processor.decode_canvas(output.sequences[:, inputs["input_ids"].shape[1] :])
+
+    answers = []
+    for item, text, commit_steps in zip(items, texts, output.commit_steps.tolist(), strict=True):
+        question = item["question"]
+        image_size = (item["image"].height, item["image"].width)
+        answer = processor.post_process_generation(text, task, image_size, query=question.query)
+        answers.append(
+            AnswerRecord(
+                image_id=item["image_id"],
+                image_size=image_size,
+                question=question,
+                text=answer["text"],
+                boxes=tuple((box[0], box[1], box[2], box[3]) for box in answer["boxes"]),
+                labels=tuple(answer["labels"]),
+                parsed=answer["parsed"],
+                num_steps=len(set(commit_steps)),
+            )
+        )
+    return answers
+
+
+def _generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:
+    """A source of random numbers for each question, whatever batch it is in."""
+    seeds = (np.random.SeedSequence([seed, index]).generate_state(1)[0] for index in indices)
+    return [torch.Generator().manual_seed(int(seed)) for seed in seeds]

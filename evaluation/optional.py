@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Import of the libraries that only evaluation needs."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__all__ = ["import_optional"]
+
+
+def import_optional(module: str) -> Any:
+    """Import a module of the `eval` extra.
+
+    Args:
+        module: Dotted name, e.g. `"pycocoevalcap.cider.cider"`.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: If its package is not installed, with the command that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise ImportError(
+            f"this needs the package {package!r}, which cannot be imported ({error}); "
+            "install what evaluation needs with: pip install 'geodit[eval]'"
+        ) from error

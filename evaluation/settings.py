@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How answers are decoded in an evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
+
+__all__ = ["DecodingSettings"]
+
+
+@dataclass(frozen=True)
+class DecodingSettings:
+    """Decoding parameters of an evaluation; see [`GeoDiTGenerationConfig`] for their meaning.
+
+    The length of the canvas is not among them: it belongs to the task and comes from the processor.
+
+    Args:
+        steps: N, the ceiling on denoising steps (`max_denoising_steps`).
+        remasking: `"low_confidence"` or `"random"`.
+        temperature: 0 is greedy.
+        guidance_scale: 1 is off.
+        block_length: Length of semi-autoregressive blocks; `None` for the whole canvas at once.
+        seed: Seed of the random numbers that decoding draws. It has no effect when nothing is drawn, see
+            `is_deterministic`.
+
+    Raises:
+        ValueError: If a value is not allowed.
+    """
+
+    steps: int = 8
+    remasking: str = "low_confidence"
+    temperature: float = 0.0
+    guidance_scale: float = 1.0
+    block_length: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"seed must be an integer >= 0, but is {self.seed!r}")
+        # Fail now, not in the middle of a long run. How many blocks there are depends on the task.
+        GeoDiTGenerationConfig(max_new_tokens=self.block_length or 1, **self.generation_kwargs())
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether decoding draws nothing at random, so that every seed gives the same answers."""
+        return self.remasking == "low_confidence" and self.temperature == 0
+
+    def generation_kwargs(self) -> dict[str, Any]:
+        """The arguments of `generate()`, without the seed."""
+        return {
+            "max_denoising_steps": self.steps,
+            "remasking": self.remasking,
+            "temperature": self.temperature,
+            "guidance_scale": self.guidance_scale,
+            "block_length": self.block_length,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings in types that JSON has."""
+        return asdict(self)

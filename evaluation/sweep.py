@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A benchmark over a grid of decoding settings, repeated over seeds."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geodit.evaluation.benchmark import BenchmarkResult, run_benchmark
+from geodit.evaluation.environment import describe_environment
+from geodit.evaluation.scoring import iterate_figures
+from geodit.evaluation.settings import DecodingSettings
+
+if TYPE_CHECKING:
+    import datasets
+
+    from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+    from geodit.processing.processing_geodit import GeoDiTProcessor
+
+__all__ = ["Spread", "SweepCell", "SweepResult", "run_sweep"]
+
+DatasetLoader = Callable[["int | None"], "datasets.Dataset"]
+SweepProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One figure over the repetitions.
+
+    Args:
+        values: The figure in each repetition that defined it.
+        mean: Their mean.
+        std: Their sample standard deviation (ddof = 1); `None` for a single value.
+    """
+
+    values: tuple[float, ...]
+    mean: float
+    std: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Summarise at least one value."""
+        std = statistics.stdev(values) if len(values) > 1 else None
+        return cls(tuple(values), statistics.fmean(values), std)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spread in types that JSON has."""
+        return {"mean": self.mean, "std": self.std, "values": list(self.values)}
+
+
+@dataclass(frozen=True)
+class SweepCell:
+    """One point of the grid.
+
+    Args:
+        settings: Its decoding settings; the seed is that of the first repetition.
+        runs: One result for each repetition.
+    """
+
+    settings: DecodingSettings
+    runs: tuple[BenchmarkResult, ...]
+
+    @property
+    def summary(self) -> dict[str, Spread]:
+        """Every figure over the repetitions, by its flat name, e.g. `"detect.f1"`."""
+        values: dict[str, list[float]] = {}
+        for run in self.runs:
+            for name, value in iterate_figures(run.figures):
+                values.setdefault(name, []).append(value)
+        return {name: Spread.of(sample) for name, sample in values.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The cell in types that JSON has, without the answers."""
+        settings = self.settings.to_dict()
+        del settings["seed"]  # the runs have theirs
+        return {
+            "settings": settings,
+            "draws_random_numbers": not self.settings.is_deterministic,
+            "summary": {name: spread.to_dict() for name, spread in self.summary.items()},
+            "runs": [run.to_dict() for run in self.runs],
+        }
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """All points of the grid.
+
+    Args:
+        benchmark: Name of the benchmark.
+        cells: In the order of the grid: for each number of steps every remasking.
+        seeds: Decoding seed of each repetition.
+        dataset_seeds: Seed of the images of each repetition, or `None` if all use the same images.
+        batch_size: Questions that were answered at once.
+        model_name: Name or folder of the model, if it has one.
+        command: The command line that asked for this, if any.
+    """
+
+    benchmark: str
+    cells: tuple[SweepCell, ...]
+    seeds: tuple[int, ...]
+    dataset_seeds: tuple[int, ...] | None
+    batch_size: int
+    model_name: str | None = None
+    command: tuple[str, ...] | None = None
+
+    def cell(self, steps: int, remasking: str) -> SweepCell:
+        """The point of the grid with these settings.
+
+        Raises:
+            ValueError: If the grid does not have it; the message lists what it has.
+        """
+        for cell in self.cells:
+            if (cell.settings.steps, cell.settings.remasking) == (steps, remasking):
+                return cell
+        points = ", ".join(f"({cell.settings.steps}, {cell.settings.remasking!r})" for cell in self.cells)
+        raise ValueError(f"the grid has no point ({steps}, {remasking!r}); it has {points}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the answers, in types that JSON has."""
+        return {
+            "benchmark": self.benchmark,
+            "model": self.model_name,
+            "command": None if self.command is None else list(self.command),
+            "environment": describe_environment(),
+            "seeds": list(self.seeds),
+            "dataset_seeds": None if self.dataset_seeds is None else list(self.dataset_seeds),
+            "batch_size": self.batch_size,
+            "cells": [cell.to_dict() for cell in self.cells],
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write `to_dict()` as a JSON document; an existing file is replaced."""
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+def run_sweep(
+    model: GeoDiTForMaskedDiffusion,
+    processor: GeoDiTProcessor,
+    load_dataset: DatasetLoader,
+    *,
+    benchmark: str,
+    steps: Sequence[int] = (8,),
+    remasking: Sequence[str] = ("low_confidence",),
+    seeds: Sequence[int] = (0,),
+    dataset_seeds: Sequence[int] | None = None,
+    settings: DecodingSettings | None = None,
+    tasks: Sequence[str] | None = None,
+    batch_size: int = 32,
+    limit: int | None = None,
+    bootstrap: int = 0,
+    progress: SweepProgress | None = None,
+    command: Sequence[str] | None = None,
+) -> SweepResult:
+    """Run a benchmark for every combination of steps and remasking, once for each seed.
+
+    A decoding seed changes nothing where nothing is drawn at random, which is the case for low-confidence
+    remasking at temperature 0: on one set of images every repetition gives the same figures and their
+    standard deviation is 0. It is then decoded once. With `dataset_seeds` each repetition has images of its
+    own, so that the standard deviation also covers the choice of images; all points of the grid see the same
+    images in the same repetition.
+
+    Args:
+        model: The model, on the device where it shall run.
+        processor: Its processor.
+        load_dataset: Makes the data set of a seed, or the default one of `None`.
+        benchmark: Name of the benchmark, for the report.
+        steps: Values of N.
+        remasking: Remasking strategies.
+        seeds: Decoding seed of each repetition.
+        dataset_seeds: Seed of the images of each repetition, as many as `seeds`; `None` to use the default
+            images in all repetitions.
+        settings: All other decoding parameters; its steps, remasking and seed are replaced.
+        tasks: Ask the questions of these tasks only.
+        batch_size: How many questions to answer at once.
+        limit: Use the first so many images only.
+        bootstrap: Number of bootstrap resamples, over images, in each run; 0 for none.
+        progress: Called with a description of the run, the number of answers so far in all runs, and the
+            number in all. That number is an estimate until the data sets of all repetitions have been seen.
+        command: The command line, for the report.
+
+    Returns:
+        The results of the grid.
+
+    Raises:
+        ValueError: If a list is empty or has repetitions, there is not one data set seed per seed, or a
+            setting is not allowed. All settings are checked before the first run.
+    """
+    for name, values in (("steps", steps), ("remasking", remasking), ("seeds", seeds)):
+        if not values or len(set(values)) != len(values):
+            raise ValueError(f"{name} must be at least one value, without repetition, but is {list(values)}")
+    if dataset_seeds is not None and len(dataset_seeds) != len(seeds):
+        raise ValueError(
+            f"there are {len(seeds)} seeds but {len(dataset_seeds)} data set seeds; give as many of both"
+        )
+    base = DecodingSettings() if settings is None else settings
+    grid = [replace(base, steps=n, remasking=name, seed=seeds[0]) for n in steps for name in remasking]
+
+    counter = _ProgressCounter(progress, total_runs=_count_runs(grid, seeds, dataset_seeds))
+    runs: list[list[BenchmarkResult]] = [[] for _ in grid]
+    shared = load_dataset(None) if dataset_seeds is None else None
+    for repetition, seed in enumerate(seeds):
+        # One repetition after the other, so that only one data set is in memory.
+        dataset = shared if dataset_seeds is None else load_dataset(dataset_seeds[repetition])
+        for point, of_point in zip(grid, runs, strict=True):
+            seeded = replace(point, seed=seed)
+            if dataset_seeds is None and point.is_deterministic and of_point:
+                of_point.append(replace(of_point[0], settings=seeded))
+                continue
+            description = f"{point.steps} steps, {point.remasking}, seed {seed}"
+            of_point.append(
+                run_benchmark(
+                    model,
+                    processor,
+                    dataset,
+                    seeded,
+                    tasks=tasks,
+                    batch_size=batch_size,
+                    limit=limit,
+                    bootstrap=bootstrap,
+                    progress=counter.for_run(description),
+                )
+            )
+    return SweepResult(
+        benchmark=benchmark,
+        cells=tuple(SweepCell(point, tuple(of_point)) for point, of_point in zip(grid, runs, strict=True)),
+        seeds=tuple(seeds),
+        dataset_seeds=None if dataset_seeds is None else tuple(dataset_seeds),
+        batch_size=batch_size,
+        model_name=getattr(model.config, "name_or_path", None) or None,
+        command=None if command is None else tuple(command),
+    )
+
+
+def _count_runs(
+    grid: Sequence[DecodingSettings], seeds: Sequence[int], dataset_seeds: Sequence[int] | None
+) -> int:
+    return sum(1 if dataset_seeds is None and point.is_deterministic else len(seeds) for point in grid)
+
+
+class _ProgressCounter:
+    """Adds up the progress of one run after the other."""
+
+    def __init__(self, progress: SweepProgress | None, total_runs: int) -> None:
+        self._progress = progress
+        self._runs_left = total_runs
+        self._done_before = 0
+
+    def for_run(self, description: str) -> Callable[[int, int], None] | None:
+        """The callback of the next run."""
+        progress = self._progress
+        if progress is None:
+            return None
+
+        def report(done: int, total: int) -> None:
+            progress(description, self._done_before + done, self._done_before + total * self._runs_left)
+            if done == total:
+                self._done_before += total
+                self._runs_left -= 1
+
+        return report

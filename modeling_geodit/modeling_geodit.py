@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The GeoDiT network: SigLIP vision tower, two-layer projector, bidirectional LLaDA text core.
+
+Only the wiring is GeoDiT's own. The vision tower is [`~transformers.SiglipVisionModel`] and the text core is
+made of stock Llama layers, which match LLaDA's reference code exactly once the causal mask is gone.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers.activations import ACT2FN
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_utils import PreTrainedModel
+from transformers.models.llama.modeling_llama import (
+    LlamaAttention,
+    LlamaDecoderLayer,
+    LlamaRMSNorm,
+    LlamaRotaryEmbedding,
+)
+from transformers.models.siglip.modeling_siglip import SiglipVisionModel
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
+from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin
+
+
+@dataclass
+class GeoDiTModelOutput(ModelOutput):
+    """Output of [`GeoDiTModel`].
+
+    Args:
+        last_hidden_state: `(B, L, d)`, after the final norm.
+        hidden_states: One `(B, L, d)` a layer and one for the embeddings, when asked for.
+        attentions: One `(B, heads, L, L)` a layer, when asked for (eager attention only).
+        image_hidden_states: `(images, n, d)`, the projected features, when images were given.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    image_hidden_states: torch.FloatTensor | None = None
+
+
+@dataclass
+class GeoDiTMaskedDiffusionOutput(ModelOutput):
+    """Output of [`GeoDiTForMaskedDiffusion`].
+
+    Args:
+        loss: Mean cross-entropy over the positions whose label is not -100, when labels were given.
+        logits: `(B, L', V)`, or `(K, V)` when `logits_to_keep` is a mask of K positions.
+        hidden_states: As in [`GeoDiTModelOutput`].
+        attentions: As in [`GeoDiTModelOutput`].
+        image_hidden_states: As in [`GeoDiTModelOutput`].
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    image_hidden_states: torch.FloatTensor | None = None
+
+
+class GeoDiTMultiModalProjector(nn.Module):
+    """Two linear maps with an activation between them: patch features `(.., d_v)` to text width `(.., d)`."""
+
+    def __init__(self, config: GeoDiTConfig):
+        super().__init__()
+        text_size = config.text_config.hidden_size
+        hidden_size = config.projector_hidden_size or text_size
+        self.linear_1 = nn.Linear(config.vision_config.hidden_size, hidden_size)
+        self.act = ACT2FN[config.projector_hidden_act]
+        self.linear_2 = nn.Linear(hidden_size, text_size)
+
+    def forward(self, image_features: torch.Tensor) -> torch.Tensor:
+        hidden_states: torch.Tensor = self.linear_2(self.act(self.linear_1(image_features)))
+        return hidden_states
+
+
+class GeoDiTPreTrainedModel(PreTrainedModel):
+    """Weight initialization, loading and saving shared by the GeoDiT models."""
+
+    config: GeoDiTConfig
+    config_class = GeoDiTConfig
+    base_model_prefix = "model"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["LlamaDecoderLayer", "SiglipEncoderLayer", "SiglipVisionEmbeddings"]
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+    _can_record_outputs = {"hidden_states": LlamaDecoderLayer, "attentions": LlamaAttention}
+
+
+class GeoDiTTextModel(GeoDiTPreTrainedModel):
+    """Llama layers under a bidirectional mask: LLaDA's transformer without its output projection."""
+
+    config: GeoDiTTextConfig
+    config_class = GeoDiTTextConfig
+    input_modalities = ("text",)
+
+    def __init__(self, config: GeoDiTTextConfig):
+        super().__init__(config)
+        # No padding_idx: LLaDA pads with EOS, whose embedding is trained.
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList([LlamaDecoderLayer(config, i) for i in range(config.num_hidden_layers)])
+        for layer in self.layers:
+            # The attention backends read this where no mask is given.
+            layer.self_attn.is_causal = False
+        self.norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.rotary_emb = LlamaRotaryEmbedding(config=config)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        visibility: torch.LongTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutput:
+        """Run the text core.
+
+        Args:
+            input_ids: `(B, L)` token ids; exactly one of `input_ids` and `inputs_embeds`.
+            attention_mask: `(B, L)`, 1 for real tokens and 0 for padding on either side.
+            position_ids: `(B, L)`; by default the real tokens of a row count from 0, so that padding shifts
+                nothing.
+            inputs_embeds: `(B, L, d)`.
+            visibility: `(B, L)` integer levels: a token attends to the tokens of its own and lower levels.
+                `None` lets every token attend to every token.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give exactly one of input_ids and inputs_embeds.")
+        if inputs_embeds is None:
+            inputs_embeds = self.embed_tokens(input_ids)
+        if position_ids is None:
+            position_ids = default_position_ids(attention_mask, inputs_embeds)
+
+        and_mask_function = None
+        if visibility is not None:
+
+            def and_mask_function(batch_idx, head_idx, q_idx, kv_idx):  # type: ignore[no-untyped-def]
+                return visibility[batch_idx, kv_idx] <= visibility[batch_idx, q_idx]
+
+        mask = create_bidirectional_mask(
+            config=self.config,
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            and_mask_function=and_mask_function,
+        )
+        hidden_states = inputs_embeds
+        position_embeddings = self.rotary_emb(hidden_states, position_ids=position_ids)
+        for layer in self.layers:
+            hidden_states = layer(
+                hidden_states,
+                attention_mask=mask,
+                position_ids=position_ids,
+                position_embeddings=position_embeddings,
+                **kwargs,
+            )
+        return BaseModelOutput(last_hidden_state=self.norm(hidden_states))
+
+
+class GeoDiTModel(GeoDiTPreTrainedModel):
+    """Vision tower, projector and text core, without the output projection."""
+
+    def __init__(self, config: GeoDiTConfig):
+        super().__init__(config)
+        self.vision_tower = SiglipVisionModel(config.vision_config)
+        self.multi_modal_projector = GeoDiTMultiModalProjector(config)
+        self.language_model = GeoDiTTextModel(config.text_config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.embed_tokens = value
+
+    def get_image_features(self, pixel_values: torch.FloatTensor) -> torch.Tensor:
+        """Encode images and project them to the width of the text core.
+
+        Args:
+            pixel_values: `(images, 3, H, W)`, normalized as the processor does.
+
+        Returns:
+            `(images, n, d)`, one vector a patch.
+        """
+        layer = self.config.vision_feature_layer
+        last = layer in (-1, self.config.vision_config.num_hidden_layers)
+        pixel_values = pixel_values.to(self.vision_tower.dtype)
+        if last and self.config.vision_post_layernorm:
+            features = self.vision_tower(pixel_values).last_hidden_state
+        else:
+            features = self.vision_tower(pixel_values, output_hidden_states=True).hidden_states[layer]
+            if self.config.vision_post_layernorm:
+                features = self.vision_tower.post_layernorm(features)
+        projected: torch.Tensor = self.multi_modal_projector(features)
+        return projected
+
+    def _place_image_features(
+        self, input_ids: torch.LongTensor, inputs_embeds: torch.Tensor, image_features: torch.Tensor
+    ) -> torch.Tensor:
+        placeholders = input_ids == self.config.image_token_id
+        expected, found = image_features.shape[0] * image_features.shape[1], int(placeholders.sum())
+        if found != expected:
+            raise ValueError(
+                f"The text holds {found} image tokens, but the {image_features.shape[0]} images given need "
+                f"{expected} ({image_features.shape[1]} each). Make both with the processor."
+            )
+        image_features = image_features.to(inputs_embeds.device, inputs_embeds.dtype)
+        return inputs_embeds.masked_scatter(placeholders.unsqueeze(-1), image_features)
+
+    def _visibility(
+        self, input_ids: torch.LongTensor | None, canvas_mask: torch.BoolTensor | None
+    ) -> torch.Tensor | None:
+        """Levels of `attention_mode="prefix"`: image 0, prompt 1, canvas 2; `None` in full mode."""
+        if self.config.attention_mode == "full":
+            return None
+        if input_ids is None or canvas_mask is None:
+            raise ValueError(
+                'attention_mode="prefix" needs input_ids (to find the image) and canvas_mask (to find the answer).'
+            )
+        levels = torch.ones_like(input_ids)
+        levels = levels.masked_fill(input_ids == self.config.image_token_id, 0)
+        return levels.masked_fill(canvas_mask.bool(), 2)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        image_features: torch.FloatTensor | None = None,
+        canvas_mask: torch.BoolTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> GeoDiTModelOutput:
+        """Run the network once; see [`GeoDiTForMaskedDiffusion.forward`] for the arguments."""
+        if input_ids is None and inputs_embeds is None:
+            raise ValueError("Give input_ids, inputs_embeds or both.")
+        if pixel_values is not None and image_features is not None:
+            raise ValueError("Give pixel_values or image_features, not both.")
+        if pixel_values is not None:
+            image_features = self.get_image_features(pixel_values)
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+            if image_features is not None:
+                inputs_embeds = self._place_image_features(input_ids, inputs_embeds, image_features)
+        elif image_features is not None:
+            raise ValueError("inputs_embeds already hold the image: give them without images.")
+
+        outputs = self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            visibility=self._visibility(input_ids, canvas_mask),
+            **kwargs,
+        )
+        return GeoDiTModelOutput(
+            last_hidden_state=outputs.last_hidden_state,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=image_features,
+        )
+
+
+class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):
+    """GeoDiT with its output projection: logits for every position at once, and `generate()`."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+
+    def __init__(self, config: GeoDiTConfig):
+        super().__init__(config)
+        self.model = GeoDiTModel(config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.lm_head
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        self.lm_head = value
+
+    def get_image_features(self, pixel_values: torch.FloatTensor) -> torch.Tensor:
+        """See [`GeoDiTModel.get_image_features`]."""
+        return self.model.get_image_features(pixel_values)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        image_features: torch.FloatTensor | None = None,
+        canvas_mask: torch.BoolTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> GeoDiTMaskedDiffusionOutput:
+        """Predict the token of every position. Nothing is masked here: the caller passes the canvas as it is.
+
+        Args:
+            input_ids: `(B, L)`: image placeholders, prompt and canvas. May accompany `inputs_embeds`, to tell
+                where the image stands.
+            pixel_values: `(images, 3, H, W)`, in the order of their placeholders.
+            attention_mask: `(B, L)`, 1 for real tokens (the canvas included) and 0 for padding on either side.
+            position_ids: `(B, L)`; by default the real tokens of a row count from 0.
+            inputs_embeds: `(B, L, d)` in place of the embeddings of `input_ids`.
+            image_features: `(images, n, d)` from [`get_image_features`], instead of `pixel_values`.
+            canvas_mask: `(B, L)`, true on the canvas; needed with `attention_mode="prefix"` only.
+            labels: `(B, L)` true tokens, -100 where nothing is to be learnt. The loss is the plain mean; the
+                weighted loss of training is [`masked_diffusion_loss`].
+            logits_to_keep: Where to compute the output projection: an integer keeps that many last positions
+                (0 keeps all), a boolean mask `(B, L)` keeps the marked positions, flattened to `(K, V)`.
+
+        Raises:
+            ValueError: when placeholders and images do not match, or arguments exclude each other.
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            pixel_values=pixel_values,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            image_features=image_features,
+            canvas_mask=canvas_mask,
+            **kwargs,
+        )
+        hidden_states = outputs.last_hidden_state
+        if isinstance(logits_to_keep, torch.Tensor):
+            hidden_states, labels = (x if x is None else x[logits_to_keep] for x in (hidden_states, labels))
+        elif logits_to_keep:
+            hidden_states, labels = (
+                x if x is None else x[:, -logits_to_keep:] for x in (hidden_states, labels)
+            )
+        logits = self.lm_head(hidden_states)
+        loss = None
+        if labels is not None:
+            loss = nn.functional.cross_entropy(logits.flatten(0, -2).float(), labels.flatten())
+        return GeoDiTMaskedDiffusionOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=outputs.image_hidden_states,
+        )
+
+
+def default_position_ids(attention_mask: torch.Tensor | None, inputs_embeds: torch.Tensor) -> torch.Tensor:
+    """Positions `(B, L)` that count the real tokens of each row from 0, wherever its padding stands."""
+    if attention_mask is None or attention_mask.dim() != 2:
+        return torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device).unsqueeze(0)
+    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+
+
+__all__ = [
+    "GeoDiTForMaskedDiffusion",
+    "GeoDiTMaskedDiffusionOutput",
+    "GeoDiTModel",
+    "GeoDiTModelOutput",
+    "GeoDiTPreTrainedModel",
+    "GeoDiTTextModel",
+]

@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions about images: read, ask the model, and read its answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from geodit.data.windows import Window
+from geodit.pipelines.image_source import ImageSource
+from geodit.pipelines.imagery import ImageInput, as_image_source
+from geodit.pipelines.prediction import Denoising, Prediction
+from geodit.pipelines.tiling import Box, Detection, merge_detections, tile_windows, to_image
+
+# A box may end this share of a tile's side before the tile's edge and still count as cut by it: the notations
+# of boxes are coarse, and so is a small model.
+_CUT_MARGIN = 0.02
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """How answers are generated. What is None is as the model's own generation configuration has it.
+
+    Args:
+        steps: N, the denoising steps.
+        remasking: `"low_confidence"` or `"random"`.
+        temperature: 0 takes the most probable tokens.
+        guidance_scale: classifier-free guidance; 1 is off.
+        seed: makes an answer that draws random numbers reproducible, whatever the batch size.
+    """
+
+    steps: int | None = None
+    remasking: str | None = None
+    temperature: float | None = None
+    guidance_scale: float | None = None
+    seed: int | None = None
+
+    def generate_arguments(self) -> dict[str, Any]:
+        """The arguments of `generate()` that are given; `seed` is not among them."""
+        values = {
+            "max_denoising_steps": self.steps,
+            "remasking": self.remasking,
+            "temperature": self.temperature,
+            "guidance_scale": self.guidance_scale,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The answer about one image or tile, with its boxes in pixels of that."""
+
+    text: str
+    parsed: bool
+    detections: tuple[Detection, ...]
+    denoising: Denoising
+
+
+class GeoDiTPipeline:
+    """Answers questions about images.
+
+    Example:
+        >>> pipe = GeoDiTPipeline.from_pretrained("path/to/geodit-tiny")
+        >>> pipe("harbor.png", task="detect", query="ship")[0].boxes
+
+    Args:
+        model: a `GeoDiTForMaskedDiffusion`. It is moved to `device` and put into evaluation mode.
+        processor: its `GeoDiTProcessor`.
+        device: where to run; by default a GPU if there is one.
+    """
+
+    def __init__(self, model: Any, processor: Any, device: str | torch.device | None = None) -> None:
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model = model.to(device).eval()
+        self.processor = processor
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | PathLike[str],
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype = "auto",
+        revision: str = "main",
+        local_files_only: bool = False,
+    ) -> GeoDiTPipeline:
+        """Loads a checkpoint with its processor.
+
+        Args:
+            model: a directory, or the id of a repository on the Hub.
+            device: where to run; by default a GPU if there is one.
+            dtype: of the weights, `"auto"` for that of the checkpoint.
+            revision: branch, tag or commit of the repository.
+            local_files_only: whether to do without the network.
+
+        Raises:
+            OSError: if there is no such checkpoint, or it is not complete.
+        """
+        from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+        from geodit.processing.processing_geodit import GeoDiTProcessor
+
+        network = GeoDiTForMaskedDiffusion.from_pretrained(
+            model, dtype=dtype, revision=revision, local_files_only=local_files_only
+        )
+        processor = GeoDiTProcessor.from_pretrained(
+            model, revision=revision, local_files_only=local_files_only
+        )
+        return cls(network, processor, device)
+
+    def __call__(
+        self,
+        images: ImageInput | list[ImageInput] | tuple[ImageInput, ...],
+        task: str,
+        query: str = "",
+        *,
+        tile_size: int | None = None,
+        overlap: float = 0.25,
+        bands: Sequence[int] | None = None,
+        steps: int | None = None,
+        remasking: str | None = None,
+        temperature: float | None = None,
+        guidance_scale: float | None = None,
+        seed: int | None = None,
+        batch_size: int = 8,
+        return_denoising: bool = False,
+    ) -> list[Prediction]:
+        """Asks one question about each image.
+
+        Args:
+            images: one image, or a list of them: paths of PNG, JPEG or (Geo)TIFF files, PIL images, uint8
+                arrays or [`GeoImage`]s.
+            task: a task of the processor: `"caption"`, `"ground"`, `"detect"`, `"vqa"` or `"classify"`.
+            query: a phrase to ground, a class to detect, or a question; empty for the other tasks.
+            tile_size: side in pixels of the tiles that an image is seen in, for detection in images that show
+                far more than one answer holds. By default the image is seen as a whole.
+            overlap: share of a tile's side that neighbouring tiles have in common. Objects up to that length
+                are seen whole; 0.5 finds a little more than 0.25 at twice the time.
+            bands: the band of the files to show as gray, or the three to show as red, green and blue.
+            steps: N, the denoising steps. This and the next three are the model's own by default.
+            remasking: `"low_confidence"` or `"random"`.
+            temperature: 0 takes the most probable tokens.
+            guidance_scale: classifier-free guidance; 1 is off.
+            seed: makes answers that draw random numbers reproducible, whatever the batch size.
+            batch_size: images or tiles that run at once.
+            return_denoising: whether to tell at which step each token was committed; not with tiles.
+
+        Returns:
+            One prediction an image, in their order.
+
+        Raises:
+            FileNotFoundError: if an image does not exist.
+            ValueError: if an image cannot be read or an argument is out of range.
+        """
+        self._check(task, query, tile_size, batch_size, return_denoising)
+        options = DecodingOptions(steps, remasking, temperature, guidance_scale, seed)
+        inputs: list[ImageInput] = list(images) if isinstance(images, list | tuple) else [images]
+        if tile_size is not None:
+            predictions = []
+            for image in inputs:
+                with as_image_source(image, bands) as source:
+                    predictions.append(
+                        self.detect_in_tiles(
+                            source, query, task, tile_size, overlap, options=options, batch_size=batch_size
+                        )
+                    )
+            return predictions
+
+        predictions = []
+        for start in range(0, len(inputs), batch_size):
+            loaded = []
+            for image in inputs[start : start + batch_size]:
+                with as_image_source(image, bands) as source:
+                    loaded.append(source.read())
+            answers = self._answer([image.to_pil() for image in loaded], task, query, options, start)
+            for image, answer in zip(loaded, answers, strict=True):
+                predictions.append(
+                    Prediction(
+                        task,
+                        query,
+                        answer.text,
+                        image.image_size,
+                        boxes=tuple(detection.box for detection in answer.detections),
+                        labels=tuple(detection.label for detection in answer.detections),
+                        scores=tuple(detection.score for detection in answer.detections),
+                        parsed=answer.parsed,
+                        georeference=image.georeference,
+                        denoising=answer.denoising if return_denoising else None,
+                    )
+                )
+        return predictions
+
+    def detect_in_tiles(
+        self,
+        source: ImageSource,
+        query: str,
+        task: str = "detect",
+        tile_size: int = 384,
+        overlap: float = 0.25,
+        *,
+        options: DecodingOptions | None = None,
+        batch_size: int = 8,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Prediction:
+        """Detects objects tile by tile; no more of the image than a batch of tiles is in memory.
+
+        Args:
+            source: the image. Tiles in which it has no data are passed over.
+            query: the class to detect.
+            task: a task whose answer is a list of boxes.
+            tile_size: side of a tile in pixels.
+            overlap: share of a tile's side that neighbouring tiles have in common.
+            options: how to generate.
+            batch_size: tiles that run at once.
+            progress: called with the number of tiles done and of all tiles.
+
+        Returns:
+            One prediction for the image; what several tiles have found appears once, best first.
+        """
+        self._check(task, query, tile_size, batch_size, False)
+        windows = tile_windows(source.image_size, tile_size, overlap)
+        found: list[Detection] = []
+        texts: list[str] = []
+        unparsed = 0
+        for start, batch, tiles in _read_batches(source, windows, batch_size):
+            answers = self._answer(tiles, task, query, options or DecodingOptions(), start) if tiles else []
+            for window, answer in zip(batch, answers, strict=True):
+                margin = _CUT_MARGIN * min(window.height, window.width)
+                found += [to_image(one, window, source.image_size, margin) for one in answer.detections]
+                texts.append(answer.text)
+                unparsed += not answer.parsed
+            if progress is not None:
+                progress(min(start + batch_size, len(windows)), len(windows))
+        merged = merge_detections(found)
+        return Prediction(
+            task,
+            query,
+            "\n".join(texts),
+            source.image_size,
+            boxes=tuple(detection.box for detection in merged),
+            labels=tuple(detection.label for detection in merged),
+            scores=tuple(detection.score for detection in merged),
+            parsed=unparsed == 0,
+            num_tiles=len(texts),
+            num_unparsed_tiles=unparsed,
+            georeference=source.georeference,
+        )
+
+    def _check(
+        self, task: str, query: str, tile_size: int | None, batch_size: int, return_denoising: bool
+    ) -> None:
+        self.processor.format_prompt(task, query)  # raises for an unknown task and for a query it cannot take
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if tile_size is None:
+            return
+        if self.processor.tasks[task].answer != "boxes" or task == "ground":
+            raise ValueError(
+                f"tile_size is for tasks that list objects, such as detect; {task} is about the whole image"
+            )
+        if return_denoising:
+            raise ValueError(
+                "return_denoising is for one answer an image; with tile_size there is one a tile"
+            )
+
+    def _answer(
+        self, images: list[Image.Image], task: str, query: str, options: DecodingOptions, first: int
+    ) -> list[_Answer]:
+        """Answers a batch; `first` is the number of its first image among all, which the seeds depend on."""
+        text = [query] * len(images) if query else None
+        inputs = self.processor(images=images, text=text, task=task, return_tensors="pt")
+        inputs = inputs.to(self.model.device, dtype=self.model.dtype)
+        arguments = options.generate_arguments()
+        if options.seed is not None:
+            # A stream of its own for every image, so that answers do not depend on the batch size.
+            seeds = [_stream_seed(options.seed, first + row) for row in range(len(images))]
+            arguments |= {"seed": None, "generator": [torch.Generator().manual_seed(seed) for seed in seeds]}
+        output = self.model.generate(
+            **inputs,
+            max_new_tokens=self.processor.canvas_length(task),
+            return_dict_in_generate=True,
+            **arguments,
+        )
+        prompt_length = inputs["input_ids"].shape[1]
+        canvases = output.sequences[:, prompt_length:].tolist()
+        rows = zip(images, canvases, output.commit_steps.tolist(), output.confidences.tolist(), strict=True)
+        num_steps = len(output.canvases)
+        return [
+            self._read_answer(
+                ids,
+                task,
+                query,
+                (image.height, image.width),
+                Denoising(self._token_texts(ids), tuple(commit_steps), tuple(confidences), num_steps),
+            )
+            for image, ids, commit_steps, confidences in rows
+        ]
+
+    def _read_answer(
+        self, ids: list[int], task: str, query: str, image_size: tuple[int, int], denoising: Denoising
+    ) -> _Answer:
+        text = self.processor.decode_canvas(ids)
+        result = self.processor.post_process_generation(text, task, image_size, query)
+        scores = self._box_scores(ids, text, image_size, denoising.confidences) if result["boxes"] else []
+        detections = tuple(
+            Detection(_as_box(box), label, score)
+            for box, label, score in zip(result["boxes"], result["labels"], scores, strict=True)
+        )
+        return _Answer(result["text"], result["parsed"], detections, denoising)
+
+    def _box_scores(
+        self, ids: list[int], text: str, image_size: tuple[int, int], confidences: Sequence[float]
+    ) -> list[float]:
+        """One score a box that the codec reads from `text`, from the tokens that the box is written with."""
+        codec = self.processor.box_codec
+        # Where in the text each token ends, whatever the tokenizer: the length of the text up to it.
+        token_ends = [len(self.processor.decode_canvas(ids[: count + 1])) for count in range(len(ids))]
+        scores = []
+        start = first = 0
+        for end in codec.box_ends(text):
+            last = next((index for index, reached in enumerate(token_ends) if reached >= end), len(ids) - 1)
+            # A complete box may still be refused, for instance because its corners are swapped.
+            if codec.decode(text[start:end], image_size).boxes:
+                scores.append(_geometric_mean(confidences[first : last + 1]))
+            start, first = end, last + 1
+        return scores
+
+    def _token_texts(self, ids: list[int]) -> tuple[str, ...]:
+        tokenizer = self.processor.tokenizer
+        texts = ["[EOS]" if index == tokenizer.eos_token_id else tokenizer.decode([index]) for index in ids]
+        return tuple(texts)
+
+
+def _read_batches(
+    source: ImageSource, windows: Sequence[Window], batch_size: int
+) -> Iterator[tuple[int, list[Window], list[Image.Image]]]:
+    """Start, windows and pixels of each batch, without the windows in which there is no data."""
+    for start in range(0, len(windows), batch_size):
+        batch, tiles = [], []
+        for window in windows[start : start + batch_size]:
+            tile = source.read(window)
+            if tile.valid is None or tile.valid.any():
+                batch.append(window)
+                tiles.append(tile.to_pil())
+        yield start, batch, tiles
+
+
+def _as_box(values: Sequence[float]) -> Box:
+    x1, y1, x2, y2 = (float(value) for value in values)
+    return x1, y1, x2, y2
+
+
+def _geometric_mean(probabilities: Sequence[float]) -> float:
+    # A probability of zero comes from rounding alone: the token was the most probable of all.
+    return math.exp(sum(math.log(max(value, 1e-12)) for value in probabilities) / max(len(probabilities), 1))
+
+
+def _stream_seed(seed: int, index: int) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading PNG, JPEG and (Geo)TIFF files as 8-bit RGB.
+
+* Bands of 16 bits or more, and floats, are stretched linearly, each from its 2nd to its 98th percentile.
+* Of more than three bands the first three are taken, or the ones asked for; one band is shown as gray.
+* Alpha is dropped: where it is zero the image has no data, which `GeoImage.valid` tells.
+* Palettes become colors; the EXIF orientation of photographs is applied.
+
+TIFF is read by rasterio where it is installed (`pip install "geodit[geo]"`), with its georeference and by
+windows. Without it, gray, palette and 8-bit RGB TIFF are read by Pillow, whole and without a georeference.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from geodit.pipelines.image_source import (
+    ArraySource,
+    GeoImage,
+    ImageSource,
+    Stretch,
+    choose_bands,
+    to_rgb,
+)
+
+ImageInput = str | PathLike[str] | Image.Image | NDArray[np.uint8] | GeoImage
+
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+# Classic TIFF and BigTIFF, each in both byte orders.
+_TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_GEO_HINT = 'pip install "geodit[geo]"'
+# What Pillow raises for damaged files, by format and by the place of the damage.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+
+def read_image(path: str | PathLike[str], bands: Sequence[int] | None = None) -> GeoImage:
+    """Reads a whole image.
+
+    Args:
+        path: a PNG, JPEG or (Geo)TIFF file; what counts is its content, not its name.
+        bands: the band to show as gray, or the three to show as red, green and blue, counted from 1.
+
+    Returns:
+        The image, its size and, for a GeoTIFF read by rasterio, its georeference.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not such an image, is damaged, or lacks the bands asked for.
+    """
+    with open_image(path, bands) as source:
+        return source.read()
+
+
+def open_image(path: str | PathLike[str], bands: Sequence[int] | None = None) -> ImageSource:
+    """Opens an image to be read by windows; arguments and errors are those of [`read_image`].
+
+    Only a TIFF that rasterio reads stays on disk. Any other image is decoded now and kept in memory.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a directory, not an image")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no image {path}")
+    with path.open("rb") as file:
+        header = file.read(32)
+    if not header:
+        raise ValueError(f"{path} is empty")
+    if header.startswith(_TIFF):
+        return _open_tiff(path, bands)
+    if header.startswith(_PNG):
+        return (
+            _open_deep_png(path, bands)
+            if _is_deep_color_png(header)
+            else _open_with_pillow(path, "PNG", bands)
+        )
+    if header.startswith(_JPEG):
+        return _open_with_pillow(path, "JPEG", bands)
+    raise ValueError(f"{path} is not a PNG, JPEG or TIFF image")
+
+
+def as_image_source(image: ImageInput, bands: Sequence[int] | None = None) -> ImageSource:
+    """Opens whatever stands for an image: a path, a PIL image, an array or a [`GeoImage`].
+
+    Args:
+        image: a path as for [`open_image`], a PIL image, uint8 pixels (H, W) or (H, W, C), or a GeoImage.
+        bands: as for [`read_image`]. A GeoImage has its three bands already.
+
+    Raises:
+        TypeError: if it is none of these.
+        FileNotFoundError, ValueError: as [`open_image`] raises them.
+    """
+    if isinstance(image, str | PathLike):
+        return open_image(image, bands)
+    if isinstance(image, GeoImage):
+        if bands is not None:
+            raise ValueError("bands are chosen when an image is read; this GeoImage is RGB already")
+        return ArraySource(image)
+    if isinstance(image, Image.Image):
+        return ArraySource(_from_pil(image, bands))
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0:
+            raise ValueError(
+                f"an array must be uint8 of shape (H, W) or (H, W, C), not {image.dtype} of {image.shape}"
+            )
+        array = image if image.ndim == 3 else image[..., None]
+        chosen = choose_bands(array.shape[-1], bands)
+        return ArraySource(GeoImage(to_rgb(array[..., [band - 1 for band in chosen]], None, None)))
+    raise TypeError(
+        f"an image must be a path, a PIL image, a NumPy array or a GeoImage, not {type(image).__name__}"
+    )
+
+
+def _open_tiff(path: Path, bands: Sequence[int] | None) -> ImageSource:
+    try:
+        from geodit.pipelines.raster import RasterSource
+    except ImportError:
+        try:
+            return _open_with_pillow(path, "TIFF", bands)
+        except ValueError as error:
+            raise ValueError(f"{error}. Without rasterio only simple TIFF is read: {_GEO_HINT}") from error
+    return RasterSource(path, "GTiff", bands)
+
+
+def _is_deep_color_png(header: bytes) -> bool:
+    """Whether the PNG has 16-bit color, of which Pillow would keep the high byte alone."""
+    bit_depth, color_type = header[24:26] if len(header) >= 26 else (8, 0)
+    return bit_depth == 16 and color_type in (2, 4, 6)
+
+
+def _open_deep_png(path: Path, bands: Sequence[int] | None) -> ImageSource:
+    try:
+        from geodit.pipelines.raster import RasterSource
+    except ImportError:
+        raise ValueError(f"{path} has 16-bit color, which needs rasterio: {_GEO_HINT}") from None
+    return RasterSource(path, "PNG", bands)
+
+
+def _open_with_pillow(path: Path, kind: str, bands: Sequence[int] | None) -> ImageSource:
+    try:
+        # Only the one decoder that fits the content is let near the file.
+        with Image.open(path, formats=(kind,)) as image:
+            image.load()
+            loaded = ImageOps.exif_transpose(image)
+    except _DAMAGE as error:
+        raise ValueError(f"{path} is damaged, or not a {kind} image that can be read: {error}") from error
+    try:
+        return ArraySource(_from_pil(loaded, bands))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be shown as RGB: {error}") from error
+
+
+def _from_pil(image: Image.Image, bands: Sequence[int] | None) -> GeoImage:
+    if image.width < 1 or image.height < 1:
+        raise ValueError(f"it has {image.width} x {image.height} pixels")
+    valid: NDArray[np.bool_] | None = None
+    transparent = image.mode in ("1", "L", "P", "RGB") and "transparency" in image.info
+    if transparent or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        rgba = image.convert("RGBA")
+        alpha = np.asarray(rgba.getchannel("A"))
+        valid = None if alpha.all() else alpha > 0
+        image = rgba.convert("L" if image.mode in ("L", "LA", "La", "1") else "RGB")
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        array = np.asarray(image)[..., None]
+    else:
+        array = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+        array = array if array.ndim == 3 else array[..., None]
+    array = array[..., [band - 1 for band in choose_bands(array.shape[-1], bands)]]
+    stretch = None if array.dtype == np.uint8 else Stretch.fit(array, valid)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        valid = np.isfinite(array).any(axis=-1) if valid is None else valid & np.isfinite(array).any(axis=-1)
+    return GeoImage(to_rgb(array, valid, stretch), None, valid)

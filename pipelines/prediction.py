@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a pipeline answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from geodit.pipelines.georeference import GeoReference
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """How an answer came about, for each of the L positions of the canvas.
+
+    Args:
+        tokens: the tokens as text; the end of the answer and all behind it is `"[EOS]"`.
+        commit_steps: the step, counted from 0, at which each token was committed.
+        confidences: the probability that the network gave the token at that step.
+        num_steps: N, the steps that were allowed.
+    """
+
+    tokens: tuple[str, ...]
+    commit_steps: tuple[int, ...]
+    confidences: tuple[float, ...]
+    num_steps: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to a question about one image.
+
+    Args:
+        task: what was asked for.
+        query: what the user asked.
+        text: the answer as the model wrote it. An image seen in tiles has one line a tile.
+        image_size: (height, width) of the image in pixels.
+        boxes: `(x1, y1, x2, y2)` in pixels of the image.
+        labels: one a box.
+        scores: one a box, 0 to 1: the geometric mean of the probabilities of its tokens.
+        parsed: whether the whole answer was understood; of a tiled image, the answers of all tiles.
+        num_tiles: in how many tiles the image was seen; 1 for all at once.
+        num_unparsed_tiles: how many of their answers were not, or not wholly, understood.
+        georeference: where the image is on Earth, if that is known.
+        denoising: how the answer came about, if that was asked for.
+    """
+
+    task: str
+    query: str
+    text: str
+    image_size: tuple[int, int]
+    boxes: tuple[Box, ...] = ()
+    labels: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
+    parsed: bool = True
+    num_tiles: int = 1
+    num_unparsed_tiles: int = 0
+    georeference: GeoReference | None = None
+    denoising: Denoising | None = None
+
+    @property
+    def map_boxes(self) -> tuple[Box, ...] | None:
+        """The boxes as `(left, bottom, right, top)` in map coordinates; None without a georeference."""
+        if self.georeference is None:
+            return None
+        return tuple(self.georeference.bounds(box) for box in self.boxes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The prediction in types that JSON has. A georeferenced image has `crs` and `map_boxes` as well."""
+        result: dict[str, Any] = {
+            "task": self.task,
+            "query": self.query,
+            "text": self.text,
+            "image_size": list(self.image_size),
+            "boxes": [list(box) for box in self.boxes],
+            "labels": list(self.labels),
+            "scores": list(self.scores),
+            "parsed": self.parsed,
+            "num_tiles": self.num_tiles,
+            "num_unparsed_tiles": self.num_unparsed_tiles,
+        }
+        if self.georeference is not None:
+            result["crs"] = self.georeference.crs
+            result["map_boxes"] = [list(box) for box in self.map_boxes or ()]
+        if self.denoising is not None:
+            result["denoising"] = {
+                "tokens": list(self.denoising.tokens),
+                "commit_steps": list(self.denoising.commit_steps),
+                "confidences": list(self.denoising.confidences),
+                "num_steps": self.denoising.num_steps,
+            }
+        return result

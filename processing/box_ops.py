@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Geometry of axis-aligned boxes, in NumPy.
+
+Boxes are ``[x1, y1, x2, y2]`` in any one unit. Areas are continuous: a box from 0 to 10 is 10 wide, as in
+COCO and torchvision, where Pascal VOC's development kit counted pixels and added one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["as_boxes", "box_area", "box_iou"]
+
+
+def as_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
+    """Return boxes as one float array.
+
+    Args:
+        boxes: N boxes `[x1, y1, x2, y2]`; an empty sequence is no boxes.
+
+    Returns:
+        Array of shape (N, 4), float64.
+
+    Raises:
+        ValueError: If the shape is not (N, 4), a coordinate is not finite, or a box has x2 < x1 or y2 < y1.
+    """
+    array = np.asarray(boxes, dtype=np.float64)
+    if array.size == 0:
+        return np.zeros((0, 4), dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise ValueError(f"boxes must have shape (N, 4), [x1, y1, x2, y2] each, but have shape {array.shape}")
+    wrong = ~np.isfinite(array).all(axis=1) | (array[:, 2] < array[:, 0]) | (array[:, 3] < array[:, 1])
+    if wrong.any():
+        index = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f"box {index} is {array[index].tolist()}: coordinates must be finite with x1 <= x2 and y1 <= y2"
+        )
+    return array
+
+
+def box_area(boxes: ArrayLike) -> NDArray[np.float64]:
+    """Area of every box.
+
+    Args:
+        boxes: Shape (N, 4).
+
+    Returns:
+        Array of shape (N,), in squared units of the boxes.
+
+    Raises:
+        ValueError: If the boxes are malformed, see [`as_boxes`].
+    """
+    array = as_boxes(boxes)
+    area: NDArray[np.float64] = (array[:, 2] - array[:, 0]) * (array[:, 3] - array[:, 1])
+    return area
+
+
+def box_iou(boxes1: ArrayLike, boxes2: ArrayLike) -> NDArray[np.float64]:
+    """Intersection over union of every pair of boxes.
+
+    A box without area has an IoU of 0 with every box, itself included.
+
+    Args:
+        boxes1: Shape (N, 4).
+        boxes2: Shape (M, 4), in the same unit.
+
+    Returns:
+        Array of shape (N, M), in [0, 1].
+
+    Raises:
+        ValueError: If the boxes are malformed, see [`as_boxes`].
+    """
+    first, second = as_boxes(boxes1), as_boxes(boxes2)
+    top_left = np.maximum(first[:, None, :2], second[None, :, :2])
+    bottom_right = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    intersection = np.clip(bottom_right - top_left, 0.0, None).prod(axis=2)
+    union = box_area(first)[:, None] + box_area(second)[None, :] - intersection
+    iou: NDArray[np.float64] = np.zeros_like(intersection)
+    np.divide(intersection, union, out=iou, where=union > 0)
+    return iou

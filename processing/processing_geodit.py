@@ -1,0 +1,563 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From images and questions to tensors, and from generated tokens to captions, labels and boxes."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from transformers import BatchFeature, ProcessorMixin, SiglipImageProcessorPil
+from transformers.image_utils import load_image
+from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, TextKwargs
+
+from geodit.processing.boxes_geodit import BoxCodec, get_box_codec
+from geodit.processing.tasks_geodit import Task, load_tasks, resolve_task
+
+# In both templates all images of the conversation come first, before the beginning of the text.
+_IMAGES_FIRST = (
+    "{%- for message in messages -%}"
+    "{%- if message['content'] is not string -%}"
+    "{%- for block in message['content'] -%}"
+    "{%- if block['type'] == 'image' -%}{{- '<image>' -}}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- endif -%}"
+    "{%- endfor -%}"
+)
+_TEXT_OF_MESSAGE = (
+    "{%- macro text_of(message) -%}"
+    "{%- if message['content'] is string -%}{{- message['content'] | trim -}}"
+    "{%- else -%}"
+    "{%- for block in message['content'] -%}"
+    "{%- if block['type'] == 'text' -%}{{- block['text'] | trim -}}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- endif -%}"
+    "{%- endmacro -%}"
+)
+
+CHAT_TEMPLATE = (
+    _TEXT_OF_MESSAGE
+    + _IMAGES_FIRST
+    + "{{- bos_token -}}"
+    + "{%- for message in messages -%}"
+    + "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' -}}"
+    + "{{- text_of(message) + '<|eot_id|>' -}}"
+    + "{%- endfor -%}"
+    + "{%- if add_generation_prompt -%}"
+    + "{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' -}}"
+    + "{%- endif -%}"
+)
+"""The format of LLaDA-8B-Instruct, with the images before it.
+
+Source: the chat template of the published GSAI-ML/LLaDA-8B-Instruct tokenizer.
+"""
+
+COMPACT_CHAT_TEMPLATE = (
+    _TEXT_OF_MESSAGE
+    + _IMAGES_FIRST
+    + "{%- for message in messages -%}"
+    + "{{- '<|' + message['role'] + '|>' + text_of(message) -}}"
+    + "{%- endfor -%}"
+    + "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
+)
+"""A template for small models, which adds two tokens to a question: `<|user|>Detect: ship.<|assistant|>`."""
+
+# PIL modes with more than 8 bits a sample, which convert("RGB") would cut off at 255 without a word.
+_DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+
+_ADD_TOKENS = "Add it to the tokenizer and the model's embeddings, as `geodit.processing.tokenization` does."
+
+_WRONG_IDS = "`ids` must be token ids of shape (L,) or (B, L)."
+
+
+class GeoDiTProcessor(ProcessorMixin):
+    """Makes the inputs of a GeoDiT model and reads its answers.
+
+    A sequence is laid out as `[<image> * n][prompt in the chat template][canvas]`; the processor makes
+    everything before the canvas, `generate` adds the canvas.
+
+    Example:
+        >>> inputs = processor(images=image, text="ship", task="detect", return_tensors="pt")
+        >>> output = model.generate(**inputs, max_new_tokens=processor.canvas_length("detect"))
+        >>> answer = processor.decode_canvas(output[0, inputs["input_ids"].shape[1] :])
+        >>> processor.post_process_generation(answer, task="detect", image_size=(height, width), query="ship")
+
+    Args:
+        image_processor: A stock image processor. SigLIP's is always used on Pillow, whose resampling the
+            checkpoints were trained with; the torchvision one gives slightly different pixels.
+        tokenizer: A tokenizer that has `image_token` and, for the box format `"location_tokens"`, the tokens
+            `<loc_0>`, `<loc_1>`, ... each as a single token, and an EOS token.
+        chat_template: Jinja template, which writes `image_token` for each image; `CHAT_TEMPLATE` by default.
+        tasks: The tasks by name, as `Task` or as dictionaries of its fields; `DEFAULT_TASKS` by default.
+        box_format: How boxes are written, one of `geodit.processing.boxes_geodit.BOX_FORMATS`.
+        location_bins: Number of location tokens in use; by default all that the tokenizer has.
+        image_token: The placeholder of an image in a text.
+        num_image_tokens: How many tokens an image takes (n): for a ViT the number of patches,
+            `(image_size // patch_size) ** 2`, which is 729 for SigLIP so400m at 384 pixels.
+
+    Raises:
+        ValueError: If the tokenizer lacks a token, or a value is not among those allowed.
+    """
+
+    def __init__(
+        self,
+        image_processor: Any,
+        tokenizer: Any,
+        chat_template: str | dict[str, str] | None = None,
+        tasks: Mapping[str, Task | Mapping[str, Any]] | None = None,
+        box_format: str = "location_tokens",
+        location_bins: int | None = None,
+        image_token: str = "<image>",
+        num_image_tokens: int = 729,
+    ) -> None:
+        if type(num_image_tokens) is not int or num_image_tokens < 1:
+            raise ValueError(f"`num_image_tokens` must be a positive integer, got {num_image_tokens!r}.")
+        if chat_template is None:
+            chat_template = CHAT_TEMPLATE.replace("<image>", image_token)
+        super().__init__(_on_pillow(image_processor), tokenizer, chat_template=chat_template)  # type: ignore[no-untyped-call]
+
+        vocabulary: dict[str, int] = tokenizer.get_vocab()
+        if image_token not in vocabulary:
+            raise ValueError(f"The tokenizer has no image token {image_token!r}. {_ADD_TOKENS}")
+        if tokenizer.eos_token_id is None:
+            raise ValueError("The tokenizer has no EOS token, which ends an answer on the canvas.")
+        self.image_token = image_token
+        self.image_token_id = vocabulary[image_token]
+        self.num_image_tokens = num_image_tokens
+        self.tasks = load_tasks(tasks)
+        num_locations = _count_location_tokens(vocabulary)
+        if box_format == "location_tokens" and num_locations < (location_bins or 1):
+            raise ValueError(f"The tokenizer has no token {location_token(num_locations)!r}. {_ADD_TOKENS}")
+        self.box_format = box_format
+        self.location_bins = num_locations if location_bins is None else location_bins
+        self.box_codec: BoxCodec = get_box_codec(box_format, self.location_bins)
+
+        # Special for the tokenizer are also tokens without a role, such as LLaDA's <|eot_id|>.
+        special = set(tokenizer.all_special_ids) | {
+            index for index, token in tokenizer.added_tokens_decoder.items() if token.special
+        }
+        self._special_ids = frozenset(
+            special - {vocabulary[location_token(index)] for index in range(num_locations)}
+        )
+        self._special_tokens = tuple(tokenizer.convert_ids_to_tokens(sorted(self._special_ids)))
+
+    def __call__(
+        self,
+        images: Any = None,
+        text: str | Sequence[str] | None = None,
+        videos: None = None,
+        audio: None = None,
+        task: str | Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Makes the inputs of a model for one question or a batch of B.
+
+        Args:
+            images: One image, a list of one image for each text, or a list of lists with the images of each
+                text (which may be empty). An image is a PIL image of 8 bits a sample (converted to RGB), a
+                uint8 array (H, W, 3), or the path or URL of an image that Pillow reads.
+            text: With `task`, what the user asks (the query), None for tasks without a query. Without `task`,
+                a whole prompt that is used as it stands: the output of `apply_chat_template`, or any text.
+                `<image>` marks the place of an image; if there is none, the image comes first of all.
+            videos: Not supported; only there because Transformers passes it.
+            audio: Not supported; only there because Transformers passes it.
+            task: A task of `self.tasks`, or one for each text.
+            **kwargs: Arguments of the tokenizer and the image processor, such as `return_tensors="pt"`,
+                `padding_side`, or `text_kwargs` and `images_kwargs`. By default texts are padded on the left
+                to the longest.
+
+        Returns:
+            `input_ids` (B, L) and `attention_mask` (B, L) if there is a text or a task, `pixel_values`
+            (number of images, 3, H, W) if there are images.
+
+        Raises:
+            ValueError: If images and texts do not match in number, a task is unknown or misses its query, an
+                image is of a kind that cannot be used, or an argument is unknown.
+        """
+        if videos is not None or audio is not None:
+            raise ValueError("GeoDiT reads images and text, neither video nor audio.")
+        self._check_kwargs(kwargs)
+        image_groups = None if images is None else _group_images(images)
+
+        if task is not None:
+            texts = self._render_tasks(task, text, image_groups)
+        elif text is None:
+            texts = None
+        else:
+            texts = _list_of_strings("text", text)
+        # Text marked by `sanitize_control_tokens` holds no placeholders but those of the template.
+        if texts is not None and not kwargs.get("sanitize_control_tokens"):
+            texts = self._place_images(texts, image_groups)
+
+        flat_images = None if image_groups is None else [image for group in image_groups for image in group]
+        text_defaults = {
+            "padding": True,
+            "padding_side": "left",
+            "add_special_tokens": False,  # the template has them
+            "return_token_type_ids": False,
+        }
+        given = {**kwargs, **kwargs.get("text_kwargs", {})}
+        kwargs["text_kwargs"] = {
+            **{name: value for name, value in text_defaults.items() if name not in given},
+            **kwargs.get("text_kwargs", {}),
+        }
+        inputs: BatchFeature = super().__call__(images=flat_images or None, text=texts, **kwargs)
+        return inputs
+
+    def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **kwargs: Any) -> str:
+        """Returns what takes the place of one `<image>`: the image token n times."""
+        return self.image_token * self.num_image_tokens
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything that `save_pretrained` writes to processor_config.json."""
+        output: dict[str, Any] = super().to_dict()
+        output["tasks"] = {name: task.to_dict() for name, task in self.tasks.items()}
+        return output
+
+    # Tasks
+
+    def format_prompt(self, task: str, query: str = "") -> str:
+        """Returns the prompt of a task, without the chat template.
+
+        Args:
+            task: A task of `self.tasks`.
+            query: What the user asks; empty for tasks without a query.
+
+        Raises:
+            ValueError: If the task is unknown, needs a query and gets none, or takes none and gets one, or if
+                the query holds a special token of the tokenizer.
+        """
+        prompt = resolve_task(self.tasks, task).format_prompt(query)
+        found = [token for token in self._special_tokens if token in query]
+        if found:
+            raise ValueError(
+                f"The query {query!r} holds the special token {found[0]!r}, which would be read as such."
+            )
+        return prompt
+
+    def canvas_length(self, task: str) -> int:
+        """Returns how many tokens the answer to a task has at most.
+
+        Raises:
+            ValueError: If the task is unknown.
+        """
+        return resolve_task(self.tasks, task).max_new_tokens
+
+    def format_answer(
+        self,
+        task: str,
+        answer: str = "",
+        boxes: Sequence[Sequence[float]] = (),
+        labels: Sequence[str] = (),
+        image_size: tuple[int, int] | None = None,
+    ) -> str:
+        """Writes the right answer to a task, as a model should.
+
+        Boxes are written from left to right, by x1 and then y1; labels only if there is more than one, since
+        otherwise the question has named it. No boxes are written as `none`.
+
+        Args:
+            task: A task of `self.tasks`.
+            answer: The answer of a text task.
+            boxes: The answer of a box task, `[x1, y1, x2, y2]` in pixels.
+            labels: One label for each box, or none at all.
+            image_size: `(height, width)` of the image in pixels; needed to write boxes.
+
+        Returns:
+            The answer as text.
+
+        Raises:
+            ValueError: If the task is unknown, the answer is of the wrong kind for it, or a box cannot be
+                written.
+        """
+        if resolve_task(self.tasks, task).answer == "text":
+            if len(boxes) or not answer.strip():
+                raise ValueError(f"Task {task!r} is answered by a text that is not empty, and by no boxes.")
+            return answer.strip()
+        if answer:
+            raise ValueError(f"Task {task!r} is answered by boxes, not by the text {answer!r}.")
+        if len(labels) and len(labels) != len(boxes):
+            raise ValueError(
+                f"There must be one label for each box or none, got {len(labels)} for {len(boxes)} boxes."
+            )
+        if len(boxes) and image_size is None:
+            raise ValueError("`image_size`, (height, width) in pixels, is needed to write boxes.")
+        order = sorted(range(len(boxes)), key=lambda index: (float(boxes[index][0]), float(boxes[index][1])))
+        return self.box_codec.encode(
+            [boxes[index] for index in order],
+            image_size or (1, 1),  # without boxes the size does not matter
+            [labels[index] for index in order] if len(set(labels)) > 1 else None,
+        )
+
+    def encode_answer(self, text: str, canvas_length: int) -> list[int]:
+        """Turns an answer into the token ids of a whole canvas.
+
+        An answer shorter than the canvas is followed by EOS tokens up to its end. One that is too long is
+        shortened: if it has boxes, to as many of its first boxes as fit; if not, to its first `canvas_length`
+        tokens.
+
+        Args:
+            text: The answer, as `format_answer` writes it.
+            canvas_length: Number of tokens of the canvas.
+
+        Returns:
+            Exactly `canvas_length` token ids.
+
+        Raises:
+            ValueError: If not even one box fits, or the canvas has no tokens.
+        """
+        if canvas_length < 1:
+            raise ValueError(f"`canvas_length` must be positive, got {canvas_length!r}.")
+        ids = self._text_ids(text)
+        if len(ids) > canvas_length:
+            ends = self.box_codec.box_ends(text)
+            if not ends:
+                ids = ids[:canvas_length]
+            for end in reversed(ends):
+                ids = self._text_ids(text[:end])
+                if len(ids) <= canvas_length:
+                    break
+            else:
+                if ends:
+                    raise ValueError(
+                        f"Not even one box of the answer fits a canvas of {canvas_length} tokens: the first "
+                        f"needs {len(ids)}. Give the task a larger `max_new_tokens` or use another box "
+                        "format."
+                    )
+        return ids + [self.tokenizer.eos_token_id] * (canvas_length - len(ids))
+
+    # From tokens to answers
+
+    def decode_canvas(self, ids: Any) -> str | list[str]:
+        """Reads canvases: the text up to the first EOS, with location tokens, without other special tokens.
+
+        Args:
+            ids: Token ids (L,) or (B, L), as a tensor, an array or lists. Only the canvas, not the prompt.
+
+        Returns:
+            One text for ids (L,), a list of B texts for ids (B, L).
+
+        Raises:
+            ValueError: If the ids have another number of dimensions.
+        """
+        rows = _to_list(ids)
+        if not isinstance(rows, list):
+            raise ValueError(_WRONG_IDS)
+        if rows and isinstance(rows[0], (list, tuple, torch.Tensor, np.ndarray)):
+            return [self._decode_row(_to_list(row)) for row in rows]
+        return self._decode_row(rows)
+
+    def post_process_generation(
+        self,
+        text: str,
+        task: str,
+        image_size: tuple[int, int] | None = None,
+        query: str | None = None,
+    ) -> dict[str, Any]:
+        """Reads the answer to a task.
+
+        Args:
+            text: The answer, as `decode_canvas` returns it. Any text is accepted.
+            task: The task that was asked.
+            image_size: `(height, width)` of the original image in pixels; needed to read boxes.
+            query: What was asked; the label of boxes that have none in the text.
+
+        Returns:
+            A dictionary of
+
+            * `text` (`str`): the answer without space around it,
+            * `boxes` (`list[list[float]]`): `[x1, y1, x2, y2]` in pixels of the original image, inside it;
+              empty for tasks answered by a text,
+            * `labels` (`list[str]`): one for each box,
+            * `parsed` (`bool`): whether the text could be understood as an answer to this task. A text answer
+              only has to be there; for boxes see `BoxParse.parsed`.
+
+        Raises:
+            ValueError: If the task is unknown, `text` is not a single string, or the image size is missing or
+                not two positive numbers.
+        """
+        if not isinstance(text, str):
+            raise ValueError(f"`text` must be one answer as a string, got {type(text).__name__}.")
+        if resolve_task(self.tasks, task).answer == "text":
+            return {"text": text.strip(), "boxes": [], "labels": [], "parsed": bool(text.strip())}
+        if image_size is None:
+            raise ValueError("`image_size`, (height, width) in pixels, is needed to read boxes.")
+        parse = self.box_codec.decode(text, image_size)
+        labels = [(query or "") if label is None else label for label in parse.labels]
+        return {"text": text.strip(), "boxes": parse.boxes, "labels": labels, "parsed": parse.parsed}
+
+    # Internals
+
+    def _text_ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _decode_row(self, ids: Any) -> str:
+        if not isinstance(ids, list) or not all(isinstance(index, (int, np.integer)) for index in ids):
+            raise ValueError(_WRONG_IDS)
+        if self.tokenizer.eos_token_id in ids:
+            ids = ids[: ids.index(self.tokenizer.eos_token_id)]
+        kept = [int(index) for index in ids if index not in self._special_ids]
+        return str(self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def _render_tasks(
+        self,
+        task: str | Sequence[str],
+        text: str | Sequence[str] | None,
+        image_groups: list[list[Any]] | None,
+    ) -> list[str]:
+        """Returns the prompts of tasks in the chat template, with an image placeholder for each image."""
+        names = _list_of_strings("task", task)
+        if text is not None:
+            queries = _list_of_strings("text", text)
+        else:
+            queries = [""] * (len(image_groups or [[]]) if isinstance(task, str) else len(names))
+        if isinstance(task, str):
+            names = names * len(queries)
+        if len(names) != len(queries):
+            raise ValueError(
+                f"There must be one task for each text, got {len(names)} tasks for {len(queries)} texts."
+            )
+        if image_groups is None:
+            counts = [0] * len(queries)
+        elif len(image_groups) == len(queries):
+            counts = [len(group) for group in image_groups]
+        else:
+            raise ValueError(_count_error(sum(map(len, image_groups)), len(queries)))
+        prompts = []
+        for name, query, count in zip(names, queries, counts, strict=True):
+            question = {"type": "text", "text": self.format_prompt(name, query)}
+            message: Any = {"role": "user", "content": [{"type": "image"}] * count + [question]}
+            prompts.append(self.apply_chat_template([message], add_generation_prompt=True))
+        return prompts
+
+    def _place_images(self, texts: list[str], image_groups: list[list[Any]] | None) -> list[str]:
+        """Puts a placeholder first of all for the images that a text does not place itself."""
+        placed = [sample.count(self.image_token) for sample in texts]
+        given = [len(group) for group in image_groups or []]
+        complete = sum(placed) == sum(given)
+        if not complete and len(given) == len(texts):
+            texts = [
+                sample if count else self.image_token * number + sample
+                for sample, count, number in zip(texts, placed, given, strict=True)
+            ]
+            filled = [count or number for count, number in zip(placed, given, strict=True)]
+            complete = sum(filled) == sum(given)
+        # Groups of several images say which text each image belongs to.
+        elif complete and any(number != 1 for number in given):
+            complete = given == placed
+        if not complete:
+            raise ValueError(
+                _count_error(sum(given), len(texts))
+                + f" Found {sum(placed)} {self.image_token} in the texts."
+            )
+        return texts
+
+    def _check_kwargs(self, kwargs: dict[str, Any]) -> None:
+        # Transformers itself only warns of arguments that it does not know.
+        kinds = (
+            ProcessingKwargs,
+            TextKwargs,
+            ImagesKwargs,
+            getattr(self.image_processor, "valid_kwargs", None),
+        )
+        allowed = {name for kind in kinds for name in getattr(kind, "__annotations__", {})}
+        for name in kwargs:
+            if name not in allowed:
+                close = difflib.get_close_matches(name, [*allowed, "images", "text", "task"])
+                hint = f" Did you mean {' or '.join(close)}?" if close else ""
+                raise ValueError(f"Unknown argument {name!r}.{hint}")
+
+
+def _list_of_strings(name: str, value: Any) -> list[str]:
+    strings = [value] if isinstance(value, str) else value
+    if not isinstance(strings, (list, tuple)) or not strings or not all(isinstance(s, str) for s in strings):
+        raise ValueError(f"`{name}` must be a string or a list of at least one string, got {value!r}.")
+    return list(strings)
+
+
+def location_token(index: int) -> str:
+    """Returns the token of a location bin: `<loc_12>`."""
+    return f"<loc_{index}>"
+
+
+def _to_list(ids: Any) -> Any:
+    if isinstance(ids, (torch.Tensor, np.ndarray)):
+        return ids.tolist()
+    return list(ids) if isinstance(ids, tuple) else ids
+
+
+def _count_location_tokens(vocabulary: Mapping[str, int]) -> int:
+    return next(index for index in itertools.count() if location_token(index) not in vocabulary)
+
+
+def _count_error(num_images: int, num_texts: int) -> str:
+    return (
+        f"Got {num_images} image(s) for {num_texts} text(s): give one image for each text, a list of images "
+        "for each text, or as many <image> placeholders as images."
+    )
+
+
+def _on_pillow(image_processor: Any) -> Any:
+    """Swaps SigLIP's torchvision image processor, which AutoImageProcessor prefers, for the Pillow one."""
+    if type(image_processor).__name__ == "SiglipImageProcessor":
+        return SiglipImageProcessorPil.from_dict(image_processor.to_dict())
+    return image_processor
+
+
+def _group_images(images: Any) -> list[list[Any]]:
+    """Returns the images of each text, as RGB images."""
+    if not isinstance(images, (list, tuple)):
+        if isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == 4:
+            images = list(images)
+        else:
+            images = [images]
+    if not images:
+        raise ValueError("`images` is an empty list. Leave it out to ask without an image.")
+    return [
+        [_to_rgb(image) for image in item] if isinstance(item, (list, tuple)) else [_to_rgb(item)]
+        for item in images
+    ]
+
+
+def _to_rgb(image: Any) -> Image.Image:
+    if isinstance(image, (str, os.PathLike)):
+        image = _open(os.fspath(image))
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(
+                f"An image array must be uint8 of shape (H, W, 3), got {image.dtype} of shape {image.shape}."
+            )
+        image = Image.fromarray(image)
+    if not isinstance(image, Image.Image):
+        raise ValueError(
+            "An image must be a PIL image, a uint8 array of shape (H, W, 3), a path or a URL, got "
+            f"{type(image).__name__}."
+        )
+    if 0 in image.size:
+        raise ValueError("The image has no pixels.")
+    if image.mode in _DEEP_MODES:
+        raise ValueError(
+            f"The image has mode {image.mode!r}, more than 8 bits a sample. Scale it to 8 bits first: "
+            "converting it would cut off its bright parts."
+        )
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _open(source: str) -> Image.Image:
+    # Not Path.is_file(), which raises where a base64 string is too long for a path.
+    if not os.path.isfile(source):  # noqa: PTH113
+        return load_image(source)
+    # load_image converts to RGB by itself, which would hide a depth of more than 8 bits.
+    try:
+        with Image.open(source) as image:
+            return ImageOps.exif_transpose(image)
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"Pillow cannot read {source!r} as an image. Read it with another library, such as rasterio, and "
+            "pass a uint8 array of shape (H, W, 3)."
+        ) from error

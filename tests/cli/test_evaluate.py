@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+import pytest
+
+pytest.importorskip("evaluate")
+
+
+def test_json_has_every_point_of_the_grid(geodit, checkpoint, tmp_path):
+    out = tmp_path / "figures.json"
+    result = geodit(
+        "evaluate", "--model", checkpoint, "--benchmark", "synthetic", "--limit", 1, "--tasks", "detect,vqa",
+        "--steps", "1,2", "--remasking", "low_confidence,random", "--seeds", 2, "--json", "--out", out,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    points = [(cell["settings"]["steps"], cell["settings"]["remasking"]) for cell in document["cells"]]
+    assert points == [(1, "low_confidence"), (1, "random"), (2, "low_confidence"), (2, "random")]
+    assert document["seeds"] == [0, 1]
+    assert all("detect.f1" in cell["summary"] for cell in document["cells"])
+    assert json.loads(out.read_text())["cells"] == document["cells"]
+
+
+def test_the_table_has_a_row_for_each_number_of_steps(geodit, checkpoint):
+    result = geodit("evaluate", "--model", checkpoint, "--limit", 1, "--tasks", "vqa", "--steps", "1,2")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("low_confidence") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--steps", "1,,2"], "--steps"),
+        (["--steps", "few"], "--steps takes whole numbers from 1 up, got 'few'"),
+        (["--steps", "0"], "--steps"),
+        (["--remasking", "best"], "low_confidence"),
+        (["--tasks", "segment"], "segment"),
+        (["--benchmark", "neon", "--data", "nowhere"], "geodit data fetch neon"),
+        (["--benchmark", "neon", "--new-images"], "fixed"),
+        (["--out", "no/such/place.json"], "no/such"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(geodit, checkpoint, arguments, message):
+    assert message in geodit.fails("evaluate", "--model", checkpoint, "--limit", 1, *arguments)

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from geodit.cli.predict import plan_overlays
+
+
+def test_json_has_an_answer_for_each_image(geodit, checkpoint, image, tmp_path):
+    second = shutil.copy(image, tmp_path / "airport.png")
+    result = geodit(
+        "predict", image, second, "--task", "vqa", "--query", "How many ships are there?",
+        "--model", checkpoint, "--steps", 2, "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert (document["model"], document["task"]) == (str(checkpoint), "vqa")
+    assert [prediction["image"] for prediction in document["predictions"]] == [str(image), str(second)]
+    first, other = document["predictions"]
+    assert first["image_size"] == [40, 60]
+    assert first["text"] == other["text"]  # the same image under two names
+
+
+def test_the_table_names_the_image_and_the_files_written(geodit, checkpoint, image, tmp_path):
+    out, overlay = tmp_path / "result.json", tmp_path / "boxes.png"
+    result = geodit(
+        "predict", image, "--task", "detect", "--query", "ship", "--model", checkpoint, "--steps", 1,
+        "--out", out, "--overlay", overlay,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert image.name in result.stdout
+    assert f"wrote {out}" in result.stdout
+    assert f"wrote {overlay}" in result.stdout
+    assert json.loads(out.read_text())["query"] == "ship"
+    with Image.open(overlay) as picture:
+        assert picture.format == "PNG"
+        assert picture.width / picture.height == 60 / 40
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["boxes.png", "harbor.png", "result.json"]
+
+
+def test_tiles_are_counted(geodit, checkpoint, image):
+    result = geodit(
+        "predict", image, "--task", "detect", "--query", "ship", "--model", checkpoint, "--steps", 1,
+        "--tile-size", 32, "--overlap", 0, "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["predictions"][0]["num_tiles"] == 4
+
+
+def test_random_remasking_repeats_with_its_seed(geodit, checkpoint, image):
+    def answer(seed: int) -> str:
+        return geodit(
+            "predict", image, "--task", "caption", "--model", checkpoint, "--steps", 4,
+            "--remasking", "random", "--temperature", 1, "--seed", seed, "--json",
+        ).stdout  # fmt: skip
+
+    assert answer(1) == answer(1) != answer(2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "segment"], "segment"),
+        (["--task", "detect"], "detect"),  # without a query
+        (["--task", "caption", "--query", "ship"], "caption"),
+        (["--task", "caption", "--remasking", "best"], "low_confidence"),
+        (["--task", "caption", "--tile-size", "32"], "tile_size"),
+        (["--task", "caption", "--band", "7"], "1 to 3"),
+        (["--task", "caption", "--out", "no/such/place.json"], "no/such"),
+        (["--task", "caption", "--device", "abacus"], "abacus"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(geodit, checkpoint, image, arguments, message):
+    assert message in geodit.fails("predict", image, "--model", checkpoint, *arguments)
+
+
+def test_a_missing_image_is_named_before_the_model_is_loaded(geodit):
+    assert "there is no image nowhere.png" in geodit.fails("predict", "nowhere.png", "--task", "caption")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(40)])
+def test_a_file_that_is_no_image_is_named(geodit, checkpoint, tmp_path, content):
+    path = tmp_path / "broken.png"
+    path.write_bytes(content)
+    assert str(path) in geodit.fails("predict", path, "--task", "caption", "--model", checkpoint)
+
+
+class TestModel:
+    def test_a_missing_directory(self, geodit, image, tmp_path):
+        assert "there is no directory" in self.fails(geodit, image, tmp_path / "nothing")
+
+    def test_a_directory_without_a_checkpoint(self, geodit, image, tmp_path):
+        assert "no config.json" in self.fails(geodit, image, tmp_path)
+
+    def test_a_checkpoint_of_another_model(self, geodit, image, tmp_path):
+        (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+        assert "model_type 'llama', not 'geodit'" in self.fails(geodit, image, tmp_path)
+
+    def test_damaged_weights(self, geodit, image, checkpoint, tmp_path):
+        copy = shutil.copytree(checkpoint, tmp_path / "copy")
+        weights = copy / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+        assert "damaged" in self.fails(geodit, image, copy)
+
+    @staticmethod
+    def fails(geodit, image: Path, model: Path) -> str:
+        return geodit.fails("predict", image, "--task", "caption", "--model", model)
+
+
+class TestOverlays:
+    def test_one_image_has_the_file_itself(self, tmp_path):
+        assert plan_overlays([Path("a.tif")], tmp_path / "a.png") == {Path("a.tif"): tmp_path / "a.png"}
+
+    def test_several_images_share_a_directory(self, tmp_path):
+        images = [Path("a.tif"), Path("b.jpg")]
+        assert plan_overlays(images, tmp_path / "new") == {
+            Path("a.tif"): tmp_path / "new" / "a.png",
+            Path("b.jpg"): tmp_path / "new" / "b.png",
+        }
+
+    @pytest.mark.parametrize(
+        ("images", "overlay", "message"),
+        [
+            (["a.tif", "b.tif"], "both.png", "give a directory"),
+            (["x/a.tif", "y/a.tif"], "pictures", "same name"),
+            (["a.tif"], "missing/a.png", "no directory"),
+        ],
+    )
+    def test_what_cannot_be_drawn_is_refused(self, tmp_path, images, overlay, message):
+        with pytest.raises(Exception, match=message):
+            plan_overlays([Path(name) for name in images], tmp_path / overlay)
+
+    def test_an_image_is_never_overwritten(self, tmp_path):
+        images = [tmp_path / "a.png", tmp_path / "b.png"]
+        with pytest.raises(Exception, match="overwrite"):
+            plan_overlays(images, tmp_path)

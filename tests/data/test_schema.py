@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from geodit.data.schema import (
+    Question,
+    QuestionDataset,
+    encode_png,
+    features,
+    make_dataset,
+    make_row,
+    row_questions,
+)
+
+DETECT = Question(
+    "detect", query="ship", boxes=((1.5, 2.25, 10.0, 12.0), (20.0, 3.0, 30.1, 9.0)), labels=("ship", "ship")
+)
+CAPTION = Question("caption", answer="a harbor", references=("a harbor", "one harbor"))
+COUNT = Question("vqa", query="How many ships are there?", answer="2", kind="count")
+
+
+def pixels(value: int, height: int = 20, width: int = 40) -> np.ndarray:
+    return np.full((height, width, 3), value, dtype=np.uint8)
+
+
+@pytest.fixture
+def dataset() -> datasets.Dataset:
+    return make_dataset(
+        [
+            make_row(pixels(10), "first", [CAPTION, DETECT]),
+            make_row(pixels(20), "empty", []),
+            make_row(pixels(30), "third", [COUNT], meta='{"split": "test"}'),
+        ]
+    )
+
+
+def test_a_row_per_image_gives_back_its_questions_exactly(dataset: datasets.Dataset) -> None:
+    assert dataset.features == features()
+    assert len(dataset) == 3
+    assert row_questions(dataset[0]) == [CAPTION, DETECT]
+    assert row_questions(dataset[1]) == []
+    assert dataset[2]["meta"] == '{"split": "test"}'
+
+
+def test_images_are_stored_without_loss_inside_the_table(dataset: datasets.Dataset) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    stored = make_dataset([make_row(noise, "noise", [])])
+    np.testing.assert_array_equal(np.asarray(stored[0]["image"]), noise)
+    assert stored.cast_column("image", datasets.Image(decode=False))[0]["image"]["path"] is None
+    assert dataset.cache_files == []
+
+
+@pytest.mark.parametrize("form", ["array", "PIL image", "stored"])
+def test_a_row_takes_an_image_in_any_form(form: str) -> None:
+    array = pixels(77)
+    image = {"array": array, "PIL image": Image.fromarray(array), "stored": encode_png(array)}[form]
+    stored = make_dataset([make_row(image, "a", [])])
+    np.testing.assert_array_equal(np.asarray(stored[0]["image"]), array)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_the_flat_view_has_one_item_per_image_and_question(
+    dataset: datasets.Dataset, in_memory: bool
+) -> None:
+    items = QuestionDataset(dataset, in_memory=in_memory)
+    assert len(items) == 3
+    assert [items[k]["image_id"] for k in range(3)] == ["first", "first", "third"]
+    assert [items[k]["question"] for k in range(3)] == [CAPTION, DETECT, COUNT]
+    assert [np.asarray(items[k]["image"])[0, 0, 0] for k in range(3)] == [10, 10, 30]
+    assert items.questions == [CAPTION, DETECT, COUNT]
+    assert items.rows == [0, 0, 2]
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_images_come_in_rgb_whatever_they_are_stored_as(in_memory: bool) -> None:
+    gray = make_dataset([make_row(np.full((5, 6), 9, dtype=np.uint8), "gray", [COUNT])])
+    image = QuestionDataset(gray, in_memory=in_memory)[0]["image"]
+    assert image.mode == "RGB"
+    assert image.size == (6, 5)
+
+
+def test_an_item_in_memory_is_a_copy(dataset: datasets.Dataset) -> None:
+    items = QuestionDataset(dataset, in_memory=True)
+    items[0]["image"].putpixel((0, 0), (255, 255, 255))
+    assert items[0]["image"].getpixel((0, 0)) == (10, 10, 10)
+
+
+def test_the_flat_view_follows_a_selection_and_a_shuffle(dataset: datasets.Dataset) -> None:
+    items = QuestionDataset(dataset.select([2, 0]))
+    assert [items[k]["image_id"] for k in range(3)] == ["third", "first", "first"]
+    assert np.asarray(items[0]["image"])[0, 0, 0] == 30
+
+
+def test_questions_of_some_tasks_only(dataset: datasets.Dataset) -> None:
+    assert QuestionDataset(dataset, tasks=["vqa", "caption"]).questions == [CAPTION, COUNT]
+
+
+def test_unknown_tasks_and_missing_columns_are_named(dataset: datasets.Dataset) -> None:
+    with pytest.raises(ValueError, match=r"unknown tasks \['segment'\].*caption, ground"):
+        QuestionDataset(dataset, tasks=["segment"])
+    with pytest.raises(ValueError, match=r"no column \['questions'\]"):
+        QuestionDataset(dataset.remove_columns("questions"))
+
+
+def test_the_kind_of_a_question_is_its_task_unless_given() -> None:
+    assert DETECT.kind == "detect"
+    assert COUNT.kind == "count"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"task": "segment"}, "unknown task 'segment'; the tasks are caption"),
+        ({"task": "detect", "boxes": ((0, 0, 1, 1),)}, "1 boxes but 0 labels"),
+        ({"task": "detect", "boxes": ((5, 0, 1, 1),), "labels": ("ship",)}, "x1 <= x2"),
+        ({"task": "detect", "boxes": ((0, 0, float("nan"), 1),), "labels": ("ship",)}, "x1 <= x2"),
+        ({"task": "detect", "answer": "none"}, "answered by boxes"),
+        ({"task": "vqa", "boxes": ((0, 0, 1, 1),), "labels": ("ship",)}, "answered by text"),
+        ({"task": "vqa", "references": ("yes",)}, "only captions"),
+    ],
+)
+def test_questions_that_contradict_themselves_are_refused(fields: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Question(**fields)
+
+
+def test_a_question_with_a_misspelt_field_is_refused() -> None:
+    fields = DETECT.to_dict()
+    fields["bboxes"] = fields.pop("boxes")
+    with pytest.raises(ValueError, match=r"missing or unknown: \['bboxes', 'boxes'\]"):
+        Question.from_dict(fields)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+import pytest
+
+from geodit.data.schema import Question
+from geodit.evaluation.answers import AnswerRecord, load_answers, save_answers
+
+BOX = (1.0, 2.0, 3.5, 4.0)
+ANSWER = AnswerRecord(
+    image_id="café",
+    image_size=(96, 128),
+    question=Question("detect", query="ship", boxes=(BOX,), labels=("ship",)),
+    text="<loc_1><loc_2>",
+    boxes=(BOX, BOX),
+    labels=("ship", "ship"),
+    parsed=False,
+    num_steps=8,
+)
+OTHER = AnswerRecord(
+    "b", (96, 96), Question("vqa", query="How many?", answer="2", kind="count"), "2", (), (), True, 1
+)
+
+
+def test_answers_survive_a_file(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    save_answers(path, [ANSWER, OTHER])
+    assert load_answers(path) == [ANSWER, OTHER]
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 2"),
+        ("[]", "JSON object"),
+        (json.dumps({"image_id": "a"}), "missing or unknown"),
+        (json.dumps({**ANSWER.to_dict(), "image_size": 96}), "line 2"),
+        (json.dumps({**ANSWER.to_dict(), "boxes": [[1, 2]]}), "line 2"),
+    ],
+)
+def test_a_broken_line_is_named(tmp_path, line, message):
+    path = tmp_path / "answers.jsonl"
+    path.write_text(json.dumps(ANSWER.to_dict()) + "\n" + line + "\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=message) as error:
+        load_answers(path)
+    assert "answers.jsonl, line 2" in str(error.value)

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from geodit.data.schema import TASKS, QuestionDataset
+from geodit.evaluation.answers import load_answers, save_answers
+from geodit.evaluation.benchmark import run_benchmark
+from geodit.evaluation.scoring import score_answers
+from geodit.evaluation.settings import DecodingSettings
+
+
+class ScriptedModel:
+    """Gives prepared answers in the order in which they are asked for: task by task."""
+
+    device = torch.device("cpu")
+    training = True
+
+    def __init__(self, processor, dataset, change=lambda question, answer: answer):
+        questions = sorted(
+            QuestionDataset(dataset).questions, key=lambda question: TASKS.index(question.task)
+        )
+        self.answers = [
+            (
+                question.task,
+                change(
+                    question,
+                    processor.format_answer(
+                        question.task, question.answer, question.boxes, question.labels, image_size=(32, 32)
+                    ),
+                ),
+            )
+            for question in questions
+        ]
+        self.processor = processor
+        self.calls = []
+
+    def train(self, mode=True):
+        self.training = mode
+
+    def generate(self, *, input_ids, pixel_values, attention_mask, max_new_tokens, **kwargs):
+        assert not self.training
+        assert len(pixel_values) == len(attention_mask) == len(input_ids)
+        self.calls.append({"batch": len(input_ids), "max_new_tokens": max_new_tokens, **kwargs})
+        canvases = []
+        for _ in range(len(input_ids)):
+            task, text = self.answers.pop(0)
+            assert max_new_tokens == self.processor.canvas_length(task)
+            canvases.append(self.processor.encode_answer(text, max_new_tokens))
+        sequences = torch.cat([input_ids, torch.tensor(canvases)], dim=1)
+        commit_steps = torch.arange(max_new_tokens).repeat(len(input_ids), 1) % 8
+        return SimpleNamespace(sequences=sequences, commit_steps=commit_steps)
+
+
+def test_right_answers_get_full_marks(processor, dataset):
+    result = run_benchmark(ScriptedModel(processor, dataset), processor, dataset, batch_size=3)
+    figures = result.figures
+    assert figures["ground"]["accuracy"] == 1
+    assert figures["ground"]["mean_iou"] > 0.8, "location tokens round by half a bin"
+    assert figures["detect"]["f1"] == figures["detect"]["empty_accuracy"] == 1
+    assert figures["vqa"]["accuracy"] == figures["classify"]["accuracy"] == 1
+    assert figures["caption"]["bleu4"] == pytest.approx(1, abs=0.1)
+    assert result.parse_rate == 1
+    assert (result.num_images, len(result.answers), result.mean_steps) == (4, 28, 8)
+
+
+def test_answers_keep_the_order_of_the_data_set(processor, dataset):
+    result = run_benchmark(ScriptedModel(processor, dataset), processor, dataset, batch_size=5)
+    assert [answer.question for answer in result.answers] == QuestionDataset(dataset).questions
+    assert [answer.image_id for answer in result.answers] == [
+        f"image-{i}" for i in range(4) for _ in range(7)
+    ]
+
+
+def test_a_batch_is_of_one_task(processor, dataset):
+    model = ScriptedModel(processor, dataset)
+    run_benchmark(model, processor, dataset, batch_size=6)
+    sizes = [(call["batch"], call["max_new_tokens"]) for call in model.calls]
+    assert sizes == [(4, 16), (4, 8), (6, 32), (2, 32), (6, 8), (2, 8), (4, 8)]
+
+
+def test_unreadable_answers_count_as_wrong(processor, dataset):
+    def scramble(question, answer):
+        return "some water" if question.task in ("ground", "detect") else answer
+
+    result = run_benchmark(ScriptedModel(processor, dataset, scramble), processor, dataset)
+    assert result.figures["ground"]["accuracy"] == result.figures["ground"]["parse_rate"] == 0
+    assert result.figures["detect"]["recall"] == result.figures["detect"]["parse_rate"] == 0
+    assert result.figures["vqa"]["accuracy"] == 1
+    assert result.parse_rate == pytest.approx(16 / 28)
+
+
+def test_settings_reach_the_model(processor, dataset):
+    model = ScriptedModel(processor, dataset)
+    settings = DecodingSettings(
+        steps=4, remasking="random", temperature=0.5, guidance_scale=1.5, block_length=4, seed=3
+    )
+    run_benchmark(model, processor, dataset, settings)
+    call = model.calls[0]
+    names = ("max_denoising_steps", "remasking", "temperature", "guidance_scale", "block_length")
+    assert [call[name] for name in names] == [4, "random", 0.5, 1.5, 4]
+    assert len(call["generator"]) == call["batch"]
+
+
+def test_the_training_mode_is_restored_even_after_a_failure(processor, dataset):
+    model = ScriptedModel(processor, dataset)
+    model.answers.clear()
+    with pytest.raises(IndexError):
+        run_benchmark(model, processor, dataset)
+    assert model.training
+
+
+def test_saved_answers_give_the_same_figures_without_the_model(processor, dataset, tmp_path):
+    result = run_benchmark(ScriptedModel(processor, dataset), processor, dataset, bootstrap=20)
+    save_answers(tmp_path / "answers.jsonl", result.answers)
+    assert score_answers(load_answers(tmp_path / "answers.jsonl"), bootstrap=20) == result.figures
+
+
+def test_progress_is_reported(processor, dataset):
+    reports = []
+    run_benchmark(
+        ScriptedModel(processor, dataset),
+        processor,
+        dataset,
+        batch_size=10,
+        progress=lambda done, total: reports.append((done, total)),
+    )
+    assert reports == [(4, 28), (8, 28), (16, 28), (24, 28), (28, 28)]
+
+
+def test_a_real_model(model, processor, dataset):
+    result = run_benchmark(
+        model, processor, dataset, DecodingSettings(steps=2), tasks=["detect", "vqa"], limit=3
+    )
+    assert list(result.figures) == ["detect", "vqa"]
+    assert (result.num_images, len(result.answers), result.mean_steps) == (3, 12, 2)
+    assert result.seconds > 0
+
+
+def test_the_answer_to_a_question_does_not_depend_on_its_batch(model, processor, dataset):
+    def texts(**options):
+        answers = run_benchmark(model, processor, dataset, settings, **options).answers
+        return [answer.text for answer in answers if answer.question.task == "vqa"]
+
+    settings = DecodingSettings(steps=2, remasking="random", temperature=1.0, seed=5)
+    together = texts(batch_size=8)
+    assert texts(batch_size=3, tasks=["vqa"]) == together
+    assert texts(batch_size=1, limit=2) == together[:4]
+
+
+def test_the_seed_decides_what_is_drawn(model, processor, dataset):
+    def texts(seed):
+        settings = DecodingSettings(steps=2, temperature=1.0, seed=seed)
+        return [a.text for a in run_benchmark(model, processor, dataset, settings, tasks=["caption"]).answers]
+
+    assert texts(1) == texts(1) != texts(2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"limit": 0}, "limit must be at least 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"tasks": ["segment"]}, "unknown tasks.*the tasks are caption, ground"),
+        ({"tasks": []}, "has no question"),
+    ],
+)
+def test_bad_arguments_are_refused(model, processor, dataset, options, message):
+    with pytest.raises(ValueError, match=message):
+        run_benchmark(model, processor, dataset, **options)
+
+
+def test_a_data_set_without_questions_of_the_task(model, processor, dataset):
+    no_questions = dataset.map(lambda row: {"questions": row["questions"][:1]}, load_from_cache_file=False)
+    with pytest.raises(ValueError, match="4 images has no question of detect"):
+        run_benchmark(model, processor, no_questions, tasks=["detect"])

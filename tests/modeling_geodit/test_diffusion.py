@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The forward process and the loss, as functions of tensors."""
+
+import pytest
+import torch
+from geodit.modeling_geodit.diffusion_geodit import forward_process, masked_diffusion_loss, sample_timesteps
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+MASK = 2
+
+
+def make_batch(B: int = 4, L: int = 12, canvas: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    input_ids = torch.randint(3, 40, (B, L), generator=torch.Generator().manual_seed(0))
+    canvas_mask = torch.zeros(B, L, dtype=torch.bool)
+    canvas_mask[:, -canvas:] = True
+    return input_ids, canvas_mask
+
+
+def test_prompt_and_image_are_never_masked():
+    input_ids, canvas_mask = make_batch()
+    noised = forward_process(input_ids, canvas_mask, MASK, timesteps=torch.ones(4))
+    assert torch.equal(noised.masked, canvas_mask)
+    assert torch.equal(noised.input_ids[~canvas_mask], input_ids[~canvas_mask])
+    assert (noised.input_ids[canvas_mask] == MASK).all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**31), st.floats(0, 1), st.floats(1e-4, 0.5))
+def test_tokens_are_replaced_exactly_where_they_are_masked(seed, t, eps):
+    input_ids, canvas_mask = make_batch()
+    generator = torch.Generator().manual_seed(seed)
+    noised = forward_process(
+        input_ids, canvas_mask, MASK, timesteps=torch.full((4,), t), eps=eps, generator=generator
+    )
+    assert torch.equal(noised.input_ids == MASK, noised.masked)
+    assert not (noised.masked & ~canvas_mask).any()
+    torch.testing.assert_close(noised.mask_probability, torch.full((4,), (1 - eps) * t + eps))
+
+
+def test_the_share_of_masked_tokens_is_p():
+    input_ids, canvas_mask = torch.full((200, 100), 5), torch.ones(200, 100, dtype=torch.bool)
+    noised = forward_process(
+        input_ids,
+        canvas_mask,
+        MASK,
+        timesteps=torch.full((200,), 0.3),
+        generator=torch.Generator().manual_seed(0),
+    )
+    # 20,000 draws: five standard deviations are 0.016.
+    assert abs(noised.masked.float().mean().item() - 0.3007) < 0.016
+
+
+def test_a_seed_fixes_the_noise_and_padding_does_not_change_it():
+    input_ids, canvas_mask = make_batch()
+    first, second = (
+        forward_process(input_ids, canvas_mask, MASK, generator=torch.Generator().manual_seed(7)) for _ in range(2)
+    )
+    assert torch.equal(first.masked, second.masked)
+    padded = forward_process(
+        torch.nn.functional.pad(input_ids, (3, 2), value=1),
+        torch.nn.functional.pad(canvas_mask, (3, 2)),
+        MASK,
+        generator=torch.Generator().manual_seed(7),
+    )
+    assert torch.equal(padded.masked[:, 3:-2], first.masked)
+
+
+def test_stratified_timesteps_fall_one_into_each_stratum():
+    timesteps = sample_timesteps(8, generator=torch.Generator().manual_seed(3), stratified=True)
+    assert sorted((timesteps * 8).long().tolist()) == list(range(8))
+
+
+def test_the_loss_is_the_formula_written_out():
+    input_ids, canvas_mask = make_batch()
+    canvas_mask[1, :8] = False  # a row with a shorter canvas
+    canvas_mask[1, 8] = False
+    noised = forward_process(input_ids, canvas_mask, MASK, generator=torch.Generator().manual_seed(1))
+    full = torch.randn(4, 12, 40, generator=torch.Generator().manual_seed(2))
+
+    expected = 0.0
+    for b in range(4):
+        row = 0.0
+        for i in range(12):
+            if noised.masked[b, i]:
+                row -= full[b, i].log_softmax(-1)[input_ids[b, i]].item() / noised.mask_probability[b].item()
+        expected += row / canvas_mask[b].sum().item()
+    loss = masked_diffusion_loss(full[noised.masked], input_ids, noised, canvas_mask)
+    assert loss.item() == pytest.approx(expected / 4, rel=1e-5)
+
+
+def test_micro_batches_add_up_to_the_loss_of_the_batch():
+    input_ids, canvas_mask = make_batch()
+    noised = forward_process(input_ids, canvas_mask, MASK, timesteps=torch.tensor([0.2, 0.9, 0.5, 0.7]))
+    full = torch.randn(4, 12, 40)
+    whole = masked_diffusion_loss(full[noised.masked], input_ids, noised, canvas_mask)
+    parts = 0.0
+    for rows in (slice(0, 1), slice(1, 4)):
+        part = type(noised)(noised.input_ids[rows], noised.masked[rows], noised.mask_probability[rows])
+        parts += masked_diffusion_loss(
+            full[rows][part.masked], input_ids[rows], part, canvas_mask[rows], num_sequences=4
+        )
+    torch.testing.assert_close(parts, whole)
+
+
+def test_with_everything_masked_a_uniform_guess_costs_log_v():
+    input_ids, canvas_mask = make_batch()
+    noised = forward_process(input_ids, canvas_mask, MASK, timesteps=torch.ones(4))
+    loss = masked_diffusion_loss(torch.zeros(20, 40), input_ids, noised, canvas_mask)
+    torch.testing.assert_close(loss, torch.tensor(40.0).log())
+
+
+def test_nothing_masked_is_a_zero_that_can_be_differentiated():
+    input_ids, canvas_mask = make_batch()
+    noised = forward_process(input_ids, torch.zeros_like(canvas_mask), MASK)
+    logits = torch.zeros(0, 40, requires_grad=True)
+    loss = masked_diffusion_loss(logits, input_ids, noised, canvas_mask)
+    loss.backward()
+    assert loss.item() == 0.0
+
+
+def test_wrong_shapes_and_timesteps_are_refused():
+    input_ids, canvas_mask = make_batch()
+    with pytest.raises(ValueError, match="they must agree"):
+        forward_process(input_ids, canvas_mask[:, :3], MASK)
+    with pytest.raises(ValueError, match=r"4 numbers in \[0, 1\]"):
+        forward_process(input_ids, canvas_mask, MASK, timesteps=torch.tensor([0.1, 0.2, 0.3, 1.5]))

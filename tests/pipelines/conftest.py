@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model that can be checked: it detects the red squares of an image and knows nothing else."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from transformers import SiglipImageProcessorPil
+
+from geodit.modeling_geodit.generation_geodit import GeoDiTGenerateOutput
+from geodit.pipelines.image_pipeline import GeoDiTPipeline
+from geodit.processing.processing_geodit import COMPACT_CHAT_TEMPLATE, GeoDiTProcessor
+from geodit.processing.tokenization import build_tokenizer
+
+SIDE = 64
+
+
+def scene_with_squares(height: int, width: int, boxes: list[tuple[int, int, int, int]]) -> NDArray[np.uint8]:
+    """Gray ground (H, W, 3) with a red rectangle for each box."""
+    pixels = np.full((height, width, 3), 90, np.uint8)
+    for x1, y1, x2, y2 in boxes:
+        pixels[y1:y2, x1:x2] = (250, 10, 10)
+    return pixels
+
+
+class RedSquareModel:
+    """Stands for the network: answers detection with the boxes of red squares, all else with "two".
+
+    It has the parts of a Transformers model that a pipeline uses, and keeps the arguments it was called with.
+    """
+
+    device = torch.device("cpu")
+    dtype = torch.float32
+
+    def __init__(self, processor: GeoDiTProcessor) -> None:
+        self.processor = processor
+        self.calls: list[dict[str, Any]] = []
+
+    def to(self, device: object) -> RedSquareModel:
+        return self
+
+    def eval(self) -> RedSquareModel:
+        return self
+
+    def generate(
+        self,
+        input_ids: torch.Tensor,
+        pixel_values: torch.Tensor,
+        attention_mask: torch.Tensor,
+        max_new_tokens: int,
+        return_dict_in_generate: bool,
+        **arguments: Any,
+    ) -> GeoDiTGenerateOutput:
+        self.calls.append({**arguments, "images": len(pixel_values), "max_new_tokens": max_new_tokens})
+        assert len(input_ids) == len(pixel_values) == len(attention_mask)
+        rows = [self.answer(image, max_new_tokens) for image in pixel_values]
+        canvas = torch.tensor([ids for ids, _ in rows])
+        confidences = torch.tensor([confidence for _, confidence in rows])
+        steps = arguments.get("max_denoising_steps", 4)
+        commit_steps = (torch.arange(max_new_tokens) * steps // max_new_tokens).expand_as(canvas)
+        return GeoDiTGenerateOutput(
+            sequences=torch.cat([input_ids, canvas], dim=1),  # type: ignore[arg-type]
+            commit_steps=commit_steps,  # type: ignore[arg-type]
+            confidences=confidences,  # type: ignore[arg-type]
+            canvases=canvas.expand(steps, -1, -1),  # type: ignore[arg-type]
+        )
+
+    def answer(self, pixel_values: torch.Tensor, max_new_tokens: int) -> tuple[list[int], list[float]]:
+        """Tokens of a canvas, and their confidences: 0.9 a token for the first box, 0.8 for the second ..."""
+        if max_new_tokens < 32:
+            ids = self.processor.encode_answer("two", max_new_tokens)
+            return ids, [0.5] * len(ids)
+        boxes = red_boxes((pixel_values[0] - pixel_values[1]).numpy() > 1.0)
+        answer = self.processor.format_answer("detect", boxes=boxes, image_size=(SIDE, SIDE))
+        ids = self.processor.encode_answer(answer, max_new_tokens)
+        return ids, [0.9 - 0.1 * (place // 4) for place in range(max_new_tokens)]
+
+
+def red_boxes(red: NDArray[np.bool_]) -> list[list[float]]:
+    """Bounding boxes of connected patches. Slivers of under 5 pixels are not recognised as squares."""
+    left_over = red.copy()
+    boxes = []
+    while left_over.any():
+        pending = [tuple(np.argwhere(left_over)[0])]
+        patch = []
+        while pending:
+            y, x = pending.pop()
+            if 0 <= y < red.shape[0] and 0 <= x < red.shape[1] and left_over[y, x]:
+                left_over[y, x] = False
+                patch.append((y, x))
+                pending += [(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)]
+        (top, left), (bottom, right) = np.min(patch, axis=0), np.max(patch, axis=0)
+        if min(bottom - top, right - left) >= 4:
+            boxes.append([float(left), float(top), float(right + 1), float(bottom + 1)])
+    return boxes
+
+
+@pytest.fixture(scope="session")
+def processor() -> GeoDiTProcessor:
+    """Location tokens of one pixel, for images of 64 pixels."""
+    tokenizer = build_tokenizer(
+        ["Detect: ship.", "How many ships are there?", "two none"], vocab_size=512, location_bins=SIDE
+    )
+    image_processor = SiglipImageProcessorPil(size={"height": SIDE, "width": SIDE})
+    return GeoDiTProcessor(
+        image_processor, tokenizer, chat_template=COMPACT_CHAT_TEMPLATE, num_image_tokens=16
+    )
+
+
+@pytest.fixture
+def model(processor: GeoDiTProcessor) -> RedSquareModel:
+    return RedSquareModel(processor)
+
+
+@pytest.fixture
+def pipe(model: RedSquareModel, processor: GeoDiTProcessor) -> GeoDiTPipeline:
+    return GeoDiTPipeline(model, processor)
+
+
+@pytest.fixture
+def draw() -> Any:
+    """`draw.scene(height, width, boxes)`: an image of red squares that the model can find."""
+    return SimpleNamespace(scene=scene_with_squares)

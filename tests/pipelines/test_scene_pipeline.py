@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a georeferenced raster to features on a map."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from numpy.typing import NDArray
+from PIL import Image
+from rasterio.transform import Affine, from_origin
+from rasterio.warp import transform
+
+from geodit.pipelines.image_pipeline import DecodingOptions, GeoDiTPipeline
+from geodit.pipelines.raster import RasterSource
+from geodit.pipelines.scene_pipeline import ScenePipeline, _wgs84_polygons
+
+SQUARES = [(10, 12, 30, 28), (100, 90, 124, 110)]
+
+
+def write_scene(
+    path: Path, pixels: NDArray[np.uint8], crs: str = "EPSG:32617", affine: Affine | None = None
+) -> Path:
+    profile = {
+        "driver": "GTiff",
+        "count": 3,
+        "height": pixels.shape[0],
+        "width": pixels.shape[1],
+        "dtype": "uint8",
+    }
+    place = from_origin(400000.0, 3285000.0, 0.5, 0.5) if affine is None else affine
+    with rasterio.open(path, "w", crs=crs, transform=place, **profile) as dataset:
+        dataset.write(np.moveaxis(pixels, -1, 0))
+    return path
+
+
+@pytest.fixture
+def scene(tmp_path: Path, draw: Any) -> Path:
+    return write_scene(tmp_path / "scene.tif", draw.scene(128, 160, SQUARES))
+
+
+def signed_area(ring: list[list[float]]) -> float:
+    x, y = np.array(ring).T
+    x, y = x - x[0], y - y[0]
+    return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2)
+
+
+def test_detections_are_in_pixels_and_on_the_scenes_own_map(pipe: GeoDiTPipeline, scene: Path) -> None:
+    found = ScenePipeline(pipe)(scene, "ship", tile_size=64, overlap=0.5)
+    boxes = sorted(found.prediction.boxes)
+    assert np.allclose(boxes, SQUARES, atol=0.51)
+    assert found.georeference.crs == "EPSG:32617"
+    assert found.prediction.map_boxes is not None
+    expected = [(400005.0, 3284986.0, 400015.0, 3284994.0), (400050.0, 3284945.0, 400062.0, 3284955.0)]
+    assert np.allclose(sorted(found.prediction.map_boxes), expected, atol=0.26)
+
+
+def test_geojson_follows_rfc_7946(pipe: GeoDiTPipeline, scene: Path) -> None:
+    collection = json.loads(
+        json.dumps(ScenePipeline(pipe)(scene, "ship", tile_size=64, overlap=0.5).to_geojson())
+    )
+    assert sorted(collection) == ["features", "type"]
+    assert collection["type"] == "FeatureCollection"
+    assert len(collection["features"]) == 2
+    for feature in collection["features"]:
+        assert sorted(feature) == ["geometry", "properties", "type"]
+        assert feature["geometry"]["type"] == "Polygon"
+        (ring,) = feature["geometry"]["coordinates"]
+        assert len(ring) == 5
+        assert ring[0] == ring[-1]
+        assert signed_area(ring) > 0
+        x1, y1, _, _ = feature["properties"]["pixel_box"]
+        (longitude,), (latitude,) = transform(
+            "EPSG:32617", "EPSG:4326", [400000 + x1 / 2], [3285000 - y1 / 2]
+        )
+        # The first corner is the upper left one. A degree in the eighth decimal is a millimetre.
+        assert ring[0] == pytest.approx([longitude, latitude], abs=2e-8)
+        assert feature["properties"]["label"] == "ship"
+        assert 0 < feature["properties"]["score"] <= 1
+
+
+def test_rings_of_a_turned_raster_run_counter_clockwise_too(
+    pipe: GeoDiTPipeline, tmp_path: Path, draw: Any
+) -> None:
+    # South up: rows run to the north, which turns the rings round.
+    south_up = Affine(0.5, 0.0, 400000.0, 0.0, 0.5, 3285000.0)
+    path = write_scene(tmp_path / "scene.tif", draw.scene(64, 64, SQUARES[:1]), affine=south_up)
+    (feature,) = ScenePipeline(pipe)(path, "ship", tile_size=64).to_geojson()["features"]
+    assert signed_area(feature["geometry"]["coordinates"][0]) > 0
+
+
+def test_scene_in_longitude_and_latitude(pipe: GeoDiTPipeline, tmp_path: Path, draw: Any) -> None:
+    degrees = from_origin(10.0, 50.0, 0.001, 0.001)
+    path = write_scene(tmp_path / "scene.tif", draw.scene(64, 64, SQUARES[:1]), "EPSG:4326", degrees)
+    (feature,) = ScenePipeline(pipe)(path, "ship", tile_size=64).to_geojson()["features"]
+    assert feature["geometry"]["coordinates"][0][0] == pytest.approx([10.0105, 49.9875], abs=1e-6)
+
+
+def test_nothing_found(pipe: GeoDiTPipeline, tmp_path: Path, draw: Any) -> None:
+    path = write_scene(tmp_path / "scene.tif", draw.scene(64, 64, []))
+    assert ScenePipeline(pipe)(path, "ship", tile_size=64).to_geojson()["features"] == []
+
+
+def test_only_tiles_are_read(pipe: GeoDiTPipeline, scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = []
+    read = RasterSource._read
+
+    def spy(source: RasterSource, window: Any) -> Any:
+        windows.append(window)
+        return read(source, window)
+
+    monkeypatch.setattr(RasterSource, "_read", spy)
+    progress: list[tuple[int, int]] = []
+    ScenePipeline(pipe)(
+        scene,
+        "ship",
+        tile_size=64,
+        overlap=0.0,
+        batch_size=4,
+        options=DecodingOptions(steps=2),
+        progress=lambda done, total: progress.append((done, total)),
+    )
+    assert {(window.height, window.width) for window in windows} == {(64, 64)}
+    assert progress == [(4, 6), (6, 6)]
+
+
+def test_image_without_a_place_is_refused(pipe: GeoDiTPipeline, tmp_path: Path, draw: Any) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(draw.scene(64, 64, [])).save(path)
+    with pytest.raises(ValueError, match=r"photo\.png has no place on Earth"):
+        ScenePipeline(pipe)(path, "ship", tile_size=64)
+
+
+class TestPolygons:
+    def test_are_cut_at_the_antimeridian(self) -> None:
+        # Zone 1 begins at 180 degrees west, which lies near 166021 m east on the equator.
+        ring = np.array([[166000.0, 20.0], [166000.0, 10.0], [166060.0, 10.0], [166060.0, 20.0]])
+        (geometry,) = _wgs84_polygons([ring], "EPSG:32601")
+        assert geometry["type"] == "MultiPolygon"
+        sides = sorted(np.sign(part[0][0][0]) for part in geometry["coordinates"])
+        assert sides == [-1, 1]
+        for (part,) in geometry["coordinates"]:
+            assert signed_area(part) > 0
+            assert np.ptp(np.array(part)[:, 0]) < 0.001
+
+    @pytest.mark.parametrize("crs", ["nonsense", "EPSG:999999", "EPSG:32633"])
+    def test_without_longitude_and_latitude(self, crs: str) -> None:
+        ring = np.array([[1e9, 20.0], [1e9, 10.0], [2e9, 10.0], [2e9, 20.0]])
+        with pytest.raises(ValueError, match="no longitude and latitude"):
+            _wgs84_polygons([ring], crs)

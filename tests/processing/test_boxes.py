@@ -1,0 +1,401 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geodit.processing.boxes_geodit import (
+    BOX_FORMATS,
+    BoxCodec,
+    BoxParse,
+    GeoChatBoxCodec,
+    IntegerBoxCodec,
+    LocationTokenBoxCodec,
+    PaddedSquareBoxCodec,
+    get_box_codec,
+)
+
+CODECS = [get_box_codec(name, location_bins=64) for name in BOX_FORMATS]
+codecs = st.sampled_from(CODECS)
+labels = st.sampled_from(["ship", "storage tank", "747 aircraft", "Schiff", "飞机", "T-shaped pier"])
+each_codec = pytest.mark.parametrize("codec", CODECS, ids=BOX_FORMATS)
+
+SIZE = (200, 400)  # height, width
+BOX = [40.0, 20.0, 120.0, 60.0]
+WRITTEN = {
+    "location_tokens": "<loc_6><loc_6><loc_19><loc_19>",
+    "integers_100": "[10, 10, 30, 30]",
+    "integers_1000": "[100, 100, 300, 300]",
+    "geochat": "{<10><10><30><30>|<0>}",
+    "padded_square_2": "[0.10, 0.30, 0.30, 0.40]",
+    "padded_square_3": "[0.100, 0.300, 0.300, 0.400]",
+}
+
+
+def quantum(codec: BoxCodec, size: tuple[int, int]) -> tuple[float, float]:
+    """The step of x and of y in pixels."""
+    height, width = size
+    if isinstance(codec, PaddedSquareBoxCodec):
+        step = max(height, width) / 10**codec.decimals
+        return step, step
+    steps = codec.bins if isinstance(codec, LocationTokenBoxCodec) else codec.scale  # type: ignore[attr-defined]
+    return width / steps, height / steps
+
+
+@st.composite
+def image_sizes(draw: st.DrawFn) -> tuple[int, int]:
+    # No narrower than 1 : 10, below which two decimals on the square cannot tell coordinates apart.
+    side = draw(st.integers(30, 3000))
+    return side, draw(st.integers(max(side // 10, 1), side * 10))
+
+
+@st.composite
+def representable_boxes(draw: st.DrawFn, codec: BoxCodec, size: tuple[int, int]) -> list[float]:
+    """Boxes inside the image with sides of at least one quantum."""
+    ends = []
+    for step, length in zip(quantum(codec, size), (size[1], size[0]), strict=True):
+        low = draw(st.floats(0, length - step))
+        high = draw(st.floats(min(low + step, length), length))
+        ends.append((low, high))
+    (x1, x2), (y1, y2) = ends
+    return [x1, y1, x2, y2]
+
+
+def ends(length: int) -> st.SearchStrategy[tuple[float, float]]:
+    """The two ends of a side, which may be as thin as can be."""
+    return st.tuples(st.floats(0, length), st.floats(0, length)).filter(lambda pair: pair[0] < pair[1])
+
+
+def assert_valid(parse: BoxParse, size: tuple[int, int]) -> None:
+    height, width = size
+    assert len(parse.boxes) == len(parse.labels)
+    for x1, y1, x2, y2 in parse.boxes:
+        assert 0 <= x1 < x2 <= width
+        assert 0 <= y1 < y2 <= height
+
+
+class TestEncode:
+    @each_codec
+    def test_notation(self, codec: BoxCodec) -> None:
+        assert codec.encode([BOX], SIZE) == WRITTEN[codec.name]
+
+    @each_codec
+    def test_no_boxes_are_none(self, codec: BoxCodec) -> None:
+        assert codec.encode([], SIZE) == "none"
+
+    @each_codec
+    def test_a_label_is_written_where_it_changes(self, codec: BoxCodec) -> None:
+        text = codec.encode([BOX, BOX, BOX, BOX], SIZE, [None, "ship", "ship", "harbor"])
+        assert text.count("ship") == text.count("harbor") == 1
+        assert codec.decode(text, SIZE).labels == [None, "ship", "ship", "harbor"]
+
+    @each_codec
+    @pytest.mark.parametrize(
+        "box",
+        [
+            [-0.1, 0, 10, 10],
+            [0, -0.1, 10, 10],
+            [0, 0, 400.1, 10],
+            [0, 0, 10, 200.1],
+            [10, 10, 10, 20],
+            [10, 20, 20, 20],
+            [20, 10, 10, 20],
+            [math.nan, 0, 10, 10],
+            [0, 0, math.inf, 10],
+            [0, 0, 10],
+            [0, 0, 10, 10, 10],
+        ],
+    )
+    def test_refuses_a_box_that_is_none(self, codec: BoxCodec, box: list[float]) -> None:
+        with pytest.raises(ValueError, match=r"[Bb]ox"):
+            codec.encode([box], SIZE)
+
+    @each_codec
+    @pytest.mark.parametrize("label", ["", " ship", "ship,", "12", "none", "a[1, 2], {<3><loc_4>"])
+    def test_refuses_a_label_that_could_not_be_read_back(self, codec: BoxCodec, label: str) -> None:
+        with pytest.raises(ValueError, match=re.escape(repr(label))):
+            codec.encode([BOX], SIZE, [label])
+
+    @given(
+        codecs, st.text() | st.lists(st.sampled_from([*WRITTEN.values(), "a", "1", " ", ","])).map("".join)
+    )
+    def test_any_label_is_read_back_or_refused(self, codec: BoxCodec, label: str) -> None:
+        try:
+            text = codec.encode([BOX, BOX], SIZE, ["ship", label])
+        except ValueError:
+            return
+        parse = codec.decode(text, SIZE)
+        assert parse.labels == ["ship", label]
+        assert parse.parsed
+
+    @each_codec
+    def test_refuses_an_unlabelled_box_after_a_label(self, codec: BoxCodec) -> None:
+        with pytest.raises(ValueError, match="label all"):
+            codec.encode([BOX, BOX], SIZE, ["ship", None])
+
+    @each_codec
+    def test_refuses_too_few_labels(self, codec: BoxCodec) -> None:
+        with pytest.raises(ValueError, match="1 labels for 2 boxes"):
+            codec.encode([BOX, BOX], SIZE, ["ship"])
+
+    @pytest.mark.parametrize("size", [(0, 10), (10, -1), (math.nan, 10), (10,), None, ("a", "b")])
+    def test_refuses_an_image_size_that_is_none(self, size: Any) -> None:
+        for act in (lambda: CODECS[0].encode([], size), lambda: CODECS[0].decode("none", size)):
+            with pytest.raises(ValueError, match=r"\(height, width\)"):
+                act()
+
+
+class TestRoundTrip:
+    @given(st.data(), codecs, image_sizes())
+    def test_within_half_a_quantum(self, data: st.DataObject, codec: BoxCodec, size: tuple[int, int]) -> None:
+        boxes = data.draw(st.lists(representable_boxes(codec, size), min_size=1, max_size=4))
+        names = data.draw(st.none() | st.lists(labels, min_size=len(boxes), max_size=len(boxes)))
+
+        parse = codec.decode(codec.encode(boxes, size, names), size)
+
+        assert parse.parsed
+        assert parse.labels == (names or [None] * len(boxes))
+        assert_valid(parse, size)
+        for box, decoded in zip(boxes, parse.boxes, strict=True):
+            for value, back, step in zip(box, decoded, quantum(codec, size) * 2, strict=True):
+                assert abs(value - back) <= step / 2 + 1e-6
+
+    @given(st.data(), codecs, image_sizes())
+    def test_written_boxes_are_stable(
+        self, data: st.DataObject, codec: BoxCodec, size: tuple[int, int]
+    ) -> None:
+        """What was decoded is encoded to the same text."""
+        text = codec.encode([data.draw(representable_boxes(codec, size))], size)
+        assert codec.encode(codec.decode(text, size).boxes, size) == text
+
+    @given(st.data(), codecs, st.tuples(st.integers(1, 5000), st.integers(1, 5000)))
+    def test_a_box_thinner_than_a_quantum_is_widened(
+        self, data: st.DataObject, codec: BoxCodec, size: tuple[int, int]
+    ) -> None:
+        """However thin the box or narrow the image, it stays a box near its place."""
+        x1, x2 = data.draw(ends(size[1]))
+        y1, y2 = data.draw(ends(size[0]))
+        parse = codec.decode(codec.encode([[x1, y1, x2, y2]], size), size)
+        assert parse.parsed
+        assert_valid(parse, size)
+        for value, back, step in zip([x1, y1, x2, y2], parse.boxes[0], quantum(codec, size) * 2, strict=True):
+            assert abs(value - back) <= 1.5 * step + 1e-6
+
+
+class TestDecodeAnyText:
+    pieces = st.one_of(
+        st.sampled_from([*WRITTEN.values(), "ship", "none", " ", ",", "\n"]),
+        st.sampled_from(list("[]{}<>|,.0123456789-loc_ \n\u0663")),  # the last is an Arabic digit
+        st.from_regex(r"<loc_[0-9]{1,3}>", fullmatch=True),
+        st.from_regex(r"\[[0-9., ]{5,20}\]", fullmatch=True),
+        st.text(max_size=5),
+    )
+
+    @given(codecs, st.text(), image_sizes())
+    def test_any_text(self, codec: BoxCodec, text: str, size: tuple[int, int]) -> None:
+        assert_valid(codec.decode(text, size), size)
+
+    @given(codecs, st.lists(pieces, max_size=12).map("".join), image_sizes())
+    @settings(max_examples=500)
+    def test_fragments_and_noise(self, codec: BoxCodec, text: str, size: tuple[int, int]) -> None:
+        parse = codec.decode(text, size)
+        assert_valid(parse, size)
+        if parse.parsed and not parse.boxes:
+            assert text.strip(" \t\r\n,;:.").lower() == "none"
+
+    @given(st.data(), codecs)
+    def test_a_box_that_lost_a_mark_is_not_understood(self, data: st.DataObject, codec: BoxCodec) -> None:
+        text = WRITTEN[codec.name]
+        marks = [index for index, character in enumerate(text) if character in "[]{}<>|,"]
+        lost = data.draw(st.sampled_from(marks))
+        parse = codec.decode(text[:lost] + text[lost + 1 :], SIZE)
+        assert not parse.parsed
+        assert parse.boxes == []
+
+    @given(st.data(), codecs)
+    def test_a_broken_box_does_not_hide_the_whole_ones(self, data: st.DataObject, codec: BoxCodec) -> None:
+        whole = WRITTEN[codec.name]
+        broken = whole[: data.draw(st.integers(1, len(whole) - 1))]
+        for text in (whole + broken, f"{whole} ship {broken}"):
+            parse = codec.decode(text, SIZE)
+            assert len(parse.boxes) == 1
+            assert not parse.parsed
+
+    @each_codec
+    @pytest.mark.parametrize(
+        "unit", ["[", "[1,", "{<1>", "{ ", "<loc_1>", "<loc_1> ", "1 ,", "9", "[[0.", " ", "a", "<p>"]
+    )
+    def test_time_grows_with_the_length_of_the_text(self, codec: BoxCodec, unit: str) -> None:
+        """Backtracking over 300,000 characters would take minutes."""
+        assert not codec.decode(unit * (300_000 // len(unit)), SIZE).boxes
+
+    @each_codec
+    @pytest.mark.parametrize("text", ["none", "None.", " none\n"])
+    def test_none_means_no_boxes(self, codec: BoxCodec, text: str) -> None:
+        assert codec.decode(text, SIZE) == BoxParse(parsed=True)
+
+    @each_codec
+    @pytest.mark.parametrize("text", ["", " ", "ship", "there is none", "none none", "0", "."])
+    def test_words_alone_are_not_understood(self, codec: BoxCodec, text: str) -> None:
+        assert codec.decode(text, SIZE) == BoxParse(parsed=False)
+
+    @each_codec
+    def test_words_after_the_last_box_are_not_understood(self, codec: BoxCodec) -> None:
+        parse = codec.decode(f"{WRITTEN[codec.name]} harbor", SIZE)
+        assert len(parse.boxes) == 1
+        assert not parse.parsed
+
+    @each_codec
+    def test_none_beside_a_box_is_not_understood(self, codec: BoxCodec) -> None:
+        assert not codec.decode(f"none {WRITTEN[codec.name]}", SIZE).parsed
+
+
+class TestRejection:
+    """A box that cannot be is left out and reported; it is never repaired or moved into the image."""
+
+    @pytest.mark.parametrize(
+        ("name", "box"),
+        [
+            ("integers_100", "[30, 10, 10, 30]"),
+            ("integers_100", "[10, 30, 30, 30]"),
+            ("integers_100", "[10, 10, 101, 30]"),
+            ("integers_100", "[10, 10, 99999999999999999999, 30]"),
+            ("integers_100", "[-1, 10, 30, 30]"),
+            ("integers_100", "[1.5, 10, 30, 30]"),
+            ("integers_100", "[10, 10, 30]"),
+            ("integers_100", "[10, 10, 30, 30, 40]"),
+            ("integers_100", "[\u0661, 10, 30, 30]"),  # an Arabic 1
+            ("integers_1000", "[10, 10, 1001, 30]"),
+            ("geochat", "{<30><10><10><30>|<0>}"),
+            ("geochat", "{<10><10><101><30>|<0>}"),
+            ("geochat", "{<10><10><30><30>|<361>}"),
+            ("geochat", "{<10><10><30><30>}"),
+            ("padded_square_3", "[0.5, 0.3, 0.4, 0.5]"),
+            ("padded_square_3", "[0.1, 0.1, 0.4, 0.5]"),  # y1 in the padding above
+            ("padded_square_3", "[0.1, 0.3, 0.4, 0.9]"),  # y2 in the padding below
+            ("padded_square_3", "[0.1, 0.3, 1.01, 0.5]"),
+            ("padded_square_3", "[1e-1, 0.3, 0.4, 0.5]"),
+            ("location_tokens", "<loc_19><loc_6><loc_6><loc_19>"),
+            ("location_tokens", "<loc_6><loc_6><loc_6><loc_19>"),
+            ("location_tokens", "<loc_6><loc_6><loc_64><loc_19>"),
+            ("location_tokens", "<loc_6><loc_6><loc_9999999999><loc_19>"),
+            ("location_tokens", "<loc_6><loc_6><loc_19>"),
+            ("location_tokens", "<loc_6><loc_6> ship <loc_19><loc_19>"),
+        ],
+    )
+    def test_the_good_box_is_kept(self, name: str, box: str) -> None:
+        codec = get_box_codec(name, location_bins=64)
+        assert codec.decode(box, SIZE).boxes == []
+        assert not codec.decode(box, SIZE).parsed
+        parse = codec.decode(f"{WRITTEN[name]} ship{box}", SIZE)
+        assert len(parse.boxes) == 1
+        assert not parse.parsed
+
+    def test_a_fifth_location_token_is_left_over(self) -> None:
+        parse = get_box_codec("location_tokens", 64).decode("<loc_6><loc_6><loc_19><loc_19><loc_2>", SIZE)
+        assert len(parse.boxes) == 1
+        assert not parse.parsed
+
+
+class TestFormats:
+    def test_integers_allow_loose_spacing(self) -> None:
+        parse = IntegerBoxCodec(100).decode(" ship : [10,10 ,30,  30];[ 10, 10, 30, 30 ].", SIZE)
+        assert parse == BoxParse([BOX, BOX], ["ship", "ship"], parsed=True)
+
+    def test_location_tokens_are_read_at_the_middle_of_their_bin(self) -> None:
+        parse = LocationTokenBoxCodec(10).decode("<loc_0><loc_1><loc_8><loc_9>", (100, 200))
+        assert parse.boxes == [[10.0, 15.0, 170.0, 95.0]]
+
+    def test_the_far_border_belongs_to_the_last_bin(self) -> None:
+        assert LocationTokenBoxCodec(10).encode([[0, 0, 200, 100]], (100, 200)) == (
+            "<loc_0><loc_0><loc_9><loc_9>"
+        )
+
+    def test_padding_is_taken_off(self) -> None:
+        """A 400 x 200 image stands in a 400 x 400 square, 100 pixels from its top."""
+        codec = PaddedSquareBoxCodec(2)
+        assert codec.encode([[0, 0, 400, 200]], SIZE) == "[0.00, 0.25, 1.00, 0.75]"
+        assert codec.decode("[0.00, 0.25, 1.00, 0.75]", SIZE).boxes == [[0, 0, 400, 200]]
+        assert codec.encode([[0, 0, 200, 400]], (400, 200)) == "[0.25, 0.00, 0.75, 1.00]"
+
+    def test_a_coordinate_in_the_padding_is_moved_by_a_quantum_at_most(self) -> None:
+        codec = PaddedSquareBoxCodec(2)
+        assert codec.decode("[0.10, 0.24, 0.30, 0.40]", SIZE).boxes == [[40, 0, 120, 60]]
+        assert codec.decode("[0.10, 0.23, 0.30, 0.40]", SIZE).boxes == []
+
+    def test_geochat_reads_its_own_marks(self) -> None:
+        text = "<p>ship</p> {<10><10><30><30>|<0>}<delim>{<10><10><30><30>|<0>}"
+        assert GeoChatBoxCodec().decode(text, SIZE).labels == ["ship", "ship"]
+        assert GeoChatBoxCodec().decode(text, SIZE).parsed
+
+    def test_geochat_turns_a_rectangle_about_its_centre(self) -> None:
+        codec = GeoChatBoxCodec()
+        text = codec.encode([[160, 80, 240, 120]], SIZE, angles=[90])
+        parse = codec.decode(text, SIZE)
+        assert parse.boxes[0] == pytest.approx([180, 60, 220, 140])
+        assert parse.oriented_boxes == [(200, 100, 80, 40, 90)]
+
+    def test_geochat_cuts_a_turned_rectangle_off_at_the_border(self) -> None:
+        codec = GeoChatBoxCodec()
+        parse = codec.decode(codec.encode([[0, 0, 400, 200]], SIZE, angles=[45]), SIZE)
+        assert parse.boxes == [[0, 0, 400, 200]]
+        assert parse.parsed
+
+    @given(st.integers(-360, 360), st.data(), image_sizes())
+    def test_geochat_at_any_angle(self, angle: int, data: st.DataObject, size: tuple[int, int]) -> None:
+        codec = GeoChatBoxCodec()
+        box = data.draw(representable_boxes(codec, size))
+        parse = codec.decode(codec.encode([box], size, angles=[angle]), size)
+        assert parse.parsed
+        assert_valid(parse, size)
+        (x1, y1, x2, y2), (oriented,) = parse.boxes[0], parse.oriented_boxes
+        assert x1 < oriented.center_x < x2
+        assert y1 < oriented.center_y < y2
+        assert oriented.angle == angle
+
+    @pytest.mark.parametrize("angles", [[math.nan], [400], [1, 2]])
+    def test_geochat_refuses_wrong_angles(self, angles: list[float]) -> None:
+        with pytest.raises(ValueError, match="angle"):
+            GeoChatBoxCodec().encode([BOX], SIZE, angles=angles)
+
+    @each_codec
+    def test_box_ends(self, codec: BoxCodec) -> None:
+        text = codec.encode([BOX, BOX], SIZE, ["ship", "harbor"])
+        ends = codec.box_ends(text)
+        assert len(ends) == 2
+        assert codec.decode(text[: ends[0]], SIZE).labels == ["ship"]
+        assert ends[1] == len(text)
+
+
+class TestGetBoxCodec:
+    @pytest.mark.parametrize("name", BOX_FORMATS)
+    def test_every_name(self, name: str) -> None:
+        assert get_box_codec(name, location_bins=64).name == name
+
+    def test_an_unknown_name_lists_those_there_are(self) -> None:
+        with pytest.raises(
+            ValueError, match=r"'xyxy'.*location_tokens.*integers_100.*geochat.*padded_square"
+        ):
+            get_box_codec("xyxy")
+
+    def test_location_tokens_need_their_number(self) -> None:
+        with pytest.raises(ValueError, match="location_bins"):
+            get_box_codec("location_tokens")
+
+    @pytest.mark.parametrize(
+        ("codec", "value"),
+        [
+            (LocationTokenBoxCodec, 1),
+            (LocationTokenBoxCodec, 2.0),
+            (IntegerBoxCodec, 10),
+            (PaddedSquareBoxCodec, 1),
+        ],
+    )
+    def test_wrong_steps(self, codec: Any, value: Any) -> None:
+        with pytest.raises(ValueError, match=str(value)):
+            codec(value)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recipes: a YAML file that says what is trained, on what and how. `geodit train` runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import set_seed
+from trl import TrlParser
+
+from geodit.trainers.recipe_arguments import DataArguments, ModelArguments
+from geodit.trainers.stages import run_dense_vision, run_masked_diffusion
+from geodit.trainers.training_arguments import GeoDiTTrainingArguments
+
+
+def resolve_recipe(recipe: str) -> Path:
+    """Find a recipe by path, or by name among those that come with the package (`geodit-tiny/stage1`).
+
+    Raises:
+        FileNotFoundError: when there is none; the message lists the bundled ones.
+    """
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    bundled = Path(str(files("geodit.recipes")))
+    for candidate in (bundled / recipe, bundled / f"{recipe}.yaml"):
+        if candidate.is_file():
+            return candidate
+    names = sorted(str(p.relative_to(bundled).with_suffix("")) for p in bundled.rglob("*.yaml"))
+    raise FileNotFoundError(f"No recipe {recipe!r}: neither a file nor one of the bundled recipes {', '.join(names)}.")
+
+
+def parse_recipe(
+    recipe: str, overrides: Sequence[str] = ()
+) -> tuple[ModelArguments, DataArguments, GeoDiTTrainingArguments]:
+    """Read a recipe, with `--name value` overrides on top.
+
+    Raises:
+        FileNotFoundError: when there is no such recipe.
+        ValueError: for a name that no argument has, or a value that cannot be read.
+    """
+    path = resolve_recipe(recipe)
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict) or "env" in values:
+        raise ValueError(f"The recipe {path} must be a YAML mapping of argument names to values, without `env`.")
+    parser = TrlParser((ModelArguments, DataArguments, GeoDiTTrainingArguments))
+    unknown = parser.set_defaults_with_config(**_resolved_paths(values, path.parent))
+    if unknown:
+        raise ValueError(f"The recipe {path} has arguments that do not exist: {' '.join(unknown)}.")
+    try:
+        model_args, data_args, training_args = parser.parse_args_into_dataclasses(args=list(overrides))
+    except SystemExit as error:
+        # argparse has printed what is wrong to the standard error.
+        raise ValueError(f"The overrides {' '.join(overrides)} could not be read.") from error
+    return model_args, data_args, training_args
+
+
+def run_recipe(recipe: str, overrides: Sequence[str] = ()) -> None:
+    """Run a recipe to its end: train, and save model, processor and training log to `output_dir`.
+
+    Args:
+        recipe: Path of a YAML file, or the name of a bundled recipe.
+        overrides: `--name value` pairs that take precedence over the recipe.
+
+    Raises:
+        FileNotFoundError: when there is no such recipe.
+        ValueError: when its arguments are wrong or do not fit each other.
+    """
+    model_args, data_args, training_args = parse_recipe(recipe, overrides)
+    set_seed(training_args.seed)
+    run = run_dense_vision if data_args.objective == "dense_vision" else run_masked_diffusion
+    run(model_args, data_args, training_args)
+
+
+def _resolved_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Read the path of a geometry file as relative to the recipe that names it."""
+    geometry = values.get("geometry")
+    if isinstance(geometry, str) and not Path(geometry).is_absolute():
+        return {**values, "geometry": str(folder / geometry)}
+    return values

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runs behind a recipe: dense pretraining of a vision tower, and masked diffusion on text or on images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import ConcatDataset, Dataset
+from transformers import SiglipVisionModel, Trainer
+
+from geodit.configuration.configuration_geodit import GeoDiTConfig
+from geodit.data.synthetic.dense import DenseSceneDataset
+from geodit.data.synthetic.text import SceneTextDataset
+from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.trainers.data_collator import GeoDiTDataCollator
+from geodit.trainers.new_model import new_model, read_geometry
+from geodit.trainers.recipe_arguments import DataArguments, ModelArguments
+from geodit.trainers.trainer import GeoDiTTrainer
+from geodit.trainers.training_arguments import GeoDiTTrainingArguments
+from geodit.trainers.training_data import GroupedQuestions, neon_tiles, rendered_scenes, vocabulary_texts
+from geodit.trainers.vision_pretraining import DenseVisionCollator, DenseVisionModel
+
+
+def run_dense_vision(
+    model_args: ModelArguments, data_args: DataArguments, training_args: GeoDiTTrainingArguments
+) -> None:
+    """Pretrain the vision tower of a geometry and save it as a [`~transformers.SiglipVisionModel`]."""
+    if model_args.geometry is None:
+        raise ValueError("dense_vision trains a new vision tower: give geometry.")
+    vision_config = GeoDiTConfig(**read_geometry(model_args.geometry)).vision_config
+    tower = SiglipVisionModel._from_config(vision_config, attn_implementation=model_args.attn_implementation)
+    grid = vision_config.image_size // vision_config.patch_size
+    trainer = Trainer(
+        model=DenseVisionModel(tower, model_args.location_bins),
+        args=training_args,
+        train_dataset=DenseSceneDataset(rendered_scenes(data_args, "train", data_args.num_scenes), grid),
+        eval_dataset=DenseSceneDataset(rendered_scenes(data_args, "validation", data_args.num_eval_scenes), grid)
+        if data_args.num_eval_scenes
+        else None,
+        data_collator=DenseVisionCollator(),
+    )
+    # Trainer saves a plain module's weights only; the tower itself is what the next stage loads.
+    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+    tower.save_pretrained(training_args.output_dir)
+    _save_log(trainer, Path(training_args.output_dir))
+
+
+def run_masked_diffusion(
+    model_args: ModelArguments, data_args: DataArguments, training_args: GeoDiTTrainingArguments
+) -> None:
+    """Train a model by masked diffusion; save model, processor and training log."""
+    model, processor = _load_model(model_args)
+    if model_args.attention_mode is not None:
+        model.config.attention_mode = model_args.attention_mode
+    trainer = GeoDiTTrainer(
+        model=model,
+        args=training_args,
+        data_collator=GeoDiTDataCollator(processor),
+        processing_class=processor,
+        train_dataset=_training_questions(data_args, processor),
+        eval_dataset=_evaluation_questions(data_args, processor),
+    )
+    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+    trainer.save_model()
+    _save_log(trainer, Path(training_args.output_dir))
+
+
+def _load_model(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTProcessor]:
+    if args.geometry is None:
+        model = GeoDiTForMaskedDiffusion.from_pretrained(args.model_name_or_path)
+        processor = GeoDiTProcessor.from_pretrained(args.model_name_or_path)
+    else:
+        model, processor = new_model(
+            read_geometry(args.geometry),
+            vocabulary_texts(),
+            location_bins=args.location_bins,
+            vocab_size=args.vocab_size,
+            vision_tower=args.vision_tower,
+        )
+    if args.attn_implementation is not None:
+        model.set_attn_implementation(args.attn_implementation)
+    return model, processor
+
+
+def _training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Any]:
+    parts: list[Any] = []
+    if args.num_scenes:
+        parts.append(GroupedQuestions(rendered_scenes(args, "train", args.num_scenes), processor))
+    if args.num_neon_tiles:
+        parts.append(GroupedQuestions(neon_tiles(args, "train"), processor))
+    if args.num_text_scenes:
+        parts.append(_scene_texts(args, processor))
+    return parts[0] if len(parts) == 1 else _Concatenation(parts)
+
+
+def _evaluation_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Any] | None:
+    if not args.num_eval_scenes:
+        return None
+    if args.num_scenes:
+        return GroupedQuestions(rendered_scenes(args, "validation", args.num_eval_scenes), processor)
+    # Text alone: the scenes behind those trained on.
+    return _scene_texts(args, processor, first_scene=args.first_scene + args.num_text_scenes)
+
+
+def _scene_texts(args: DataArguments, processor: GeoDiTProcessor, first_scene: int | None = None) -> SceneTextDataset:
+    return SceneTextDataset(
+        args.num_text_scenes if first_scene is None else args.num_eval_scenes,
+        first_scene=args.first_scene if first_scene is None else first_scene,
+        seed=args.scene_seed,
+        encode_boxes=processor.box_codec.encode,
+        format_prompt=processor.format_prompt,
+    )
+
+
+class _Concatenation(ConcatDataset[Any]):
+    """Data sets one after the other, with the lengths of their items."""
+
+    @property
+    def lengths(self) -> list[int]:
+        return [length for dataset in self.datasets for length in dataset.lengths]  # type: ignore[attr-defined]
+
+
+def _save_log(trainer: Trainer, folder: Path) -> None:
+    """Keep the loss curve beside the weights, one JSON object a line."""
+    lines = [json.dumps(entry) for entry in trainer.state.log_history]
+    (folder / "training_log.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Trainer for masked diffusion: noise the canvas, predict it, weigh the masked positions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import Sampler
+from transformers import Trainer
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from geodit.modeling_geodit.diffusion_geodit import forward_process, masked_diffusion_loss, sample_timesteps
+from geodit.trainers.trainable import set_trainable_parts
+from geodit.trainers.training_arguments import GeoDiTTrainingArguments
+
+
+class GeoDiTTrainer(Trainer):  # type: ignore[misc]
+    """[`~transformers.Trainer`] with the masked diffusion loss.
+
+    Everything else (optimizer, schedule, checkpoints, resuming, distribution, callbacks) is Trainer's own. The loss
+    of an update is the mean over its sequences, whatever the number of micro-batches, padding or processes.
+
+    Batches come from [`GeoDiTDataCollator`]: `labels` holds the true canvas and -100 elsewhere. The noise is drawn
+    here, from the global CPU generator while training (which Trainer seeds, saves and restores) and from a generator
+    of its own while evaluating, so that evaluation losses can be compared.
+
+    Args:
+        model: A [`GeoDiTForMaskedDiffusion`]. Parts that `args.trainable_parts` does not name are frozen.
+        args: [`GeoDiTTrainingArguments`].
+        **kwargs: The other arguments of [`~transformers.Trainer`], which checks them.
+    """
+
+    args: GeoDiTTrainingArguments
+
+    def __init__(self, model: nn.Module, args: GeoDiTTrainingArguments, **kwargs: Any) -> None:
+        if not isinstance(args, GeoDiTTrainingArguments):
+            raise ValueError(f"args must be GeoDiTTrainingArguments, got {type(args).__name__}.")
+        self.num_trainable_parameters = set_trainable_parts(model, args.trainable_parts)
+        super().__init__(model=model, args=args, **kwargs)
+        # Trainer then leaves the scaling over micro-batches to compute_loss.
+        self.loss_is_scaled_for_ga = True
+        self._evaluation_noise: torch.Generator | None = None
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+        """Noise the canvas and take the loss at its masked positions.
+
+        Args:
+            model: The model, possibly wrapped for distribution.
+            inputs: A batch of [`GeoDiTDataCollator`].
+            return_outputs: Also return the model's output; its `logits` are `(K, V)` for K masked positions.
+            num_items_in_batch: Number of sequences in the whole update.
+        """
+        generator = None if model.training else self._evaluation_noise
+        labels = inputs["labels"]
+        canvas_mask = labels != -100
+        timesteps = sample_timesteps(
+            labels.shape[0], generator=generator, stratified=self.args.stratified_timesteps
+        )
+        noised = forward_process(
+            inputs["input_ids"],
+            canvas_mask,
+            self.model.config.mask_token_id,
+            timesteps=timesteps,
+            eps=self.args.mask_eps,
+            generator=generator,
+        )
+        model_inputs = {name: value for name, value in inputs.items() if name != "labels"}
+        outputs = model(
+            **{
+                **model_inputs,
+                "input_ids": noised.input_ids,
+                "canvas_mask": canvas_mask,
+                "logits_to_keep": noised.masked,
+            }
+        )
+        loss = masked_diffusion_loss(outputs.logits, labels, noised, canvas_mask, num_sequences=num_items_in_batch)
+        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
+            # Gradients are averaged over the processes, while the divisor already counts the rows of all of them.
+            loss = loss * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+    def _get_num_items_in_batch(
+        self, batch_samples: list[Mapping[str, torch.Tensor]], device: torch.device
+    ) -> torch.Tensor:
+        """Count sequences, where Trainer counts tokens: the loss is a mean over sequences."""
+        count = torch.tensor(sum(batch["labels"].shape[0] for batch in batch_samples), device=device)
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:
+            count = self.accelerator.gather(count).sum()
+        return count
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate under the same noise every time."""
+        self._evaluation_noise = torch.Generator().manual_seed(self.args.seed)
+        return super().evaluation_loop(*args, **kwargs)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
+        """Group by the lengths that a data set knows; Trainer itself reads them from a column only."""
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        lengths = getattr(dataset, "lengths", None)
+        if self.args.train_sampling_strategy == "group_by_length" and lengths is not None:
+            batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+            return LengthGroupedSampler(batch_size, dataset=dataset, lengths=lengths)
+        return super()._get_train_sampler(train_dataset)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The data sets that recipes name, ready for the collator."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from geodit.data.neon import neon_dataset
+from geodit.data.schema import QuestionDataset
+from geodit.data.synthetic.dataset import scene_seed, synthetic_dataset
+from geodit.data.synthetic.questions import scene_questions
+from geodit.data.synthetic.scenes import sample_scene
+from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.processing.tasks_geodit import DEFAULT_TASKS
+from geodit.trainers.recipe_arguments import DataArguments
+
+
+class GroupedQuestions(QuestionDataset):
+    """Questions with their images in memory, and lengths that let a sampler batch answers of one canvas together.
+
+    Args:
+        dataset: Rows of `geodit.data.schema`.
+        processor: Knows the canvas length of each task.
+    """
+
+    def __init__(self, dataset: datasets.Dataset, processor: GeoDiTProcessor) -> None:
+        super().__init__(dataset, in_memory=True)
+        self._processor = processor
+
+    @property
+    def lengths(self) -> list[int]:
+        """Canvas length and words of the query of every item."""
+        canvas = {name: task.max_new_tokens for name, task in self._processor.tasks.items()}
+        return [canvas[question.task] + len(question.query.split()) for question in self.questions]
+
+
+def rendered_scenes(args: DataArguments, split: str, num_scenes: int) -> datasets.Dataset:
+    """Synthetic scenes of a split, kept in `args.cache_dir` if that is given."""
+
+    def render() -> datasets.Dataset:
+        return synthetic_dataset(
+            num_scenes,
+            args.scene_seed,
+            split=split,
+            questions_per_task=args.task_limits(),
+            num_proc=args.num_proc,
+        )
+
+    if args.cache_dir is None:
+        return render()
+    limits = "-".join(f"{task}{number}" for task, number in sorted((args.task_limits() or {}).items())) or "all"
+    folder = Path(args.cache_dir) / f"synthetic-{split}-{args.scene_seed}-{num_scenes}-{limits}"
+    if not folder.is_dir():
+        partial = folder.with_name(folder.name + ".partial")
+        render().save_to_disk(partial)
+        partial.rename(folder)
+    return datasets.load_from_disk(str(folder))
+
+
+def neon_tiles(args: DataArguments, split: str) -> datasets.Dataset:
+    """Tiles of real tree-crown imagery."""
+    assert args.neon_dir is not None  # checked by DataArguments
+    return neon_dataset(args.neon_dir, split, num_random_tiles=args.num_neon_tiles, seed=args.scene_seed)
+
+
+def vocabulary_texts(num_scenes: int = 2000) -> Iterator[str]:
+    """Prompts and answers of synthetic scenes, to train a tokenizer on."""
+    yield "none"  # the answer where there is nothing to detect
+    for index in range(num_scenes):
+        number = scene_seed("train", 0, index)
+        for question in scene_questions(sample_scene(number), random.Random(f"questions {number}")):
+            task: Any = DEFAULT_TASKS[question.task]
+            yield task.format_prompt(question.query)
+            yield from (question.answer, f" {question.answer}")
+            for label in question.labels:
+                yield from (label, f" {label}")
