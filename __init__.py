@@ -63,10 +63,10 @@ def __dir__() -> list[str]:
 
 
 def register_auto_classes() -> None:
-    """Makes `AutoConfig`, `AutoModel...` and `AutoProcessor` of Transformers know GeoDiT. Can be called again.
+    """Makes the Auto classes of Transformers know GeoDiT. It can be called more than once.
 
-    `AutoModel` gives the network without its head, `AutoModelForImageTextToText` and `AutoModelForMultimodalLM`
-    the one that generates.
+    `AutoModel` gives the network without its head; `AutoModelForImageTextToText` and
+    `AutoModelForMultimodalLM` give the one that generates.
     """
     from transformers import (
         AutoConfig,
@@ -85,3 +85,9 @@ def register_auto_classes() -> None:
     AutoModelForImageTextToText.register(GeoDiTConfig, GeoDiTForMaskedDiffusion, exist_ok=True)
     AutoModelForMultimodalLM.register(GeoDiTConfig, GeoDiTForMaskedDiffusion, exist_ok=True)
     AutoProcessor.register(GeoDiTConfig, GeoDiTProcessor, exist_ok=True)
+
+
+# Transformers registers classes, not their names, so this loads torch, which takes seconds. The `geodit` command
+# is spared them, so that its --help answers at once; it registers when it loads a checkpoint.
+if Path(sys.argv[0] if sys.argv else "").stem != "geodit":
+    register_auto_classes()

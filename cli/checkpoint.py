@@ -16,10 +16,11 @@ BUNDLED = "geodit-tiny"
 
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", "-m", help=f"Directory or Hub id of a checkpoint. By default the bundled {BUNDLED}."),
+    typer.Option("--model", "-m", help=f"Directory or Hub id of a checkpoint, by default {BUNDLED}."),
 ]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="Where to run, such as cpu or cuda:1. By default a GPU if there is one.")
+    str | None,
+    typer.Option("--device", help="Where to run, as in cuda:1. By default a GPU if there is one."),
 ]
 
 
@@ -33,6 +34,7 @@ def load_pipeline(model: str | None, device: str | None = None) -> "GeoDiTPipeli
     Raises:
         CommandError: If there is no such checkpoint or device, or it is not one of GeoDiT, or it is damaged.
     """
+    import huggingface_hub
     from safetensors import SafetensorError
     from transformers.utils import logging
 
@@ -42,12 +44,14 @@ def load_pipeline(model: str | None, device: str | None = None) -> "GeoDiTPipeli
 
     register_auto_classes()
     logging.disable_progress_bar()
+    # Its retries are no news: what comes of them is reported.
+    huggingface_hub.logging.set_verbosity_error()
     name = resolve_model(model)
     config, _ = GeoDiTConfig.get_config_dict(name)
     if config.get("model_type") != GeoDiTConfig.model_type:
         raise CommandError(
-            f"{name} is not a GeoDiT checkpoint: its config.json has model_type {config.get('model_type')!r}, "
-            f"not {GeoDiTConfig.model_type!r}"
+            f"{name} is not a GeoDiT checkpoint: its config.json has model_type "
+            f"{config.get('model_type')!r}, not {GeoDiTConfig.model_type!r}"
         )
     if device is not None:
         _check_device(device)

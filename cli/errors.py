@@ -3,6 +3,7 @@
 
 import errno
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -39,8 +40,8 @@ class CommandError(typer.TyperException):
 class CommandGroup(TyperGroup):
     """The root of the commands: it reports every exception in one line on stderr.
 
-    Bad input, that is what the packages raise as `ValueError`, `OSError` or `ImportError` and what typer says of the
-    arguments, exits with 2; anything else with 1. With `--debug` the traceback is shown.
+    Bad input, that is what the packages raise as `ValueError`, `OSError` or `ImportError` and what typer says
+    of the arguments, exits with 2; anything else with 1. With `--debug` the traceback is shown.
     """
 
     def invoke(self, ctx: Any) -> Any:
@@ -54,12 +55,26 @@ class CommandGroup(TyperGroup):
                 raise
             raise as_command_error(error) from error
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Runs the program; see `typer.core.TyperGroup`."""
+
+        def run() -> Any:
+            return super(CommandGroup, self).main(
+                args, prog_name, complete_var, False, windows_expand_args, **extra
+            )
+
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
+            return run()
         try:
-            result = super().main(*args, standalone_mode=False, **extra)
+            result = run()
         except typer.TyperException as error:
             typer.echo(f"geodit: error: {one_line(error.format_message())}", err=True)
             sys.exit(error.exit_code)

@@ -10,7 +10,14 @@ import typer
 from geodit.cli.checkpoint import DeviceOption, ModelOption, load_pipeline
 from geodit.cli.data import NEON_DIRECTORY
 from geodit.cli.errors import CommandError
-from geodit.cli.output import check_can_write, print_json, progress_bar, results_console, to_json, write_atomically
+from geodit.cli.output import (
+    check_can_write,
+    print_json,
+    progress_bar,
+    results_console,
+    to_json,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     import datasets
@@ -33,16 +40,21 @@ def evaluate(
     benchmark: Annotated[
         Literal["synthetic", "neon"],
         typer.Option(
-            "--benchmark", "-b", help="synthetic: made scenes, all tasks. neon: tree crowns in airborne images."
+            "--benchmark",
+            "-b",
+            help="synthetic: made scenes, all tasks. neon: airborne images, tree crowns.",
         ),
     ] = "synthetic",
     model: ModelOption = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", min=1, help="Use so many images. By default 500 synthetic ones, and all of neon."),
+        typer.Option(
+            "--limit", min=1, help="Use so many images; by default 500 synthetic ones, all of neon."
+        ),
     ] = None,
     split: Annotated[
-        Literal["test", "validation"], typer.Option("--split", help="test to report, validation to choose settings.")
+        Literal["test", "validation"],
+        typer.Option("--split", help="test to report, validation to tune."),
     ] = "test",
     steps: Annotated[str, typer.Option("--steps", help="Denoising steps N, one or more: 1,8.")] = "8",
     remasking: Annotated[
@@ -64,16 +76,18 @@ def evaluate(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Questions answered at once.")] = 32,
     data: Annotated[
         Path | None,
-        typer.Option("--data", help=f"Directory of the images of neon, by default {NEON_DIRECTORY}; see geodit data."),
+        typer.Option("--data", help=f"Directory of neon, by default {NEON_DIRECTORY}; see geodit data."),
     ] = None,
     device: DeviceOption = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write all figures to this JSON file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the figures to this JSON file.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
 ) -> None:
     """Measure a model on a benchmark.
 
-    Prints a row for each number of steps and each remasking: mean ± standard deviation over the seeds. Images are
-    made from seeds that training never uses, or are of the split that it never sees.
+    Prints a row for each number of steps and each remasking: mean ± standard deviation over the seeds. Images
+    are made from seeds that training never uses, or are of a split that it never sees.
     """
     chosen_steps = [_positive(item) for item in _items("--steps", steps)]
     chosen_remasking = _items("--remasking", remasking)
@@ -101,6 +115,10 @@ def evaluate(
     pipeline = load_pipeline(model, device)
     with progress_bar() as progress:
         bar = progress.add_task(f"making {benchmark} images" if shared is None else benchmark, total=None)
+
+        def report(description: str, done: int, total: int) -> None:
+            progress.update(bar, description=description, completed=done, total=total)
+
         result = run_sweep(
             pipeline.model,
             pipeline.processor,
@@ -114,7 +132,7 @@ def evaluate(
             tasks=chosen_tasks,
             batch_size=batch_size,
             bootstrap=bootstrap,
-            progress=lambda text, done, total: progress.update(bar, description=text, completed=done, total=total),
+            progress=report,
             command=["geodit", *sys.argv[1:]],
         )
     if out is not None:
@@ -125,7 +143,7 @@ def evaluate(
     console = results_console()
     console.print(sweep_table(result))
     if out is not None:
-        console.print(f"wrote {out}", soft_wrap=True, highlight=False)
+        console.print(f"wrote {out}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _items(option: str, text: str) -> list[str]:

@@ -5,10 +5,13 @@ import io
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
+from rich.text import Text
 
 from geodit.cli.errors import CommandError
 
@@ -38,21 +41,42 @@ def progress_bar() -> "Progress":
     )
 
 
+def plain(text: str) -> Text:
+    """A text of unknown content for a table: no markup, and nothing that a terminal would act on."""
+    return Text(
+        "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    )
+
+
+def reporter(progress: "Progress", description: str) -> Callable[[int, int], None]:
+    """Adds a bar, and gives what to call with how much is done of how much."""
+    bar = progress.add_task(description, total=None)
+
+    def report(done: int, total: int) -> None:
+        progress.update(bar, completed=done, total=total)
+
+    return report
+
+
 def to_json(document: Any) -> str:
-    """A JSON document as the commands print and write it; NaN and infinity, which JSON does not have, raise."""
+    """A JSON document as the commands print and write it.
+
+    Raises:
+        ValueError: If it holds NaN or infinity, which JSON does not have.
+    """
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def print_json(document: Any) -> None:
-    """Prints a JSON document to stdout as it is, without colors and without line breaks of its own."""
-    results_console().print(to_json(document), end="", soft_wrap=True, markup=False, highlight=False, emoji=False)
+    """Prints a JSON document to stdout."""
+    typer.echo(to_json(document), nl=False)
 
 
 def check_can_write(path: Path) -> None:
     """Finds out before long work whether its result can be written.
 
     Raises:
-        CommandError: If the directory of `path` does not exist or cannot be written to, or `path` is a directory.
+        CommandError: If the directory of `path` does not exist or cannot be written to, or `path` is one.
     """
     if path.is_dir():
         raise CommandError(f"{path} is a directory, not a file to write")

@@ -2,8 +2,9 @@
 """`geodit predict`: one question about one or more images."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,9 +12,11 @@ from geodit.cli.checkpoint import BUNDLED, DeviceOption, ModelOption, load_pipel
 from geodit.cli.errors import CommandError
 from geodit.cli.output import (
     check_can_write,
+    plain,
     png_bytes,
     print_json,
     progress_bar,
+    reporter,
     results_console,
     to_json,
     write_atomically,
@@ -21,8 +24,8 @@ from geodit.cli.output import (
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
-    from geodit.pipelines.image_pipeline import DecodingOptions, GeoDiTPipeline
     from geodit.pipelines.prediction import Prediction
 
 EXAMPLES = """Examples:
@@ -42,11 +45,12 @@ def register(app: typer.Typer) -> None:
 def predict(
     images: Annotated[list[Path], typer.Argument(help="PNG, JPEG or (Geo)TIFF files.")],
     task: Annotated[
-        str, typer.Option("--task", "-t", help="caption, ground, detect, vqa or classify; more if the model has more.")
+        str,
+        typer.Option("--task", "-t", help="caption, ground, detect, vqa, classify, or another of the model."),
     ],
     query: Annotated[
         str,
-        typer.Option("--query", "-q", help="The phrase to ground, the class to detect, or the question to answer."),
+        typer.Option("--query", "-q", help="The phrase to ground, the class to detect, or the question."),
     ] = "",
     model: ModelOption = None,
     steps: Annotated[
@@ -63,30 +67,33 @@ def predict(
     ] = None,
     tile_size: Annotated[
         int | None,
-        typer.Option("--tile-size", min=1, help="Detect in tiles of so many pixels a side, for large images."),
+        typer.Option("--tile-size", min=1, help="Detect in tiles of so many pixels a side."),
     ] = None,
     overlap: Annotated[
-        float, typer.Option("--overlap", help="Share of a tile's side that neighbors have in common, below 1.")
+        float,
+        typer.Option("--overlap", help="Share of a tile's side that neighboring tiles have in common."),
     ] = 0.25,
     band: Annotated[
         list[int] | None,
-        typer.Option("--band", min=1, help="Band to show, counted from 1; three times for red, green and blue."),
+        typer.Option("--band", min=1, help="Band to show, counted from 1; thrice for red, green, blue."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the answers to this JSON file.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the answers to a JSON file.")] = None,
     overlay: Annotated[
         Path | None,
         typer.Option(
-            "--overlay", help="Draw the boxes: a PNG file, or for several images a directory, which is made if need be."
+            "--overlay",
+            help="Draw the boxes: a PNG file, or a directory for several images.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images or tiles that run at once.")] = 8,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images or tiles at once.")] = 8,
     device: DeviceOption = None,
 ) -> None:
     """Ask one question about images.
 
-    Boxes are x1, y1, x2, y2 in pixels of the image, from its upper left corner. The JSON document has for each image
-    the answer as text, its boxes with labels and scores and, for a GeoTIFF, the boxes in the coordinates of its map.
+    Boxes are x1, y1, x2, y2 in pixels of the image, from its upper left corner. The JSON document has for
+    each image the answer as text, its boxes with labels and scores and, for a GeoTIFF, the boxes in the
+    coordinates of its map.
     """
     _check_inputs(images)
     if out is not None:
@@ -95,12 +102,31 @@ def predict(
     pipeline = load_pipeline(model, device)
 
     from geodit.pipelines.image_pipeline import DecodingOptions
+    from geodit.pipelines.imagery import open_image
 
     options = DecodingOptions(steps, remasking, temperature, seed=seed)
-    if tile_size is None:
-        predictions = _predict_whole(pipeline, images, task, query, options, band, batch_size)
-    else:
-        predictions = _predict_tiled(pipeline, images, task, query, options, band, batch_size, tile_size, overlap)
+    with progress_bar() as progress:
+        if tile_size is None:
+            progress.add_task("answering", total=None)
+            predictions = pipeline(
+                list(images), task, query, bands=band or None, batch_size=batch_size, **asdict(options)
+            )
+        else:
+            predictions = []
+            for path in images:
+                with open_image(path, band or None) as source:
+                    predictions.append(
+                        pipeline.detect_in_tiles(
+                            source,
+                            query,
+                            task,
+                            tile_size,
+                            overlap,
+                            options=options,
+                            batch_size=batch_size,
+                            progress=reporter(progress, path.name),
+                        )
+                    )
 
     document = {
         "model": BUNDLED if model is None else model,
@@ -122,24 +148,24 @@ def predict(
     console = results_console()
     console.print(predictions_table(images, predictions))
     for written in [*([out] if out else []), *pictures.values()]:
-        console.print(f"wrote {written}", soft_wrap=True, highlight=False)
+        console.print(f"wrote {written}", soft_wrap=True, highlight=False, markup=False)
 
 
 def plan_overlays(images: Sequence[Path], overlay: Path) -> dict[Path, Path]:
     """Where the picture of each image goes: `overlay` itself, or `<name>.png` in the directory `overlay`.
 
     Raises:
-        CommandError: If several images shall go to one file, two of them have one name, or it cannot be written.
+        CommandError: If several images would go to one file, or it cannot be written.
     """
     images = list(dict.fromkeys(images))
     if len(images) == 1 and not overlay.is_dir():
         check_can_write(overlay)
         return {images[0]: overlay}
     if overlay.is_file() or overlay.suffix:
-        raise CommandError(f"--overlay {overlay} is one file, but there are {len(images)} images: give a directory")
+        raise CommandError(f"--overlay {overlay} is one file for {len(images)} images: give a directory")
     pictures = {path: overlay / f"{path.stem}.png" for path in images}
     if len(set(pictures.values())) < len(images):
-        raise CommandError("--overlay would write two images of the same name to one picture: draw them one by one")
+        raise CommandError("--overlay: two images of the same name would have one picture; draw each alone")
     overlay.mkdir(parents=True, exist_ok=True)
     for picture in pictures.values():
         check_can_write(picture)
@@ -160,87 +186,35 @@ def predictions_table(images: Sequence[Path], predictions: Sequence["Prediction"
     if not tasks_with_boxes:
         table.add_column("answer")
         for path, prediction in zip(images, predictions, strict=True):
-            table.add_row(path.name, answer_text(prediction))
+            table.add_row(plain(path.name), answer_text(prediction))
         return table
     for name in ("label", "score", "x1", "y1", "x2", "y2"):
         table.add_column(name, justify="left" if name == "label" else "right")
     for path, prediction in zip(images, predictions, strict=True):
         if not prediction.boxes:
-            table.add_row(path.name, answer_text(prediction))
+            table.add_row(plain(path.name), answer_text(prediction))
         for index, (box, label, score) in enumerate(
             zip(prediction.boxes, prediction.labels, prediction.scores, strict=True)
         ):
             coordinates = [f"{value:.1f}" for value in box]
-            table.add_row(path.name if index == 0 else "", label, f"{score:.2f}", *coordinates)
+            name = path.name if index == 0 else ""
+            table.add_row(plain(name), plain(label), f"{score:.2f}", *coordinates)
         table.add_section()
     return table
 
 
-def answer_text(prediction: "Prediction") -> str:
+def answer_text(prediction: "Prediction") -> "Text":
     """The answer of a task without boxes, and what there is to say when there are none."""
     if not prediction.parsed:
-        return f"{prediction.text} (not understood)"
-    return prediction.text
+        return plain(f"{prediction.text} (not understood)")
+    return plain(prediction.text)
 
 
 def _check_inputs(images: Sequence[Path]) -> None:
     """Finds out before the model is loaded whether all images are there."""
     for path in images:
         if not path.is_file():
-            raise CommandError(f"there is no image {path}" if not path.exists() else f"{path} is not an image")
-
-
-def _predict_whole(
-    pipeline: "GeoDiTPipeline",
-    images: Sequence[Path],
-    task: str,
-    query: str,
-    options: "DecodingOptions",
-    bands: Sequence[int] | None,
-    batch_size: int,
-) -> list["Prediction"]:
-    arguments: dict[str, Any] = {
-        "steps": options.steps,
-        "remasking": options.remasking,
-        "temperature": options.temperature,
-        "seed": options.seed,
-    }
-    with progress_bar() as progress:
-        progress.add_task("answering", total=None)
-        return pipeline(list(images), task, query, bands=bands or None, batch_size=batch_size, **arguments)
-
-
-def _predict_tiled(
-    pipeline: "GeoDiTPipeline",
-    images: Sequence[Path],
-    task: str,
-    query: str,
-    options: "DecodingOptions",
-    bands: Sequence[int] | None,
-    batch_size: int,
-    tile_size: int,
-    overlap: float,
-) -> list["Prediction"]:
-    from geodit.pipelines.imagery import open_image
-
-    predictions = []
-    with progress_bar() as progress:
-        for path in images:
-            bar = progress.add_task(path.name, total=None)
-            with open_image(path, bands or None) as source:
-                predictions.append(
-                    pipeline.detect_in_tiles(
-                        source,
-                        query,
-                        task,
-                        tile_size,
-                        overlap,
-                        options=options,
-                        batch_size=batch_size,
-                        progress=lambda done, total, bar=bar: progress.update(bar, completed=done, total=total),
-                    )
-                )
-    return predictions
+            raise CommandError(f"{path} is not an image" if path.exists() else f"there is no image {path}")
 
 
 def _write_overlay(picture: Path, image: Path, prediction: "Prediction", bands: Sequence[int] | None) -> None:

@@ -28,11 +28,12 @@ def register(app: typer.Typer) -> None:
 
 def train(
     context: typer.Context,
-    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe that comes with the package.")],
+    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a bundled recipe.")],
 ) -> None:
     """Train a model from a recipe.
 
-    Arguments `name=value`, or `--name value`, take the place of what the recipe has. To train on several devices: `accelerate launch -m geodit.cli train RECIPE`.
+    Arguments `name=value`, or `--name value`, take the place of what the recipe has. To train on several
+    devices: `accelerate launch -m geodit.cli train RECIPE`.
     """
     overrides = parse_overrides(context.args)
 
@@ -56,5 +57,5 @@ def parse_overrides(arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         name, equals, _ = argument.partition("=")
         if not (equals and name.isidentifier()):
-            raise CommandError(f"{argument!r} is not an override: write all of them as name=value or as --name value")
+            raise CommandError(f"{argument!r} is not an override: write all as name=value or as --name value")
     return [f"--{argument}" for argument in arguments]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration of GeoDiT: a SigLIP vision tower, a projector and a bidirectional LLaDA text core."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
@@ -32,7 +32,7 @@ class GeoDiTTextConfig(LlamaConfig):
     bos_token_id: int | None = 126080
     eos_token_id: int | list[int] | None = 126081
     pad_token_id: int | None = 126081
-    default_theta: ClassVar[float] = 500000.0
+    default_theta = 500000.0
 
 
 @strict
@@ -77,8 +77,9 @@ class GeoDiTConfig(PreTrainedConfig):
         ),
     }
 
-    text_config: dict[str, Any] | PreTrainedConfig | None = None
-    vision_config: dict[str, Any] | PreTrainedConfig | None = None
+    # A dictionary or nothing when given, a configuration from then on.
+    text_config: Any = None
+    vision_config: Any = None
     image_token_id: int | None = 126349
     mask_token_id: int = 126336
     bos_token_id: int | None = 126080
@@ -96,11 +97,11 @@ class GeoDiTConfig(PreTrainedConfig):
     def num_image_tokens(self) -> int:
         """Tokens that one image takes in the sequence: the patches of the vision tower."""
         vision = self.vision_config
-        return (vision.image_size // vision.patch_size) ** 2  # type: ignore[union-attr]
+        return int(vision.image_size // vision.patch_size) ** 2
 
     def validate_token_ids(self) -> None:
         """Part of the `@strict` validation: the ids that the model itself uses must exist and differ."""
-        vocab_size = self.text_config.vocab_size  # type: ignore[union-attr]
+        vocab_size = self.text_config.vocab_size
         for name in ("image_token_id", "mask_token_id", "bos_token_id", "eos_token_id", "pad_token_id"):
             token_id = getattr(self, name)
             if token_id is not None and not 0 <= token_id < vocab_size:
@@ -112,7 +113,7 @@ class GeoDiTConfig(PreTrainedConfig):
 
     def validate_vision_feature_layer(self) -> None:
         """Part of the `@strict` validation: the layer asked for must exist in the tower."""
-        layers = self.vision_config.num_hidden_layers  # type: ignore[union-attr]
+        layers = self.vision_config.num_hidden_layers
         if not -(layers + 1) <= self.vision_feature_layer <= layers:
             raise ValueError(
                 f"vision_feature_layer={self.vision_feature_layer} does not exist: a tower of {layers} layers "

@@ -17,12 +17,38 @@ class NoisedBatch:
     Args:
         input_ids: `(B, L)`, the tokens with `[M]` at the masked positions.
         masked: `(B, L)` bool, true where a token was replaced.
-        mask_probability: `(B,)` float32, the p that each row was masked with.
+        weights: `(B, L)` float32, `1 / (p L_s)` on the canvas of an answer of L_s tokens that was masked with
+            probability p, and 0 elsewhere.
+        num_sequences: The answers in the batch: B, or more where rows hold several questions.
     """
 
     input_ids: torch.Tensor
     masked: torch.Tensor
-    mask_probability: torch.Tensor
+    weights: torch.Tensor
+    num_sequences: int
+
+
+def number_canvases(
+    canvas_mask: torch.Tensor, segment_ids: torch.Tensor | None = None
+) -> tuple[torch.Tensor, int]:
+    """Number the answers of a batch, row by row: each is a sequence of its own for the diffusion process.
+
+    Args:
+        canvas_mask: `(B, L)` bool, true on the canvas.
+        segment_ids: `(B, L)` integers that tell the questions of a row apart; `None` for one question a row.
+
+    Returns:
+        `(B, L)` int64, the number of the answer that a canvas position belongs to and -1 elsewhere, and how many
+        answers there are.
+    """
+    canvas_mask = canvas_mask.bool()
+    key = torch.arange(canvas_mask.shape[0], device=canvas_mask.device)[:, None].expand_as(canvas_mask)
+    if segment_ids is not None:
+        key = key * (segment_ids.max() + 1) + segment_ids
+    present, numbers = key[canvas_mask].unique(return_inverse=True)
+    numbering = torch.full(canvas_mask.shape, -1, device=canvas_mask.device)
+    numbering[canvas_mask] = numbers
+    return numbering, present.numel()
 
 
 def sample_timesteps(
@@ -51,18 +77,21 @@ def forward_process(
     canvas_mask: torch.Tensor,
     mask_token_id: int,
     *,
+    segment_ids: torch.Tensor | None = None,
     timesteps: torch.Tensor | None = None,
     eps: float = 1e-3,
     generator: torch.Generator | None = None,
 ) -> NoisedBatch:
-    """q(x_t | x_0): replace each token of the canvas by `[M]` independently with probability p = (1-eps) t + eps.
+    """q(x_t | x_0): replace each token of an answer by `[M]` independently with probability p = (1-eps) t + eps.
 
     Args:
         input_ids: `(B, L)` true tokens.
-        canvas_mask: `(B, L)` bool, true where a token may be hidden: the answer and the EOS behind it. The
+        canvas_mask: `(B, L)` bool, true where a token may be hidden: the answers and the EOS behind them. The
             prompt and the image are never masked.
         mask_token_id: The id of `[M]`.
-        timesteps: `(B,)` in [0, 1]; drawn by [`sample_timesteps`] when not given.
+        segment_ids: `(B, L)`, where rows hold several questions; each of S answers then has a timestep of its own.
+        timesteps: `(S,)` in [0, 1], one for each answer (S is B with one question a row); drawn by
+            [`sample_timesteps`] when not given.
         eps: Floor of p, which bounds the weight 1/p of a masked token.
         generator: A CPU generator.
 
@@ -73,50 +102,56 @@ def forward_process(
         raise ValueError(
             f"canvas_mask has shape {tuple(canvas_mask.shape)}, input_ids {tuple(input_ids.shape)}: they must agree."
         )
+    device, canvas_mask = input_ids.device, canvas_mask.bool()
+    numbering, num_sequences = number_canvases(canvas_mask, segment_ids)
     if timesteps is None:
-        timesteps = sample_timesteps(input_ids.shape[0], generator=generator)
-    if timesteps.shape != input_ids.shape[:1] or bool(((timesteps < 0) | (timesteps > 1)).any()):
-        raise ValueError(f"timesteps must be {input_ids.shape[0]} numbers in [0, 1], got {timesteps.tolist()}.")
-    device = input_ids.device
+        timesteps = sample_timesteps(num_sequences, generator=generator)
+    if timesteps.shape != (num_sequences,) or bool(((timesteps < 0) | (timesteps > 1)).any()):
+        raise ValueError(f"timesteps must be {num_sequences} numbers in [0, 1], got {timesteps.tolist()}.")
+
+    answer = numbering[canvas_mask]
     probability = ((1 - eps) * timesteps.float() + eps).to(device)
-    canvas_mask = canvas_mask.bool()
     # One number for each token of the canvas and none for the rest: padding a batch does not change its noise.
-    uniform = torch.ones(input_ids.shape, device=device)
-    uniform[canvas_mask] = torch.rand(int(canvas_mask.sum()), generator=generator).to(device)
-    masked = canvas_mask & (uniform < probability[:, None])
-    return NoisedBatch(input_ids.masked_fill(masked, mask_token_id), masked, probability)
+    uniform = torch.rand(answer.numel(), generator=generator).to(device)
+    masked = torch.zeros_like(canvas_mask)
+    masked[canvas_mask] = uniform < probability[answer]
+    weights = torch.zeros(input_ids.shape, device=device)
+    lengths = answer.bincount(minlength=num_sequences)
+    weights[canvas_mask] = (1.0 / (probability * lengths))[answer]
+    return NoisedBatch(input_ids.masked_fill(masked, mask_token_id), masked, weights, num_sequences)
 
 
 def masked_diffusion_loss(
     logits: torch.Tensor,
     labels: torch.Tensor,
     noised: NoisedBatch,
-    canvas_mask: torch.Tensor,
     *,
     num_sequences: int | torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Upper bound on the negative log-likelihood per token: 1/p weighted cross-entropy at masked positions only.
 
-    `loss = 1/B sum_b 1/L_b sum_{i masked} CE(logits_i, label_i) / p_b`, with L_b the canvas length of row b.
-    Adding up the losses of micro-batches that share one `num_sequences` gives the loss of the whole batch.
+    `loss = 1/S sum_s 1/L_s sum_{i masked} CE(logits_i, label_i) / p_s` over the S answers of the batch. Adding up
+    the losses of micro-batches that share one `num_sequences` gives the loss of the whole batch.
 
     Args:
         logits: `(K, V)`, predictions at the K masked positions in row-major order
             (`logits_to_keep=noised.masked`).
         labels: `(B, L)` true tokens.
         noised: The batch that the logits were computed from.
-        canvas_mask: `(B, L)` bool, the canvas of each row.
-        num_sequences: Divisor in place of B, for gradient accumulation.
+        num_sequences: Divisor in place of S, for gradient accumulation.
 
     Returns:
         A scalar in float32. With nothing masked it is 0 and still differentiable.
     """
     token_loss = torch.nn.functional.cross_entropy(logits.float(), labels[noised.masked], reduction="none")
-    canvas_length = canvas_mask.sum(-1).clamp(min=1)
-    row_weight = 1.0 / (noised.mask_probability * canvas_length)
-    weights = row_weight[:, None].expand_as(noised.masked)[noised.masked]
-    divisor = noised.masked.shape[0] if num_sequences is None else num_sequences
-    return (token_loss * weights).sum() / divisor
+    divisor = noised.num_sequences if num_sequences is None else num_sequences
+    return (token_loss * noised.weights[noised.masked]).sum() / divisor
 
 
-__all__ = ["NoisedBatch", "forward_process", "masked_diffusion_loss", "sample_timesteps"]
+__all__ = [
+    "NoisedBatch",
+    "forward_process",
+    "masked_diffusion_loss",
+    "number_canvases",
+    "sample_timesteps",
+]

@@ -246,7 +246,7 @@ class GeoDiTGenerationMixin:
 
     config: Any
     generation_config: Any
-    generation_config_class: type[GeoDiTGenerationConfig] = GeoDiTGenerationConfig
+    generation_config_class: type[GenerationConfig] = GeoDiTGenerationConfig
     output_modalities = ("text",)
 
     @torch.no_grad()
@@ -287,7 +287,7 @@ class GeoDiTGenerationMixin:
                 placeholders that do not match the images.
         """
         model = cast(MaskedDiffusionModel, self)
-        config = self.generation_config_class.from_generation_config(
+        config = GeoDiTGenerationConfig.from_generation_config(
             self.generation_config if generation_config is None else generation_config, **kwargs
         )
         prompt_ids, prompt_mask = self._check_inputs(input_ids, attention_mask, pixel_values, image_features)
@@ -345,12 +345,12 @@ class GeoDiTGenerationMixin:
         """
         del trust_remote_code, kwargs
         if generation_config is not None:
-            self.generation_config = self.generation_config_class.from_generation_config(generation_config)
+            self.generation_config = GeoDiTGenerationConfig.from_generation_config(generation_config)
             return
         if pretrained_model_name_or_path is None:
             return
         try:
-            self.generation_config = self.generation_config_class.from_pretrained(
+            self.generation_config = GeoDiTGenerationConfig.from_pretrained(
                 pretrained_model_name_or_path,
                 cache_dir=cache_dir,
                 force_download=force_download,

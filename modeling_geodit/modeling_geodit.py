@@ -6,6 +6,7 @@ made of stock Llama layers, which match LLaDA's reference code exactly once the 
 """
 
 from dataclasses import dataclass
+from typing import Any, Unpack, cast
 
 import torch
 from torch import nn
@@ -20,9 +21,12 @@ from transformers.models.llama.modeling_llama import (
     LlamaRotaryEmbedding,
 )
 from transformers.models.siglip.modeling_siglip import SiglipVisionModel
-from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
-from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.generic import (
+    ModelOutput,
+    TransformersKwargs,
+    can_return_tuple,
+    merge_with_config_defaults,
+)
 from transformers.utils.output_capturing import capture_outputs
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
@@ -40,10 +44,10 @@ class GeoDiTModelOutput(ModelOutput):
         image_hidden_states: `(images, n, d)`, the projected features, when images were given.
     """
 
-    last_hidden_state: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
-    image_hidden_states: torch.FloatTensor | None = None
+    last_hidden_state: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+    image_hidden_states: torch.Tensor | None = None
 
 
 @dataclass
@@ -58,11 +62,11 @@ class GeoDiTMaskedDiffusionOutput(ModelOutput):
         image_hidden_states: As in [`GeoDiTModelOutput`].
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
-    image_hidden_states: torch.FloatTensor | None = None
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+    image_hidden_states: torch.Tensor | None = None
 
 
 class GeoDiTMultiModalProjector(nn.Module):
@@ -84,10 +88,10 @@ class GeoDiTMultiModalProjector(nn.Module):
 class GeoDiTPreTrainedModel(PreTrainedModel):
     """Weight initialization, loading and saving shared by the GeoDiT models."""
 
-    config: GeoDiTConfig
+    config: Any
     config_class = GeoDiTConfig
     base_model_prefix = "model"
-    input_modalities = ("image", "text")
+    input_modalities = ["image", "text"]  # noqa: RUF012 - the type is PreTrainedModel's
     supports_gradient_checkpointing = True
     _no_split_modules = ["LlamaDecoderLayer", "SiglipEncoderLayer", "SiglipVisionEmbeddings"]
     _supports_flash_attn = True
@@ -101,9 +105,8 @@ class GeoDiTPreTrainedModel(PreTrainedModel):
 class GeoDiTTextModel(GeoDiTPreTrainedModel):
     """Llama layers under a bidirectional mask: LLaDA's transformer without its output projection."""
 
-    config: GeoDiTTextConfig
-    config_class = GeoDiTTextConfig
-    input_modalities = ("text",)
+    config_class = GeoDiTTextConfig  # type: ignore[assignment]
+    input_modalities = ["text"]  # noqa: RUF012
 
     def __init__(self, config: GeoDiTTextConfig):
         super().__init__(config)
@@ -112,21 +115,22 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
         self.layers = nn.ModuleList([LlamaDecoderLayer(config, i) for i in range(config.num_hidden_layers)])
         for layer in self.layers:
             # The attention backends read this where no mask is given.
-            layer.self_attn.is_causal = False
+            layer.self_attn.is_causal = False  # type: ignore[union-attr]
         self.norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.rotary_emb = LlamaRotaryEmbedding(config=config)
         self.gradient_checkpointing = False
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
-    @merge_with_config_defaults
-    @capture_outputs
-    def forward(
+    @merge_with_config_defaults  # type: ignore[untyped-decorator]
+    @capture_outputs  # type: ignore[untyped-decorator]
+    def forward(  # type: ignore[misc]
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        visibility: torch.LongTensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        visibility: torch.Tensor | None = None,
+        segment_ids: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutput:
         """Run the text core.
@@ -139,6 +143,8 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
             inputs_embeds: `(B, L, d)`.
             visibility: `(B, L)` integer levels: a token attends to the tokens of its own and lower levels.
                 `None` lets every token attend to every token.
+            segment_ids: `(B, L)`, 0 for tokens that all share and k for the k-th segment: a token attends to its
+                own segment and to what is shared.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give exactly one of input_ids and inputs_embeds.")
@@ -147,17 +153,20 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
         if position_ids is None:
             position_ids = default_position_ids(attention_mask, inputs_embeds)
 
-        and_mask_function = None
-        if visibility is not None:
-
-            def and_mask_function(batch_idx, head_idx, q_idx, kv_idx):  # type: ignore[no-untyped-def]
-                return visibility[batch_idx, kv_idx] <= visibility[batch_idx, q_idx]
+        def may_attend(batch_idx, head_idx, q_idx, kv_idx):  # type: ignore[no-untyped-def]
+            allowed = True
+            if visibility is not None:
+                allowed = visibility[batch_idx, kv_idx] <= visibility[batch_idx, q_idx]
+            if segment_ids is not None:
+                segment = segment_ids[batch_idx, kv_idx]
+                allowed = allowed & ((segment == 0) | (segment == segment_ids[batch_idx, q_idx]))
+            return allowed
 
         mask = create_bidirectional_mask(
             config=self.config,
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
-            and_mask_function=and_mask_function,
+            and_mask_function=None if visibility is None and segment_ids is None else may_attend,
         )
         hidden_states = inputs_embeds
         position_embeddings = self.rotary_emb(hidden_states, position_ids=position_ids)
@@ -180,15 +189,15 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         self.vision_tower = SiglipVisionModel(config.vision_config)
         self.multi_modal_projector = GeoDiTMultiModalProjector(config)
         self.language_model = GeoDiTTextModel(config.text_config)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.embed_tokens
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        self.language_model.embed_tokens = value
+        self.language_model.embed_tokens = cast(nn.Embedding, value)
 
-    def get_image_features(self, pixel_values: torch.FloatTensor) -> torch.Tensor:
+    def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Encode images and project them to the width of the text core.
 
         Args:
@@ -210,7 +219,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         return projected
 
     def _place_image_features(
-        self, input_ids: torch.LongTensor, inputs_embeds: torch.Tensor, image_features: torch.Tensor
+        self, input_ids: torch.Tensor, inputs_embeds: torch.Tensor, image_features: torch.Tensor
     ) -> torch.Tensor:
         placeholders = input_ids == self.config.image_token_id
         expected, found = image_features.shape[0] * image_features.shape[1], int(placeholders.sum())
@@ -223,7 +232,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         return inputs_embeds.masked_scatter(placeholders.unsqueeze(-1), image_features)
 
     def _visibility(
-        self, input_ids: torch.LongTensor | None, canvas_mask: torch.BoolTensor | None
+        self, input_ids: torch.Tensor | None, canvas_mask: torch.Tensor | None
     ) -> torch.Tensor | None:
         """Levels of `attention_mode="prefix"`: image 0, prompt 1, canvas 2; `None` in full mode."""
         if self.config.attention_mode == "full":
@@ -236,16 +245,17 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         levels = levels.masked_fill(input_ids == self.config.image_token_id, 0)
         return levels.masked_fill(canvas_mask.bool(), 2)
 
-    @can_return_tuple
-    def forward(
+    @can_return_tuple  # type: ignore[untyped-decorator]
+    def forward(  # type: ignore[misc]
         self,
-        input_ids: torch.LongTensor | None = None,
-        pixel_values: torch.FloatTensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        image_features: torch.FloatTensor | None = None,
-        canvas_mask: torch.BoolTensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        image_features: torch.Tensor | None = None,
+        canvas_mask: torch.Tensor | None = None,
+        segment_ids: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> GeoDiTModelOutput:
         """Run the network once; see [`GeoDiTForMaskedDiffusion.forward`] for the arguments."""
@@ -253,12 +263,19 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
             raise ValueError("Give input_ids, inputs_embeds or both.")
         if pixel_values is not None and image_features is not None:
             raise ValueError("Give pixel_values or image_features, not both.")
+        if segment_ids is not None and self.config.attention_mode == "full":
+            raise ValueError(
+                'Several questions in a row (segment_ids) need attention_mode="prefix": in "full" mode the image '
+                "they share would let each see the answers of the others."
+            )
         if pixel_values is not None:
             image_features = self.get_image_features(pixel_values)
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
             if image_features is not None:
-                inputs_embeds = self._place_image_features(input_ids, inputs_embeds, image_features)
+                inputs_embeds = self._place_image_features(
+                    cast(torch.Tensor, input_ids), inputs_embeds, image_features
+                )
         elif image_features is not None:
             raise ValueError("inputs_embeds already hold the image: give them without images.")
 
@@ -267,6 +284,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
             attention_mask=attention_mask,
             position_ids=position_ids,
             visibility=self._visibility(input_ids, canvas_mask),
+            segment_ids=segment_ids,
             **kwargs,
         )
         return GeoDiTModelOutput(
@@ -286,35 +304,36 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):
         super().__init__(config)
         self.model = GeoDiTModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> nn.Module:
-        return self.model.get_input_embeddings()
+        return cast(nn.Module, self.model.get_input_embeddings())
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.model.set_input_embeddings(value)
 
     def get_output_embeddings(self) -> nn.Module:
-        return self.lm_head
+        return cast(nn.Module, self.lm_head)
 
     def set_output_embeddings(self, value: nn.Module) -> None:
         self.lm_head = value
 
-    def get_image_features(self, pixel_values: torch.FloatTensor) -> torch.Tensor:
+    def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """See [`GeoDiTModel.get_image_features`]."""
-        return self.model.get_image_features(pixel_values)
+        return cast(torch.Tensor, self.model.get_image_features(pixel_values))
 
-    @can_return_tuple
-    def forward(
+    @can_return_tuple  # type: ignore[untyped-decorator]
+    def forward(  # type: ignore[misc]
         self,
-        input_ids: torch.LongTensor | None = None,
-        pixel_values: torch.FloatTensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        image_features: torch.FloatTensor | None = None,
-        canvas_mask: torch.BoolTensor | None = None,
-        labels: torch.LongTensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        image_features: torch.Tensor | None = None,
+        canvas_mask: torch.Tensor | None = None,
+        segment_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         **kwargs: Unpack[TransformersKwargs],
     ) -> GeoDiTMaskedDiffusionOutput:
@@ -329,6 +348,9 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):
             inputs_embeds: `(B, L, d)` in place of the embeddings of `input_ids`.
             image_features: `(images, n, d)` from [`get_image_features`], instead of `pixel_values`.
             canvas_mask: `(B, L)`, true on the canvas; needed with `attention_mode="prefix"` only.
+            segment_ids: `(B, L)`, 0 for the image and k for the k-th of several questions behind it, which see the
+                image and nothing of each other; needs `attention_mode="prefix"`, where the result is that of
+                asking them one by one, and `position_ids` that count on from the image for each of them.
             labels: `(B, L)` true tokens, -100 where nothing is to be learnt. The loss is the plain mean; the
                 weighted loss of training is [`masked_diffusion_loss`].
             logits_to_keep: Where to compute the output projection: an integer keeps that many last positions
@@ -336,7 +358,10 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):
 
         Raises:
             ValueError: when placeholders and images do not match, or arguments exclude each other.
+            TypeError: for a keyword argument that nothing here reads.
         """
+        if unknown := kwargs.keys() - TransformersKwargs.__annotations__.keys():
+            raise TypeError(f"forward() got unexpected keyword arguments: {', '.join(sorted(unknown))}.")
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,
@@ -345,6 +370,7 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):
             inputs_embeds=inputs_embeds,
             image_features=image_features,
             canvas_mask=canvas_mask,
+            segment_ids=segment_ids,
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state

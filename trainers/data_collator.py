@@ -2,9 +2,11 @@
 """From questions to training batches: prompt, canvas and labels."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from geodit.data.schema import Question
 from geodit.processing.processing_geodit import GeoDiTProcessor
@@ -13,11 +15,15 @@ from geodit.processing.processing_geodit import GeoDiTProcessor
 class GeoDiTDataCollator:
     """Turns questions into the batches that [`GeoDiTTrainer`] takes.
 
-    A row of a batch is `[padding][image][prompt][canvas][padding]`. The canvas is the answer followed by EOS up to
-    the canvas length of the task; it is the part that the diffusion process masks and the loss is taken over.
+    A row of a batch is `[image][prompt][canvas][padding]`. The canvas is the answer followed by EOS up to the canvas
+    length of the task; it is the part that the diffusion process masks and the loss is taken over.
+
+    A row may hold several questions about its image, `[image][prompt][canvas][prompt][canvas]...[padding]`, which see
+    the image and nothing of each other. That is several times cheaper than a row for each of them, and exactly the
+    same in `attention_mode="prefix"`; in `"full"` mode the model refuses it.
 
     Args:
-        processor: Makes prompts and answers.
+        processor: Makes prompts and answers. Its chat template must put the image before everything else.
     """
 
     def __init__(self, processor: GeoDiTProcessor) -> None:
@@ -27,42 +33,51 @@ class GeoDiTDataCollator:
         """Collate a batch.
 
         Args:
-            items: Each with `question` (a [`Question`]) and `image` (PIL image, or None for text alone), as
-                [`QuestionDataset`] yields them. An item may carry its own `prompt` (a text) in place of its task's.
+            items: Each with `image` (PIL image, or None for text alone) and either `question` (a [`Question`]), as
+                [`QuestionDataset`] yields them, or `questions` (several, about the same image). An item with one
+                question may carry its own `prompt` (a text) in place of its task's.
 
         Returns:
-            `input_ids`, `attention_mask` and `labels` `(B, L)` (labels are -100 outside the canvas) and, if there is
-            an image, `pixel_values` `(images, 3, H, W)`.
+            `input_ids`, `attention_mask` and `labels` `(B, L)` (labels are -100 outside the canvas); if there is an
+            image, `pixel_values` `(images, 3, H, W)`; if an item has several questions, `segment_ids` and
+            `position_ids` `(B, L)` that keep them apart.
         """
-        images = [[] if item["image"] is None else [item["image"]] for item in items]
-        tasks, queries = zip(*(_prompt(item) for item in items), strict=True)
-        inputs = self.processor(
-            images=images if any(images) else None,
-            text=list(queries),
-            task=list(tasks),
-            return_tensors="pt",
-        )
-        canvases = [self._canvas(item) for item in items]
-        longest = max(len(canvas) for canvas in canvases)
-        canvas_ids = torch.full((len(items), longest), self.processor.tokenizer.pad_token_id)
-        canvas_mask = torch.zeros((len(items), longest), dtype=torch.long)
-        for row, canvas in enumerate(canvases):
-            canvas_ids[row, : len(canvas)] = torch.tensor(canvas)
-            canvas_mask[row, : len(canvas)] = 1
+        rows = [_Row() for _ in items]
+        images = [item["image"] for item in items if item["image"] is not None]
+        for row, item in zip(rows, items, strict=True):
+            if item["image"] is not None:
+                row.append_image(self.processor.image_token_id, self.processor.num_image_tokens)
+        prompts = iter(self._prompts(items))
+        for row, item in zip(rows, items, strict=True):
+            for question in _questions(item):
+                row.append_question(next(prompts), self._canvas(question, item))
 
+        pad = self.processor.tokenizer.pad_token_id
         batch = {
-            "input_ids": torch.cat([inputs["input_ids"], canvas_ids], dim=1),
-            "attention_mask": torch.cat([inputs["attention_mask"], canvas_mask], dim=1),
-            "labels": torch.cat(
-                [torch.full_like(inputs["input_ids"], -100), canvas_ids.masked_fill(canvas_mask == 0, -100)], dim=1
-            ),
+            "input_ids": _pad([row.input_ids for row in rows], pad),
+            "attention_mask": _pad([[1] * len(row.input_ids) for row in rows], 0),
+            "labels": _pad([row.labels for row in rows], -100),
         }
-        if "pixel_values" in inputs:
-            batch["pixel_values"] = inputs["pixel_values"]
+        if any("questions" in item for item in items):
+            batch["segment_ids"] = _pad([row.segment_ids for row in rows], 0)
+            batch["position_ids"] = _pad([row.position_ids for row in rows], 0)
+        if images:
+            batch["pixel_values"] = self.processor.image_processor(images, return_tensors="pt")["pixel_values"]
         return batch
 
-    def _canvas(self, item: Mapping[str, Any]) -> list[int]:
-        question: Question = item["question"]
+    def _prompts(self, items: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+        """Token ids of the prompts of all questions, in order, without the image before them."""
+        tasks, queries = [], []
+        for item in items:
+            for question in _questions(item):
+                prompt = item.get("prompt")
+                # "vqa" is the task whose prompt is the query itself.
+                tasks.append(question.task if prompt is None else "vqa")
+                queries.append(question.query if prompt is None else prompt)
+        prompts: list[list[int]] = self.processor(text=queries, task=tasks, padding=False)["input_ids"]
+        return prompts
+
+    def _canvas(self, question: Question, item: Mapping[str, Any]) -> list[int]:
         image = item["image"]
         answer = self.processor.format_answer(
             question.task,
@@ -74,10 +89,36 @@ class GeoDiTDataCollator:
         return self.processor.encode_answer(answer, self.processor.canvas_length(question.task))
 
 
-def _prompt(item: Mapping[str, Any]) -> tuple[str, str]:
-    """The task and query that the processor makes the prompt of an item from."""
-    prompt = item.get("prompt")
-    if prompt is not None:
-        return "vqa", prompt  # the task whose prompt is the query itself
-    question: Question = item["question"]
-    return question.task, question.query
+@dataclass
+class _Row:
+    """A row of a batch as it grows."""
+
+    input_ids: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    segment_ids: list[int] = field(default_factory=list)
+    position_ids: list[int] = field(default_factory=list)
+    image_length: int = 0
+    num_questions: int = 0
+
+    def append_image(self, image_token_id: int, num_image_tokens: int) -> None:
+        self.image_length = num_image_tokens
+        self._append([image_token_id] * num_image_tokens, [-100] * num_image_tokens, segment=0, start=0)
+
+    def append_question(self, prompt: list[int], canvas: list[int]) -> None:
+        self.num_questions += 1
+        labels = [-100] * len(prompt) + canvas
+        self._append(prompt + canvas, labels, segment=self.num_questions, start=self.image_length)
+
+    def _append(self, ids: list[int], labels: list[int], segment: int, start: int) -> None:
+        self.input_ids += ids
+        self.labels += labels
+        self.segment_ids += [segment] * len(ids)
+        self.position_ids += range(start, start + len(ids))
+
+
+def _questions(item: Mapping[str, Any]) -> Sequence[Question]:
+    return item["questions"] if "questions" in item else [item["question"]]
+
+
+def _pad(rows: list[list[int]], value: int) -> torch.Tensor:
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)

@@ -4,6 +4,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from transformers import SiglipImageProcessorPil, SiglipVisionModel
 
@@ -13,7 +14,7 @@ from geodit.processing.processing_geodit import COMPACT_CHAT_TEMPLATE, GeoDiTPro
 from geodit.processing.tokenization import build_tokenizer
 
 
-def read_geometry(path: str | Path) -> dict[str, object]:
+def read_geometry(path: str | Path) -> dict[str, Any]:
     """Read a geometry file: a JSON object of [`GeoDiTConfig`] fields without token ids.
 
     Raises:
@@ -29,7 +30,7 @@ def read_geometry(path: str | Path) -> dict[str, object]:
 
 
 def new_model(
-    geometry: dict[str, object],
+    geometry: dict[str, Any],
     texts: Iterable[str],
     *,
     location_bins: int,
@@ -54,7 +55,7 @@ def new_model(
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    text_config = {**dict(geometry.get("text_config", {})), "vocab_size": len(tokenizer), **ids}  # type: ignore[call-overload]
+    text_config = {**geometry.get("text_config", {}), "vocab_size": len(tokenizer), **ids}
     config = GeoDiTConfig(
         **{
             **geometry,
@@ -68,7 +69,7 @@ def new_model(
     if vision_tower is not None:
         pretrained = SiglipVisionModel.from_pretrained(vision_tower)
         model.model.vision_tower.load_state_dict(pretrained.state_dict())
-    side = config.vision_config.image_size  # type: ignore[union-attr]
+    side = config.vision_config.image_size
     processor = GeoDiTProcessor(
         SiglipImageProcessorPil(size={"height": side, "width": side}),
         tokenizer,

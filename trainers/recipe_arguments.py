@@ -55,6 +55,10 @@ class DataArguments:
     questions_per_task: list[str] | None = field(
         default=None, metadata={"help": "Most questions of a task and scene, such as caption=1 detect=4."}
     )
+    questions_per_row: int = field(
+        default=1,
+        metadata={"help": "Questions of an image that share a row; above 1 only in attention_mode prefix."},
+    )
     neon_dir: str | None = field(
         default=None, metadata={"help": "Folder of `geodit data fetch neon`, to train on tree crowns as well."}
     )
@@ -67,6 +71,8 @@ class DataArguments:
             raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}.")
         if self.num_neon_tiles and self.neon_dir is None:
             raise ValueError("num_neon_tiles needs neon_dir: run `geodit data fetch neon DIR` and give DIR.")
+        if self.questions_per_row < 1:
+            raise ValueError(f"questions_per_row must be at least 1, got {self.questions_per_row}.")
         if not (self.num_scenes or self.num_text_scenes or self.num_neon_tiles):
             raise ValueError("Nothing to train on: give num_scenes, num_text_scenes or num_neon_tiles.")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 from transformers import set_seed
-from trl import TrlParser
+from trl.scripts.utils import TrlParser
 
 from geodit.trainers.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.stages import run_dense_vision, run_masked_diffusion
@@ -47,7 +47,8 @@ def parse_recipe(
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(values, dict) or "env" in values:
         raise ValueError(f"The recipe {path} must be a YAML mapping of argument names to values, without `env`.")
-    parser = TrlParser((ModelArguments, DataArguments, GeoDiTTrainingArguments))
+    arguments: list[Any] = [ModelArguments, DataArguments, GeoDiTTrainingArguments]
+    parser = TrlParser(arguments)
     unknown = parser.set_defaults_with_config(**_resolved_paths(values, path.parent))
     if unknown:
         raise ValueError(f"The recipe {path} has arguments that do not exist: {' '.join(unknown)}.")

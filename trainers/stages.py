@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import datasets
 from torch.utils.data import ConcatDataset, Dataset
 from transformers import SiglipVisionModel, Trainer
 
@@ -20,7 +21,7 @@ from geodit.trainers.new_model import new_model, read_geometry
 from geodit.trainers.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
-from geodit.trainers.training_data import GroupedQuestions, neon_tiles, rendered_scenes, vocabulary_texts
+from geodit.trainers.training_data import ImageQuestions, neon_tiles, rendered_scenes, vocabulary_texts
 from geodit.trainers.vision_pretraining import DenseVisionCollator, DenseVisionModel
 
 
@@ -45,7 +46,7 @@ def run_dense_vision(
     # Trainer saves a plain module's weights only; the tower itself is what the next stage loads.
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
     tower.save_pretrained(training_args.output_dir)
-    _save_log(trainer, Path(training_args.output_dir))
+    _save_log(trainer, Path(str(training_args.output_dir)))
 
 
 def run_masked_diffusion(
@@ -65,13 +66,14 @@ def run_masked_diffusion(
     )
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
     trainer.save_model()
-    _save_log(trainer, Path(training_args.output_dir))
+    _save_log(trainer, Path(str(training_args.output_dir)))
 
 
 def _load_model(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTProcessor]:
     if args.geometry is None:
-        model = GeoDiTForMaskedDiffusion.from_pretrained(args.model_name_or_path)
-        processor = GeoDiTProcessor.from_pretrained(args.model_name_or_path)
+        checkpoint = str(args.model_name_or_path)
+        model = GeoDiTForMaskedDiffusion.from_pretrained(checkpoint)
+        processor = GeoDiTProcessor.from_pretrained(checkpoint)
     else:
         model, processor = new_model(
             read_geometry(args.geometry),
@@ -88,9 +90,9 @@ def _load_model(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTP
 def _training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Any]:
     parts: list[Any] = []
     if args.num_scenes:
-        parts.append(GroupedQuestions(rendered_scenes(args, "train", args.num_scenes), processor))
+        parts.append(_image_questions(rendered_scenes(args, "train", args.num_scenes), args, processor))
     if args.num_neon_tiles:
-        parts.append(GroupedQuestions(neon_tiles(args, "train"), processor))
+        parts.append(_image_questions(neon_tiles(args, "train"), args, processor))
     if args.num_text_scenes:
         parts.append(_scene_texts(args, processor))
     return parts[0] if len(parts) == 1 else _Concatenation(parts)
@@ -100,9 +102,13 @@ def _evaluation_questions(args: DataArguments, processor: GeoDiTProcessor) -> Da
     if not args.num_eval_scenes:
         return None
     if args.num_scenes:
-        return GroupedQuestions(rendered_scenes(args, "validation", args.num_eval_scenes), processor)
+        return _image_questions(rendered_scenes(args, "validation", args.num_eval_scenes), args, processor)
     # Text alone: the scenes behind those trained on.
     return _scene_texts(args, processor, first_scene=args.first_scene + args.num_text_scenes)
+
+
+def _image_questions(dataset: datasets.Dataset, args: DataArguments, processor: GeoDiTProcessor) -> ImageQuestions:
+    return ImageQuestions(dataset, processor, args.questions_per_row)
 
 
 def _scene_texts(args: DataArguments, processor: GeoDiTProcessor, first_scene: int | None = None) -> SceneTextDataset:
@@ -112,6 +118,7 @@ def _scene_texts(args: DataArguments, processor: GeoDiTProcessor, first_scene: i
         seed=args.scene_seed,
         encode_boxes=processor.box_codec.encode,
         format_prompt=processor.format_prompt,
+        questions_per_task=args.task_limits(),
     )
 
 

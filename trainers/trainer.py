@@ -2,7 +2,7 @@
 """A Trainer for masked diffusion: noise the canvas, predict it, weigh the masked positions."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -10,16 +10,21 @@ from torch.utils.data import Sampler
 from transformers import Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from geodit.modeling_geodit.diffusion_geodit import forward_process, masked_diffusion_loss, sample_timesteps
+from geodit.modeling_geodit.diffusion_geodit import (
+    forward_process,
+    masked_diffusion_loss,
+    number_canvases,
+    sample_timesteps,
+)
 from geodit.trainers.trainable import set_trainable_parts
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
 
-class GeoDiTTrainer(Trainer):  # type: ignore[misc]
+class GeoDiTTrainer(Trainer):
     """[`~transformers.Trainer`] with the masked diffusion loss.
 
     Everything else (optimizer, schedule, checkpoints, resuming, distribution, callbacks) is Trainer's own. The loss
-    of an update is the mean over its sequences, whatever the number of micro-batches, padding or processes.
+    of an update is the mean over its answers, whatever the number of micro-batches, padding or processes.
 
     Batches come from [`GeoDiTDataCollator`]: `labels` holds the true canvas and -100 elsewhere. The noise is drawn
     here, from the global CPU generator while training (which Trainer seeds, saves and restores) and from a generator
@@ -55,18 +60,22 @@ class GeoDiTTrainer(Trainer):  # type: ignore[misc]
             model: The model, possibly wrapped for distribution.
             inputs: A batch of [`GeoDiTDataCollator`].
             return_outputs: Also return the model's output; its `logits` are `(K, V)` for K masked positions.
-            num_items_in_batch: Number of sequences in the whole update.
+            num_items_in_batch: Number of answers in the whole update.
         """
         generator = None if model.training else self._evaluation_noise
         labels = inputs["labels"]
         canvas_mask = labels != -100
+        segment_ids = inputs.get("segment_ids")
         timesteps = sample_timesteps(
-            labels.shape[0], generator=generator, stratified=self.args.stratified_timesteps
+            number_canvases(canvas_mask, segment_ids)[1],
+            generator=generator,
+            stratified=self.args.stratified_timesteps,
         )
         noised = forward_process(
             inputs["input_ids"],
             canvas_mask,
-            self.model.config.mask_token_id,
+            cast(int, cast(Any, self.model).config.mask_token_id),
+            segment_ids=segment_ids,
             timesteps=timesteps,
             eps=self.args.mask_eps,
             generator=generator,
@@ -80,7 +89,7 @@ class GeoDiTTrainer(Trainer):  # type: ignore[misc]
                 "logits_to_keep": noised.masked,
             }
         )
-        loss = masked_diffusion_loss(outputs.logits, labels, noised, canvas_mask, num_sequences=num_items_in_batch)
+        loss = masked_diffusion_loss(outputs.logits, labels, noised, num_sequences=num_items_in_batch)
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
             # Gradients are averaged over the processes, while the divisor already counts the rows of all of them.
             loss = loss * self.accelerator.num_processes
@@ -89,8 +98,9 @@ class GeoDiTTrainer(Trainer):  # type: ignore[misc]
     def _get_num_items_in_batch(
         self, batch_samples: list[Mapping[str, torch.Tensor]], device: torch.device
     ) -> torch.Tensor:
-        """Count sequences, where Trainer counts tokens: the loss is a mean over sequences."""
-        count = torch.tensor(sum(batch["labels"].shape[0] for batch in batch_samples), device=device)
+        """Count answers, where Trainer counts tokens: the loss is a mean over answers."""
+        answers = (number_canvases(b["labels"] != -100, b.get("segment_ids"))[1] for b in batch_samples)
+        count = torch.tensor(sum(answers), device=device)
         if self.args.average_tokens_across_devices and self.args.world_size > 1:
             count = self.accelerator.gather(count).sum()
         return count
@@ -101,10 +111,23 @@ class GeoDiTTrainer(Trainer):  # type: ignore[misc]
         return super().evaluation_loop(*args, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
-        """Group by the lengths that a data set knows; Trainer itself reads them from a column only."""
         dataset = self.train_dataset if train_dataset is None else train_dataset
+        sampler = self._length_grouped_sampler(
+            dataset, self.args.train_batch_size * self.args.gradient_accumulation_steps
+        )
+        return sampler or super()._get_train_sampler(train_dataset)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int] | None:
+        # A generator of its own, so that evaluating twice sees the same batches and the same noise.
+        generator = torch.Generator().manual_seed(self.args.seed)
+        sampler = self._length_grouped_sampler(eval_dataset, self.args.eval_batch_size, generator)
+        return sampler or super()._get_eval_sampler(eval_dataset)
+
+    def _length_grouped_sampler(
+        self, dataset: Any, batch_size: int, generator: torch.Generator | None = None
+    ) -> Sampler[int] | None:
+        """Group by the `lengths` that a data set knows; Trainer itself reads them from a column only."""
         lengths = getattr(dataset, "lengths", None)
-        if self.args.train_sampling_strategy == "group_by_length" and lengths is not None:
-            batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-            return LengthGroupedSampler(batch_size, dataset=dataset, lengths=lengths)
-        return super()._get_train_sampler(train_dataset)
+        if self.args.train_sampling_strategy != "group_by_length" or lengths is None:
+            return None
+        return LengthGroupedSampler(batch_size, dataset=dataset, lengths=lengths, generator=generator)

@@ -9,7 +9,7 @@ from geodit.trainers.trainable import MODEL_PARTS
 
 
 @dataclass
-class GeoDiTTrainingArguments(TrainingArguments):  # type: ignore[misc]
+class GeoDiTTrainingArguments(TrainingArguments):
     """[`~transformers.TrainingArguments`] with GeoDiT's defaults.
 
     The paper trains both stages with AdamW (betas 0.9 and 0.95, no weight decay) under a cosine schedule with 3%
@@ -42,7 +42,7 @@ class GeoDiTTrainingArguments(TrainingArguments):  # type: ignore[misc]
     )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        super().__post_init__()  # type: ignore[no-untyped-call]
         unknown = [part for part in self.trainable_parts if part not in MODEL_PARTS]
         if unknown or not self.trainable_parts:
             raise ValueError(

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import datasets
+import torch
 
 from geodit.data.neon import neon_dataset
 from geodit.data.schema import QuestionDataset
@@ -20,23 +22,40 @@ from geodit.processing.tasks_geodit import DEFAULT_TASKS
 from geodit.trainers.recipe_arguments import DataArguments
 
 
-class GroupedQuestions(QuestionDataset):
-    """Questions with their images in memory, and lengths that let a sampler batch answers of one canvas together.
+class ImageQuestions(torch.utils.data.Dataset[dict[str, Any]]):
+    """Images in memory with one or several questions each, and lengths by which a sampler can batch like with like.
 
     Args:
         dataset: Rows of `geodit.data.schema`.
         processor: Knows the canvas length of each task.
+        questions_per_row: With 1, items are `dict(image, question)`. With more, an image's questions come together,
+            up to so many an item, as `dict(image, questions)`.
     """
 
-    def __init__(self, dataset: datasets.Dataset, processor: GeoDiTProcessor) -> None:
-        super().__init__(dataset, in_memory=True)
-        self._processor = processor
+    def __init__(
+        self, dataset: datasets.Dataset, processor: GeoDiTProcessor, questions_per_row: int = 1
+    ) -> None:
+        self._flat = QuestionDataset(dataset, in_memory=True)
+        self._questions = self._flat.questions
+        self._questions_per_row = questions_per_row
+        self._items: list[list[int]] = []
+        for _, group in itertools.groupby(range(len(self._flat)), key=self._flat.rows.__getitem__):
+            indices = list(group)
+            for start in range(0, len(indices), questions_per_row):
+                self._items.append(indices[start : start + questions_per_row])
+        canvas = {name: task.max_new_tokens for name, task in processor.tasks.items()}
+        lengths = [canvas[question.task] + len(question.query.split()) for question in self._questions]
+        self.lengths = [sum(lengths[index] for index in item) for item in self._items]
 
-    @property
-    def lengths(self) -> list[int]:
-        """Canvas length and words of the query of every item."""
-        canvas = {name: task.max_new_tokens for name, task in self._processor.tasks.items()}
-        return [canvas[question.task] + len(question.query.split()) for question in self.questions]
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        indices = self._items[index]
+        if self._questions_per_row == 1:
+            return dict(self._flat[indices[0]])
+        image = self._flat[indices[0]]["image"]
+        return {"image": image, "questions": [self._questions[i] for i in indices]}
 
 
 def rendered_scenes(args: DataArguments, split: str, num_scenes: int) -> datasets.Dataset:
@@ -63,9 +82,15 @@ def rendered_scenes(args: DataArguments, split: str, num_scenes: int) -> dataset
 
 
 def neon_tiles(args: DataArguments, split: str) -> datasets.Dataset:
-    """Tiles of real tree-crown imagery."""
+    """Random tiles of real tree-crown imagery, at scales around that of a 96-pixel tile."""
     assert args.neon_dir is not None  # checked by DataArguments
-    return neon_dataset(args.neon_dir, split, num_random_tiles=args.num_neon_tiles, seed=args.scene_seed)
+    return neon_dataset(
+        args.neon_dir,
+        split,
+        num_random_tiles=args.num_neon_tiles,
+        window_sizes=(80, 128),
+        seed=args.scene_seed,
+    )
 
 
 def vocabulary_texts(num_scenes: int = 2000) -> Iterator[str]:

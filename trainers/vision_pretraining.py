@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers import SiglipVisionModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from geodit.data.synthetic.vocabulary import color_names, label_names, scene_type_names
 

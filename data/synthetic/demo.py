@@ -62,7 +62,6 @@ def write_demo_scenes(directory: str | Path) -> Path:
 
 def _write_geotiff(path: Path, pixels: NDArray[np.uint8]) -> None:
     import rasterio
-    from rasterio.transform import from_origin
 
     height, width, bands = pixels.shape
     with rasterio.open(
@@ -74,7 +73,7 @@ def _write_geotiff(path: Path, pixels: NDArray[np.uint8]) -> None:
         count=bands,
         dtype=pixels.dtype,
         crs=_CRS,
-        transform=from_origin(_LEFT, _TOP, _PIXEL, _PIXEL),
+        transform=rasterio.Affine(_PIXEL, 0.0, _LEFT, 0.0, -_PIXEL, _TOP),
         photometric="RGB",
         compress="deflate",
     ) as file:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ class SceneTextDataset(torch.utils.data.Dataset[dict[str, Any]]):
         seed: Seed of the data set, as in [`synthetic_dataset`].
         encode_boxes: Writes boxes in pixels for an image of a size as text, such as `BoxCodec.encode`.
         format_prompt: Makes the prompt of a task and a query, such as `GeoDiTProcessor.format_prompt`.
+        questions_per_task: The most questions of each task, see `scene_questions`.
 
     Items are what [`GeoDiTDataCollator`] takes: `image` (None), `prompt`, `question` and `image_size`.
     """
@@ -45,6 +46,7 @@ class SceneTextDataset(torch.utils.data.Dataset[dict[str, Any]]):
         seed: int,
         encode_boxes: Callable[[Sequence[Box], tuple[int, int]], str],
         format_prompt: Callable[[str, str], str],
+        questions_per_task: Mapping[str, int] | None = None,
     ) -> None:
         self._items: list[tuple[str, Question]] = []
         self._image_size = (REFERENCE_SIZE, REFERENCE_SIZE)
@@ -52,7 +54,8 @@ class SceneTextDataset(torch.utils.data.Dataset[dict[str, Any]]):
             number = scene_seed("train", seed, index)
             scene = sample_scene(number, scene_type=scene_type_names[index % len(scene_type_names)])
             inventory = self._inventory(scene, encode_boxes)
-            for question in scene_questions(scene, random.Random(f"questions {number}")):
+            rng = random.Random(f"questions {number}")
+            for question in scene_questions(scene, rng, questions_per_task):
                 prompt = format_prompt(question.task, question.query)
                 self._items.append((f"{inventory}\n{prompt}", question))
 

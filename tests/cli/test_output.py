@@ -4,7 +4,7 @@ import stat
 import pytest
 
 from geodit.cli.errors import CommandError
-from geodit.cli.output import check_can_write, print_json, to_json, write_atomically
+from geodit.cli.output import check_can_write, plain, print_json, to_json, write_atomically
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -47,3 +47,7 @@ def test_json_is_printed_as_it_is(capsys):
 def test_json_has_no_nan():
     with pytest.raises(ValueError, match="JSON"):
         to_json({"loss": float("nan")})
+
+
+def test_texts_of_models_and_files_are_shown_as_they_are():
+    assert plain("[bold]two ships[/bold] \x1b[31mred\n").plain == "[bold]two ships[/bold] \ufffd[31mred\ufffd"

@@ -3,7 +3,12 @@
 
 import pytest
 import torch
-from geodit.modeling_geodit.diffusion_geodit import forward_process, masked_diffusion_loss, sample_timesteps
+from geodit.modeling_geodit.diffusion_geodit import (
+    NoisedBatch,
+    forward_process,
+    masked_diffusion_loss,
+    sample_timesteps,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,7 +40,8 @@ def test_tokens_are_replaced_exactly_where_they_are_masked(seed, t, eps):
     )
     assert torch.equal(noised.input_ids == MASK, noised.masked)
     assert not (noised.masked & ~canvas_mask).any()
-    torch.testing.assert_close(noised.mask_probability, torch.full((4,), (1 - eps) * t + eps))
+    torch.testing.assert_close(noised.weights[canvas_mask], torch.full((20,), 1 / (((1 - eps) * t + eps) * 5)))
+    assert (noised.weights[~canvas_mask] == 0).all()
 
 
 def test_the_share_of_masked_tokens_is_p():
@@ -75,17 +81,20 @@ def test_the_loss_is_the_formula_written_out():
     input_ids, canvas_mask = make_batch()
     canvas_mask[1, :8] = False  # a row with a shorter canvas
     canvas_mask[1, 8] = False
-    noised = forward_process(input_ids, canvas_mask, MASK, generator=torch.Generator().manual_seed(1))
+    timesteps = torch.tensor([0.2, 0.9, 0.5, 0.7])
+    noised = forward_process(
+        input_ids, canvas_mask, MASK, timesteps=timesteps, generator=torch.Generator().manual_seed(1)
+    )
     full = torch.randn(4, 12, 40, generator=torch.Generator().manual_seed(2))
 
     expected = 0.0
     for b in range(4):
-        row = 0.0
+        p, row = (1 - 1e-3) * timesteps[b].item() + 1e-3, 0.0
         for i in range(12):
             if noised.masked[b, i]:
-                row -= full[b, i].log_softmax(-1)[input_ids[b, i]].item() / noised.mask_probability[b].item()
+                row -= full[b, i].log_softmax(-1)[input_ids[b, i]].item() / p
         expected += row / canvas_mask[b].sum().item()
-    loss = masked_diffusion_loss(full[noised.masked], input_ids, noised, canvas_mask)
+    loss = masked_diffusion_loss(full[noised.masked], input_ids, noised)
     assert loss.item() == pytest.approx(expected / 4, rel=1e-5)
 
 
@@ -93,28 +102,45 @@ def test_micro_batches_add_up_to_the_loss_of_the_batch():
     input_ids, canvas_mask = make_batch()
     noised = forward_process(input_ids, canvas_mask, MASK, timesteps=torch.tensor([0.2, 0.9, 0.5, 0.7]))
     full = torch.randn(4, 12, 40)
-    whole = masked_diffusion_loss(full[noised.masked], input_ids, noised, canvas_mask)
+    whole = masked_diffusion_loss(full[noised.masked], input_ids, noised)
     parts = 0.0
     for rows in (slice(0, 1), slice(1, 4)):
-        part = type(noised)(noised.input_ids[rows], noised.masked[rows], noised.mask_probability[rows])
-        parts += masked_diffusion_loss(
-            full[rows][part.masked], input_ids[rows], part, canvas_mask[rows], num_sequences=4
-        )
+        part = NoisedBatch(noised.input_ids[rows], noised.masked[rows], noised.weights[rows], num_sequences=0)
+        parts += masked_diffusion_loss(full[rows][part.masked], input_ids[rows], part, num_sequences=4)
     torch.testing.assert_close(parts, whole)
+
+
+def test_questions_that_share_a_row_are_noised_and_weighted_one_by_one():
+    """Two rows with two answers each are four sequences, as if each had a row of its own."""
+    apart_ids, apart_canvas = make_batch(B=4, L=6, canvas=3)
+    shared_ids, shared_canvas = apart_ids.view(2, 12), apart_canvas.view(2, 12)
+    segment_ids = torch.tensor([1] * 6 + [2] * 6).expand(2, 12)
+    timesteps = torch.tensor([0.2, 0.9, 0.5, 0.7])
+    results = []
+    for ids, canvas, segments in ((apart_ids, apart_canvas, None), (shared_ids, shared_canvas, segment_ids)):
+        generator = torch.Generator().manual_seed(4)
+        results.append(
+            forward_process(ids, canvas, MASK, segment_ids=segments, timesteps=timesteps, generator=generator)
+        )
+    apart, shared = results
+    assert apart.num_sequences == shared.num_sequences == 4
+    assert torch.equal(shared.masked.view(4, 6), apart.masked)
+    assert torch.equal(shared.weights.view(4, 6), apart.weights)
 
 
 def test_with_everything_masked_a_uniform_guess_costs_log_v():
     input_ids, canvas_mask = make_batch()
     noised = forward_process(input_ids, canvas_mask, MASK, timesteps=torch.ones(4))
-    loss = masked_diffusion_loss(torch.zeros(20, 40), input_ids, noised, canvas_mask)
+    loss = masked_diffusion_loss(torch.zeros(20, 40), input_ids, noised)
     torch.testing.assert_close(loss, torch.tensor(40.0).log())
 
 
 def test_nothing_masked_is_a_zero_that_can_be_differentiated():
     input_ids, canvas_mask = make_batch()
-    noised = forward_process(input_ids, torch.zeros_like(canvas_mask), MASK)
+    noised = forward_process(input_ids, canvas_mask, MASK, timesteps=torch.zeros(4), eps=1e-9)
+    assert not noised.masked.any()
     logits = torch.zeros(0, 40, requires_grad=True)
-    loss = masked_diffusion_loss(logits, input_ids, noised, canvas_mask)
+    loss = masked_diffusion_loss(logits, input_ids, noised)
     loss.backward()
     assert loss.item() == 0.0
 

@@ -120,6 +120,36 @@ def test_in_prefix_mode_the_image_does_not_see_the_prompt():
 
 
 @torch.no_grad()
+def test_questions_that_share_a_row_get_the_answers_that_they_get_alone():
+    model, first, second = make_model(attention_mode="prefix"), make_inputs(3), make_inputs(7)
+    second["pixel_values"] = first["pixel_values"]
+    n, lengths = N_IMAGE_TOKENS, (3 + 6, 7 + 6)
+    shared = {
+        name: torch.cat([first[name], second[name][:, n:]], dim=1)
+        for name in ("input_ids", "attention_mask", "canvas_mask")
+    }
+    logits = model(
+        **shared,
+        pixel_values=first["pixel_values"],
+        segment_ids=torch.tensor([[0] * n + [1] * lengths[0] + [2] * lengths[1]]),
+        position_ids=torch.tensor([[*range(n + lengths[0]), *range(n, n + lengths[1])]]),
+    ).logits
+    torch.testing.assert_close(logits[:, : n + lengths[0]], model(**first).logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(logits[:, n + lengths[0] :], model(**second).logits[:, n:], atol=1e-5, rtol=1e-5)
+
+
+def test_in_full_mode_questions_cannot_share_a_row():
+    model, inputs = make_model(), make_inputs()
+    with pytest.raises(ValueError, match=r"need attention_mode=\"prefix\""):
+        model(**inputs, segment_ids=torch.zeros_like(inputs["input_ids"]))
+
+
+def test_an_unknown_argument_is_refused():
+    with pytest.raises(TypeError, match="pixel_value"):
+        make_model()(**make_inputs(), pixel_value=torch.zeros(1))
+
+
+@torch.no_grad()
 def test_forward_adds_no_noise():
     model, inputs = make_model(), make_inputs()
     model.train()

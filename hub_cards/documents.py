@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading the files of a checkpoint's folder, with errors that name the file and the field."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+__all__ = ["Field", "parse_json", "read_json", "read_recipe"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """A value somewhere in a JSON document. What has another type than asked for raises a `ValueError`.
+
+    Args:
+        value: The value.
+        file: The file that it was read from.
+        trail: Where in the file, e.g. `"cells[0].summary"`; empty for the document itself.
+    """
+
+    value: Any
+    file: Path
+    trail: str = ""
+
+    def __getitem__(self, key: str) -> Field:
+        """The field of an object, which must be there."""
+        if key not in self.mapping():
+            raise ValueError(f"{self.file}: {self._named()} has no field {key!r}")
+        return self._child(key)
+
+    def get(self, key: str) -> Field | None:
+        """The field of an object, or `None` if it is missing or null."""
+        return self._child(key) if self.mapping().get(key) is not None else None
+
+    def items(self) -> list[tuple[str, Field]]:
+        """The fields of an object with their names."""
+        return [(key, self._child(key)) for key in self.mapping()]
+
+    def elements(self) -> list[Field]:
+        """The elements of an array."""
+        if not isinstance(self.value, list):
+            raise self._wrong("an array")
+        return [Field(value, self.file, f"{self.trail}[{i}]") for i, value in enumerate(self.value)]
+
+    def mapping(self) -> dict[str, Any]:
+        """The value, an object."""
+        if not isinstance(self.value, dict):
+            raise self._wrong("an object")
+        return self.value
+
+    def text(self) -> str:
+        """The value, a string."""
+        if not isinstance(self.value, str):
+            raise self._wrong("a string")
+        return self.value
+
+    def number(self) -> float:
+        """The value, a number."""
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float):
+            raise self._wrong("a number")
+        return self.value
+
+    def integer(self) -> int:
+        """The value, a whole number."""
+        if isinstance(self.value, bool) or not isinstance(self.value, int):
+            raise self._wrong("an integer")
+        return self.value
+
+    def _child(self, key: str) -> Field:
+        # Names such as "detect.f1" have dots of their own.
+        name = f"[{key!r}]" if "." in key else f".{key}" if self.trail else key
+        return Field(self.value[key], self.file, self.trail + name)
+
+    def _named(self) -> str:
+        return self.trail or "the document"
+
+    def _wrong(self, expected: str) -> ValueError:
+        return ValueError(f"{self.file}: {self._named()} must be {expected}, but is {self.value!r:.80}")
+
+
+def read_json(path: Path) -> Field:
+    """Read a JSON document.
+
+    Raises:
+        ValueError: If the file is missing, is not UTF-8, or does not hold one JSON object.
+    """
+    return parse_json(_read_text(path), path)
+
+
+def parse_json(text: str, path: Path, place: str = "") -> Field:
+    """Parse a JSON object; `path` and `place`, e.g. `"line 3"`, say in errors where the text stands.
+
+    Raises:
+        ValueError: If the text is not one JSON object.
+    """
+    where = f"{path}, {place}" if place else str(path)
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{where} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must hold a JSON object, but is {value!r:.80}")
+    return Field(value, path, place)
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Read a recipe, a YAML mapping of argument names to values.
+
+    Raises:
+        ValueError: If the file is missing, is not UTF-8, or is not such a mapping.
+    """
+    try:
+        value = yaml.safe_load(_read_text(path))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"{path} must be a YAML mapping of argument names to values")
+    return value
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recipes: found by name, overridden from the command line, refused when wrong, and run to the end."""
+
+import json
+
+import pytest
+import yaml
+from transformers import SiglipVisionModel
+
+from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.trainers.recipes import parse_recipe, resolve_recipe, run_recipe
+
+SMALL_RUN = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "max_steps": 2, "save_strategy": "no"}
+
+
+def write(path, **values):
+    path.write_text(yaml.safe_dump(values))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("stage", "parts", "batch", "rate"),
+    [("stage1", ["projector"], 96, 1e-3), ("stage2", ["vision_tower", "projector", "language_model"], 24, 1e-5)],
+)
+def test_the_papers_stages_come_with_the_package(stage, parts, batch, rate):
+    overrides = ["--model_name_or_path", "checkpoint", "--num_scenes", "10", "--bf16", "false", "--use_cpu", "true"]
+    _, _, args = parse_recipe(stage, overrides)
+    assert (args.trainable_parts, args.per_device_train_batch_size, args.learning_rate) == (parts, batch, rate)
+    assert (args.adam_beta2, args.weight_decay, args.num_train_epochs) == (0.95, 0.0, 1)
+
+
+@pytest.mark.parametrize("name", ["vision", "text", "stage1", "stage2"])
+def test_the_recipes_of_geodit_tiny_can_be_read(name):
+    model_args, data_args, training_args = parse_recipe(f"geodit-tiny/{name}")
+    assert training_args.output_dir.endswith(name)
+    assert data_args.num_eval_scenes > 0
+    assert model_args.geometry is None or resolve_recipe(model_args.geometry).is_file()
+
+
+def test_overrides_take_precedence_over_the_recipe(tmp_path):
+    recipe = write(tmp_path / "r.yaml", model_name_or_path="a", num_scenes=5, learning_rate=0.1, output_dir="x")
+    _, data_args, args = parse_recipe(recipe, ["--learning_rate", "0.2", "--num_scenes", "7"])
+    assert (args.learning_rate, data_args.num_scenes) == (0.2, 7)
+
+
+def test_an_unknown_recipe_lists_the_bundled_ones():
+    with pytest.raises(FileNotFoundError, match="No recipe 'stage3'.*geodit-tiny/stage2.*stage1"):
+        resolve_recipe("stage3")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"learning_rat": 0.1, "num_scenes": 5, "model_name_or_path": "a"}, "learning_rat"),
+        ({"num_scenes": 5}, "either model_name_or_path or geometry"),
+        ({"model_name_or_path": "a"}, "Nothing to train on"),
+        ({"model_name_or_path": "a", "num_neon_tiles": 5}, "geodit data fetch neon"),
+        ({"model_name_or_path": "a", "num_scenes": 5, "env": {"A": "1"}}, "without `env`"),
+    ],
+)
+def test_a_wrong_recipe_is_refused(tmp_path, values, message):
+    with pytest.raises(ValueError, match=message):
+        parse_recipe(write(tmp_path / "r.yaml", output_dir=str(tmp_path), **values))
+
+
+def test_the_four_runs_of_a_small_model_follow_on_each_other(geometry, tmp_path):
+    """Vision tower, text core, Stage I, Stage II: each loads what the one before has saved."""
+    folders = {name: str(tmp_path / name) for name in ("vision", "text", "stage1", "stage2")}
+    common = {**SMALL_RUN, "per_device_train_batch_size": 4, "num_eval_scenes": 0}
+    scenes = {"num_scenes": 4, "cache_dir": str(tmp_path / "cache")}
+    start = {"geometry": str(geometry), "location_bins": 16}
+    runs = [
+        {**start, **scenes, "objective": "dense_vision", "output_dir": folders["vision"]},
+        {
+            **start,
+            "vision_tower": folders["vision"],
+            "num_text_scenes": 3,
+            "trainable_parts": ["language_model"],
+            "output_dir": folders["text"],
+        },
+        {
+            **scenes,
+            "model_name_or_path": folders["text"],
+            "trainable_parts": ["projector"],
+            "output_dir": folders["stage1"],
+        },
+        {**scenes, "model_name_or_path": folders["stage1"], "output_dir": folders["stage2"]},
+    ]
+    for run in runs:
+        run_recipe(write(tmp_path / "recipe.yaml", **common, **run))
+
+    tower = SiglipVisionModel.from_pretrained(folders["vision"]).state_dict()
+    text, stage1, stage2 = (
+        GeoDiTForMaskedDiffusion.from_pretrained(folders[name]).state_dict() for name in ("text", "stage1", "stage2")
+    )
+    for name, value in tower.items():
+        assert text[f"model.vision_tower.{name}"].equal(value)
+    assert stage1["lm_head.weight"].equal(text["lm_head.weight"])
+    assert not stage2["lm_head.weight"].equal(stage1["lm_head.weight"])
+    assert GeoDiTProcessor.from_pretrained(folders["stage2"]).location_bins == 16
+    lines = (tmp_path / "stage2" / "training_log.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["train_loss"] > 0
