@@ -6,11 +6,10 @@ Transformers: `AutoModelForImageTextToText.from_pretrained(...)` and its kin loa
 """
 
 import importlib
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from geodit.checkpoints import bundled_checkpoint
     from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
     from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
@@ -35,6 +34,7 @@ __all__ = [
     "GeoDiTTrainingArguments",
     "ScenePipeline",
     "__version__",
+    "bundled_checkpoint",
     "register_auto_classes",
 ]
 
@@ -49,6 +49,7 @@ _MODULES = {
     "GeoDiTTrainer": "geodit.trainers.trainer",
     "GeoDiTTrainingArguments": "geodit.trainers.training_arguments",
     "ScenePipeline": "geodit.pipelines.scene_pipeline",
+    "bundled_checkpoint": "geodit.checkpoints",
 }
 
 
@@ -87,7 +88,5 @@ def register_auto_classes() -> None:
     AutoProcessor.register(GeoDiTConfig, GeoDiTProcessor, exist_ok=True)
 
 
-# Transformers registers classes, not their names, so this loads torch, which takes seconds. The `geodit` command
-# is spared them, so that its --help answers at once; it registers when it loads a checkpoint.
-if Path(sys.argv[0] if sys.argv else "").stem != "geodit":
-    register_auto_classes()
+# Transformers registers classes, not their names, so importing the package loads torch.
+register_auto_classes()

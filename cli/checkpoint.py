@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loading the checkpoint that a command was given."""
 
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from geodit.checkpoints import BUNDLED, bundled_checkpoint
 from geodit.cli.errors import CommandError
 
 if TYPE_CHECKING:
     from geodit.pipelines.image_pipeline import GeoDiTPipeline
-
-BUNDLED = "geodit-tiny"
 
 ModelOption = Annotated[
     str | None,
@@ -38,11 +36,9 @@ def load_pipeline(model: str | None, device: str | None = None) -> "GeoDiTPipeli
     from safetensors import SafetensorError
     from transformers.utils import logging
 
-    from geodit import register_auto_classes
     from geodit.configuration.configuration_geodit import GeoDiTConfig
     from geodit.pipelines.image_pipeline import GeoDiTPipeline
 
-    register_auto_classes()
     logging.disable_progress_bar()
     # Its retries are no news: what comes of them is reported.
     huggingface_hub.logging.set_verbosity_error()
@@ -68,10 +64,10 @@ def resolve_model(model: str | None) -> str:
         CommandError: If `model` can only be a directory, and there is none.
     """
     if model is None:
-        bundled = Path(str(files("geodit"))) / "checkpoints" / BUNDLED
-        if not bundled.is_dir():
-            raise CommandError(f"this installation lacks the checkpoint {BUNDLED}; name one with --model")
-        return str(bundled)
+        try:
+            return bundled_checkpoint()
+        except FileNotFoundError as error:
+            raise CommandError(f"{error}; name one with --model") from error
     path = Path(model).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():

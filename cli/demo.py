@@ -106,9 +106,7 @@ def answer_scenes(pipeline: "GeoDiTPipeline", directory: Path, steps: int) -> li
     answers = []
     with progress_bar() as progress:
         for path, question in progress.track(asked, description="answering"):
-            prediction = pipeline(
-                path, question["task"], question["query"], steps=steps, return_denoising=True
-            )[0]
+            prediction = pipeline(path, question["task"], question["query"], steps=steps, return_denoising=True)[0]
             answers.append(DemoAnswer(path, question, prediction))
     return answers
 
@@ -187,9 +185,7 @@ def _texts(answer: DemoAnswer) -> tuple[str, str]:
         return answer.prediction.text, answer.truth["answer"]
     count = len(answer.prediction.boxes)
     said = (
-        f"{count} box{'es' * (count != 1)}, {answer.num_found} match"
-        if answer.prediction.parsed
-        else "not understood"
+        f"{count} box{'es' * (count != 1)}, {answer.num_found} match" if answer.prediction.parsed else "not understood"
     )
     true = len(answer.truth["boxes"])
     return said, f"{true} box{'es' * (true != 1)}"

@@ -67,9 +67,7 @@ class CommandGroup(TyperGroup):
         """Runs the program; see `typer.core.TyperGroup`."""
 
         def run() -> Any:
-            return super(CommandGroup, self).main(
-                args, prog_name, complete_var, False, windows_expand_args, **extra
-            )
+            return super(CommandGroup, self).main(args, prog_name, complete_var, False, windows_expand_args, **extra)
 
         if not standalone_mode:
             return run()

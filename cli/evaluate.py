@@ -48,9 +48,7 @@ def evaluate(
     model: ModelOption = None,
     limit: Annotated[
         int | None,
-        typer.Option(
-            "--limit", min=1, help="Use so many images; by default 500 synthetic ones, all of neon."
-        ),
+        typer.Option("--limit", min=1, help="Use so many images; by default 500 synthetic ones, all of neon."),
     ] = None,
     split: Annotated[
         Literal["test", "validation"],
@@ -79,9 +77,7 @@ def evaluate(
         typer.Option("--data", help=f"Directory of neon, by default {NEON_DIRECTORY}; see geodit data."),
     ] = None,
     device: DeviceOption = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write the figures to this JSON file.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the figures to this JSON file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
 ) -> None:
     """Measure a model on a benchmark.

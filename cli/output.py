@@ -43,9 +43,7 @@ def progress_bar() -> "Progress":
 
 def plain(text: str) -> Text:
     """A text of unknown content for a table: no markup, and nothing that a terminal would act on."""
-    return Text(
-        "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-    )
+    return Text("".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text))
 
 
 def reporter(progress: "Progress", description: str) -> Callable[[int, int], None]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geodit.cli.checkpoint import BUNDLED, DeviceOption, ModelOption, load_pipeline
+from geodit.checkpoints import BUNDLED
+from geodit.cli.checkpoint import DeviceOption, ModelOption, load_pipeline
 from geodit.cli.errors import CommandError
 from geodit.cli.output import (
     check_can_write,
@@ -133,8 +134,7 @@ def predict(
         "task": task,
         "query": query,
         "predictions": [
-            {"image": str(path), **prediction.to_dict()}
-            for path, prediction in zip(images, predictions, strict=True)
+            {"image": str(path), **prediction.to_dict()} for path, prediction in zip(images, predictions, strict=True)
         ],
     }
     if out is not None:

@@ -148,9 +148,7 @@ class GeoDiTGenerationConfig(GenerationConfig):
         if self.suppress_tokens is not None:
             _check_token_ids("suppress_tokens", self.suppress_tokens)
 
-    def update(
-        self, defaults_only: bool = False, allow_custom_entries: bool = False, **kwargs: Any
-    ) -> dict[str, Any]:
+    def update(self, defaults_only: bool = False, allow_custom_entries: bool = False, **kwargs: Any) -> dict[str, Any]:
         """Change several values at once.
 
         Args:
@@ -186,9 +184,7 @@ class GeoDiTGenerationConfig(GenerationConfig):
         return config
 
     @classmethod
-    def from_generation_config(
-        cls, generation_config: GenerationConfig, **overrides: Any
-    ) -> GeoDiTGenerationConfig:
+    def from_generation_config(cls, generation_config: GenerationConfig, **overrides: Any) -> GeoDiTGenerationConfig:
         """Copy a configuration, whatever its class: remote code loads a copy of this class of its own.
 
         Args:

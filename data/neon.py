@@ -46,18 +46,10 @@ def _data_file(name: str, size: int, sha256: str) -> WheelMember:
 
 
 NEON_FILES: tuple[WheelMember, ...] = (
-    _data_file(
-        f"{_YELL_MEADOW}.png", 15333493, "a9bdb0f4447fdd899d22f567e0e20ba8320c5413b2ad0cd0ac8d9f3b6e0f9767"
-    ),
-    _data_file(
-        f"{_YELL_MEADOW}.xml", 193359, "bd431af6a5086d721eb731b22f5ea28cd8a8eab06883efc1c665391acbc68e11"
-    ),
-    _data_file(
-        f"{_YELL_ROAD}.png", 2889166, "178e58a23cc2642226a364a30f71bd9258ddc1b012c826f12250914a90c7a131"
-    ),
-    _data_file(
-        f"{_YELL_ROAD}.xml", 93452, "cefe4b96888bacbf8af1674f000082e549aa707aa6590d545effb23e43f26631"
-    ),
+    _data_file(f"{_YELL_MEADOW}.png", 15333493, "a9bdb0f4447fdd899d22f567e0e20ba8320c5413b2ad0cd0ac8d9f3b6e0f9767"),
+    _data_file(f"{_YELL_MEADOW}.xml", 193359, "bd431af6a5086d721eb731b22f5ea28cd8a8eab06883efc1c665391acbc68e11"),
+    _data_file(f"{_YELL_ROAD}.png", 2889166, "178e58a23cc2642226a364a30f71bd9258ddc1b012c826f12250914a90c7a131"),
+    _data_file(f"{_YELL_ROAD}.xml", 93452, "cefe4b96888bacbf8af1674f000082e549aa707aa6590d545effb23e43f26631"),
     _data_file("SOAP_061.png", 369701, "256508f1a62149bec4a80879077a865caf50e8cace095e6564c76befa480d424"),
     _data_file("SOAP_061.xml", 12556, "4833280af75fd9c47965a93e38945282835e9e725cac412bdb9469d63480947c"),
     _data_file("OSBS_029.tif", 607832, "8521dbb5e8063d37d61895867dfcca7476491d1345103dc1b3fd96f71b186353"),
@@ -257,9 +249,7 @@ def neon_dataset(
         limit = max_boxes if split == "train" else None
         tiles = _grid_tiles(sources, tile_size, tile_size if stride is None else stride, limit)
     else:
-        sampler = _WindowSampler(
-            sources, window_sizes, max_boxes, empty_fraction, np.random.default_rng(seed)
-        )
+        sampler = _WindowSampler(sources, window_sizes, max_boxes, empty_fraction, np.random.default_rng(seed))
         tiles = (sampler.sample(tile_size) for _ in range(num_random_tiles))
     rows = [tile.to_row(f"neon-{split}-{index:05d}", split) for index, tile in enumerate(tiles)]
     if not rows:
@@ -314,9 +304,7 @@ def _cut(source: _Source, window: Window) -> _Tile:
     return _Tile(pixels, boxes, source.name, window)
 
 
-def _grid_tiles(
-    sources: Sequence[_Source], tile_size: int, stride: int, max_boxes: int | None
-) -> Iterator[_Tile]:
+def _grid_tiles(sources: Sequence[_Source], tile_size: int, stride: int, max_boxes: int | None) -> Iterator[_Tile]:
     for source in sources:
         region = source.region
         for window in window_grid((region.height, region.width), tile_size, stride):
@@ -341,9 +329,7 @@ class _WindowSampler:
         low, high = window_sizes
         room = min(min(source.region.height, source.region.width) for source in sources)
         if not 1 <= low <= high <= room:
-            raise ValueError(
-                f"window_sizes must be (low, high) with 1 <= low <= high <= {room}, got {window_sizes}"
-            )
+            raise ValueError(f"window_sizes must be (low, high) with 1 <= low <= high <= {room}, got {window_sizes}")
         if not 0.0 <= empty_fraction <= 1.0:
             raise ValueError(f"empty_fraction must be from 0 to 1, got {empty_fraction}")
         self.sources = sources
@@ -367,9 +353,7 @@ class _WindowSampler:
             if len(tile.boxes) == 0 if empty else 1 <= len(tile.boxes) <= self.max_boxes:
                 return _turn(tile, tile_size, bool(self.rng.integers(2)), int(self.rng.integers(4)))
         wanted = "no crown" if empty else f"1 to {self.max_boxes} crowns"
-        raise ValueError(
-            f"no window of {self.low} to {self.high} pixels with {wanted} was found: change the sizes"
-        )
+        raise ValueError(f"no window of {self.low} to {self.high} pixels with {wanted} was found: change the sizes")
 
     def _anywhere(self) -> tuple[_Source, Window]:
         source = self.sources[int(self.rng.choice(len(self.sources), p=self.area_shares))]

@@ -60,9 +60,7 @@ class Question:
             if len(box) != 4 or not (box[0] <= box[2] and box[1] <= box[3]):
                 raise ValueError(f"box {box} is not (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2")
         if self.task in _BOX_TASKS and self.answer:
-            raise ValueError(
-                f"task {self.task!r} is answered by boxes; leave answer empty, not {self.answer!r}"
-            )
+            raise ValueError(f"task {self.task!r} is answered by boxes; leave answer empty, not {self.answer!r}")
         if self.task not in _BOX_TASKS and self.boxes:
             raise ValueError(f"task {self.task!r} is answered by text; it cannot have boxes")
         if self.task != "caption" and self.references:
@@ -202,9 +200,7 @@ class QuestionDataset(torch.utils.data.Dataset[QuestionItem]):
         ValueError: If a column is missing or a task is unknown.
     """
 
-    def __init__(
-        self, dataset: datasets.Dataset, tasks: Sequence[str] | None = None, in_memory: bool = False
-    ) -> None:
+    def __init__(self, dataset: datasets.Dataset, tasks: Sequence[str] | None = None, in_memory: bool = False) -> None:
         missing = [name for name in ("image", "image_id", "questions") if name not in dataset.column_names]
         if missing:
             raise ValueError(f"the data set has no column {missing}; it has {dataset.column_names}")

@@ -53,15 +53,11 @@ def _load_synthetic(
     return synthetic_dataset(number, 0 if seed is None else seed, split=split)
 
 
-def _load_neon(
-    *, split: str, seed: int | None, limit: int | None, data_dir: str | Path | None
-) -> datasets.Dataset:
+def _load_neon(*, split: str, seed: int | None, limit: int | None, data_dir: str | Path | None) -> datasets.Dataset:
     if seed is not None:
         raise ValueError("the images of NEON are fixed; leave out the seed of the data set")
     if data_dir is None:
-        raise ValueError(
-            "NEON is read from a folder: run `geodit data fetch neon` and give that folder as data_dir"
-        )
+        raise ValueError("NEON is read from a folder: run `geodit data fetch neon` and give that folder as data_dir")
     dataset = neon_dataset(data_dir, split)
     return dataset if limit is None else dataset.select(range(min(limit, len(dataset))))
 

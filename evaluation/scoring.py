@@ -99,9 +99,7 @@ def _score_grounding(answers: Sequence[AnswerRecord], **options: Any) -> dict[st
                 f"but has {len(answer.question.boxes)}"
             )
     result: dict[str, Any] = GroundingMetric().compute(
-        predictions=[
-            {"boxes": [list(box) for box in answer.boxes], "parsed": answer.parsed} for answer in answers
-        ],
+        predictions=[{"boxes": [list(box) for box in answer.boxes], "parsed": answer.parsed} for answer in answers],
         references=[list(answer.question.boxes[0]) for answer in answers],
         **options,
     )

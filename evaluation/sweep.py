@@ -194,9 +194,7 @@ def run_sweep(
         if not values or len(set(values)) != len(values):
             raise ValueError(f"{name} must be at least one value, without repetition, but is {list(values)}")
     if dataset_seeds is not None and len(dataset_seeds) != len(seeds):
-        raise ValueError(
-            f"there are {len(seeds)} seeds but {len(dataset_seeds)} data set seeds; give as many of both"
-        )
+        raise ValueError(f"there are {len(seeds)} seeds but {len(dataset_seeds)} data set seeds; give as many of both")
     base = DecodingSettings() if settings is None else settings
     grid = [replace(base, steps=n, remasking=name, seed=seeds[0]) for n in steps for name in remasking]
 
@@ -236,9 +234,7 @@ def run_sweep(
     )
 
 
-def _count_runs(
-    grid: Sequence[DecodingSettings], seeds: Sequence[int], dataset_seeds: Sequence[int] | None
-) -> int:
+def _count_runs(grid: Sequence[DecodingSettings], seeds: Sequence[int], dataset_seeds: Sequence[int] | None) -> int:
     return sum(1 if dataset_seeds is None and point.is_deterministic else len(seeds) for point in grid)
 
 

@@ -125,9 +125,7 @@ def _repetitions(result: SweepResult) -> str:
         return f"{images} images, seed {seeds}"
     spread = f"mean ± standard deviation (ddof = 1) over seeds {seeds}"
     if result.dataset_seeds is None:
-        return (
-            f"{images} images, the same for every seed; {spread}; ± 0 where decoding draws nothing at random"
-        )
+        return f"{images} images, the same for every seed; {spread}; ± 0 where decoding draws nothing at random"
     return f"{images} images for each seed, not the same; {spread}"
 
 

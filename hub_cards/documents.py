@@ -92,16 +92,22 @@ def read_json(path: Path) -> Field:
     return parse_json(_read_text(path), path)
 
 
-def parse_json(text: str, path: Path, place: str = "") -> Field:
-    """Parse a JSON object; `path` and `place`, e.g. `"line 3"`, say in errors where the text stands.
+def parse_json(text: str, path: Path, place: str = "", *, allow_nan: bool = False) -> Field:
+    """Parse a JSON object.
+
+    Args:
+        text: The JSON.
+        path: The file that it stands in, for errors.
+        place: Where in the file, e.g. `"line 3"`, for errors.
+        allow_nan: Whether to take NaN and Infinity, which JSON does not have and Python writes nevertheless.
 
     Raises:
         ValueError: If the text is not one JSON object.
     """
     where = f"{path}, {place}" if place else str(path)
     try:
-        value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        value = json.loads(text, parse_constant=None if allow_nan else _refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{where} must hold a JSON object, but is {value!r:.80}")
@@ -121,6 +127,10 @@ def read_recipe(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise ValueError(f"{path} must be a YAML mapping of argument names to values")
     return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it has no {name}")
 
 
 def _read_text(path: Path) -> str:

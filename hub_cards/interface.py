@@ -45,9 +45,7 @@ class Interface:
     @property
     def table(self) -> Table:
         """The tasks with their prompts, canvas lengths and kinds of answer."""
-        rows = [
-            (code(task.name), code(task.prompt), task.answer, str(task.max_new_tokens)) for task in self.tasks
-        ]
+        rows = [(code(task.name), code(task.prompt), task.answer, str(task.max_new_tokens)) for task in self.tasks]
         return Table(("task", "prompt", "answer", "canvas, tokens"), tuple(rows), num_left=3)
 
     @property
@@ -126,9 +124,7 @@ def special_tokens_table(folder: Path, config: GeoDiTConfig, interface: Interfac
         ends = [f"<loc_{index}>" for index in (0, interface.location_bins - 1)]
         if all(token in ids for token in ends):
             first, last = ends
-            rows.append(
-                ("bins of the coordinates", f"{code(first)} to {code(last)}", f"{ids[first]} to {ids[last]}")
-            )
+            rows.append(("bins of the coordinates", f"{code(first)} to {code(last)}", f"{ids[first]} to {ids[last]}"))
     return Table(("role", "token", "id"), tuple(rows), num_left=2)
 
 

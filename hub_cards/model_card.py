@@ -14,7 +14,7 @@ The folder of a checkpoint, with what the card is made of::
     results/<other model>/*.json      the same of other models, shown for comparison
     README.md                         the card, written by `write_model_card`
 
-No number in a card comes from anywhere else, and a section without its files is left out.
+Every figure in a card is read from these files; a section without its files is left out.
 """
 
 from __future__ import annotations

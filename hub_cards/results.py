@@ -202,11 +202,7 @@ def benchmark_title(name: str) -> str:
 
 def figure_title(task: str, name: str) -> str:
     """A figure as the field writes it."""
-    return (
-        "accuracy@0.5"
-        if (task, name) == ("ground", "accuracy")
-        else _TITLES.get(name, name.replace("_", " "))
-    )
+    return "accuracy@0.5" if (task, name) == ("ground", "accuracy") else _TITLES.get(name, name.replace("_", " "))
 
 
 def read_results(folder: Path) -> list[Results]:
@@ -227,9 +223,7 @@ def read_results(folder: Path) -> list[Results]:
 
 def _read(path: Path, folder: Path) -> Results:
     document = read_json(path)
-    dataset_seeds, command, environment = (
-        document.get(name) for name in ("dataset_seeds", "command", "environment")
-    )
+    dataset_seeds, command, environment = (document.get(name) for name in ("dataset_seeds", "command", "environment"))
     cells = document["cells"].elements()
     seeds = _integers(document["seeds"])
     if not cells or not seeds:

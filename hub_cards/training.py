@@ -71,6 +71,8 @@ _HOUSEKEEPING = frozenset(
 )
 _STARTS_FROM = ("model_name_or_path", "vision_tower")
 _DATA_ARGUMENTS = {"num_scenes": "synthetic", "num_text_scenes": "text", "num_neon_tiles": "neon"}
+# What the card reads of a log; what callbacks add beside that may be anything.
+_LOGGED = ("step", "epoch", "loss", "eval_loss", "train_loss", "train_runtime", "train_samples_per_second")
 _NOT_A_FIGURE = ("_runtime", "_per_second")
 _CURVE_ROWS = 8
 
@@ -146,25 +148,17 @@ def read_stages(folder: Path) -> list[TrainingStage]:
     stages = {name: _read_stage(directory, name) for name in sorted(names)}
     outputs = _outputs(stages.values())
     before = {
-        name: [other for other in _predecessors(stage, outputs) if other != name]
-        for name, stage in stages.items()
+        name: [other for other in _predecessors(stage, outputs) if other != name] for name, stage in stages.items()
     }
     try:
         return [stages[name] for name in graphlib.TopologicalSorter(before).static_order()]
     except graphlib.CycleError as error:
-        raise ValueError(
-            f"{directory}: the stages start from each other: {', '.join(error.args[1])}"
-        ) from error
+        raise ValueError(f"{directory}: the stages start from each other: {', '.join(error.args[1])}") from error
 
 
 def data_sources(stages: Sequence[TrainingStage]) -> set[str]:
     """What the recipes train on, out of `"synthetic"`, `"text"` (scenes in words) and `"neon"`."""
-    return {
-        source
-        for stage in stages
-        for name, source in _DATA_ARGUMENTS.items()
-        if stage.recipe.get(name, 0) != 0
-    }
+    return {source for stage in stages for name, source in _DATA_ARGUMENTS.items() if stage.recipe.get(name, 0) != 0}
 
 
 def recipes_table(stages: Sequence[TrainingStage]) -> Table | None:
@@ -221,18 +215,22 @@ def _read_log(path: Path) -> tuple[dict[str, Any], ...]:
     entries = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            entry = parse_json(line, path, f"line {number}")
-            for name in entry.mapping():
-                entry[name].number()
-            entries.append(entry.mapping())
+            # A loss that diverged is logged as NaN, and the card shall say so.
+            entry = parse_json(line, path, f"line {number}", allow_nan=True)
+            for name in _LOGGED:
+                if name in entry.mapping():
+                    entry[name].number()
+            entries.append({name: value for name, value in entry.mapping().items() if _is_number(value)})
     return tuple(entries)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _outputs(stages: Iterable[TrainingStage]) -> dict[str, str]:
     """The stage that wrote each folder."""
-    return {
-        _folder(stage.recipe["output_dir"]): stage.name for stage in stages if stage.recipe.get("output_dir")
-    }
+    return {_folder(stage.recipe["output_dir"]): stage.name for stage in stages if stage.recipe.get("output_dir")}
 
 
 def _predecessors(stage: TrainingStage, outputs: Mapping[str, str]) -> list[str]:

@@ -183,9 +183,7 @@ def convert_llada_config(config: Mapping[str, Any]) -> LLaDAConfiguration:
         eos_token_id=config["eos_token_id"],
         pad_token_id=config["pad_token_id"],
     )
-    return LLaDAConfiguration(
-        text_config, config["mask_token_id"], config["eos_token_id"], config["pad_token_id"]
-    )
+    return LLaDAConfiguration(text_config, config["mask_token_id"], config["eos_token_id"], config["pad_token_id"])
 
 
 def read_llada_config(directory: str | Path) -> LLaDAConfiguration:
@@ -268,9 +266,7 @@ def load_llada_text_state(directory: str | Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def _check_tensor(
-    name: str, shape: list[int], expected: Mapping[str, tuple[int, ...]], seen: Set[str]
-) -> str | None:
+def _check_tensor(name: str, shape: list[int], expected: Mapping[str, tuple[int, ...]], seen: Set[str]) -> str | None:
     """What is wrong with a tensor of a file, if anything; the name is GeoDiT's."""
     if name not in expected:
         return "not part of the text core that config.json describes"
@@ -296,9 +292,7 @@ def _weight_files(directory: Path) -> list[Path]:
         raise ValueError(f"{index_path} points outside its folder: {', '.join(outside)}.")
     missing = [name for name in names if not (directory / name).is_file()]
     if missing:
-        raise ValueError(
-            f"{directory} lacks {', '.join(missing)}: weights are read from safetensors files only."
-        )
+        raise ValueError(f"{directory} lacks {', '.join(missing)}: weights are read from safetensors files only.")
     return [directory / name for name in names]
 
 

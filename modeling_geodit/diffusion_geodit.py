@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
+LOSS_WEIGHTINGS = ("inverse", "uniform")
+"""What the masked tokens of an answer count in the loss; see [`forward_process`]."""
+
 
 @dataclass(frozen=True)
 class NoisedBatch:
@@ -17,8 +20,8 @@ class NoisedBatch:
     Args:
         input_ids: `(B, L)`, the tokens with `[M]` at the masked positions.
         masked: `(B, L)` bool, true where a token was replaced.
-        weights: `(B, L)` float32, `1 / (p L_s)` on the canvas of an answer of L_s tokens that was masked with
-            probability p, and 0 elsewhere.
+        weights: `(B, L)` float32, what a masked token counts in the loss: with inverse weighting `1 / (p L_s)` on the
+            canvas of an answer of L_s tokens that was masked with probability p; 0 off the canvas.
         num_sequences: The answers in the batch: B, or more where rows hold several questions.
     """
 
@@ -28,9 +31,7 @@ class NoisedBatch:
     num_sequences: int
 
 
-def number_canvases(
-    canvas_mask: torch.Tensor, segment_ids: torch.Tensor | None = None
-) -> tuple[torch.Tensor, int]:
+def number_canvases(canvas_mask: torch.Tensor, segment_ids: torch.Tensor | None = None) -> tuple[torch.Tensor, int]:
     """Number the answers of a batch, row by row: each is a sequence of its own for the diffusion process.
 
     Args:
@@ -80,6 +81,7 @@ def forward_process(
     segment_ids: torch.Tensor | None = None,
     timesteps: torch.Tensor | None = None,
     eps: float = 1e-3,
+    weighting: str = "inverse",
     generator: torch.Generator | None = None,
 ) -> NoisedBatch:
     """q(x_t | x_0): replace each token of an answer by `[M]` independently with probability p = (1-eps) t + eps.
@@ -93,11 +95,16 @@ def forward_process(
         timesteps: `(S,)` in [0, 1], one for each answer (S is B with one question a row); drawn by
             [`sample_timesteps`] when not given.
         eps: Floor of p, which bounds the weight 1/p of a masked token.
+        weighting: `"inverse"` weighs masked tokens by 1/p, which makes the loss a bound on the likelihood (LLaDA, the
+            paper). `"uniform"` weighs all alike, by 1/E[p], as MaskGIT does: the same on average over t and much less
+            noisy, but no bound.
         generator: A CPU generator.
 
     Raises:
-        ValueError: for shapes that do not fit, or a timestep outside [0, 1].
+        ValueError: for shapes that do not fit, a timestep outside [0, 1], or an unknown weighting.
     """
+    if weighting not in LOSS_WEIGHTINGS:
+        raise ValueError(f"weighting must be one of {', '.join(LOSS_WEIGHTINGS)}, got {weighting!r}.")
     if canvas_mask.shape != input_ids.shape:
         raise ValueError(
             f"canvas_mask has shape {tuple(canvas_mask.shape)}, input_ids {tuple(input_ids.shape)}: they must agree."
@@ -117,7 +124,8 @@ def forward_process(
     masked[canvas_mask] = uniform < probability[answer]
     weights = torch.zeros(input_ids.shape, device=device)
     lengths = answer.bincount(minlength=num_sequences)
-    weights[canvas_mask] = (1.0 / (probability * lengths))[answer]
+    expected = torch.full_like(probability, (1 + eps) / 2)
+    weights[canvas_mask] = (1.0 / ((probability if weighting == "inverse" else expected) * lengths))[answer]
     return NoisedBatch(input_ids.masked_fill(masked, mask_token_id), masked, weights, num_sequences)
 
 
@@ -149,6 +157,7 @@ def masked_diffusion_loss(
 
 
 __all__ = [
+    "LOSS_WEIGHTINGS",
     "NoisedBatch",
     "forward_process",
     "masked_diffusion_loss",

@@ -394,9 +394,7 @@ class GeoDiTGenerationMixin:
         if pixel_values is None and image_features is None and self.config.image_token_id is not None:
             placeholders = int((input_ids == self.config.image_token_id).sum())
             if placeholders:
-                raise ValueError(
-                    f"input_ids hold {placeholders} image placeholders, but no pixel_values were given."
-                )
+                raise ValueError(f"input_ids hold {placeholders} image placeholders, but no pixel_values were given.")
         return input_ids.long(), attention_mask.to(input_ids.device).long()
 
 

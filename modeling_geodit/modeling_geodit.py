@@ -91,7 +91,7 @@ class GeoDiTPreTrainedModel(PreTrainedModel):
     config: Any
     config_class = GeoDiTConfig
     base_model_prefix = "model"
-    input_modalities = ["image", "text"]  # noqa: RUF012 - the type is PreTrainedModel's
+    input_modalities = ["image", "text"]
     supports_gradient_checkpointing = True
     _no_split_modules = ["LlamaDecoderLayer", "SiglipEncoderLayer", "SiglipVisionEmbeddings"]
     _supports_flash_attn = True
@@ -106,7 +106,7 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
     """Llama layers under a bidirectional mask: LLaDA's transformer without its output projection."""
 
     config_class = GeoDiTTextConfig  # type: ignore[assignment]
-    input_modalities = ["text"]  # noqa: RUF012
+    input_modalities = ["text"]
 
     def __init__(self, config: GeoDiTTextConfig):
         super().__init__(config)
@@ -154,7 +154,7 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
             position_ids = default_position_ids(attention_mask, inputs_embeds)
 
         def may_attend(batch_idx, head_idx, q_idx, kv_idx):  # type: ignore[no-untyped-def]
-            allowed = True
+            allowed: Any = True
             if visibility is not None:
                 allowed = visibility[batch_idx, kv_idx] <= visibility[batch_idx, q_idx]
             if segment_ids is not None:
@@ -192,9 +192,11 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> nn.Module:
+        """The token embeddings `(V, d)`."""
         return self.language_model.embed_tokens
 
     def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the token embeddings."""
         self.language_model.embed_tokens = cast(nn.Embedding, value)
 
     def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
@@ -231,9 +233,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         image_features = image_features.to(inputs_embeds.device, inputs_embeds.dtype)
         return inputs_embeds.masked_scatter(placeholders.unsqueeze(-1), image_features)
 
-    def _visibility(
-        self, input_ids: torch.Tensor | None, canvas_mask: torch.Tensor | None
-    ) -> torch.Tensor | None:
+    def _visibility(self, input_ids: torch.Tensor | None, canvas_mask: torch.Tensor | None) -> torch.Tensor | None:
         """Levels of `attention_mode="prefix"`: image 0, prompt 1, canvas 2; `None` in full mode."""
         if self.config.attention_mode == "full":
             return None
@@ -307,15 +307,19 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):
         self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> nn.Module:
+        """The token embeddings `(V, d)`."""
         return cast(nn.Module, self.model.get_input_embeddings())
 
     def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the token embeddings."""
         self.model.set_input_embeddings(value)
 
     def get_output_embeddings(self) -> nn.Module:
+        """The output projection `(V, d)`."""
         return cast(nn.Module, self.lm_head)
 
     def set_output_embeddings(self, value: nn.Module) -> None:
+        """Replace the output projection."""
         self.lm_head = value
 
     def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
@@ -377,9 +381,7 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):
         if isinstance(logits_to_keep, torch.Tensor):
             hidden_states, labels = (x if x is None else x[logits_to_keep] for x in (hidden_states, labels))
         elif logits_to_keep:
-            hidden_states, labels = (
-                x if x is None else x[:, -logits_to_keep:] for x in (hidden_states, labels)
-            )
+            hidden_states, labels = (x if x is None else x[:, -logits_to_keep:] for x in (hidden_states, labels))
         logits = self.lm_head(hidden_states)
         loss = None
         if labels is not None:

@@ -110,9 +110,7 @@ class GeoDiTPipeline:
         network = GeoDiTForMaskedDiffusion.from_pretrained(
             model, dtype=dtype, revision=revision, local_files_only=local_files_only
         )
-        processor = GeoDiTProcessor.from_pretrained(
-            model, revision=revision, local_files_only=local_files_only
-        )
+        processor = GeoDiTProcessor.from_pretrained(model, revision=revision, local_files_only=local_files_only)
         return cls(network, processor, device)
 
     def __call__(
@@ -253,9 +251,7 @@ class GeoDiTPipeline:
             georeference=source.georeference,
         )
 
-    def _check(
-        self, task: str, query: str, tile_size: int | None, batch_size: int, return_denoising: bool
-    ) -> None:
+    def _check(self, task: str, query: str, tile_size: int | None, batch_size: int, return_denoising: bool) -> None:
         self.processor.format_prompt(task, query)  # raises for an unknown task and for a query it cannot take
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -266,9 +262,7 @@ class GeoDiTPipeline:
                 f"tile_size is for tasks that list objects, such as detect; {task} is about the whole image"
             )
         if return_denoising:
-            raise ValueError(
-                "return_denoising is for one answer an image; with tile_size there is one a tile"
-            )
+            raise ValueError("return_denoising is for one answer an image; with tile_size there is one a tile")
 
     def _answer(
         self, images: list[Image.Image], task: str, query: str, options: DecodingOptions, first: int

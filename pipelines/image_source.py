@@ -183,9 +183,7 @@ def choose_bands(num_bands: int, bands: Sequence[int] | None) -> tuple[int, ...]
     return chosen
 
 
-def to_rgb(
-    bands: NDArray[np.generic], valid: NDArray[np.bool_] | None, stretch: Stretch | None
-) -> NDArray[np.uint8]:
+def to_rgb(bands: NDArray[np.generic], valid: NDArray[np.bool_] | None, stretch: Stretch | None) -> NDArray[np.uint8]:
     """Bands (H, W, 1 or 3) as 8-bit RGB (H, W, 3); `stretch` is for all types but uint8."""
     pixels = bands if stretch is None else stretch.apply(bands, valid)
     if pixels.shape[-1] == 1:

@@ -76,11 +76,7 @@ def open_image(path: str | PathLike[str], bands: Sequence[int] | None = None) ->
     if header.startswith(_TIFF):
         return _open_tiff(path, bands)
     if header.startswith(_PNG):
-        return (
-            _open_deep_png(path, bands)
-            if _is_deep_color_png(header)
-            else _open_with_pillow(path, "PNG", bands)
-        )
+        return _open_deep_png(path, bands) if _is_deep_color_png(header) else _open_with_pillow(path, "PNG", bands)
     if header.startswith(_JPEG):
         return _open_with_pillow(path, "JPEG", bands)
     raise ValueError(f"{path} is not a PNG, JPEG or TIFF image")
@@ -113,9 +109,7 @@ def as_image_source(image: ImageInput, bands: Sequence[int] | None = None) -> Im
         array = image if image.ndim == 3 else image[..., None]
         chosen = choose_bands(array.shape[-1], bands)
         return ArraySource(GeoImage(to_rgb(array[..., [band - 1 for band in chosen]], None, None)))
-    raise TypeError(
-        f"an image must be a path, a PIL image, a NumPy array or a GeoImage, not {type(image).__name__}"
-    )
+    raise TypeError(f"an image must be a path, a PIL image, a NumPy array or a GeoImage, not {type(image).__name__}")
 
 
 def _open_tiff(path: Path, bands: Sequence[int] | None) -> ImageSource:

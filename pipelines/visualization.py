@@ -103,9 +103,7 @@ def denoising_picture(
         ValueError: if there are no tokens, not one step a token, or a step that is not below `num_steps`.
     """
     if not tokens or len(tokens) != len(commit_steps):
-        raise ValueError(
-            f"there must be one commit step a token: {len(tokens)} tokens, {len(commit_steps)} steps"
-        )
+        raise ValueError(f"there must be one commit step a token: {len(tokens)} tokens, {len(commit_steps)} steps")
     if num_steps is None:
         num_steps = max(commit_steps) + 1
     if min(commit_steps) < 0 or max(commit_steps) >= num_steps:

@@ -284,9 +284,7 @@ class GeoChatBoxCodec(BoxCodec):
         if angles is None:
             angles = [0.0] * len(checked)
         if len(angles) != len(checked):
-            raise ValueError(
-                f"There must be one angle for each box, got {len(angles)} for {len(checked)} boxes."
-            )
+            raise ValueError(f"There must be one angle for each box, got {len(angles)} for {len(checked)} boxes.")
         written = []
         for box, angle in zip(checked, angles, strict=True):
             if not (math.isfinite(angle) and abs(angle) <= 360):
@@ -418,9 +416,7 @@ class LocationTokenBoxCodec(BoxCodec):
 
     def _bins_of(self, low: float, high: float, length: float) -> tuple[int, int]:
         # The far border of the image belongs to the last bin.
-        low_bin, high_bin = (
-            min(math.floor(value * self.bins / length), self.bins - 1) for value in (low, high)
-        )
+        low_bin, high_bin = (min(math.floor(value * self.bins / length), self.bins - 1) for value in (low, high))
         middle = (low + high) / 2 * self.bins / length - 0.5
         return _widen(low_bin, high_bin, middle, self.bins - 1)
 
@@ -429,9 +425,7 @@ class LocationTokenBoxCodec(BoxCodec):
         if max(bins) >= self.bins:
             return None
         height, width = size
-        return [
-            (bin_ + 0.5) * length / self.bins for bin_, length in zip(bins, (width, height) * 2, strict=True)
-        ]
+        return [(bin_ + 0.5) * length / self.bins for bin_, length in zip(bins, (width, height) * 2, strict=True)]
 
 
 def get_box_codec(name: str, location_bins: int | None = None) -> BoxCodec:
@@ -449,9 +443,7 @@ def get_box_codec(name: str, location_bins: int | None = None) -> BoxCodec:
     """
     if name == "location_tokens":
         if location_bins is None:
-            raise ValueError(
-                "The box format 'location_tokens' needs `location_bins`, the number of location tokens."
-            )
+            raise ValueError("The box format 'location_tokens' needs `location_bins`, the number of location tokens.")
         return LocationTokenBoxCodec(location_bins)
     if name == "integers_100":
         return IntegerBoxCodec(100)
@@ -476,9 +468,7 @@ def _check_image_size(image_size: tuple[int, int]) -> tuple[float, float]:
     except (TypeError, ValueError):
         height = width = math.nan
     if not (math.isfinite(height) and math.isfinite(width) and height > 0 and width > 0):
-        raise ValueError(
-            f"`image_size` must be (height, width) in pixels, both positive, got {image_size!r}."
-        )
+        raise ValueError(f"`image_size` must be (height, width) in pixels, both positive, got {image_size!r}.")
     return height, width
 
 
@@ -492,8 +482,7 @@ def _check_box(box: Sequence[float], size: tuple[float, float]) -> list[float]:
         raise ValueError(f"A box needs x1 < x2 and y1 < y2, got {values}.")
     if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
         raise ValueError(
-            f"The box {values} leaves the image of {height:g} x {width:g} (height x width) pixels: clip it "
-            "first."
+            f"The box {values} leaves the image of {height:g} x {width:g} (height x width) pixels: clip it first."
         )
     return values
 

@@ -141,9 +141,7 @@ class GeoDiTProcessor(ProcessorMixin):
         special = set(tokenizer.all_special_ids) | {
             index for index, token in tokenizer.added_tokens_decoder.items() if token.special
         }
-        self._special_ids = frozenset(
-            special - {vocabulary[location_token(index)] for index in range(num_locations)}
-        )
+        self._special_ids = frozenset(special - {vocabulary[location_token(index)] for index in range(num_locations)})
         self._special_tokens = tuple(tokenizer.convert_ids_to_tokens(sorted(self._special_ids)))
 
     def __call__(
@@ -235,9 +233,7 @@ class GeoDiTProcessor(ProcessorMixin):
         prompt = resolve_task(self.tasks, task).format_prompt(query)
         found = [token for token in self._special_tokens if token in query]
         if found:
-            raise ValueError(
-                f"The query {query!r} holds the special token {found[0]!r}, which would be read as such."
-            )
+            raise ValueError(f"The query {query!r} holds the special token {found[0]!r}, which would be read as such.")
         return prompt
 
     def canvas_length(self, task: str) -> int:
@@ -419,9 +415,7 @@ class GeoDiTProcessor(ProcessorMixin):
         if isinstance(task, str):
             names = names * len(queries)
         if len(names) != len(queries):
-            raise ValueError(
-                f"There must be one task for each text, got {len(names)} tasks for {len(queries)} texts."
-            )
+            raise ValueError(f"There must be one task for each text, got {len(names)} tasks for {len(queries)} texts.")
         if image_groups is None:
             counts = [0] * len(queries)
         elif len(image_groups) == len(queries):
@@ -452,8 +446,7 @@ class GeoDiTProcessor(ProcessorMixin):
             complete = given == placed
         if not complete:
             raise ValueError(
-                _count_error(sum(given), len(texts))
-                + f" Found {sum(placed)} {self.image_token} in the texts."
+                _count_error(sum(given), len(texts)) + f" Found {sum(placed)} {self.image_token} in the texts."
             )
         return texts
 
@@ -512,15 +505,12 @@ def _on_pillow(image_processor: Any) -> Any:
 def _group_images(images: Any) -> list[list[Any]]:
     """Returns the images of each text, as RGB images."""
     if not isinstance(images, (list, tuple)):
-        if isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == 4:
-            images = list(images)
-        else:
-            images = [images]
+        is_batch = isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == 4
+        images = list(images) if is_batch else [images]
     if not images:
         raise ValueError("`images` is an empty list. Leave it out to ask without an image.")
     return [
-        [_to_rgb(image) for image in item] if isinstance(item, (list, tuple)) else [_to_rgb(item)]
-        for item in images
+        [_to_rgb(image) for image in item] if isinstance(item, (list, tuple)) else [_to_rgb(item)] for item in images
     ]
 
 

@@ -38,18 +38,14 @@ class Task:
         try:
             fields = [name for _, name, _, _ in Formatter().parse(self.prompt) if name is not None]
         except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"The prompt of task {self.name!r} is not a format string: {self.prompt!r}."
-            ) from error
+            raise ValueError(f"The prompt of task {self.name!r} is not a format string: {self.prompt!r}.") from error
         if any(name != "query" for name in fields):
             raise ValueError(
-                f"The prompt of task {self.name!r} may hold {{query}} and no other field, got "
-                f"{self.prompt!r}."
+                f"The prompt of task {self.name!r} may hold {{query}} and no other field, got {self.prompt!r}."
             )
         if type(self.max_new_tokens) is not int or self.max_new_tokens < 1:
             raise ValueError(
-                f"`max_new_tokens` of task {self.name!r} must be a positive integer, got "
-                f"{self.max_new_tokens!r}."
+                f"`max_new_tokens` of task {self.name!r} must be a positive integer, got {self.max_new_tokens!r}."
             )
         if self.answer not in get_args(AnswerKind):
             raise ValueError(

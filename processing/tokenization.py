@@ -81,9 +81,7 @@ def build_tokenizer(
     )
 
 
-def add_geodit_tokens(
-    tokenizer: PreTrainedTokenizerBase, location_bins: int, image_token: str = IMAGE_TOKEN
-) -> int:
+def add_geodit_tokens(tokenizer: PreTrainedTokenizerBase, location_bins: int, image_token: str = IMAGE_TOKEN) -> int:
     """Adds the image token and the location tokens to a published tokenizer, such as LLaDA's.
 
     Tokens that the tokenizer has already are left as they are. The model's embeddings have to be resized to
@@ -97,9 +95,7 @@ def add_geodit_tokens(
     Returns:
         The number of tokens added.
     """
-    added = tokenizer.add_special_tokens(
-        {"extra_special_tokens": [image_token]}, replace_extra_special_tokens=False
-    )
+    added = tokenizer.add_special_tokens({"extra_special_tokens": [image_token]}, replace_extra_special_tokens=False)
     return int(added + tokenizer.add_tokens(_location_tokens(location_bins)))
 
 

@@ -8,12 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import SiglipImageProcessorPil
 
-from geodit.configuration.configuration_geodit import GeoDiTConfig
-from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
-from geodit.processing.processing_geodit import COMPACT_CHAT_TEMPLATE, GeoDiTProcessor
-from geodit.processing.tokenization import build_tokenizer
+from geodit.trainers.new_model import new_model
 
 LOCAL = ("127.0.0.1", "::1", "localhost", None)
 
@@ -47,41 +43,12 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Saved as training saves a model; its answers are arbitrary."""
-    tokenizer = build_tokenizer(["Detect: ship."], vocab_size=400, location_bins=16)
-    ids = {
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    config = GeoDiTConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            **ids,
-        },
-        vision_config={
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "image_size": 32,
-            "patch_size": 16,
-            "vision_use_head": False,
-        },
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        mask_token_id=tokenizer.mask_token_id,
-        **ids,
-    )
+    part = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision = {**part, "image_size": 32, "patch_size": 16, "vision_use_head": False}
     torch.manual_seed(0)
+    geometry = {"text_config": part, "vision_config": vision}
+    model, processor = new_model(geometry, ["Detect: ship."], vocab_size=400, location_bins=16)
     directory = tmp_path_factory.mktemp("checkpoint")
-    GeoDiTForMaskedDiffusion(config).save_pretrained(directory)
-    GeoDiTProcessor(
-        SiglipImageProcessorPil(size={"height": 32, "width": 32}),
-        tokenizer,
-        chat_template=COMPACT_CHAT_TEMPLATE,
-        num_image_tokens=4,
-    ).save_pretrained(directory)
+    model.save_pretrained(directory)
+    processor.save_pretrained(directory)
     return directory

@@ -83,11 +83,7 @@ class TestWheel:
 
     @pytest.mark.parametrize("folder", ["checkpoints", "recipes", "data/demo_scenes", "hub_cards"])
     def test_data_files_are_in_it(self, wheel, checkout, folder):
-        wanted = {
-            f"geodit/{file.relative_to(checkout)}"
-            for file in (checkout / folder).rglob("*")
-            if file.is_file()
-        }
+        wanted = {f"geodit/{file.relative_to(checkout)}" for file in (checkout / folder).rglob("*") if file.is_file()}
         assert wanted
         assert wanted <= set(wheel.namelist())
 
@@ -110,9 +106,7 @@ class TestSdist:
     def test_it_has_the_tests_and_what_they_need(self, sdist, checkout):
         with tarfile.open(sdist) as archive:
             names = {name.partition("/")[2] for name in archive.getnames()}
-        tests = {
-            str(file.relative_to(checkout)) for file in (checkout / "tests").rglob("*") if file.is_file()
-        }
+        tests = {str(file.relative_to(checkout)) for file in (checkout / "tests").rglob("*") if file.is_file()}
         assert tests <= names
         assert {"constraints.txt", "CONTRIBUTING.md", "LICENSE", "README.md", "setup.cfg"} <= names
 
@@ -155,9 +149,7 @@ class TestSetupCfg:
 
 def run_python(code: str, folder: Path | None = None) -> str:
     """Runs code in a new interpreter, and gives the last line of its stderr: empty if all went well."""
-    finished = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=folder
-    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=folder)
     lines = finished.stderr.strip().splitlines() if finished.returncode else []
     return lines[-1][:300] if lines else ""
 

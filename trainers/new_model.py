@@ -2,15 +2,17 @@
 """A new small model from a geometry file: tokenizer, processor and random weights that fit each other."""
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import torch
 from transformers import SiglipImageProcessorPil, SiglipVisionModel
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
-from geodit.processing.processing_geodit import COMPACT_CHAT_TEMPLATE, GeoDiTProcessor
+from geodit.processing.processing_geodit import COMPACT_CHAT_TEMPLATE, GeoDiTProcessor, location_token
 from geodit.processing.tokenization import build_tokenizer
 
 
@@ -66,6 +68,9 @@ def new_model(
         }
     )
     model = GeoDiTForMaskedDiffusion(config)
+    location_ids = cast(list[int], tokenizer.convert_tokens_to_ids([location_token(i) for i in range(location_bins)]))
+    for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):
+        init_location_embeddings(cast(torch.Tensor, embeddings.weight), location_ids)
     if vision_tower is not None:
         pretrained = SiglipVisionModel.from_pretrained(vision_tower)
         model.model.vision_tower.load_state_dict(pretrained.state_dict())
@@ -77,3 +82,23 @@ def new_model(
         num_image_tokens=config.num_image_tokens,
     )
     return model, processor
+
+
+@torch.no_grad()
+def init_location_embeddings(weight: torch.Tensor, location_ids: list[int], length_scale: float = 3.0) -> None:
+    """Place the location tokens on a smooth curve, in place, so that what one learns carries over to its neighbours.
+
+    Rows are random Fourier features of the bin's index: their inner product falls off as a Gaussian of the distance
+    between two bins (Rahimi and Recht, 2007).
+
+    Args:
+        weight: `(V, d)`; the rows keep the standard deviation that the others have.
+        location_ids: The rows of the location tokens, in the order of their bins.
+        length_scale: Distance, in bins, over which tokens are alike.
+    """
+    if not location_ids:
+        return
+    frequency = torch.randn(weight.shape[1]) / length_scale
+    phase = 2 * math.pi * torch.rand(weight.shape[1])
+    bins = torch.arange(len(location_ids))[:, None]
+    weight[location_ids] = (weight.std() * math.sqrt(2) * torch.cos(frequency * bins + phase)).to(weight.dtype)

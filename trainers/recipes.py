@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -48,15 +50,18 @@ def parse_recipe(
     if not isinstance(values, dict) or "env" in values:
         raise ValueError(f"The recipe {path} must be a YAML mapping of argument names to values, without `env`.")
     arguments: list[Any] = [ModelArguments, DataArguments, GeoDiTTrainingArguments]
-    parser = TrlParser(arguments)
+    parser = TrlParser(arguments, allow_abbrev=False)
     unknown = parser.set_defaults_with_config(**_resolved_paths(values, path.parent))
     if unknown:
         raise ValueError(f"The recipe {path} has arguments that do not exist: {' '.join(unknown)}.")
+    complaint = io.StringIO()
     try:
-        model_args, data_args, training_args = parser.parse_args_into_dataclasses(args=list(overrides))
+        with contextlib.redirect_stderr(complaint):
+            model_args, data_args, training_args = parser.parse_args_into_dataclasses(args=list(overrides))
     except SystemExit as error:
-        # argparse has printed what is wrong to the standard error.
-        raise ValueError(f"The overrides {' '.join(overrides)} could not be read.") from error
+        # argparse prints its usage, hundreds of lines here, and what is wrong in the last one.
+        reason = complaint.getvalue().strip().splitlines()[-1].partition("error: ")[2]
+        raise ValueError(f"The overrides {' '.join(overrides)} could not be read: {reason}") from error
     return model_args, data_args, training_args
 
 
@@ -75,6 +80,22 @@ def run_recipe(recipe: str, overrides: Sequence[str] = ()) -> None:
     set_seed(training_args.seed)
     run = run_dense_vision if data_args.objective == "dense_vision" else run_masked_diffusion
     run(model_args, data_args, training_args)
+    as_run = yaml.safe_load(resolve_recipe(recipe).read_text(encoding="utf-8")) | _override_values(overrides)
+    path = Path(str(training_args.output_dir)) / "recipe.yaml"
+    path.write_text(yaml.safe_dump(as_run, sort_keys=False), encoding="utf-8")
+
+
+def _override_values(overrides: Sequence[str]) -> dict[str, Any]:
+    """`--name value` and `--name=value` overrides as they would stand in a recipe."""
+    words: dict[str, list[str]] = {}
+    for word in overrides:
+        if word.startswith("--"):
+            name, separator, value = word[2:].partition("=")
+            current = words[name.replace("-", "_")] = [value] if separator else []
+        else:
+            current.append(word)
+    values = {name: [yaml.safe_load(value) for value in given] for name, given in words.items()}
+    return {name: True if not given else given[0] if len(given) == 1 else given for name, given in values.items()}
 
 
 def _resolved_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:

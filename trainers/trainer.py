@@ -78,6 +78,7 @@ class GeoDiTTrainer(Trainer):
             segment_ids=segment_ids,
             timesteps=timesteps,
             eps=self.args.mask_eps,
+            weighting=self.args.loss_weighting,
             generator=generator,
         )
         model_inputs = {name: value for name, value in inputs.items() if name != "labels"}
@@ -94,6 +95,23 @@ class GeoDiTTrainer(Trainer):
             # Gradients are averaged over the processes, while the divisor already counts the rows of all of them.
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Make Trainer's optimizer, with the vision tower in parameter groups of its own learning rate."""
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if self.args.vision_learning_rate is None:
+            return optimizer
+        tower = {id(p) for p in cast(Any, self.model).model.vision_tower.parameters()}
+        groups = list(optimizer.param_groups)
+        optimizer.param_groups.clear()
+        for group in groups:
+            inside = [p for p in group["params"] if id(p) in tower]
+            outside = [p for p in group["params"] if id(p) not in tower]
+            if outside:
+                optimizer.add_param_group({**group, "params": outside})
+            if inside:
+                optimizer.add_param_group({**group, "params": inside, "lr": self.args.vision_learning_rate})
+        return optimizer
 
     def _get_num_items_in_batch(
         self, batch_samples: list[Mapping[str, torch.Tensor]], device: torch.device

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
+from geodit.modeling_geodit.diffusion_geodit import LOSS_WEIGHTINGS
 from geodit.trainers.trainable import MODEL_PARTS
 
 
@@ -21,8 +22,17 @@ class GeoDiTTrainingArguments(TrainingArguments):
         default_factory=lambda: list(MODEL_PARTS),
         metadata={"help": f"Parts of the model to train, of {', '.join(MODEL_PARTS)}. Stage I: projector."},
     )
-    mask_eps: float = field(
-        default=1e-3, metadata={"help": "Floor of the masking probability p = (1 - eps) t + eps."}
+    mask_eps: float = field(default=1e-3, metadata={"help": "Floor of the masking probability p = (1 - eps) t + eps."})
+    loss_weighting: str = field(
+        default="inverse",
+        metadata={
+            "help": "inverse weighs masked tokens by 1/p (the paper); uniform weighs them alike, which is less noisy.",
+            "choices": LOSS_WEIGHTINGS,
+        },
+    )
+    vision_learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "Peak learning rate of the vision tower, if other than learning_rate (LLaDA-V: lower)."},
     )
     stratified_timesteps: bool = field(
         default=False,
@@ -47,6 +57,10 @@ class GeoDiTTrainingArguments(TrainingArguments):
         if unknown or not self.trainable_parts:
             raise ValueError(
                 f"trainable_parts must name at least one of {', '.join(MODEL_PARTS)}, got {self.trainable_parts}."
+            )
+        if self.loss_weighting not in LOSS_WEIGHTINGS:
+            raise ValueError(
+                f"loss_weighting must be one of {', '.join(LOSS_WEIGHTINGS)}, got {self.loss_weighting!r}."
             )
         if not 0.0 < self.mask_eps < 1.0:
             raise ValueError(f"mask_eps must be between 0 and 1, got {self.mask_eps}.")

@@ -32,9 +32,7 @@ class ImageQuestions(torch.utils.data.Dataset[dict[str, Any]]):
             up to so many an item, as `dict(image, questions)`.
     """
 
-    def __init__(
-        self, dataset: datasets.Dataset, processor: GeoDiTProcessor, questions_per_row: int = 1
-    ) -> None:
+    def __init__(self, dataset: datasets.Dataset, processor: GeoDiTProcessor, questions_per_row: int = 1) -> None:
         self._flat = QuestionDataset(dataset, in_memory=True)
         self._questions = self._flat.questions
         self._questions_per_row = questions_per_row

@@ -70,9 +70,7 @@ def texture(material: str, color: Color, size: int, angle: float, rng: np.random
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def draw_clutter(
-    canvas: Image.Image, clutter: tuple[Clutter, ...], scale: int, rng: np.random.Generator
-) -> None:
+def draw_clutter(canvas: Image.Image, clutter: tuple[Clutter, ...], scale: int, rng: np.random.Generator) -> None:
     """Draw the clutter of a scene on a canvas that is `scale` times finer than the image."""
     draw = ImageDraw.Draw(canvas)
     size = canvas.width
@@ -93,9 +91,7 @@ def draw_clutter(
             raise ValueError(f"unknown kind of clutter {item.kind!r}; it is area, fill, line or canopy")
 
 
-def _draw_line(
-    draw: ImageDraw.ImageDraw, points: list[tuple[float, float]], item: Clutter, scale: int
-) -> None:
+def _draw_line(draw: ImageDraw.ImageDraw, points: list[tuple[float, float]], item: Clutter, scale: int) -> None:
     width = max(1, round(item.width * scale))
     if not item.dash:
         draw.line(points, fill=item.color, width=width, joint="curve" if len(points) > 2 else None)

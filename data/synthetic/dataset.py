@@ -57,9 +57,7 @@ def _row(
     meta = {
         "scene_type": scene.scene_type,
         "seed": number,
-        "objects": [
-            {"label": label, "color": color, "box": box} for color, label, box in describe_objects(scene)
-        ],
+        "objects": [{"label": label, "color": color, "box": box} for color, label, box in describe_objects(scene)],
     }
     return make_row(
         render_scene(scene),

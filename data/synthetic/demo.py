@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from geodit.data.schema import TASKS
 from geodit.data.synthetic.dataset import scene_seed
 from geodit.data.synthetic.questions import scene_questions
 from geodit.data.synthetic.rendering import render_scene
@@ -19,8 +20,9 @@ from geodit.data.synthetic.scenes import sample_scene
 SCENES_FILE = "scenes.json"
 # Type of the scene and name of its image. The seeds are of the test split, which is not trained on.
 _SCENES = (("harbor", "harbor.tif"), ("airport", "airport.png"), ("residential area", "residential.png"))
-_SEED = 1
-_QUESTIONS_PER_TASK = {"caption": 1, "ground": 1, "detect": 1, "vqa": 1, "classify": 1}
+_SEED, _QUESTION_SEED = 1, 8
+# Of the candidates for a task, the question with the most boxes is asked.
+_QUESTIONS_PER_TASK = {"caption": 1, "ground": 1, "detect": 7, "vqa": 1, "classify": 1}
 
 # Where the GeoTIFF pretends to be: UTM zone 31N, upper left corner in meters, half a meter a pixel.
 _CRS = "EPSG:32631"
@@ -53,7 +55,11 @@ def write_demo_scenes(directory: str | Path) -> Path:
             _write_geotiff(directory / name, pixels)
         else:
             Image.fromarray(pixels).save(directory / name)
-        questions = scene_questions(scene, random.Random(index), _QUESTIONS_PER_TASK)
+        candidates = scene_questions(scene, random.Random(_QUESTION_SEED + index), _QUESTIONS_PER_TASK)
+        questions = [
+            max((question for question in candidates if question.task == task), key=lambda one: len(one.boxes))
+            for task in TASKS
+        ]
         entries.append({"image": name, "questions": [question.to_dict() for question in questions]})
     text = json.dumps({"scenes": entries}, indent=2) + "\n"
     (directory / SCENES_FILE).write_text(text, encoding="utf-8")

@@ -111,9 +111,7 @@ def _ship(brush: _Brush, rng: random.Random) -> None:
         brush.rect(-0.42, -0.3, -0.26, 0.3, (238, 238, 234))
         brush.rect(-0.4, -0.1, -0.34, 0.1, _tone(hull, 0.7))
     else:
-        brush.polygon(
-            [(0.36, 0.0), (0.1, 0.26), (-0.42, 0.24), (-0.42, -0.24), (0.1, -0.26)], _tone(deck, 1.05)
-        )
+        brush.polygon([(0.36, 0.0), (0.1, 0.26), (-0.42, 0.24), (-0.42, -0.24), (0.1, -0.26)], _tone(deck, 1.05))
         brush.polygon([(0.1, 0.14), (-0.2, 0.28), (-0.2, -0.28), (0.1, -0.14)], (240, 240, 238))
         brush.rect(0.0, -0.16, 0.05, 0.16, (62, 74, 88))
 
@@ -188,9 +186,7 @@ def _building(brush: _Brush, rng: random.Random) -> None:
     elif variant == ANGLED_BUILDING:
         brush.line([(0.5, 0.26), (-0.27, 0.26), (-0.27, -0.5)], _tone(color, 1.18), 0.6)
         brush.polygon([(0.5, 0.5), (-0.5, 0.5), (-0.27, 0.26), (0.5, 0.26)], _tone(color, brush.lit(half)))
-        brush.polygon(
-            [(-0.5, 0.5), (-0.5, -0.5), (-0.27, -0.5), (-0.27, 0.26)], _tone(color, brush.lit(math.pi))
-        )
+        brush.polygon([(-0.5, 0.5), (-0.5, -0.5), (-0.27, -0.5), (-0.27, 0.26)], _tone(color, brush.lit(math.pi)))
     else:
         # A flat roof with a parapet and machines on it.
         brush.rect(-0.5, -0.5, 0.5, 0.5, _tone(color, 1.15))

@@ -92,9 +92,7 @@ class Layout:
         half = REFERENCE_SIZE / 2
         return half + u * self._cos - v * self._sin, half + u * self._sin + v * self._cos
 
-    def area(
-        self, rect: tuple[float, float, float, float], color: Color, material: str, turn: float = 0.0
-    ) -> None:
+    def area(self, rect: tuple[float, float, float, float], color: Color, material: str, turn: float = 0.0) -> None:
         """Cover a rectangle with a material."""
         self.clutter.append(Clutter("area", self._rect(rect), color, material, angle=self.angle + turn))
 

@@ -38,9 +38,7 @@ _ALONG, _ACROSS = 0.0, math.pi / 2
 _EVERYWHERE = Zone((-_FAR, -_FAR, _FAR, _FAR))
 
 
-def _blob(
-    rng: random.Random, center: Point, radius: float, ratio: float = 1.0, corners: int = 9
-) -> list[Point]:
+def _blob(rng: random.Random, center: Point, radius: float, ratio: float = 1.0, corners: int = 9) -> list[Point]:
     """A rounded, irregular polygon."""
     phase = rng.random()
     result = []
@@ -222,10 +220,7 @@ def _parking(rng: random.Random) -> Layout:
         layout.line([(-_FAR, v), (_FAR, v)], _LINE, 0.6)
         for j in range(-7, 8):
             layout.line([(j * bay, v - depth), (j * bay, v + depth)], _LINE, 0.6)
-        rows += [
-            Zone((-_FAR, start, _FAR, start + depth - 0.5), _ACROSS, pitch=bay)
-            for start in (v - depth, v + 0.5)
-        ]
+        rows += [Zone((-_FAR, start, _FAR, start + depth - 0.5), _ACROSS, pitch=bay) for start in (v - depth, v + 0.5)]
     if rng.random() < 0.7:
         side = rng.choice((-1, 1))
         u = side * rng.uniform(26, 38)

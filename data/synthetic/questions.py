@@ -91,9 +91,7 @@ def referring_phrases(scene: Scene) -> list[tuple[str, str, SceneObject]]:
             phrases.append(("class", f"the {label}", group[0]))
         colors = [obj.color for obj in group]
         if label != "tree":
-            phrases += [
-                ("color", f"the {obj.color} {label}", obj) for obj in group if colors.count(obj.color) == 1
-            ]
+            phrases += [("color", f"the {obj.color} {label}", obj) for obj in group if colors.count(obj.color) == 1]
         if len(group) > 1:
             phrases += _extremes(label, group, _POSITION_MARGIN * scale)
         phrases += _regions(label, group, scene.image_size / 3, _REGION_MARGIN * scale)
@@ -133,9 +131,7 @@ def _extremes(label: str, group: list[SceneObject], margin: float) -> list[tuple
     return found
 
 
-def _regions(
-    label: str, group: list[SceneObject], side: float, margin: float
-) -> list[tuple[str, str, SceneObject]]:
+def _regions(label: str, group: list[SceneObject], side: float, margin: float) -> list[tuple[str, str, SceneObject]]:
     found = []
     for row in range(3):
         for column in range(3):
@@ -149,9 +145,7 @@ def _regions(
     return found
 
 
-def _within(
-    obj: SceneObject, x_range: tuple[float, float], y_range: tuple[float, float], margin: float
-) -> bool:
+def _within(obj: SceneObject, x_range: tuple[float, float], y_range: tuple[float, float], margin: float) -> bool:
     x, y = obj.center
     return x_range[0] - margin <= x <= x_range[1] + margin and y_range[0] - margin <= y <= y_range[1] + margin
 

@@ -214,9 +214,7 @@ def _make_object(rng: random.Random, label: str, color: str, footprint: _Footpri
     )
 
 
-def _propose(
-    rng: random.Random, layout: Layout, zone: Zone, length: float, width: float
-) -> _Footprint | None:
+def _propose(rng: random.Random, layout: Layout, zone: Zone, length: float, width: float) -> _Footprint | None:
     """A random place in a zone, or None where it would not do for this size of object."""
     heading = rng.uniform(0, 2 * math.pi) if zone.heading is None else zone.heading
     heading += rng.uniform(-zone.jitter, zone.jitter) + rng.choice((0.0, math.pi))
@@ -253,15 +251,12 @@ def _fill(rng: random.Random, layout: Layout) -> list[SceneObject]:
             for attempt in range(_TRIES):
                 shrink = 1.0 if attempt < _TRIES // 2 else 0.8
                 length = min(max(typical * rng.uniform(0.8, 1.2) * shrink, low), high)
-                footprint = _propose(
-                    rng, layout, rng.choice(plan.zones), length, length * rng.uniform(*ratios)
-                )
+                footprint = _propose(rng, layout, rng.choice(plan.zones), length, length * rng.uniform(*ratios))
                 if footprint is None or any(footprint.overlaps(other) for other in footprints):
                     continue
                 obj = _make_object(rng, plan.label, rng.choice(colors), footprint)
                 if not any(
-                    math.dist(obj.center, other.center) < _CENTER_DISTANCE
-                    or box_iou(obj.box, other.box) > _MAX_IOU
+                    math.dist(obj.center, other.center) < _CENTER_DISTANCE or box_iou(obj.box, other.box) > _MAX_IOU
                     for other in objects
                 ):
                     footprints.append(footprint)

@@ -39,9 +39,7 @@ _VEHICLE: Polygon = (
 # fmt: on
 _RECTANGLE: Polygon = ((0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5), (0.5, -0.5))
 _ANGLED_BUILDING: Polygon = ((0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5), (-0.04, -0.5), (-0.04, 0.02), (0.5, 0.02))
-_CIRCLE: Polygon = tuple(
-    (0.5 * math.cos(k * math.pi / 16), 0.5 * math.sin(k * math.pi / 16)) for k in range(32)
-)
+_CIRCLE: Polygon = tuple((0.5 * math.cos(k * math.pi / 16), 0.5 * math.sin(k * math.pi / 16)) for k in range(32))
 
 # How many looks each class has; `variant` is an index below this.
 VARIANTS: dict[str, int] = {
@@ -82,9 +80,7 @@ def outline(label: str, variant: int, rng: random.Random) -> Polygon:
         return _CIRCLE
     if label == "tree":
         radii = [rng.uniform(0.4, 0.5) for _ in range(12)]
-        return tuple(
-            (r * _CIRCLE[k * 8 // 3][0] * 2, r * _CIRCLE[k * 8 // 3][1] * 2) for k, r in enumerate(radii)
-        )
+        return tuple((r * _CIRCLE[k * 8 // 3][0] * 2, r * _CIRCLE[k * 8 // 3][1] * 2) for k, r in enumerate(radii))
     if label == "building" and variant == ANGLED_BUILDING:
         return _ANGLED_BUILDING
     return _RECTANGLE

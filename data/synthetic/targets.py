@@ -53,9 +53,7 @@ def patch_targets(scene: Scene, grid: int) -> dict[str, np.ndarray[Any, np.dtype
     scale = side / scene.image_size
     for number, obj in enumerate(scene.objects, start=1):
         draw.polygon([(x * scale - 0.5, y * scale - 0.5) for x, y in obj.outline], fill=number)
-    probes = (
-        np.asarray(canvas).reshape(grid, _PROBES, grid, _PROBES).transpose(0, 2, 1, 3).reshape(grid, grid, -1)
-    )
+    probes = np.asarray(canvas).reshape(grid, _PROBES, grid, _PROBES).transpose(0, 2, 1, 3).reshape(grid, grid, -1)
     cover = (probes[..., None] == np.arange(1, len(scene.objects) + 1)).mean(axis=2)
 
     owner = np.zeros((grid, grid), dtype=np.int64)

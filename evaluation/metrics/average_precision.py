@@ -40,9 +40,7 @@ def mean_average_precision(
             area = (box[2] - box[0]) * (box[3] - box[1])
             truths.append({**_annotation(image_id, category[label], box), "area": area, "iscrowd": 0})
             truths[-1]["id"] = len(truths)
-        for box, label, score in zip(
-            prediction["boxes"], prediction["labels"], prediction["scores"], strict=True
-        ):
+        for box, label, score in zip(prediction["boxes"], prediction["labels"], prediction["scores"], strict=True):
             detections.append({**_annotation(image_id, category[label], box), "score": score})
 
     coco = core.COCO(

@@ -101,9 +101,7 @@ class DetectionMetric(AnswerMetric):
         counts = np.asarray(
             [
                 (
-                    count_matches(
-                        answer["boxes"], answer["labels"], truth["boxes"], truth["labels"], iou_threshold
-                    ),
+                    count_matches(answer["boxes"], answer["labels"], truth["boxes"], truth["labels"], iou_threshold),
                     len(answer["boxes"]),
                     len(truth["boxes"]),
                 )
@@ -182,7 +180,5 @@ def _all_scored(found: Sequence[Mapping[str, Any]]) -> bool:
     with_boxes = [sample for sample in found if sample["boxes"]]
     scored = sum(bool(sample["scores"]) for sample in with_boxes)
     if 0 < scored < len(with_boxes):
-        raise ValueError(
-            f"only {scored} of {len(with_boxes)} predictions with boxes have scores; score all or none"
-        )
+        raise ValueError(f"only {scored} of {len(with_boxes)} predictions with boxes have scores; score all or none")
     return scored > 0

@@ -54,9 +54,7 @@ class GroundingMetric(AnswerMetric):
             description=inspect.cleandoc(self.__doc__ or ""),
             citation=_CITATION,
             inputs_description=_INPUTS,
-            features=Features(
-                {"predictions": {"boxes": List(box), "parsed": Value("bool")}, "references": box}
-            ),
+            features=Features({"predictions": {"boxes": List(box), "parsed": Value("bool")}, "references": box}),
         )
 
     def _compute(

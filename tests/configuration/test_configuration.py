@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 

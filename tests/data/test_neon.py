@@ -53,16 +53,12 @@ def small_neon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         for member in NEON_FILES:
             archive.writestr(member.path, contents[member.name])
     members = tuple(
-        WheelMember(
-            one.path, one.name, len(contents[one.name]), hashlib.sha256(contents[one.name]).hexdigest()
-        )
+        WheelMember(one.path, one.name, len(contents[one.name]), hashlib.sha256(contents[one.name]).hexdigest())
         for one in NEON_FILES
     )
     columns = {"2019_YELL_2_541": {"train": (0, 200), "validation": (200, 300)}}
     regions = tuple(
-        neon.NeonRegion(
-            one.image, one.annotation, one.split, columns.get(one.image[:15], {}).get(one.split, (0, 160))
-        )
+        neon.NeonRegion(one.image, one.annotation, one.split, columns.get(one.image[:15], {}).get(one.split, (0, 160)))
         for one in NEON_REGIONS
     )
     monkeypatch.setattr(neon, "NEON_FILES", members)
@@ -95,9 +91,7 @@ def greenness(image: Image.Image, box: tuple[float, float, float, float]) -> flo
 
 class TestFetch:
     def test_every_file_is_there_with_its_licence(self, small_directory: Path) -> None:
-        assert sorted(path.name for path in small_directory.iterdir()) == sorted(
-            one.name for one in NEON_FILES
-        )
+        assert sorted(path.name for path in small_directory.iterdir()) == sorted(one.name for one in NEON_FILES)
 
     def test_second_fetch_does_nothing(self, small_directory: Path) -> None:
         before = {path: path.stat().st_mtime_ns for path in small_directory.iterdir()}
@@ -107,9 +101,7 @@ class TestFetch:
 
     def test_damaged_file_is_fetched_again(self, small_neon: Path, small_directory: Path) -> None:
         (small_directory / "SOAP_061.png").write_bytes(b"damaged")
-        with pytest.raises(
-            FileNotFoundError, match=r"SOAP_061\.png is missing or damaged: run `geodit data fetch"
-        ):
+        with pytest.raises(FileNotFoundError, match=r"SOAP_061\.png is missing or damaged: run `geodit data fetch"):
             neon_images(small_directory, "train")
         fetch_neon(small_directory, wheel=small_neon)
         assert len(neon_images(small_directory, "train")) == 3
@@ -161,9 +153,7 @@ class TestAnnotations:
 
     def test_doctype_cannot_hide_in_another_encoding(self, tmp_path: Path) -> None:
         path = tmp_path / "a.xml"
-        path.write_bytes(
-            "<?xml version='1.0' encoding='utf-16'?><!DOCTYPE a []><annotation/>".encode("utf-16")
-        )
+        path.write_bytes("<?xml version='1.0' encoding='utf-16'?><!DOCTYPE a []><annotation/>".encode("utf-16"))
         with pytest.raises(ValueError, match="is not a Pascal VOC annotation"):
             neon.read_voc_boxes(path)
 
@@ -185,12 +175,8 @@ class TestTiles:
             for box in questions(row)[0].boxes:
                 assert greenness(row["image"], box) == 1.0
 
-    def test_boxes_stay_on_the_crowns_when_windows_are_scaled_flipped_and_turned(
-        self, small_directory: Path
-    ) -> None:
-        dataset = neon_dataset(
-            small_directory, num_random_tiles=40, window_sizes=(60, 96), empty_fraction=0.0
-        )
+    def test_boxes_stay_on_the_crowns_when_windows_are_scaled_flipped_and_turned(self, small_directory: Path) -> None:
+        dataset = neon_dataset(small_directory, num_random_tiles=40, window_sizes=(60, 96), empty_fraction=0.0)
         turns = set()
         for row in dataset:
             meta = json.loads(row["meta"])
@@ -291,8 +277,6 @@ class TestRealImages:
 
     def test_every_crown_belongs_to_an_image(self, real_directory: Path) -> None:
         crowns = {
-            image.path.name: len(image.boxes)
-            for split in NEON_SPLITS
-            for image in neon_images(real_directory, split)
+            image.path.name: len(image.boxes) for split in NEON_SPLITS for image in neon_images(real_directory, split)
         }
         assert sum(crowns.values()) == 574 + 279 + 37 + 61

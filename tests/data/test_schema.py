@@ -63,9 +63,7 @@ def test_a_row_takes_an_image_in_any_form(form: str) -> None:
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
-def test_the_flat_view_has_one_item_per_image_and_question(
-    dataset: datasets.Dataset, in_memory: bool
-) -> None:
+def test_the_flat_view_has_one_item_per_image_and_question(dataset: datasets.Dataset, in_memory: bool) -> None:
     items = QuestionDataset(dataset, in_memory=in_memory)
     assert len(items) == 3
     assert [items[k]["image_id"] for k in range(3)] == ["first", "first", "third"]

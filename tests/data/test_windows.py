@@ -24,9 +24,7 @@ def test_small_image_is_one_window_of_its_own_size() -> None:
     size=st.integers(1, 40),
     data=st.data(),
 )
-def test_windows_cover_every_pixel_and_stay_inside(
-    height: int, width: int, size: int, data: st.DataObject
-) -> None:
+def test_windows_cover_every_pixel_and_stay_inside(height: int, width: int, size: int, data: st.DataObject) -> None:
     stride = data.draw(st.integers(1, size))
     seen = np.zeros((height, width), dtype=int)
     windows = window_grid((height, width), size, stride)
@@ -49,9 +47,7 @@ def test_windows_cover_every_pixel_and_stay_inside(
         ((5, 5), 3, 4, "stride"),
     ],
 )
-def test_impossible_grids_are_refused(
-    image_size: tuple[int, int], size: int, stride: int, named: str
-) -> None:
+def test_impossible_grids_are_refused(image_size: tuple[int, int], size: int, stride: int, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         window_grid(image_size, size, stride)
 

@@ -17,9 +17,7 @@ ANSWER = AnswerRecord(
     parsed=False,
     num_steps=8,
 )
-OTHER = AnswerRecord(
-    "b", (96, 96), Question("vqa", query="How many?", answer="2", kind="count"), "2", (), (), True, 1
-)
+OTHER = AnswerRecord("b", (96, 96), Question("vqa", query="How many?", answer="2", kind="count"), "2", (), (), True, 1)
 
 
 def test_answers_survive_a_file(tmp_path):

@@ -18,9 +18,7 @@ class ScriptedModel:
     training = True
 
     def __init__(self, processor, dataset, change=lambda question, answer: answer):
-        questions = sorted(
-            QuestionDataset(dataset).questions, key=lambda question: TASKS.index(question.task)
-        )
+        questions = sorted(QuestionDataset(dataset).questions, key=lambda question: TASKS.index(question.task))
         self.answers = [
             (
                 question.task,
@@ -68,9 +66,7 @@ def test_right_answers_get_full_marks(processor, dataset):
 def test_answers_keep_the_order_of_the_data_set(processor, dataset):
     result = run_benchmark(ScriptedModel(processor, dataset), processor, dataset, batch_size=5)
     assert [answer.question for answer in result.answers] == QuestionDataset(dataset).questions
-    assert [answer.image_id for answer in result.answers] == [
-        f"image-{i}" for i in range(4) for _ in range(7)
-    ]
+    assert [answer.image_id for answer in result.answers] == [f"image-{i}" for i in range(4) for _ in range(7)]
 
 
 def test_a_batch_is_of_one_task(processor, dataset):
@@ -130,9 +126,7 @@ def test_progress_is_reported(processor, dataset):
 
 
 def test_a_real_model(model, processor, dataset):
-    result = run_benchmark(
-        model, processor, dataset, DecodingSettings(steps=2), tasks=["detect", "vqa"], limit=3
-    )
+    result = run_benchmark(model, processor, dataset, DecodingSettings(steps=2), tasks=["detect", "vqa"], limit=3)
     assert list(result.figures) == ["detect", "vqa"]
     assert (result.num_images, len(result.answers), result.mean_steps) == (3, 12, 2)
     assert result.seconds > 0

@@ -127,9 +127,7 @@ def test_matching_equals_brute_force(found, true, data):
     if len(found) > len(true):
         possible = possible.T
     few, many = possible.shape
-    best = max(
-        sum(possible[i, j] for i, j in enumerate(order)) for order in itertools.permutations(range(many), few)
-    )
+    best = max(sum(possible[i, j] for i, j in enumerate(order)) for order in itertools.permutations(range(many), few))
     assert count_matches(found, labels, true, true_labels) == best
 
 

@@ -13,9 +13,7 @@ def score(*answers, **options):
 
 
 def test_by_hand():
-    result = score(
-        ([0, 0, 10, 10], True), ([0, 0, 10, 8], True), ([0, 0, 4, 10], True), ([20, 20, 30, 30], True)
-    )
+    result = score(([0, 0, 10, 10], True), ([0, 0, 10, 8], True), ([0, 0, 4, 10], True), ([20, 20, 30, 30], True))
     assert result["accuracy"] == 0.5
     assert result["mean_iou"] == pytest.approx((1 + 0.8 + 0.4 + 0) / 4)
     assert result["num_samples"] == 4

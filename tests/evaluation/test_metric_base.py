@@ -99,9 +99,7 @@ def test_intervals_are_of_images_when_groups_are_given():
     # Two images: all four questions right on one, all wrong on the other.
     predictions, references = [HIT] * 4 + [MISS] * 4, [TRUTH] * 8
     images = ["a"] * 4 + ["b"] * 4
-    by_image = GroundingMetric().compute(
-        predictions=predictions, references=references, groups=images, bootstrap=200
-    )
+    by_image = GroundingMetric().compute(predictions=predictions, references=references, groups=images, bootstrap=200)
     by_question = GroundingMetric().compute(predictions=predictions, references=references, bootstrap=200)
     assert by_image["confidence_intervals"]["accuracy"] == (0, 1)
     low, high = by_question["confidence_intervals"]["accuracy"]

@@ -47,9 +47,7 @@ def test_every_task_has_its_metric():
 
 
 def test_a_caption_without_references_is_compared_with_its_answer():
-    assert score_answers([record(CAPTIONS[1], "a very green field")])["caption"]["bleu4"] == pytest.approx(
-        1, abs=0.01
-    )
+    assert score_answers([record(CAPTIONS[1], "a very green field")])["caption"]["bleu4"] == pytest.approx(1, abs=0.01)
 
 
 def test_unparsed_answers_are_wrong_in_every_task():

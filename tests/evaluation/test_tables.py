@@ -26,9 +26,7 @@ def result(seed=0, bootstrap=0):
         AnswerRecord("a", (32, 32), question, text, boxes, ("ship",) * len(boxes), True, 8)
         for question, boxes, text in questions
     )
-    return BenchmarkResult(
-        DecodingSettings(seed=seed), score_answers(answers, bootstrap=bootstrap), answers, 2.5
-    )
+    return BenchmarkResult(DecodingSettings(seed=seed), score_answers(answers, bootstrap=bootstrap), answers, 2.5)
 
 
 def rendered(table):

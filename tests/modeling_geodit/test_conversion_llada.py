@@ -179,9 +179,7 @@ class TestWeights:
         assert all(torch.equal(state[name], sharded[name]) for name in state)
 
     def test_the_dtype_is_that_of_the_file(self, checkpoint, tensors):
-        save_file(
-            {name: tensor.bfloat16() for name, tensor in tensors.items()}, checkpoint / "model.safetensors"
-        )
+        save_file({name: tensor.bfloat16() for name, tensor in tensors.items()}, checkpoint / "model.safetensors")
         assert {tensor.dtype for tensor in load_llada_text_state(checkpoint).values()} == {torch.bfloat16}
 
     def test_unknown_missing_and_misshapen_tensors_are_all_listed(self, checkpoint, tensors):

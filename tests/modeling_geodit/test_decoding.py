@@ -129,9 +129,7 @@ class TestSampling:
 
     def test_gumbel_noise_samples_from_the_softmax_at_the_temperature(self):
         logits, temperature = torch.tensor([2.0, 1.0, 0.0, -1.0]), 1.5
-        tokens = GumbelSampler(temperature).propose(
-            logits.expand(1, 40_000, 4), RowGenerators.spawn(1, CPU, seed=0)
-        )
+        tokens = GumbelSampler(temperature).propose(logits.expand(1, 40_000, 4), RowGenerators.spawn(1, CPU, seed=0))
         frequencies = tokens.flatten().bincount(minlength=4) / 40_000
         assert torch.allclose(frequencies, (logits / temperature).softmax(-1), atol=0.01)
 
@@ -171,9 +169,7 @@ class TestSelection:
         assert transfer.tolist() == [[False, False, False, True], [False, True, True, False]]
 
     def test_among_equals_the_leftmost_is_first(self):
-        transfer = TopKSelection().select(
-            torch.ones(1, 40), torch.ones(1, 40, dtype=torch.bool), torch.tensor([3])
-        )
+        transfer = TopKSelection().select(torch.ones(1, 40), torch.ones(1, 40, dtype=torch.bool), torch.tensor([3]))
         assert transfer[0].nonzero().flatten().tolist() == [0, 1, 2]
 
     @given(st.integers(0, 2**31), st.integers(0, 12))

@@ -3,14 +3,15 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from geodit.modeling_geodit.diffusion_geodit import (
     NoisedBatch,
     forward_process,
     masked_diffusion_loss,
     sample_timesteps,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 MASK = 2
 
@@ -35,9 +36,7 @@ def test_prompt_and_image_are_never_masked():
 def test_tokens_are_replaced_exactly_where_they_are_masked(seed, t, eps):
     input_ids, canvas_mask = make_batch()
     generator = torch.Generator().manual_seed(seed)
-    noised = forward_process(
-        input_ids, canvas_mask, MASK, timesteps=torch.full((4,), t), eps=eps, generator=generator
-    )
+    noised = forward_process(input_ids, canvas_mask, MASK, timesteps=torch.full((4,), t), eps=eps, generator=generator)
     assert torch.equal(noised.input_ids == MASK, noised.masked)
     assert not (noised.masked & ~canvas_mask).any()
     torch.testing.assert_close(noised.weights[canvas_mask], torch.full((20,), 1 / (((1 - eps) * t + eps) * 5)))
@@ -128,6 +127,22 @@ def test_questions_that_share_a_row_are_noised_and_weighted_one_by_one():
     assert torch.equal(shared.weights.view(4, 6), apart.weights)
 
 
+def test_uniform_weights_are_the_same_for_every_masked_token_and_on_average_those_of_the_bound():
+    input_ids, canvas_mask = make_batch(B=2000)
+    weights = {}
+    for weighting in ("inverse", "uniform"):
+        generator = torch.Generator().manual_seed(0)
+        noised = forward_process(input_ids, canvas_mask, MASK, weighting=weighting, generator=generator)
+        weights[weighting] = noised.weights * noised.masked
+        if weighting == "uniform":
+            torch.testing.assert_close(noised.weights[canvas_mask], torch.full((10_000,), 2 / 1.001 / 5))
+    sums = {name: value.sum(-1) for name, value in weights.items()}
+    # Each answer's weights sum to 1 on average; 2,000 answers leave a standard error of about 0.02.
+    assert sums["uniform"].mean().item() == pytest.approx(1, abs=0.1)
+    assert sums["inverse"].mean().item() == pytest.approx(1, abs=0.25)
+    assert sums["uniform"].var() < sums["inverse"].var()
+
+
 def test_with_everything_masked_a_uniform_guess_costs_log_v():
     input_ids, canvas_mask = make_batch()
     noised = forward_process(input_ids, canvas_mask, MASK, timesteps=torch.ones(4))
@@ -149,5 +164,7 @@ def test_wrong_shapes_and_timesteps_are_refused():
     input_ids, canvas_mask = make_batch()
     with pytest.raises(ValueError, match="they must agree"):
         forward_process(input_ids, canvas_mask[:, :3], MASK)
+    with pytest.raises(ValueError, match="weighting must be one of inverse, uniform, got 'p'"):
+        forward_process(input_ids, canvas_mask, MASK, weighting="p")
     with pytest.raises(ValueError, match=r"4 numbers in \[0, 1\]"):
         forward_process(input_ids, canvas_mask, MASK, timesteps=torch.tensor([0.1, 0.2, 0.3, 1.5]))

@@ -164,18 +164,14 @@ class TestWhatIsReturned:
 class TestDenoising:
     def test_one_step_commits_the_most_probable_token_everywhere(self, model, batch):
         L = 8
-        output = model.generate(
-            **batch, max_new_tokens=L, max_denoising_steps=1, return_dict_in_generate=True
-        )
+        output = model.generate(**batch, max_new_tokens=L, max_denoising_steps=1, return_dict_in_generate=True)
         probability, tokens = self.predict(model, batch, torch.full((3, L), MASK)).softmax(-1).max(-1)
         assert torch.equal(canvas_of(output.sequences, batch), tokens)
         torch.testing.assert_close(output.confidences, probability)
 
     def test_every_step_commits_the_surest_tokens_given_the_canvas_before_it(self, model, batch):
         L, N = 9, 4
-        output = model.generate(
-            **batch, max_new_tokens=L, max_denoising_steps=N, return_dict_in_generate=True
-        )
+        output = model.generate(**batch, max_new_tokens=L, max_denoising_steps=N, return_dict_in_generate=True)
         canvas = torch.full((3, L), MASK)
         for step, num_transfer in enumerate([3, 2, 2, 2]):
             probability, tokens = self.predict(model, batch, canvas).softmax(-1).max(-1)
@@ -185,17 +181,13 @@ class TestDenoising:
             torch.testing.assert_close(output.confidences.gather(1, surest), probability.gather(1, surest))
 
     def test_each_step_commits_what_the_schedule_says(self, model, batch):
-        output = model.generate(
-            **batch, max_new_tokens=11, max_denoising_steps=4, return_dict_in_generate=True
-        )
+        output = model.generate(**batch, max_new_tokens=11, max_denoising_steps=4, return_dict_in_generate=True)
         for row in output.commit_steps:
             assert row.bincount(minlength=4).tolist() == [3, 3, 3, 2]
 
     def test_steps_beyond_the_number_of_tokens_change_nothing_and_cost_nothing(self, model, batch):
         enough = model.generate(**batch, max_new_tokens=4, max_denoising_steps=4)
-        output = model.generate(
-            **batch, max_new_tokens=4, max_denoising_steps=9, return_dict_in_generate=True
-        )
+        output = model.generate(**batch, max_new_tokens=4, max_denoising_steps=9, return_dict_in_generate=True)
         assert torch.equal(output.sequences, enough)
         assert output.canvases.shape[0] == 9
         assert output.num_predictions == 4
@@ -285,18 +277,14 @@ class TestIndependence:
         batch["input_ids"] = batch["input_ids"][1:2]
         batch["pixel_values"] = batch["pixel_values"][1:2]
         explicit = {**batch, "attention_mask": torch.ones_like(batch["input_ids"])}
-        assert torch.equal(
-            model.generate(**batch, max_new_tokens=4), model.generate(**explicit, max_new_tokens=4)
-        )
+        assert torch.equal(model.generate(**batch, max_new_tokens=4), model.generate(**explicit, max_new_tokens=4))
 
 
 class TestRandomness:
     @pytest.mark.parametrize("options", [{"temperature": 1.5}, {"remasking": "random"}], ids=str)
     def test_a_seed_fixes_the_answer(self, model, batch, options):
         def answer(seed):
-            return model.generate(
-                **batch, max_new_tokens=16, seed=seed, return_dict_in_generate=True, **options
-            )
+            return model.generate(**batch, max_new_tokens=16, seed=seed, return_dict_in_generate=True, **options)
 
         first, again, other = answer(1), answer(1), answer(2)
         assert torch.equal(first.sequences, again.sequences)
@@ -424,9 +412,7 @@ class TestConfiguration:
     def test_a_configuration_object_does_what_arguments_do_and_arguments_override_it(self, model, batch):
         config = GeoDiTGenerationConfig(max_new_tokens=8, max_denoising_steps=2, temperature=1.0, seed=4)
         by_object = model.generate(**batch, generation_config=config)
-        by_arguments = model.generate(
-            **batch, max_new_tokens=8, max_denoising_steps=2, temperature=1.0, seed=4
-        )
+        by_arguments = model.generate(**batch, max_new_tokens=8, max_denoising_steps=2, temperature=1.0, seed=4)
         assert torch.equal(by_object, by_arguments)
         assert model.generate(**batch, generation_config=config, max_new_tokens=5).shape[1] == (
             batch["input_ids"].shape[1] + 5

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network: one clean forward pass, the same whatever the padding, the attention backend or the way it was loaded."""
+"""The network: one clean forward pass, whatever the padding, the attention backend or the way it was loaded."""
 
 import pytest
 import torch
+from transformers import SiglipVisionModel
+
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
-from transformers import SiglipVisionModel
 
 IMAGE, MASK, PAD = 3, 2, 1
 N_IMAGE_TOKENS = 4

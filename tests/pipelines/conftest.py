@@ -107,9 +107,7 @@ def processor() -> GeoDiTProcessor:
         ["Detect: ship.", "How many ships are there?", "two none"], vocab_size=512, location_bins=SIDE
     )
     image_processor = SiglipImageProcessorPil(size={"height": SIDE, "width": SIDE})
-    return GeoDiTProcessor(
-        image_processor, tokenizer, chat_template=COMPACT_CHAT_TEMPLATE, num_image_tokens=16
-    )
+    return GeoDiTProcessor(image_processor, tokenizer, chat_template=COMPACT_CHAT_TEMPLATE, num_image_tokens=16)
 
 
 @pytest.fixture

@@ -63,9 +63,7 @@ class TestOneAnswerAnImage:
         (prediction,) = pipe(draw.scene(64, 64, []), task="ground", query="the ship")
         assert (prediction.text, prediction.boxes, prediction.parsed) == ("two", (), False)
 
-    def test_images_of_every_kind_and_size_in_one_call(
-        self, pipe: GeoDiTPipeline, draw: Any, tmp_path: Path
-    ) -> None:
+    def test_images_of_every_kind_and_size_in_one_call(self, pipe: GeoDiTPipeline, draw: Any, tmp_path: Path) -> None:
         pixels = draw.scene(64, 64, SQUARES)
         Image.fromarray(pixels).save(tmp_path / "a.png")
         images = [
@@ -145,9 +143,7 @@ class TestTiles:
 
     def test_object_across_a_seam_is_found_once_and_whole(self, pipe: GeoDiTPipeline, draw: Any) -> None:
         # Tiles of 64 begin at 0, 32 and 64. The first and the last cut this object, the second sees it whole.
-        (prediction,) = pipe(
-            draw.scene(64, 128, [(50, 10, 80, 30)]), "detect", "ship", tile_size=64, overlap=0.5
-        )
+        (prediction,) = pipe(draw.scene(64, 128, [(50, 10, 80, 30)]), "detect", "ship", tile_size=64, overlap=0.5)
         assert_boxes(prediction.boxes, [(50, 10, 80, 30)])
 
     def test_image_smaller_than_a_tile(self, pipe: GeoDiTPipeline, draw: Any) -> None:
@@ -228,9 +224,7 @@ class TestPrediction:
         place = GeoReference("EPSG:32617", (2.0, 0.0, 1000.0, 0.0, -2.0, 5000.0))
         (prediction,) = pipe(GeoImage(draw.scene(64, 64, SQUARES), place), "detect", "ship")
         assert prediction.map_boxes is not None
-        assert_boxes(
-            prediction.map_boxes, [(1008, 4956, 1040, 4988), (1060, 4888, 1100, 4920)], tolerance=1.1
-        )
+        assert_boxes(prediction.map_boxes, [(1008, 4956, 1040, 4988), (1060, 4888, 1100, 4920)], tolerance=1.1)
         result = prediction.to_dict()
         assert result["crs"] == "EPSG:32617"
         assert result["map_boxes"] == [list(box) for box in prediction.map_boxes]

@@ -261,9 +261,7 @@ class TestPngAndJpeg:
         path = tmp_path / "a.png"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            with rasterio.open(
-                path, "w", driver="PNG", count=3, height=60, width=60, dtype="uint16"
-            ) as dataset:
+            with rasterio.open(path, "w", driver="PNG", count=3, height=60, width=60, dtype="uint16") as dataset:
                 dataset.write(bands)
         assert len(np.unique(read_image(path).pixels)) > 200
 
@@ -328,9 +326,7 @@ class TestBadFiles:
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
         path = tmp_path / "a.png"
         Image.new("RGB", (40, 40)).save(path)
-        with pytest.raises(
-            ValueError, match=r"a\.png is damaged, or not a PNG image that can be read.*exceeds limit"
-        ):
+        with pytest.raises(ValueError, match=r"a\.png is damaged, or not a PNG image that can be read.*exceeds limit"):
             read_image(path)
 
 

@@ -20,9 +20,7 @@ from geodit.pipelines.scene_pipeline import ScenePipeline, _wgs84_polygons
 SQUARES = [(10, 12, 30, 28), (100, 90, 124, 110)]
 
 
-def write_scene(
-    path: Path, pixels: NDArray[np.uint8], crs: str = "EPSG:32617", affine: Affine | None = None
-) -> Path:
+def write_scene(path: Path, pixels: NDArray[np.uint8], crs: str = "EPSG:32617", affine: Affine | None = None) -> Path:
     profile = {
         "driver": "GTiff",
         "count": 3,
@@ -58,9 +56,7 @@ def test_detections_are_in_pixels_and_on_the_scenes_own_map(pipe: GeoDiTPipeline
 
 
 def test_geojson_follows_rfc_7946(pipe: GeoDiTPipeline, scene: Path) -> None:
-    collection = json.loads(
-        json.dumps(ScenePipeline(pipe)(scene, "ship", tile_size=64, overlap=0.5).to_geojson())
-    )
+    collection = json.loads(json.dumps(ScenePipeline(pipe)(scene, "ship", tile_size=64, overlap=0.5).to_geojson()))
     assert sorted(collection) == ["features", "type"]
     assert collection["type"] == "FeatureCollection"
     assert len(collection["features"]) == 2
@@ -72,18 +68,14 @@ def test_geojson_follows_rfc_7946(pipe: GeoDiTPipeline, scene: Path) -> None:
         assert ring[0] == ring[-1]
         assert signed_area(ring) > 0
         x1, y1, _, _ = feature["properties"]["pixel_box"]
-        (longitude,), (latitude,) = transform(
-            "EPSG:32617", "EPSG:4326", [400000 + x1 / 2], [3285000 - y1 / 2]
-        )
+        (longitude,), (latitude,) = transform("EPSG:32617", "EPSG:4326", [400000 + x1 / 2], [3285000 - y1 / 2])
         # The first corner is the upper left one. A degree in the eighth decimal is a millimetre.
         assert ring[0] == pytest.approx([longitude, latitude], abs=2e-8)
         assert feature["properties"]["label"] == "ship"
         assert 0 < feature["properties"]["score"] <= 1
 
 
-def test_rings_of_a_turned_raster_run_counter_clockwise_too(
-    pipe: GeoDiTPipeline, tmp_path: Path, draw: Any
-) -> None:
+def test_rings_of_a_turned_raster_run_counter_clockwise_too(pipe: GeoDiTPipeline, tmp_path: Path, draw: Any) -> None:
     # South up: rows run to the north, which turns the rings round.
     south_up = Affine(0.5, 0.0, 400000.0, 0.0, 0.5, 3285000.0)
     path = write_scene(tmp_path / "scene.tif", draw.scene(64, 64, SQUARES[:1]), affine=south_up)

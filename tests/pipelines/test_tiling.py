@@ -61,9 +61,7 @@ boxes_strategy = st.lists(
 
 
 @given(boxes_strategy, st.sampled_from([0.25, 0.5, 1.0]))
-def test_suppression_agrees_with_its_definition(
-    rows: list[tuple[int, int, int, int, int]], threshold: float
-) -> None:
+def test_suppression_agrees_with_its_definition(rows: list[tuple[int, int, int, int, int]], threshold: float) -> None:
     boxes = [[float(v) for v in (min(a, c), min(b, d), max(a, c), max(b, d))] for a, b, c, d, _ in rows]
     scores = [score / 4 for *_, score in rows]
     assert non_maximum_suppression(boxes, scores, threshold).tolist() == brute_force(boxes, scores, threshold)

@@ -34,20 +34,14 @@ def image_processor() -> SiglipImageProcessorPil:
 
 
 @pytest.fixture(scope="session")
-def processor(
-    image_processor: SiglipImageProcessorPil, tokenizer: PreTrainedTokenizerFast
-) -> GeoDiTProcessor:
+def processor(image_processor: SiglipImageProcessorPil, tokenizer: PreTrainedTokenizerFast) -> GeoDiTProcessor:
     """A small processor: 32-pixel images of 4 tokens, 64 location tokens, LLaDA's chat template."""
     return GeoDiTProcessor(image_processor, tokenizer, num_image_tokens=4)
 
 
 @pytest.fixture(scope="session")
-def compact_processor(
-    image_processor: SiglipImageProcessorPil, tokenizer: PreTrainedTokenizerFast
-) -> GeoDiTProcessor:
-    return GeoDiTProcessor(
-        image_processor, tokenizer, chat_template=COMPACT_CHAT_TEMPLATE, num_image_tokens=4
-    )
+def compact_processor(image_processor: SiglipImageProcessorPil, tokenizer: PreTrainedTokenizerFast) -> GeoDiTProcessor:
+    return GeoDiTProcessor(image_processor, tokenizer, chat_template=COMPACT_CHAT_TEMPLATE, num_image_tokens=4)
 
 
 @pytest.fixture(scope="session")

@@ -121,9 +121,7 @@ class TestEncode:
         with pytest.raises(ValueError, match=re.escape(repr(label))):
             codec.encode([BOX], SIZE, [label])
 
-    @given(
-        codecs, st.text() | st.lists(st.sampled_from([*WRITTEN.values(), "a", "1", " ", ","])).map("".join)
-    )
+    @given(codecs, st.text() | st.lists(st.sampled_from([*WRITTEN.values(), "a", "1", " ", ","])).map("".join))
     def test_any_label_is_read_back_or_refused(self, codec: BoxCodec, label: str) -> None:
         try:
             text = codec.encode([BOX, BOX], SIZE, ["ship", label])
@@ -166,9 +164,7 @@ class TestRoundTrip:
                 assert abs(value - back) <= step / 2 + 1e-6
 
     @given(st.data(), codecs, image_sizes())
-    def test_written_boxes_are_stable(
-        self, data: st.DataObject, codec: BoxCodec, size: tuple[int, int]
-    ) -> None:
+    def test_written_boxes_are_stable(self, data: st.DataObject, codec: BoxCodec, size: tuple[int, int]) -> None:
         """What was decoded is encoded to the same text."""
         text = codec.encode([data.draw(representable_boxes(codec, size))], size)
         assert codec.encode(codec.decode(text, size).boxes, size) == text
@@ -312,9 +308,7 @@ class TestFormats:
         assert parse.boxes == [[10.0, 15.0, 170.0, 95.0]]
 
     def test_the_far_border_belongs_to_the_last_bin(self) -> None:
-        assert LocationTokenBoxCodec(10).encode([[0, 0, 200, 100]], (100, 200)) == (
-            "<loc_0><loc_0><loc_9><loc_9>"
-        )
+        assert LocationTokenBoxCodec(10).encode([[0, 0, 200, 100]], (100, 200)) == ("<loc_0><loc_0><loc_9><loc_9>")
 
     def test_padding_is_taken_off(self) -> None:
         """A 400 x 200 image stands in a 400 x 400 square, 100 pixels from its top."""
@@ -378,9 +372,7 @@ class TestGetBoxCodec:
         assert get_box_codec(name, location_bins=64).name == name
 
     def test_an_unknown_name_lists_those_there_are(self) -> None:
-        with pytest.raises(
-            ValueError, match=r"'xyxy'.*location_tokens.*integers_100.*geochat.*padded_square"
-        ):
+        with pytest.raises(ValueError, match=r"'xyxy'.*location_tokens.*integers_100.*geochat.*padded_square"):
             get_box_codec("xyxy")
 
     def test_location_tokens_need_their_number(self) -> None:

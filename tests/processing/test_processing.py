@@ -60,9 +60,7 @@ class TestLayout:
         inputs = processor(images=image, text="a ship", return_tensors="pt")
         assert text_of(processor, inputs) == "<image>" * 4 + "a ship"
 
-    def test_a_placeholder_is_expanded_where_it_stands(
-        self, processor: GeoDiTProcessor, image: Image.Image
-    ) -> None:
+    def test_a_placeholder_is_expanded_where_it_stands(self, processor: GeoDiTProcessor, image: Image.Image) -> None:
         inputs = processor(images=image, text="before <image> after", return_tensors="pt")
         assert text_of(processor, inputs) == "before " + "<image>" * 4 + " after"
 
@@ -95,34 +93,22 @@ class TestBatch:
             assert batch["attention_mask"][row, -length:].all()
             assert torch.equal(batch["pixel_values"][row], alone["pixel_values"][0])
 
-    @pytest.mark.parametrize(
-        "arguments", [{"padding_side": "right"}, {"text_kwargs": {"padding_side": "right"}}]
-    )
-    def test_padding_on_the_right_on_request(
-        self, processor: GeoDiTProcessor, arguments: dict[str, Any]
-    ) -> None:
+    @pytest.mark.parametrize("arguments", [{"padding_side": "right"}, {"text_kwargs": {"padding_side": "right"}}])
+    def test_padding_on_the_right_on_request(self, processor: GeoDiTProcessor, arguments: dict[str, Any]) -> None:
         batch = processor(text=["ship", "a large white storage tank"], return_tensors="pt", **arguments)
-        assert batch["attention_mask"][0].tolist() == sorted(
-            batch["attention_mask"][0].tolist(), reverse=True
-        )
+        assert batch["attention_mask"][0].tolist() == sorted(batch["attention_mask"][0].tolist(), reverse=True)
         assert not batch["attention_mask"].all()
 
     def test_a_task_for_each_text(self, processor: GeoDiTProcessor, image: Image.Image) -> None:
-        batch = processor(
-            images=[image, image], text=["", "ship"], task=["caption", "detect"], return_tensors="pt"
-        )
+        batch = processor(images=[image, image], text=["", "ship"], task=["caption", "detect"], return_tensors="pt")
         assert "Describe the image." in text_of(processor, batch, 0)
         assert "Detect: ship." in text_of(processor, batch, 1)
 
-    def test_a_task_without_a_query_needs_no_text(
-        self, processor: GeoDiTProcessor, image: Image.Image
-    ) -> None:
+    def test_a_task_without_a_query_needs_no_text(self, processor: GeoDiTProcessor, image: Image.Image) -> None:
         assert len(processor(images=[image, image], task="caption")["input_ids"]) == 2
         assert len(processor(task=["caption", "classify", "caption"])["input_ids"]) == 3
 
-    def test_lists_of_images_mix_texts_with_and_without(
-        self, processor: GeoDiTProcessor, image: Image.Image
-    ) -> None:
+    def test_lists_of_images_mix_texts_with_and_without(self, processor: GeoDiTProcessor, image: Image.Image) -> None:
         batch = processor(images=[[image], [], [image, image]], text=["a", "b", "c"], return_tensors="pt")
         assert [text_of(processor, batch, row) for row in range(3)] == [
             "<image>" * 4 + "a",
@@ -155,9 +141,7 @@ class TestBatch:
         with pytest.raises(ValueError, match=r"Found 3 <image>"):
             processor(images=[[image, image], [image]], text=["<image>a", "<image><image>b"])
 
-    def test_a_wrong_number_of_images_for_a_task(
-        self, processor: GeoDiTProcessor, image: Image.Image
-    ) -> None:
+    def test_a_wrong_number_of_images_for_a_task(self, processor: GeoDiTProcessor, image: Image.Image) -> None:
         with pytest.raises(ValueError, match=re.escape("2 image(s) for 1 text(s)")):
             processor(images=[image, image], text="ship", task="detect")
 
@@ -251,9 +235,7 @@ class TestChatTemplate:
 
 class TestImages:
     @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "1"])
-    def test_other_modes_are_converted_to_rgb(
-        self, processor: GeoDiTProcessor, image: Image.Image, mode: str
-    ) -> None:
+    def test_other_modes_are_converted_to_rgb(self, processor: GeoDiTProcessor, image: Image.Image, mode: str) -> None:
         converted = image.convert("RGB").convert(mode) if mode != "LA" else image.convert("L").convert("LA")
         expected = processor(images=converted.convert("RGB"), return_tensors="pt")["pixel_values"]
         assert torch.equal(processor(images=converted, return_tensors="pt")["pixel_values"], expected)
@@ -269,9 +251,7 @@ class TestImages:
             assert torch.equal(processor(images=source, return_tensors="pt")["pixel_values"], expected)
 
     @pytest.mark.parametrize("mode", ["I", "F", "I;16"])
-    def test_more_than_8_bits_are_refused(
-        self, processor: GeoDiTProcessor, mode: str, tmp_path: Path
-    ) -> None:
+    def test_more_than_8_bits_are_refused(self, processor: GeoDiTProcessor, mode: str, tmp_path: Path) -> None:
         deep = Image.new(mode, (8, 8))
         with pytest.raises(ValueError, match="more than 8 bits"):
             processor(images=deep)
@@ -310,9 +290,7 @@ class TestImages:
         with pytest.raises(ValueError, match=r"cannot read .*notes\.txt"):
             processor(images=path)
 
-    def test_a_photo_taken_sideways_is_turned_upright(
-        self, processor: GeoDiTProcessor, tmp_path: Path
-    ) -> None:
+    def test_a_photo_taken_sideways_is_turned_upright(self, processor: GeoDiTProcessor, tmp_path: Path) -> None:
         upright = Image.fromarray(np.arange(20 * 10 * 3, dtype=np.uint8).reshape(20, 10, 3))
         exif = Image.Exif()
         exif[0x0112] = 6  # shown after a quarter turn clockwise
@@ -349,9 +327,7 @@ class TestArguments:
             ({}, "at least one input"),
         ],
     )
-    def test_wrong_arguments(
-        self, processor: GeoDiTProcessor, arguments: dict[str, Any], message: str
-    ) -> None:
+    def test_wrong_arguments(self, processor: GeoDiTProcessor, arguments: dict[str, Any], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             processor(**arguments)
 
@@ -581,9 +557,7 @@ class TestCanvas:
         ids = processor.encode_answer("<loc_1><loc_2><loc_3><loc_4>", 6)
         assert processor.decode_canvas(ids) == "<loc_1><loc_2><loc_3><loc_4>"
 
-    def test_special_tokens_without_a_role_are_dropped(
-        self, image_processor: SiglipImageProcessorPil
-    ) -> None:
+    def test_special_tokens_without_a_role_are_dropped(self, image_processor: SiglipImageProcessorPil) -> None:
         """LLaDA's own tokenizer has <|eot_id|> marked as special, but not named as such."""
         tokenizer = build_tokenizer(["ship"], location_bins=8)
         tokenizer.extra_special_tokens = ["<image>"]
@@ -625,9 +599,7 @@ class TestPostProcess:
             "parsed": parsed,
         }
 
-    @pytest.mark.parametrize(
-        ("text", "stripped", "parsed"), [(" two ships\n", "two ships", True), (" ", "", False)]
-    )
+    @pytest.mark.parametrize(("text", "stripped", "parsed"), [(" two ships\n", "two ships", True), (" ", "", False)])
     def test_text(self, processor: GeoDiTProcessor, text: str, stripped: str, parsed: bool) -> None:
         assert processor.post_process_generation(text, "caption") == {
             "text": stripped,
@@ -645,9 +617,7 @@ class TestPostProcess:
             ({"text": "none", "task": "x"}, "Unknown task"),
         ],
     )
-    def test_wrong_arguments(
-        self, processor: GeoDiTProcessor, arguments: dict[str, Any], message: str
-    ) -> None:
+    def test_wrong_arguments(self, processor: GeoDiTProcessor, arguments: dict[str, Any], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             processor.post_process_generation(**arguments)
 

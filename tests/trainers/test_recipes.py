@@ -44,8 +44,19 @@ def test_overrides_take_precedence_over_the_recipe(tmp_path):
     assert (args.learning_rate, data_args.num_scenes) == (0.2, 7)
 
 
+@pytest.mark.parametrize(
+    ("override", "reason"), [(["--learning_rate", "fast"], "'fast'"), (["--learning_rat", "0.1"], "--learning_rat")]
+)
+def test_a_wrong_override_is_one_line(tmp_path, override, reason, capsys):
+    recipe = write(tmp_path / "r.yaml", model_name_or_path="a", num_scenes=5, output_dir="x")
+    with pytest.raises(ValueError, match=reason) as caught:
+        parse_recipe(recipe, override)
+    assert "\n" not in str(caught.value)
+    assert capsys.readouterr().err == ""
+
+
 def test_an_unknown_recipe_lists_the_bundled_ones():
-    with pytest.raises(FileNotFoundError, match="No recipe 'stage3'.*geodit-tiny/stage2.*stage1"):
+    with pytest.raises(FileNotFoundError, match=r"No recipe 'stage3'.*geodit-tiny/stage2.*stage1"):
         resolve_recipe("stage3")
 
 
@@ -99,5 +110,7 @@ def test_the_four_runs_of_a_small_model_follow_on_each_other(geometry, tmp_path)
     assert stage1["lm_head.weight"].equal(text["lm_head.weight"])
     assert not stage2["lm_head.weight"].equal(stage1["lm_head.weight"])
     assert GeoDiTProcessor.from_pretrained(folders["stage2"]).location_bins == 16
+    as_run = yaml.safe_load((tmp_path / "stage2" / "recipe.yaml").read_text())
+    assert as_run == {**common, **runs[-1]}
     lines = (tmp_path / "stage2" / "training_log.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["train_loss"] > 0

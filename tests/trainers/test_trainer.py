@@ -58,9 +58,7 @@ def test_the_papers_optimizer_settings_are_the_defaults(tmp_path):
 def test_stage_one_trains_the_projector_and_nothing_else(model_and_processor, items, tmp_path):
     model, processor = model_and_processor
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    make_trainer(
-        model, processor, items, tmp_path, trainable_parts=["projector"], learning_rate=1e-2
-    ).train()
+    make_trainer(model, processor, items, tmp_path, trainable_parts=["projector"], learning_rate=1e-2).train()
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {name for name in before if name.startswith("model.multi_modal_projector.")}
 
@@ -70,6 +68,16 @@ def test_stage_two_trains_everything(model_and_processor, items, tmp_path):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     make_trainer(model, processor, items, tmp_path, learning_rate=1e-2).train()
     assert [name for name, value in model.state_dict().items() if torch.equal(value, before[name])] == []
+
+
+def test_the_vision_tower_may_have_a_learning_rate_of_its_own(model_and_processor, items, tmp_path):
+    model, processor = model_and_processor
+    trainer = make_trainer(model, processor, items, tmp_path, learning_rate=1e-2, vision_learning_rate=1e-4)
+    optimizer = trainer.create_optimizer()
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    tower = {id(p) for p in model.model.vision_tower.parameters()}
+    assert len(rates) == len(list(model.parameters()))
+    assert all(rate == (1e-4 if key in tower else 1e-2) for key, rate in rates.items())
 
 
 def test_parts_are_named_or_refused(model_and_processor, tmp_path):

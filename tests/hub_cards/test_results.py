@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Documents of `geodit evaluate --out`, read back."""
+
+import json
+
+import pytest
+
+from geodit.hub_cards.metadata import default_decoding, eval_results
+from geodit.hub_cards.results import DecodingPoint, Figure, read_results
+
+DEFAULT = DecodingPoint(8, "low_confidence")
+
+
+def document(**changes):
+    """The smallest document that the evaluation could write."""
+    run = {
+        "num_images": 5,
+        "figures": {
+            "ground": {
+                "accuracy": 0.625,
+                "num_samples": 9,
+                "confidence_intervals": {"accuracy": [0.5, 0.75]},
+            }
+        },
+    }
+    cell = {
+        "settings": {"steps": 8, "remasking": "low_confidence", "temperature": 0.0, "guidance_scale": 1.0},
+        "summary": {"ground.accuracy": {"mean": 0.625, "std": None, "values": [0.625]}},
+        "runs": [run],
+    }
+    return {"benchmark": "neon", "seeds": [0], "dataset_seeds": None, "cells": [cell], **changes}
+
+
+def write(folder, name, content):
+    path = folder / "results" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder
+
+
+def test_a_folder_without_results_has_none(tmp_path):
+    assert read_results(tmp_path) == []
+
+
+def test_a_single_run_has_its_interval_and_no_spread(tmp_path):
+    (results,) = read_results(write(tmp_path, "neon.json", document()))
+    assert results.title == "NEON tree crowns"
+    assert results.table.rows == (("ground", "accuracy@0.5", "9", "0.625 (0.500 to 0.750)"),)
+    assert results.repetitions == "5 images, seed 0."
+    assert results.command_line is None
+    assert results.versions == ""
+
+
+def test_images_that_change_with_the_seed_are_said_to(tmp_path):
+    changed = document(seeds=[0, 1], dataset_seeds=[10, 11], benchmark="ours")
+    (results,) = read_results(write(tmp_path, "a.json", changed))
+    assert results.title == "Ours"
+    assert "drawn anew for each seed (image seeds 10, 11)" in results.repetitions
+
+
+def test_settings_that_are_not_the_default_are_named():
+    assert str(DEFAULT) == "N = 8, low confidence"
+    assert str(DecodingPoint(4, "random", 0.5, 2.0, 8)) == ("N = 4, random, temperature 0.5, guidance 2, blocks of 8")
+
+
+def test_figures_are_written_with_their_spread():
+    assert [str(Figure(0.5)), str(Figure(2 / 3, 0.01))] == ["0.500", "0.667 ± 0.010"]
+
+
+def test_other_models_are_shown_last_and_stay_out_of_the_metadata(tmp_path):
+    write(tmp_path, "before_training/neon.json", document())
+    own, other = read_results(write(tmp_path, "neon.json", document()))
+    assert [own.title, other.title] == ["NEON tree crowns", "NEON tree crowns: before training"]
+    assert own.other_model is None
+    assert eval_results([other], DEFAULT) == []
+    assert [result.metric_value for result in eval_results([own, other], DEFAULT)] == [0.625]
+
+
+def test_of_two_documents_of_a_task_the_one_with_more_questions_is_in_the_metadata(tmp_path):
+    larger = document()
+    larger["cells"][0]["runs"][0]["figures"]["ground"]["num_samples"] = 90
+    larger["cells"][0]["summary"]["ground.accuracy"]["mean"] = 0.25
+    write(tmp_path, "a.json", document())
+    write(tmp_path, "b.json", larger)
+    write(tmp_path, "c.json", document())
+    (result,) = eval_results(read_results(tmp_path), DEFAULT)
+    assert result.metric_value == 0.25
+
+
+def test_without_a_generation_configuration_the_default_is_geodits(tmp_path):
+    assert default_decoding(tmp_path) == DEFAULT
+
+
+def test_real_documents_are_read(documented):
+    (results,) = read_results(documented)
+    assert [str(cell.point) for cell in results.cells][::3] == ["N = 1, low confidence", "N = 8, random"]
+    assert results.cells[0].num_images == (4, 4, 4)
+    assert results.cells[0].num_samples["vqa"] == (8, 8, 8)
+    assert results.cells[0].num_samples["vqa.count"] == (4, 4, 4)
+    assert "torch" in results.versions
+
+
+def broken(path, value):
+    """The document with one value replaced, or removed if it is `...`."""
+    changed = document()
+    *parents, last = path
+    target = changed
+    for key in parents:
+        target = target[key]
+    if value is ...:
+        del target[last]
+    else:
+        target[last] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is not JSON"),
+        ("[]", "must hold a JSON object"),
+        ('{"benchmark": NaN}', "is not JSON: it has no NaN"),
+        ("{}", "the document has no field 'cells'"),
+        (broken(["benchmark"], 3), "benchmark must be a string, but is 3"),
+        (broken(["seeds"], ["a"]), r"seeds\[0\] must be an integer"),
+        (broken(["cells"], []), "at least one element"),
+        (broken(["command"], ["geodit", 1]), r"command\[1\] must be a string"),
+        (broken(["cells", 0, "runs"], []), r"cells\[0\] has no runs"),
+        (broken(["cells", 0, "settings", "steps"], 1.5), r"cells\[0\]\.settings\.steps must be an integer"),
+        (broken(["cells", 0, "summary"], 1), r"cells\[0\]\.summary must be an object"),
+        (
+            broken(["cells", 0, "summary", "ground.accuracy", "mean"], None),
+            r"cells\[0\]\.summary\['ground\.accuracy'\]\.mean must be a number, but is None",
+        ),
+        (
+            broken(["cells", 0, "runs", 0, "figures", "ground", "num_samples"], ...),
+            r"cells\[0\]\.runs\[0\]\.figures\.ground has no field 'num_samples'",
+        ),
+        (
+            broken(["cells", 0, "runs", 0, "figures", "ground", "confidence_intervals", "accuracy"], [1]),
+            r"confidence_intervals\.accuracy must be a lower and an upper end",
+        ),
+    ],
+)
+def test_a_malformed_document_is_refused_with_the_names_of_file_and_field(tmp_path, content, message):
+    with pytest.raises(ValueError, match=rf"results.neon\.json.*{message}"):
+        read_results(write(tmp_path, "neon.json", content))
