@@ -16,7 +16,8 @@ class GeoDiTDataCollator:
     """Turns questions into the batches that [`GeoDiTTrainer`] takes.
 
     A row of a batch is `[image][prompt][canvas][padding]`. The canvas is the answer followed by EOS up to the canvas
-    length of the task; it is the part that the diffusion process masks and the loss is taken over.
+    length of the task; it is the part that the diffusion process masks and the loss is taken over. In training without
+    images a text, the context, may stand in the image's place.
 
     A row may hold several questions about its image, `[image][prompt][canvas][prompt][canvas]...[padding]`, which see
     the image and nothing of each other. That is several times cheaper than a row for each of them, and exactly the
@@ -34,8 +35,8 @@ class GeoDiTDataCollator:
 
         Args:
             items: Each with `image` (PIL image, or None for text alone) and either `question` (a [`Question`]), as
-                [`QuestionDataset`] yields them, or `questions` (several, about the same image). An item with one
-                question may carry its own `prompt` (a text) in place of its task's.
+                [`QuestionDataset`] yields them, or `questions` (several, about the same image). An item without an
+                image may have a `context` (a text), and needs `image_size` if its answers have boxes.
 
         Returns:
             `input_ids`, `attention_mask` and `labels` `(B, L)` (labels are -100 outside the canvas); if there is an
@@ -46,7 +47,9 @@ class GeoDiTDataCollator:
         images = [item["image"] for item in items if item["image"] is not None]
         for row, item in zip(rows, items, strict=True):
             if item["image"] is not None:
-                row.append_image(self.processor.image_token_id, self.processor.num_image_tokens)
+                row.append_shared([self.processor.image_token_id] * self.processor.num_image_tokens)
+            elif item.get("context"):
+                row.append_shared(self.processor.tokenizer(item["context"], add_special_tokens=False)["input_ids"])
         prompts = iter(self._prompts(items))
         for row, item in zip(rows, items, strict=True):
             for question in _questions(item):
@@ -67,13 +70,8 @@ class GeoDiTDataCollator:
 
     def _prompts(self, items: Sequence[Mapping[str, Any]]) -> list[list[int]]:
         """Token ids of the prompts of all questions, in order, without the image before them."""
-        tasks, queries = [], []
-        for item in items:
-            for question in _questions(item):
-                prompt = item.get("prompt")
-                # "vqa" is the task whose prompt is the query itself.
-                tasks.append(question.task if prompt is None else "vqa")
-                queries.append(question.query if prompt is None else prompt)
+        asked = [question for item in items for question in _questions(item)]
+        tasks, queries = [question.task for question in asked], [question.query for question in asked]
         prompts: list[list[int]] = self.processor(text=queries, task=tasks, padding=False)["input_ids"]
         return prompts
 
@@ -97,17 +95,18 @@ class _Row:
     labels: list[int] = field(default_factory=list)
     segment_ids: list[int] = field(default_factory=list)
     position_ids: list[int] = field(default_factory=list)
-    image_length: int = 0
+    num_shared: int = 0
     num_questions: int = 0
 
-    def append_image(self, image_token_id: int, num_image_tokens: int) -> None:
-        self.image_length = num_image_tokens
-        self._append([image_token_id] * num_image_tokens, [-100] * num_image_tokens, segment=0, start=0)
+    def append_shared(self, ids: list[int]) -> None:
+        """What all questions of the row see."""
+        self.num_shared = len(ids)
+        self._append(ids, [-100] * len(ids), segment=0, start=0)
 
     def append_question(self, prompt: list[int], canvas: list[int]) -> None:
         self.num_questions += 1
         labels = [-100] * len(prompt) + canvas
-        self._append(prompt + canvas, labels, segment=self.num_questions, start=self.image_length)
+        self._append(prompt + canvas, labels, segment=self.num_questions, start=self.num_shared)
 
     def _append(self, ids: list[int], labels: list[int], segment: int, start: int) -> None:
         self.input_ids += ids

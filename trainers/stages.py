@@ -117,8 +117,8 @@ def _scene_texts(args: DataArguments, processor: GeoDiTProcessor, first_scene: i
         first_scene=args.first_scene if first_scene is None else first_scene,
         seed=args.scene_seed,
         encode_boxes=processor.box_codec.encode,
-        format_prompt=processor.format_prompt,
         questions_per_task=args.task_limits(),
+        questions_per_row=args.questions_per_row,
     )
 
 

@@ -23,19 +23,19 @@ _ROWS = 8
 class SceneTextDataset(torch.utils.data.Dataset[dict[str, Any]]):
     """Questions about scenes that are described rather than shown.
 
-    A prompt is an inventory of the scene, such as `harbor: red ship<loc_3>...; gray building<loc_40>...`, followed
-    by the prompt of a task. A text core that answers it can read boxes, sort, count and compare before it ever sees
-    an image. Scenes come from the training split, after those that are rendered.
+    The context is an inventory of the scene, such as `harbor: red ship<loc_3>...; gray building<loc_40>...`, in the
+    place where the image will stand. A text core that answers questions about it can read boxes, sort, count and
+    compare before it ever sees an image. Scenes come from the training split.
 
     Args:
         num_scenes: Number of scenes.
         first_scene: Index of the first scene in the training split.
         seed: Seed of the data set, as in [`synthetic_dataset`].
         encode_boxes: Writes boxes in pixels for an image of a size as text, such as `BoxCodec.encode`.
-        format_prompt: Makes the prompt of a task and a query, such as `GeoDiTProcessor.format_prompt`.
         questions_per_task: The most questions of each task, see `scene_questions`.
+        questions_per_row: With 1, an item has one `question`; with more, up to so many `questions`.
 
-    Items are what [`GeoDiTDataCollator`] takes: `image` (None), `prompt`, `question` and `image_size`.
+    Items are what [`GeoDiTDataCollator`] takes: `image` (None), `context`, `question` or `questions`, `image_size`.
     """
 
     def __init__(
@@ -45,19 +45,19 @@ class SceneTextDataset(torch.utils.data.Dataset[dict[str, Any]]):
         first_scene: int,
         seed: int,
         encode_boxes: Callable[[Sequence[Box], tuple[int, int]], str],
-        format_prompt: Callable[[str, str], str],
         questions_per_task: Mapping[str, int] | None = None,
+        questions_per_row: int = 1,
     ) -> None:
-        self._items: list[tuple[str, Question]] = []
         self._image_size = (REFERENCE_SIZE, REFERENCE_SIZE)
+        self._questions_per_row = questions_per_row
+        self._items: list[tuple[str, list[Question]]] = []
         for index in range(first_scene, first_scene + num_scenes):
             number = scene_seed("train", seed, index)
             scene = sample_scene(number, scene_type=scene_type_names[index % len(scene_type_names)])
             inventory = self._inventory(scene, encode_boxes)
-            rng = random.Random(f"questions {number}")
-            for question in scene_questions(scene, rng, questions_per_task):
-                prompt = format_prompt(question.task, question.query)
-                self._items.append((f"{inventory}\n{prompt}", question))
+            questions = scene_questions(scene, random.Random(f"questions {number}"), questions_per_task)
+            for start in range(0, len(questions), questions_per_row):
+                self._items.append((inventory, questions[start : start + questions_per_row]))
 
     def _inventory(self, scene: Scene, encode_boxes: Callable[[Sequence[Box], tuple[int, int]], str]) -> str:
         def raster(entry: tuple[str, str, Box]) -> tuple[int, float]:
@@ -72,12 +72,13 @@ class SceneTextDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     @property
     def lengths(self) -> list[int]:
-        """Characters of each prompt, for grouping items of like length."""
-        return [len(prompt) for prompt, _ in self._items]
+        """Characters of each item, for grouping items of like length."""
+        return [len(text) + sum(len(question.query) for question in asked) for text, asked in self._items]
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        prompt, question = self._items[index]
-        return {"image": None, "prompt": prompt, "question": question, "image_size": self._image_size}
+        context, questions = self._items[index]
+        item = {"image": None, "context": context, "image_size": self._image_size}
+        return item | ({"question": questions[0]} if self._questions_per_row == 1 else {"questions": questions})

@@ -43,13 +43,15 @@ def test_text_alone_needs_no_image(model_and_processor):
     _, processor = model_and_processor
     item = {
         "image": None,
-        "prompt": "harbor: ship<loc_3><loc_4><loc_5><loc_6>\nDetect: ship.",
+        "context": "harbor: ship<loc_3><loc_4><loc_5><loc_6>",
         "question": Question("detect", query="ship", boxes=((18, 24, 36, 42),), labels=("ship",)),
         "image_size": (96, 96),
     }
     batch = GeoDiTDataCollator(processor)([item])
     assert "pixel_values" not in batch
     assert processor.image_token_id not in batch["input_ids"]
+    text = processor.tokenizer.decode(batch["input_ids"][0])
+    assert text.startswith("harbor: ship<loc_3><loc_4><loc_5><loc_6><|user|>Detect: ship.<|assistant|>")
     canvas = batch["labels"][0][batch["labels"][0] != -100]
     assert processor.decode_canvas(canvas) == "<loc_3><loc_4><loc_6><loc_7>"
 
