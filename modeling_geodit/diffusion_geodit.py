@@ -82,6 +82,7 @@ def forward_process(
     timesteps: torch.Tensor | None = None,
     eps: float = 1e-3,
     weighting: str = "inverse",
+    stratified: bool = False,
     generator: torch.Generator | None = None,
 ) -> NoisedBatch:
     """q(x_t | x_0): replace each token of an answer by `[M]` independently with probability p = (1-eps) t + eps.
@@ -98,6 +99,7 @@ def forward_process(
         weighting: `"inverse"` weighs masked tokens by 1/p, which makes the loss a bound on the likelihood (LLaDA, the
             paper). `"uniform"` weighs all alike, by 1/E[p], as MaskGIT does: the same on average over t and much less
             noisy, but no bound.
+        stratified: How timesteps are drawn when they are not given, see [`sample_timesteps`].
         generator: A CPU generator.
 
     Raises:
@@ -112,7 +114,7 @@ def forward_process(
     device, canvas_mask = input_ids.device, canvas_mask.bool()
     numbering, num_sequences = number_canvases(canvas_mask, segment_ids)
     if timesteps is None:
-        timesteps = sample_timesteps(num_sequences, generator=generator)
+        timesteps = sample_timesteps(num_sequences, generator=generator, stratified=stratified)
     if timesteps.shape != (num_sequences,) or bool(((timesteps < 0) | (timesteps > 1)).any()):
         raise ValueError(f"timesteps must be {num_sequences} numbers in [0, 1], got {timesteps.tolist()}.")
 

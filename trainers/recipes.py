@@ -77,10 +77,11 @@ def run_recipe(recipe: str, overrides: Sequence[str] = ()) -> None:
         ValueError: when its arguments are wrong or do not fit each other.
     """
     model_args, data_args, training_args = parse_recipe(recipe, overrides)
+    # Read before the run, which takes hours in which the file may be edited.
+    as_run = yaml.safe_load(resolve_recipe(recipe).read_text(encoding="utf-8")) | _override_values(overrides)
     set_seed(training_args.seed)
     run = run_dense_vision if data_args.objective == "dense_vision" else run_masked_diffusion
     run(model_args, data_args, training_args)
-    as_run = yaml.safe_load(resolve_recipe(recipe).read_text(encoding="utf-8")) | _override_values(overrides)
     path = Path(str(training_args.output_dir)) / "recipe.yaml"
     path.write_text(yaml.safe_dump(as_run, sort_keys=False), encoding="utf-8")
 

@@ -14,7 +14,6 @@ from geodit.modeling_geodit.diffusion_geodit import (
     forward_process,
     masked_diffusion_loss,
     number_canvases,
-    sample_timesteps,
 )
 from geodit.trainers.trainable import set_trainable_parts
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
@@ -65,20 +64,14 @@ class GeoDiTTrainer(Trainer):
         generator = None if model.training else self._evaluation_noise
         labels = inputs["labels"]
         canvas_mask = labels != -100
-        segment_ids = inputs.get("segment_ids")
-        timesteps = sample_timesteps(
-            number_canvases(canvas_mask, segment_ids)[1],
-            generator=generator,
-            stratified=self.args.stratified_timesteps,
-        )
         noised = forward_process(
             inputs["input_ids"],
             canvas_mask,
             cast(int, cast(Any, self.model).config.mask_token_id),
-            segment_ids=segment_ids,
-            timesteps=timesteps,
+            segment_ids=inputs.get("segment_ids"),
             eps=self.args.mask_eps,
             weighting=self.args.loss_weighting,
+            stratified=self.args.stratified_timesteps,
             generator=generator,
         )
         model_inputs = {name: value for name, value in inputs.items() if name != "labels"}
