@@ -17,7 +17,7 @@ from geodit.cli.errors import CommandError
 
 if TYPE_CHECKING:
     from PIL import Image
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn
 
 
 def results_console() -> Console:
@@ -27,13 +27,26 @@ def results_console() -> Console:
 
 def progress_bar() -> "Progress":
     """A progress bar on stderr that leaves nothing behind; none if stderr is no terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import MofNCompleteColumn
+
+    return _progress_bar(MofNCompleteColumn())
+
+
+def bytes_progress_bar() -> "Progress":
+    """A progress bar that counts bytes; otherwise as [`progress_bar`]."""
+    from rich.progress import DownloadColumn, TransferSpeedColumn
+
+    return _progress_bar(DownloadColumn(), TransferSpeedColumn())
+
+
+def _progress_bar(*counters: "ProgressColumn") -> "Progress":
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        *counters,
         TimeRemainingColumn(),
         console=console,
         transient=True,

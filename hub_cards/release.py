@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
 import torch
 
+from geodit.hub_cards.folders import new_folder
 from geodit.hub_cards.model_card import write_model_card
 from geodit.hub_cards.training import TRAINING_FOLDER
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
@@ -53,8 +53,6 @@ def prepare_release(
         FileExistsError: If `output_dir` exists.
     """
     output = Path(output_dir)
-    if output.exists():
-        raise FileExistsError(f"{output} exists; name a new folder")
     copies: list[tuple[Path, Path]] = []
     for name, folder in (stages or {}).items():
         copies += [(Path(folder) / file, Path(TRAINING_FOLDER) / (name + end)) for end, file in _RUN_FILES.items()]
@@ -65,15 +63,12 @@ def prepare_release(
     if missing:
         raise ValueError(f"there is no file {', '.join(missing)}")
 
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as temporary:
-        folder = Path(temporary) / output.name
+    with new_folder(output) as folder:
         model = GeoDiTForMaskedDiffusion.from_pretrained(run_dir, dtype=dtype or "auto")
         model.save_pretrained(folder)
         GeoDiTProcessor.from_pretrained(run_dir).save_pretrained(folder)
         for source, target in copies:
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, folder / target)
-        write_model_card(folder)
-        folder.rename(output)
+        write_model_card(folder, model_name=output.name)
     return output

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading checkpoints in the layout of LLaDA's own code: tensor names, configuration, safetensors files.
+"""Checkpoints in the layout of LLaDA's own code: tensor names and configuration, there and back.
 
 LLaDA's network is Llama's under a bidirectional mask, so a conversion renames tensors and changes none. The
 layout is that of `LLaDAModelLM` (https://huggingface.co/GSAI-ML/LLaDA-8B-Base).
@@ -7,18 +7,19 @@ layout is that of `LLaDAModelLM` (https://huggingface.co/GSAI-ML/LLaDA-8B-Base).
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+from transformers.utils import CONFIG_NAME
 
 from geodit.configuration.configuration_geodit import GeoDiTTextConfig
+from geodit.modeling_geodit.checkpoint_reader import CheckpointReader, match_tensors, read_json
+
+LLADA_MODEL_TYPE = "llada"
 
 _LM_HEAD = "lm_head.weight"
 _TOP_LEVEL_NAMES = {
@@ -130,6 +131,9 @@ def convert_llada_config(config: Mapping[str, Any]) -> LLaDAConfiguration:
         ValueError: listing every field that is missing, invalid, or asks for something that Llama layers do
             not do.
     """
+    model_type = config.get("model_type", LLADA_MODEL_TYPE)
+    if model_type != LLADA_MODEL_TYPE:
+        raise ValueError(f"This is a model of type {model_type!r}, but a text core is of type {LLADA_MODEL_TYPE!r}.")
     problems = [
         f"{name}={config[name]!r} is not supported (only {supported!r})"
         if name in config
@@ -192,7 +196,60 @@ def read_llada_config(directory: str | Path) -> LLaDAConfiguration:
     Raises:
         ValueError: when there is none, or as in [`convert_llada_config`].
     """
-    return convert_llada_config(_read_json(Path(directory) / CONFIG_NAME))
+    return convert_llada_config(read_json(Path(directory) / CONFIG_NAME))
+
+
+def llada_config_of(text_config: GeoDiTTextConfig, *, mask_token_id: int) -> dict[str, Any]:
+    """The `config.json` that LLaDA's own code reads for a text core: the reverse of [`convert_llada_config`].
+
+    Raises:
+        ValueError: for a geometry that LLaDA's code does not have.
+    """
+    rope = text_config.rope_parameters or {}
+    problems = [
+        f"{name}={value!r} (only {supported!r})"
+        for name, value, supported in (
+            ("hidden_act", text_config.hidden_act, "silu"),
+            ("attention_bias", text_config.attention_bias, False),
+            ("mlp_bias", text_config.mlp_bias, False),
+            ("rope_type", rope.get("rope_type"), "default"),
+            ("head_dim", text_config.head_dim, text_config.hidden_size // text_config.num_attention_heads),
+        )
+        if value != supported
+    ]
+    if problems:
+        raise ValueError(f"LLaDA's own code cannot run this text core: {', '.join(problems)}.")
+    return {
+        "architectures": ["LLaDAModelLM"],
+        "auto_map": {
+            "AutoConfig": "configuration_llada.LLaDAConfig",
+            "AutoModelForCausalLM": "modeling_llada.LLaDAModelLM",
+            "AutoModel": "modeling_llada.LLaDAModelLM",
+        },
+        "model_type": LLADA_MODEL_TYPE,
+        **_REQUIRED_SWITCHES,
+        **_OPTIONAL_SWITCHES,
+        "attention_dropout": text_config.attention_dropout,
+        "d_model": text_config.hidden_size,
+        "embedding_size": text_config.vocab_size,
+        "eos_token_id": text_config.eos_token_id,
+        "flash_attention": False,
+        "init_device": "cpu",
+        "mask_token_id": mask_token_id,
+        "max_sequence_length": text_config.max_position_embeddings,
+        "mlp_hidden_size": text_config.intermediate_size,
+        "multi_query_attention": None,
+        "n_heads": text_config.num_attention_heads,
+        "n_kv_heads": text_config.num_key_value_heads,
+        "n_layers": text_config.num_hidden_layers,
+        "pad_token_id": text_config.pad_token_id,
+        "rms_norm_eps": text_config.rms_norm_eps,
+        "rope_full_precision": True,
+        "rope_theta": rope.get("rope_theta"),
+        "use_cache": False,
+        "vocab_size": text_config.vocab_size,
+        "weight_tying": bool(text_config.tie_word_embeddings),
+    }
 
 
 def text_state_shapes(text_config: GeoDiTTextConfig) -> dict[str, tuple[int, ...]]:
@@ -238,74 +295,10 @@ def load_llada_text_state(directory: str | Path) -> dict[str, torch.Tensor]:
         ValueError: when files are missing or unreadable, or listing every tensor that is unknown, missing,
             double or of the wrong shape.
     """
-    directory = Path(directory)
+    reader = CheckpointReader(directory)
     expected = text_state_shapes(read_llada_config(directory).text_config)
-    state: dict[str, torch.Tensor] = {}
-    seen: set[str] = set()
-    problems: list[str] = []
-    for path in _weight_files(directory):
-        try:
-            with safe_open(path, framework="pt") as file:
-                for key in file.keys():  # noqa: SIM118 - not a dict
-                    try:
-                        name = llada_to_geodit_name(key)
-                    except ValueError:
-                        problems.append(f"{key}: unknown")
-                        continue
-                    problem = _check_tensor(name, file.get_slice(key).get_shape(), expected, seen)
-                    seen.add(name)
-                    if problem is None:
-                        state[name] = file.get_tensor(key)
-                    else:
-                        problems.append(f"{key}: {problem}")
-        except SafetensorError as error:
-            raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
-    problems += [f"{geodit_to_llada_name(name)}: missing" for name in expected if name not in seen]
-    if problems:
-        raise ValueError(f"{directory} does not hold the text core it declares: " + "; ".join(problems) + ".")
-    return state
-
-
-def _check_tensor(name: str, shape: list[int], expected: Mapping[str, tuple[int, ...]], seen: Set[str]) -> str | None:
-    """What is wrong with a tensor of a file, if anything; the name is GeoDiT's."""
-    if name not in expected:
-        return "not part of the text core that config.json describes"
-    if name in seen:
-        return "in more than one file"
-    if tuple(shape) != expected[name]:
-        return f"shape {tuple(shape)}, but config.json asks for {expected[name]}"
-    return None
-
-
-def _weight_files(directory: Path) -> list[Path]:
-    """Safetensors files of a checkpoint: those of the index, or the single one."""
-    index_path = directory / SAFE_WEIGHTS_INDEX_NAME
-    if index_path.is_file():
-        weight_map = _read_json(index_path).get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise ValueError(f"{index_path} has no weight_map.")
-        names = sorted({str(name) for name in weight_map.values()})
-    else:
-        names = [SAFE_WEIGHTS_NAME]
-    outside = [name for name in names if Path(name).name != name]
-    if outside:
-        raise ValueError(f"{index_path} points outside its folder: {', '.join(outside)}.")
-    missing = [name for name in names if not (directory / name).is_file()]
-    if missing:
-        raise ValueError(f"{directory} lacks {', '.join(missing)}: weights are read from safetensors files only.")
-    return [directory / name for name in names]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object.")
-    return content
+    sources = match_tensors(reader, llada_to_geodit_name, expected, geodit_to_llada_name)
+    return {target: reader.read(source) for target, source in sources.items()}
 
 
 def _same(value: object, supported: object) -> bool:
@@ -318,8 +311,10 @@ def _is_integer(value: object, *, minimum: int) -> bool:
 
 
 __all__ = [
+    "LLADA_MODEL_TYPE",
     "LLaDAConfiguration",
     "convert_llada_config",
+    "llada_config_of",
     "geodit_to_llada_name",
     "llada_to_geodit_name",
     "load_llada_text_state",

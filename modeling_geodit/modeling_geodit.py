@@ -5,8 +5,9 @@ Only the wiring is GeoDiT's own. The vision tower is [`~transformers.SiglipVisio
 made of stock Llama layers, which match LLaDA's reference code exactly once the causal mask is gone.
 """
 
+import os
 from dataclasses import dataclass
-from typing import Any, Unpack, cast
+from typing import Any, Self, Unpack, cast
 
 import torch
 from torch import nn
@@ -31,6 +32,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
 from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin
+from geodit.modeling_geodit.pickles_geodit import refuse_pickles
 
 
 @dataclass
@@ -100,6 +102,29 @@ class GeoDiTPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": LlamaDecoderLayer, "attentions": LlamaAttention}
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None,
+        *model_args: Any,
+        use_safetensors: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a checkpoint as [`~transformers.PreTrainedModel.from_pretrained`] does, from safetensors files only.
+
+        Raises:
+            ValueError: When the folder holds its weights as pickles, or pickles are asked for.
+            OSError: When there is no such checkpoint.
+        """
+        if not use_safetensors:
+            raise ValueError("use_safetensors=False is not supported: a pickle may run code when it is read.")
+        if pretrained_model_name_or_path is not None:
+            refuse_pickles(pretrained_model_name_or_path)
+        return cast(
+            Self,
+            super().from_pretrained(pretrained_model_name_or_path, *model_args, use_safetensors=True, **kwargs),
+        )
 
 
 class GeoDiTTextModel(GeoDiTPreTrainedModel):

@@ -188,7 +188,7 @@ class TestWeights:
         tensors["model.transformer.blocks.3.ff_out.weight"] = torch.zeros(2)
         tensors["model.transformer.wte.weight"] = torch.zeros(500, 64)
         save_file(tensors, checkpoint / "model.safetensors")
-        with pytest.raises(ValueError, match="does not hold the text core") as error:
+        with pytest.raises(ValueError, match="does not hold the tensors it declares") as error:
             load_llada_text_state(checkpoint)
         message = str(error.value)
         assert "model.transformer.ln_f.weight: missing" in message

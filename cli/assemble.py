@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`geodit assemble`: published weights to a GeoDiT checkpoint, and back to LLaDA."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from geodit.cli.errors import CommandError
+from geodit.cli.output import bytes_progress_bar, print_json, reporter, results_console
+
+EXAMPLES = """Examples:
+
+`geodit assemble --text GSAI-ML/LLaDA-8B-Instruct --vision google/siglip2-so400m-patch14-384 -o geodit-8b`
+
+`geodit assemble --from-llada-v GSAI-ML/LLaDA-V --vision google/siglip2-so400m-patch14-384 -o geodit-llada-v`
+
+`geodit assemble --to-llada runs/stage2 -o llada-stage2`"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the program."""
+    app.command(epilog=EXAMPLES)(assemble)
+
+
+def assemble(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")],
+    text: Annotated[
+        str | None, typer.Option("--text", help="Folder or Hub id of the text core: LLaDA, safetensors.")
+    ] = None,
+    vision: Annotated[
+        str | None, typer.Option("--vision", help="Folder or Hub id of the SigLIP model with the vision tower.")
+    ] = None,
+    from_llada_v: Annotated[
+        str | None, typer.Option("--from-llada-v", help="Folder or Hub id of LLaDA-V, instead of --text.")
+    ] = None,
+    to_llada: Annotated[
+        str | None,
+        typer.Option("--to-llada", help="Folder or Hub id of a GeoDiT checkpoint whose text core is written back."),
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", help="Where the tokenizer is, if not beside the text core.")
+    ] = None,
+    no_tokenizer: Annotated[
+        bool, typer.Option("--no-tokenizer", help="Write model and configuration alone.")
+    ] = False,
+    location_bins: Annotated[
+        int, typer.Option("--location-bins", min=0, help="Location tokens to add for boxes; 0 for none.")
+    ] = 0,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="bfloat16, float16 or float32; by default that of the text core.")
+    ] = None,
+    max_shard_size: Annotated[str, typer.Option("--max-shard-size", help="Size of a file at most.")] = "5GB",
+    seed: Annotated[int, typer.Option("--seed", help="Of the new projector.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
+) -> None:
+    """Make a GeoDiT checkpoint of published weights, or a LLaDA checkpoint of a GeoDiT one.
+
+    Tensors are copied one by one, so that little memory is needed. The folder appears when it is complete. Weights
+    are read from safetensors files only, and no code that a checkpoint brings along is ever run.
+    """
+    if tokenizer is not None and no_tokenizer:
+        raise CommandError("--tokenizer and --no-tokenizer exclude each other")
+    options = {
+        "--text": text,
+        "--from-llada-v": from_llada_v,
+        "--to-llada": to_llada,
+    }
+    given = [name for name, value in options.items() if value is not None]
+    if len(given) != 1:
+        raise CommandError(f"give one of {', '.join(options)}{' and not ' + ' and '.join(given) if given else ''}")
+    if text is not None and vision is None:
+        raise CommandError("--text needs --vision, the SigLIP model that the vision tower is taken from")
+
+    with bytes_progress_bar() as progress:
+        report = reporter(progress, "writing")
+        shared: dict[str, Any] = {"max_shard_size": max_shard_size, "on_progress": report}
+        if to_llada is not None:
+            unused = {"--vision": vision, "--tokenizer": tokenizer, "--dtype": dtype}
+            wrong = [name for name, value in unused.items() if value is not None]
+            if wrong:
+                raise CommandError(f"--to-llada copies a text core as it is and takes no {', '.join(wrong)}")
+            from geodit.hub_cards.disassembly import disassemble
+
+            num_parameters = disassemble(to_llada, output, **shared)
+            document: dict[str, Any] = {"output": str(output), "num_parameters": num_parameters}
+        else:
+            from dataclasses import asdict
+
+            from geodit.hub_cards.assembly import assemble as assemble_geodit
+            from geodit.hub_cards.assembly import assemble_llada_v
+
+            shared |= {
+                "tokenizer": not no_tokenizer if tokenizer is None else tokenizer,
+                "location_bins": location_bins,
+                "dtype": dtype,
+            }
+            if from_llada_v is not None:
+                made = assemble_llada_v(from_llada_v, output, vision=vision, **shared)
+            else:
+                made = assemble_geodit(str(text), str(vision), output, seed=seed, **shared)
+            document = {"output": str(output), **asdict(made)}
+    if json:
+        print_json(document)
+    else:
+        _print(document)
+
+
+def _print(document: dict[str, Any]) -> None:
+    console = results_console()
+    console.print(f"{document['output']}: {document['num_parameters']:,} parameters", highlight=False)
+    for name in document.get("initialized", ()):
+        console.print(f"new: {name}", highlight=False, markup=False)
+    for note in document.get("notes", ()):
+        console.print(f"note: {note}", highlight=False, markup=False)
+    if document.get("unused"):
+        console.print(f"unused: {len(document['unused'])} tensors of the sources, listed in assembly.json")
