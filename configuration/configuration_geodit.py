@@ -8,6 +8,8 @@ from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.siglip.configuration_siglip import SiglipVisionConfig
 
+from geodit.configuration.anyres_geodit import anyres_max_tiles, check_grid_pinpoints, default_grid_pinpoints
+
 
 @strict
 class GeoDiTTextConfig(LlamaConfig):
@@ -55,6 +57,11 @@ class GeoDiTConfig(PreTrainedConfig):
         vision_feature_layer: Which hidden state of the tower feeds the projector, counted as Transformers
             counts `hidden_states` (-1 is the last layer's output, -2 the last but one, as in LLaDA-V).
         vision_post_layernorm: Whether the tower's final layer norm is applied to that hidden state.
+        vision_aspect_ratio: `"square"` resizes an image to one picture of the tower (the paper).
+            `"anyres_max_<k>"` cuts it into tiles as LLaVA-OneVision does, whose features are scaled down to those of
+            about k tiles where there are more; `"anyres_max_4"` is LLaDA-V's.
+        image_grid_pinpoints: With `"anyres_max_<k>"`, the `[height, width]` in pixels of each grid of tiles that an
+            image may be fitted into, multiples of the tower's image size; `None` is every grid of up to 6 x 6.
         initializer_range: Standard deviation of newly initialized weights.
         tie_word_embeddings: Whether input and output embeddings share their weights.
     """
@@ -90,14 +97,25 @@ class GeoDiTConfig(PreTrainedConfig):
     projector_hidden_act: str = "gelu"
     vision_feature_layer: int = -1
     vision_post_layernorm: bool = True
+    vision_aspect_ratio: str = "square"
+    image_grid_pinpoints: list[list[int]] | None = None
     initializer_range: float = 0.02
     tie_word_embeddings: bool = False
 
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Complete what is given: sub-configurations and, to see images in tiles, the grids."""
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
+        if self.image_grid_pinpoints is None and anyres_max_tiles(self.vision_aspect_ratio) is not None:
+            self.image_grid_pinpoints = default_grid_pinpoints(self.vision_config.image_size)
+
     @property
     def num_image_tokens(self) -> int:
-        """Tokens that one image takes in the sequence: the patches of the vision tower."""
-        vision = self.vision_config
-        return int(vision.image_size // vision.patch_size) ** 2
+        """Patches of one picture of the vision tower: the tokens of an image or, with tiles, of each tile."""
+        return self._patches_per_side**2
+
+    @property
+    def _patches_per_side(self) -> int:
+        return int(self.vision_config.image_size // self.vision_config.patch_size)
 
     def validate_token_ids(self) -> None:
         """Part of the `@strict` validation: the ids that the model itself uses must exist and differ."""
@@ -119,6 +137,15 @@ class GeoDiTConfig(PreTrainedConfig):
                 f"vision_feature_layer={self.vision_feature_layer} does not exist: a tower of {layers} layers "
                 f"has hidden states {-(layers + 1)} to {layers}."
             )
+
+    def validate_vision_aspect_ratio(self) -> None:
+        """Part of the `@strict` validation: one picture or tiles, and grids that fit the tower."""
+        max_tiles = anyres_max_tiles(self.vision_aspect_ratio)
+        if max_tiles is not None:
+            tile_size = self.vision_config.image_size
+            check_grid_pinpoints(self.image_grid_pinpoints, max_tiles, tile_size, self._patches_per_side)
+        elif self.image_grid_pinpoints is not None:
+            raise ValueError('image_grid_pinpoints go with vision_aspect_ratio="anyres_max_<k>", not with "square".')
 
 
 __all__ = ["GeoDiTConfig", "GeoDiTTextConfig"]

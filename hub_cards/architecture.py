@@ -19,7 +19,7 @@ __all__ = ["Architecture", "read_architecture"]
 _PARTS = {
     "vision tower": ("vision_tower",),
     "projector": ("multi_modal_projector",),
-    "text core": ("language_model", "lm_head"),
+    "text core": ("language_model", "image_newline", "lm_head"),
 }
 _OTHER = "other"
 

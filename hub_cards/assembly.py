@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerFast, SiglipImageProcessorPil, SiglipVisionConfig
+from transformers import PreTrainedTokenizerFast
 from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
 
 import geodit
@@ -42,6 +42,7 @@ from geodit.modeling_geodit.conversion_siglip import (
     siglip_to_geodit_name,
 )
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion, GeoDiTMultiModalProjector
+from geodit.processing.image_processors import build_image_processor
 from geodit.processing.processing_geodit import GeoDiTProcessor
 
 __all__ = ["ASSEMBLY_FILE", "AssemblyReport", "assemble", "assemble_llada_v"]
@@ -56,7 +57,7 @@ Progress = Callable[[int, int], None]
 
 _EMBEDDING_MATRICES = ("model.language_model.embed_tokens.weight", "lm_head.weight")
 _PROJECTOR = "model.multi_modal_projector."
-_PREPROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
+_PREPROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def assemble(
         vocabulary,
         parts,
         sources={"text": str(text), "vision": str(vision)},
-        image_processor=_image_processor(tower, vision_config),
+        normalization=_normalization(tower),
         initialized=_new_projector(config, seed),
         dtype=_choose_dtype(dtype, core.reader),
         max_shard_size=max_shard_size,
@@ -239,7 +240,7 @@ def assemble_llada_v(
         vocabulary,
         parts,
         sources=sources,
-        image_processor=_image_processor(tower, vision_config),
+        normalization=_normalization(tower),
         initialized={},
         dtype=_choose_dtype(dtype, reader),
         max_shard_size=max_shard_size,
@@ -275,12 +276,14 @@ def _find_tokenizer(tokenizer: str | PathLike[str] | bool, directory: Path) -> P
     return load_tokenizer(directory if tokenizer is True else find_checkpoint(str(tokenizer), weights=False))
 
 
-def _image_processor(directory: Path, vision_config: SiglipVisionConfig) -> SiglipImageProcessorPil:
-    """What SigLIP's own folder says; without such a file, what holds for all SigLIP models."""
-    side = {"height": vision_config.image_size, "width": vision_config.image_size}
-    if any((directory / name).is_file() for name in _PREPROCESSOR_FILES):
-        return SiglipImageProcessorPil.from_pretrained(directory, size=side)
-    return SiglipImageProcessorPil(size=side)
+def _normalization(directory: Path) -> dict[str, Any]:
+    """Mean and standard deviation that SigLIP's own folder gives for images; without such a file, none."""
+    for name in _PREPROCESSOR_FILES:
+        if (directory / name).is_file():
+            content = read_json(directory / name)
+            fields = content.get("image_processor", content)
+            return {key: fields[key] for key in ("image_mean", "image_std") if key in fields}
+    return {}
 
 
 def _geodit_config(text_config: GeoDiTTextConfig, vocabulary: Vocabulary, **fields: Any) -> GeoDiTConfig:
@@ -341,7 +344,7 @@ def _write(
     parts: Sequence[_Part],
     *,
     sources: dict[str, str],
-    image_processor: SiglipImageProcessorPil,
+    normalization: Mapping[str, Any],
     initialized: Mapping[str, torch.Tensor],
     dtype: torch.dtype,
     max_shard_size: str | int,
@@ -375,11 +378,15 @@ def _write(
         config.save_pretrained(folder)
         GeoDiTGenerationConfig.from_model_config(config).save_pretrained(folder)
         if vocabulary.tokenizer is not None:
+            image_processor = build_image_processor(config)
+            for name, value in normalization.items():
+                setattr(image_processor, name, value)
             GeoDiTProcessor(
                 image_processor,
                 vocabulary.tokenizer,
                 box_format="location_tokens" if vocabulary.location_bins else "integers_100",
                 num_image_tokens=config.num_image_tokens,
+                vision_aspect_ratio=config.vision_aspect_ratio,
             ).save_pretrained(folder)
         document = json.dumps(asdict(report), indent=2) + "\n"
         (folder / ASSEMBLY_FILE).write_text(document, encoding="utf-8")

@@ -67,8 +67,8 @@ class LLaDAVConfiguration:
             layer but one.
         vision_tower: Folder or Hub id of the vision tower that it was trained with.
         image_aspect_ratio: How pictures are cut, such as `anyres_max_4`.
-        image_grid_pinpoints: The resolutions `[height, width]` that a picture may be resized to before it is cut, or
-            as LLaVA writes ranges of them, `(1x1),...,(6x6)`.
+        image_grid_pinpoints: The sizes `[width, height]` in pixels that a picture may be fitted into before it is cut,
+            or a range of grids as LLaVA writes it, `(1x1),...,(6x6)`.
         patch_merge_type: How the features of the tiles are joined, such as `spatial_unpad`.
     """
 

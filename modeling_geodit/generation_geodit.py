@@ -35,6 +35,9 @@ from geodit.modeling_geodit.decoding_geodit import (
 
 logger = logging.get_logger(__name__)
 
+ImageFeatures = torch.Tensor | tuple[torch.Tensor, ...]
+"""Encoded images: `(images, n, d)`, or one `(n_i, d)` an image where images differ in their number of features."""
+
 
 @dataclass
 class GeoDiTGenerateOutput(ModelOutput):
@@ -65,8 +68,10 @@ class MaskedDiffusionModel(Protocol):
     def __call__(self, **kwargs: Any) -> Any:
         """Run `forward`; the output has `logits`."""
 
-    def get_image_features(self, pixel_values: torch.FloatTensor) -> torch.Tensor:
-        """Encode images `(images, 3, H, W)` as `(images, n, d)`."""
+    def get_image_features(
+        self, pixel_values: torch.FloatTensor, image_sizes: torch.LongTensor | None = None
+    ) -> ImageFeatures:
+        """Encode images."""
 
 
 @dataclass
@@ -123,7 +128,7 @@ class CanvasPredictor:
         model: The network.
         input_ids: `(B, P)`, the prompts.
         attention_mask: `(B, P)`, 1 for real tokens and 0 for padding.
-        image_features: `(images, n, d)` for the placeholders in `input_ids`.
+        image_features: The encoded images, in the order of their placeholders in `input_ids`.
         mask_token_id: Id of `[M]`.
         guidance_scale: With a scale w above 1 the logits are `unconditional + w * (conditional -
             unconditional)`. The unconditional branch sees `[M]` for every token of the prompt, image
@@ -135,7 +140,7 @@ class CanvasPredictor:
         model: MaskedDiffusionModel,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
-        image_features: torch.Tensor | None,
+        image_features: ImageFeatures | None,
         mask_token_id: int,
         guidance_scale: float = 1.0,
     ) -> None:
@@ -256,7 +261,8 @@ class GeoDiTGenerationMixin:
         pixel_values: torch.FloatTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         *,
-        image_features: torch.FloatTensor | None = None,
+        image_features: ImageFeatures | None = None,
+        image_sizes: torch.LongTensor | None = None,
         generation_config: GenerationConfig | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         **kwargs: Any,
@@ -270,10 +276,12 @@ class GeoDiTGenerationMixin:
 
         Args:
             input_ids: `(B, P)` prompts, image placeholders included, padded on either side.
-            pixel_values: `(images, 3, H, W)`, in the order of their placeholders.
+            pixel_values: `(images, 3, H, W)` or tiles, as the processor makes them, in the order of their
+                placeholders.
             attention_mask: `(B, P)`, 1 for real tokens and 0 for padding; by default all tokens are real.
-            image_features: `(images, n, d)` of `get_image_features`, in place of `pixel_values`, when several
-                questions are asked about the same images.
+            image_features: What `get_image_features` returned, in place of `pixel_values`, when several questions
+                are asked about the same images.
+            image_sizes: `(images, 2)`, height and width of the images, if `pixel_values` are tiles.
             generation_config: Parameters in place of the model's own `generation_config`.
             generator: Source of random numbers, or one a row; excludes `seed`. With neither, the global one.
             **kwargs: Fields of [`GeoDiTGenerationConfig`] that override the configuration for this call.
@@ -290,9 +298,11 @@ class GeoDiTGenerationMixin:
         config = GeoDiTGenerationConfig.from_generation_config(
             self.generation_config if generation_config is None else generation_config, **kwargs
         )
-        prompt_ids, prompt_mask = self._check_inputs(input_ids, attention_mask, pixel_values, image_features)
+        prompt_ids, prompt_mask = self._check_inputs(
+            input_ids, attention_mask, pixel_values, image_features, image_sizes
+        )
         if pixel_values is not None:
-            image_features = cast(torch.FloatTensor, model.get_image_features(pixel_values))
+            image_features = model.get_image_features(pixel_values, image_sizes)
 
         batch_size, device = prompt_ids.shape[0], prompt_ids.device
         mask_token_id = config.mask_token_id
@@ -372,7 +382,8 @@ class GeoDiTGenerationMixin:
         input_ids: torch.Tensor | None,
         attention_mask: torch.Tensor | None,
         pixel_values: torch.Tensor | None,
-        image_features: torch.Tensor | None,
+        image_features: ImageFeatures | None,
+        image_sizes: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Refuse what does not fit together; return prompts and attention mask, both `(B, P)` int64."""
         if input_ids is None:
@@ -391,6 +402,8 @@ class GeoDiTGenerationMixin:
             )
         if pixel_values is not None and image_features is not None:
             raise ValueError("Give pixel_values or image_features, not both.")
+        if image_sizes is not None and pixel_values is None:
+            raise ValueError("image_sizes describe pixel_values: give both or neither.")
         if pixel_values is None and image_features is None and self.config.image_token_id is not None:
             placeholders = int((input_ids == self.config.image_token_id).sum())
             if placeholders:
@@ -403,6 +416,7 @@ __all__ = [
     "DenoisingState",
     "GeoDiTGenerateOutput",
     "GeoDiTGenerationMixin",
+    "ImageFeatures",
     "MaskedDiffusionModel",
     "denoise",
     "denoise_step",

@@ -5,12 +5,14 @@ Only the wiring is GeoDiT's own. The vision tower is [`~transformers.SiglipVisio
 made of stock Llama layers, which match LLaDA's reference code exactly once the causal mask is gone.
 """
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any, Self, Unpack, cast
 
 import torch
 from torch import nn
+from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput
@@ -21,6 +23,10 @@ from transformers.models.llama.modeling_llama import (
     LlamaRMSNorm,
     LlamaRotaryEmbedding,
 )
+from transformers.models.llava_onevision.modeling_llava_onevision import (
+    LlavaOnevisionModel,
+    image_size_to_num_patches,
+)
 from transformers.models.siglip.modeling_siglip import SiglipVisionModel
 from transformers.utils.generic import (
     ModelOutput,
@@ -30,8 +36,9 @@ from transformers.utils.generic import (
 )
 from transformers.utils.output_capturing import capture_outputs
 
+from geodit.configuration.anyres_geodit import anyres_max_tiles
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
-from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin
+from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin, ImageFeatures
 from geodit.modeling_geodit.pickles_geodit import refuse_pickles
 
 
@@ -43,13 +50,14 @@ class GeoDiTModelOutput(ModelOutput):
         last_hidden_state: `(B, L, d)`, after the final norm.
         hidden_states: One `(B, L, d)` a layer and one for the embeddings, when asked for.
         attentions: One `(B, heads, L, L)` a layer, when asked for (eager attention only).
-        image_hidden_states: `(images, n, d)`, the projected features, when images were given.
+        image_hidden_states: The projected features, as [`GeoDiTModel.get_image_features`] returns them, when images
+            were given.
     """
 
     last_hidden_state: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
-    image_hidden_states: torch.Tensor | None = None
+    image_hidden_states: ImageFeatures | None = None
 
 
 @dataclass
@@ -68,7 +76,7 @@ class GeoDiTMaskedDiffusionOutput(ModelOutput):
     logits: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
-    image_hidden_states: torch.Tensor | None = None
+    image_hidden_states: ImageFeatures | None = None
 
 
 class GeoDiTMultiModalProjector(nn.Module):
@@ -125,6 +133,13 @@ class GeoDiTPreTrainedModel(PreTrainedModel):
             Self,
             super().from_pretrained(pretrained_model_name_or_path, *model_args, use_safetensors=True, **kwargs),
         )
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)  # type: ignore[no-untyped-call]
+        if isinstance(module, GeoDiTModel) and module.image_newline is not None:
+            # As LLaVA does: a vector of about unit length.
+            init.normal_(module.image_newline, std=1 / math.sqrt(module.image_newline.shape[0]))
 
 
 class GeoDiTTextModel(GeoDiTPreTrainedModel):
@@ -207,12 +222,24 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
 
 
 class GeoDiTModel(GeoDiTPreTrainedModel):
-    """Vision tower, projector and text core, without the output projection."""
+    """Vision tower, projector and text core, without the output projection.
+
+    With `config.vision_aspect_ratio="anyres_max_<k>"` there is one parameter more, `image_newline` `(d,)`, which ends
+    each row of patches.
+    """
+
+    # Of its model it reads the configuration alone, whose fields have the same names here.
+    pack_image_features: Any = LlavaOnevisionModel.pack_image_features
 
     def __init__(self, config: GeoDiTConfig):
         super().__init__(config)
+        # from_pretrained sets the fields that it is given one by one, after the configuration was checked as a whole.
+        config.validate()
         self.vision_tower = SiglipVisionModel(config.vision_config)
         self.multi_modal_projector = GeoDiTMultiModalProjector(config)
+        self.image_newline: nn.Parameter | None = None
+        if anyres_max_tiles(config.vision_aspect_ratio) is not None:
+            self.image_newline = nn.Parameter(torch.empty(config.text_config.hidden_size))
         self.language_model = GeoDiTTextModel(config.text_config)
         self.post_init()  # type: ignore[no-untyped-call]
 
@@ -224,37 +251,86 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         """Replace the token embeddings."""
         self.language_model.embed_tokens = cast(nn.Embedding, value)
 
-    def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def get_image_features(self, pixel_values: torch.Tensor, image_sizes: torch.Tensor | None = None) -> ImageFeatures:
         """Encode images and project them to the width of the text core.
 
         Args:
-            pixel_values: `(images, 3, H, W)`, normalized as the processor does.
+            pixel_values: Normalized as the processor does. `(images, 3, H, W)` with `vision_aspect_ratio="square"`.
+                With `"anyres_max_<k>"` `(images, T, 3, H, W)`: the whole image made small, then its tiles row by row,
+                then padding up to the T tiles of the largest grid.
+            image_sizes: `(images, 2)`, height and width of each image in pixels before it was resized. Needed with
+                `"anyres_max_<k>"`, refused with `"square"`.
 
         Returns:
-            `(images, n, d)`, one vector a patch.
+            With `"square"` `(images, n, d)`, one vector a patch. With `"anyres_max_<k>"` a tuple of one `(n_i, d)` an
+            image: the n patches of the whole image, then the patches of all tiles row by row, without those of the
+            border that fitted the image into its grid, scaled down to about k * n where they are more, and with
+            `image_newline` at the end of each row.
+
+        Raises:
+            ValueError: when the tensors are not those of the configuration's `vision_aspect_ratio`.
         """
+        mode = self.config.vision_aspect_ratio
+        tiled = anyres_max_tiles(mode) is not None
+        expected = (len(pixel_values), 2) if tiled else None
+        given = None if image_sizes is None else tuple(image_sizes.shape)
+        if pixel_values.dim() != (5 if tiled else 4) or given != expected:
+            takes = "(images, tiles, 3, H, W) and image_sizes (images, 2)" if tiled else "(images, 3, H, W) alone"
+            raise ValueError(
+                f"With vision_aspect_ratio={mode!r} the model takes pixel_values {takes}, got shapes "
+                f"{tuple(pixel_values.shape)} and {given}. Give the processor the vision_aspect_ratio of the model."
+            )
+        return self._encode(pixel_values) if image_sizes is None else self._encode_tiles(pixel_values, image_sizes)
+
+    def _encode_tiles(self, pixel_values: torch.Tensor, image_sizes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """`(n_i, d)` of each image from `(images, T, 3, H, W)` and `(images, 2)`."""
+        config, sizes = self.config, image_sizes.tolist()
+        num_tiles = [
+            image_size_to_num_patches(size, config.image_grid_pinpoints, config.vision_config.image_size)
+            for size in sizes
+        ]
+        if max(num_tiles) > pixel_values.shape[1]:
+            raise ValueError(
+                f"Images of (height, width) {sizes} are seen in {num_tiles} tiles, but pixel_values hold "
+                f"{pixel_values.shape[1]}: the image_grid_pinpoints of processor and model differ."
+            )
+        tiles = torch.cat([image[:count] for image, count in zip(pixel_values, num_tiles, strict=True)])
+        packed, _ = self.pack_image_features(
+            self._encode(tiles).split(num_tiles),
+            sizes,
+            image_newline=self.image_newline,
+            vision_aspect_ratio=config.vision_aspect_ratio,
+        )
+        return tuple(packed)
+
+    def _encode(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Patches `(pictures, n, d)` of pictures `(pictures, 3, H, W)`."""
         layer = self.config.vision_feature_layer
         last = layer in (-1, self.config.vision_config.num_hidden_layers)
         pixel_values = pixel_values.to(self.vision_tower.dtype)
         if last and self.config.vision_post_layernorm:
             features = self.vision_tower(pixel_values).last_hidden_state
         else:
-            features = self.vision_tower(pixel_values, output_hidden_states=True).hidden_states[layer]
+            # Of the hidden states only this one is kept.
+            features = self.vision_tower(pixel_values, output_hidden_states=[layer]).hidden_states[layer]
             if self.config.vision_post_layernorm:
                 features = self.vision_tower.post_layernorm(features)
         projected: torch.Tensor = self.multi_modal_projector(features)
         return projected
 
     def _place_image_features(
-        self, input_ids: torch.Tensor, inputs_embeds: torch.Tensor, image_features: torch.Tensor
+        self, input_ids: torch.Tensor, inputs_embeds: torch.Tensor, image_features: ImageFeatures
     ) -> torch.Tensor:
         placeholders = input_ids == self.config.image_token_id
-        expected, found = image_features.shape[0] * image_features.shape[1], int(placeholders.sum())
-        if found != expected:
+        counts = [len(features) for features in image_features]
+        if (found := int(placeholders.sum())) != sum(counts):
+            each = f"{counts[0]} each" if len(set(counts)) == 1 else " + ".join(map(str, counts))
             raise ValueError(
-                f"The text holds {found} image tokens, but the {image_features.shape[0]} images given need "
-                f"{expected} ({image_features.shape[1]} each). Make both with the processor."
+                f"The text holds {found} image tokens, but the {len(counts)} images given need {sum(counts)} "
+                f"({each}). Make both with the processor."
             )
+        if not isinstance(image_features, torch.Tensor):
+            image_features = torch.cat(image_features)
         image_features = image_features.to(inputs_embeds.device, inputs_embeds.dtype)
         return inputs_embeds.masked_scatter(placeholders.unsqueeze(-1), image_features)
 
@@ -278,9 +354,10 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
-        image_features: torch.Tensor | None = None,
+        image_features: ImageFeatures | None = None,
         canvas_mask: torch.Tensor | None = None,
         segment_ids: torch.Tensor | None = None,
+        image_sizes: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> GeoDiTModelOutput:
         """Run the network once; see [`GeoDiTForMaskedDiffusion.forward`] for the arguments."""
@@ -293,8 +370,10 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
                 'Several questions in a row (segment_ids) need attention_mode="prefix": in "full" mode the image '
                 "they share would let each see the answers of the others."
             )
+        if image_sizes is not None and pixel_values is None:
+            raise ValueError("image_sizes describe pixel_values: give both or neither.")
         if pixel_values is not None:
-            image_features = self.get_image_features(pixel_values)
+            image_features = self.get_image_features(pixel_values, image_sizes)
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
             if image_features is not None:
@@ -347,9 +426,9 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):
         """Replace the output projection."""
         self.lm_head = value
 
-    def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def get_image_features(self, pixel_values: torch.Tensor, image_sizes: torch.Tensor | None = None) -> ImageFeatures:
         """See [`GeoDiTModel.get_image_features`]."""
-        return cast(torch.Tensor, self.model.get_image_features(pixel_values))
+        return cast(ImageFeatures, self.model.get_image_features(pixel_values, image_sizes))
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(  # type: ignore[misc]
@@ -359,9 +438,10 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
-        image_features: torch.Tensor | None = None,
+        image_features: ImageFeatures | None = None,
         canvas_mask: torch.Tensor | None = None,
         segment_ids: torch.Tensor | None = None,
+        image_sizes: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         **kwargs: Unpack[TransformersKwargs],
@@ -371,15 +451,17 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):
         Args:
             input_ids: `(B, L)`: image placeholders, prompt and canvas. May accompany `inputs_embeds`, to tell
                 where the image stands.
-            pixel_values: `(images, 3, H, W)`, in the order of their placeholders.
+            pixel_values: `(images, 3, H, W)` or tiles, in the order of their placeholders; see
+                [`GeoDiTModel.get_image_features`].
             attention_mask: `(B, L)`, 1 for real tokens (the canvas included) and 0 for padding on either side.
             position_ids: `(B, L)`; by default the real tokens of a row count from 0.
             inputs_embeds: `(B, L, d)` in place of the embeddings of `input_ids`.
-            image_features: `(images, n, d)` from [`get_image_features`], instead of `pixel_values`.
+            image_features: What [`get_image_features`] returned, instead of `pixel_values`.
             canvas_mask: `(B, L)`, true on the canvas; needed with `attention_mode="prefix"` only.
             segment_ids: `(B, L)`, 0 for the image and k for the k-th of several questions behind it, which see the
                 image and nothing of each other; needs `attention_mode="prefix"`, where the result is that of
                 asking them one by one, and `position_ids` that count on from the image for each of them.
+            image_sizes: `(images, 2)`, height and width of the images, if `pixel_values` are tiles.
             labels: `(B, L)` true tokens, -100 where nothing is to be learnt. The loss is the plain mean; the
                 weighted loss of training is [`masked_diffusion_loss`].
             logits_to_keep: Where to compute the output projection: an integer keeps that many last positions
@@ -400,6 +482,7 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):
             image_features=image_features,
             canvas_mask=canvas_mask,
             segment_ids=segment_ids,
+            image_sizes=image_sizes,
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,10 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from transformers import BatchFeature, ProcessorMixin, SiglipImageProcessorPil
+from transformers import (
+    BatchFeature,
+    LlavaOnevisionImageProcessorPil,
+    ProcessorMixin,
+    SiglipImageProcessorPil,
+)
 from transformers.image_utils import load_image
+from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
 from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, TextKwargs
 
+from geodit.configuration.anyres_geodit import anyres_max_tiles, check_grid_pinpoints
 from geodit.processing.boxes_geodit import BoxCodec, get_box_codec
 from geodit.processing.tasks_geodit import Task, load_tasks, resolve_task
 
@@ -88,8 +96,8 @@ class GeoDiTProcessor(ProcessorMixin):
         >>> processor.post_process_generation(answer, task="detect", image_size=(height, width), query="ship")
 
     Args:
-        image_processor: A stock image processor. SigLIP's is always used on Pillow, whose resampling the
-            checkpoints were trained with; the torchvision one gives slightly different pixels.
+        image_processor: A stock image processor, SigLIP's or, to see images in tiles, LLaVA-OneVision's. It is always
+            used on Pillow, whose resampling the checkpoints were trained with; on torchvision pixels differ slightly.
         tokenizer: A tokenizer that has `image_token` and, for the box format `"location_tokens"`, the tokens
             `<loc_0>`, `<loc_1>`, ... each as a single token, and an EOS token.
         chat_template: Jinja template, which writes `image_token` for each image; `CHAT_TEMPLATE` by default.
@@ -98,11 +106,21 @@ class GeoDiTProcessor(ProcessorMixin):
         location_bins: Number of location tokens in use; by default all that the tokenizer has.
         image_token: The placeholder of an image in a text.
         num_image_tokens: How many tokens an image takes (n): for a ViT the number of patches,
-            `(image_size // patch_size) ** 2`, which is 729 for SigLIP so400m at 384 pixels.
+            `(image_size // patch_size) ** 2`, which is 729 for SigLIP so400m at 384 pixels. With tiles, the tokens of
+            each tile.
+        vision_aspect_ratio: How the model sees images, as in its configuration. `"square"` makes one picture of each
+            image. `"anyres_max_<k>"`, such as LLaDA-V's `"anyres_max_4"`, cuts each image into tiles beside a small
+            version of the whole; then `count_image_tokens` tells how many tokens an image takes. Boxes are not
+            concerned: they are in pixels of the whole, original image either way.
 
     Raises:
-        ValueError: If the tokenizer lacks a token, or a value is not among those allowed.
+        ValueError: If the tokenizer lacks a token, a value is not among those allowed, or the image processor is not
+            one for this `vision_aspect_ratio`.
     """
+
+    # How LLaVA-OneVision counts the tokens of an image, from attributes that have the same names here.
+    _get_number_of_features: Any = LlavaOnevisionProcessor._get_number_of_features
+    _get_unpadded_features: Any = LlavaOnevisionProcessor._get_unpadded_features
 
     def __init__(
         self,
@@ -114,12 +132,16 @@ class GeoDiTProcessor(ProcessorMixin):
         location_bins: int | None = None,
         image_token: str = "<image>",
         num_image_tokens: int = 729,
+        vision_aspect_ratio: str = "square",
     ) -> None:
         if type(num_image_tokens) is not int or num_image_tokens < 1:
             raise ValueError(f"`num_image_tokens` must be a positive integer, got {num_image_tokens!r}.")
+        image_processor = _on_pillow(image_processor)
+        max_tiles = anyres_max_tiles(vision_aspect_ratio)
+        _check_image_processor(image_processor, max_tiles, num_image_tokens)
         if chat_template is None:
             chat_template = CHAT_TEMPLATE.replace("<image>", image_token)
-        super().__init__(_on_pillow(image_processor), tokenizer, chat_template=chat_template)  # type: ignore[no-untyped-call]
+        super().__init__(image_processor, tokenizer, chat_template=chat_template)  # type: ignore[no-untyped-call]
 
         vocabulary: dict[str, int] = tokenizer.get_vocab()
         if image_token not in vocabulary:
@@ -129,6 +151,8 @@ class GeoDiTProcessor(ProcessorMixin):
         self.image_token = image_token
         self.image_token_id = vocabulary[image_token]
         self.num_image_tokens = num_image_tokens
+        self.vision_aspect_ratio = vision_aspect_ratio
+        self._tiled = max_tiles is not None
         self.tasks = load_tasks(tasks)
         num_locations = _count_location_tokens(vocabulary)
         if box_format == "location_tokens" and num_locations < (location_bins or 1):
@@ -173,9 +197,14 @@ class GeoDiTProcessor(ProcessorMixin):
             `input_ids` (B, L) and `attention_mask` (B, L) if there is a text or a task, `pixel_values`
             (number of images, 3, H, W) if there are images.
 
+            With `vision_aspect_ratio="anyres_max_<k>"`, `pixel_values` are (number of images, T, 3, H, W): of each
+            image a small version of the whole, its tiles row by row, and zeros up to the T pictures of the image that
+            has most. `image_sizes` (number of images, 2), height and width in pixels, tell the model the grids.
+
         Raises:
             ValueError: If images and texts do not match in number, a task is unknown or misses its query, an
-                image is of a kind that cannot be used, or an argument is unknown.
+                image is of a kind that cannot be used, an argument is unknown, or a text has several images, which
+                `vision_aspect_ratio="anyres_max_<k>"` does not take.
         """
         if videos is not None or audio is not None:
             raise ValueError("GeoDiT reads images and text, neither video nor audio.")
@@ -188,9 +217,17 @@ class GeoDiTProcessor(ProcessorMixin):
             texts = None
         else:
             texts = _list_of_strings("text", text)
+        images_of_a_text = [len(group) for group in image_groups or []]
         # Text marked by `sanitize_control_tokens` holds no placeholders but those of the template.
         if texts is not None and not kwargs.get("sanitize_control_tokens"):
             texts = self._place_images(texts, image_groups)
+            images_of_a_text += [sample.count(self.image_token) for sample in texts]
+        # LLaVA shows a model several images in yet another way, as pictures padded to squares.
+        if self._tiled and max(images_of_a_text, default=0) > 1:
+            raise ValueError(
+                f"With vision_aspect_ratio={self.vision_aspect_ratio!r} a text takes one image, got "
+                f"{max(images_of_a_text)}. Ask about one image at a time."
+            )
 
         flat_images = None if image_groups is None else [image for group in image_groups for image in group]
         text_defaults = {
@@ -207,9 +244,28 @@ class GeoDiTProcessor(ProcessorMixin):
         inputs: BatchFeature = super().__call__(images=flat_images or None, text=texts, **kwargs)
         return inputs
 
+    def count_image_tokens(self, image_size: tuple[int, int]) -> int:
+        """Returns how many tokens an image takes.
+
+        Args:
+            image_size: `(height, width)` of the image in pixels.
+        """
+        if not self._tiled:
+            return self.num_image_tokens
+        tile = self.image_processor.size
+        return int(self._get_number_of_features(*image_size, tile["height"], tile["width"]))
+
     def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **kwargs: Any) -> str:
-        """Returns what takes the place of one `<image>`: the image token n times."""
-        return self.image_token * self.num_image_tokens
+        """Returns what takes the place of one `<image>`: the image token, once for each of the image's features."""
+        if not self._tiled:
+            return self.image_token * self.num_image_tokens
+        height, width = image_inputs["image_sizes"][image_idx]
+        return self.image_token * self.count_image_tokens((int(height), int(width)))
+
+    @property
+    def unused_input_names(self) -> list[str]:
+        """What the image processor of LLaVA-OneVision returns and the model does not take."""
+        return ["batch_num_images"]
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything that `save_pretrained` writes to processor_config.json."""
@@ -496,10 +552,32 @@ def _count_error(num_images: int, num_texts: int) -> str:
 
 
 def _on_pillow(image_processor: Any) -> Any:
-    """Swaps SigLIP's torchvision image processor, which AutoImageProcessor prefers, for the Pillow one."""
-    if type(image_processor).__name__ == "SiglipImageProcessor":
-        return SiglipImageProcessorPil.from_dict(image_processor.to_dict())
-    return image_processor
+    """Swaps a torchvision image processor, which AutoImageProcessor prefers, for the Pillow one."""
+    on_pillow: dict[str, Any] = {
+        "SiglipImageProcessor": SiglipImageProcessorPil,
+        "LlavaOnevisionImageProcessor": LlavaOnevisionImageProcessorPil,
+    }
+    pillow_class = on_pillow.get(type(image_processor).__name__)
+    return image_processor if pillow_class is None else pillow_class.from_dict(image_processor.to_dict())
+
+
+def _check_image_processor(image_processor: Any, max_tiles: int | None, num_image_tokens: int) -> None:
+    """Refuses an image processor that does not make the pictures, or the tiles, that the model sees."""
+    name, cuts_tiles = type(image_processor).__name__, hasattr(image_processor, "image_grid_pinpoints")
+    if max_tiles is None:
+        if cuts_tiles:
+            raise ValueError(f'{name} cuts images into tiles, which goes with `vision_aspect_ratio="anyres_max_<k>"`.')
+        return
+    size = dict(getattr(image_processor, "size", None) or {})
+    patches_per_side = math.isqrt(num_image_tokens)
+    if not cuts_tiles or not size.get("height") or size.get("height") != size.get("width"):
+        raise ValueError(
+            '`vision_aspect_ratio="anyres_max_<k>"` needs an image processor that cuts images into square tiles, such '
+            f"as LlavaOnevisionImageProcessorPil, got {name} of size {size}."
+        )
+    if patches_per_side**2 != num_image_tokens:
+        raise ValueError(f"`num_image_tokens` must be the patches of a square tile, got {num_image_tokens}.")
+    check_grid_pinpoints(image_processor.image_grid_pinpoints, max_tiles, size["height"], patches_per_side)
 
 
 def _group_images(images: Any) -> list[list[Any]]:

@@ -40,14 +40,16 @@ class GeoDiTDataCollator:
 
         Returns:
             `input_ids`, `attention_mask` and `labels` `(B, L)` (labels are -100 outside the canvas); if there is an
-            image, `pixel_values` `(images, 3, H, W)`; if an item has several questions, `segment_ids` and
-            `position_ids` `(B, L)` that keep them apart.
+            image, `pixel_values` and whatever else the processor makes of the images; if an item has several
+            questions, `segment_ids` and `position_ids` `(B, L)` that keep them apart.
         """
         rows = [_Row() for _ in items]
         images = [item["image"] for item in items if item["image"] is not None]
         for row, item in zip(rows, items, strict=True):
-            if item["image"] is not None:
-                row.append_shared([self.processor.image_token_id] * self.processor.num_image_tokens)
+            image = item["image"]
+            if image is not None:
+                num_image_tokens = self.processor.count_image_tokens((image.height, image.width))
+                row.append_shared([self.processor.image_token_id] * num_image_tokens)
             elif item.get("context"):
                 row.append_shared(self.processor.tokenizer(item["context"], add_special_tokens=False)["input_ids"])
         prompts = iter(self._prompts(items))
@@ -65,7 +67,7 @@ class GeoDiTDataCollator:
             batch["segment_ids"] = _pad([row.segment_ids for row in rows], 0)
             batch["position_ids"] = _pad([row.position_ids for row in rows], 0)
         if images:
-            batch["pixel_values"] = self.processor.image_processor(images, return_tensors="pt")["pixel_values"]
+            batch.update(self.processor(images=images, return_tensors="pt"))
         return batch
 
     def _prompts(self, items: Sequence[Mapping[str, Any]]) -> list[list[int]]:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import SiglipImageProcessorPil, SiglipVisionModel
+from transformers import SiglipVisionModel
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+from geodit.processing.image_processors import build_image_processor
 from geodit.processing.processing_geodit import COMPACT_CHAT_TEMPLATE, GeoDiTProcessor, location_token
 from geodit.processing.tokenization import build_tokenizer
 
@@ -74,12 +75,12 @@ def new_model(
     if vision_tower is not None:
         pretrained = SiglipVisionModel.from_pretrained(vision_tower)
         model.model.vision_tower.load_state_dict(pretrained.state_dict())
-    side = config.vision_config.image_size
     processor = GeoDiTProcessor(
-        SiglipImageProcessorPil(size={"height": side, "width": side}),
+        build_image_processor(config),
         tokenizer,
         chat_template=COMPACT_CHAT_TEMPLATE,
         num_image_tokens=config.num_image_tokens,
+        vision_aspect_ratio=config.vision_aspect_ratio,
     )
     return model, processor
 

@@ -6,12 +6,15 @@ from collections.abc import Iterable
 from torch import nn
 
 MODEL_PARTS = ("vision_tower", "projector", "language_model")
-"""The parts of a GeoDiT model: SigLIP, the projector, and the text core with its output projection."""
+"""The parts of a GeoDiT model: SigLIP, the projector, and the text core with its output projection.
+
+The vector that ends the rows of an image in tiles is one more embedding of the text core, as in LLaVA's training.
+"""
 
 _PREFIXES = {
     "vision_tower": ("model.vision_tower.",),
     "projector": ("model.multi_modal_projector.",),
-    "language_model": ("model.language_model.", "lm_head."),
+    "language_model": ("model.language_model.", "model.image_newline", "lm_head."),
 }
 
 

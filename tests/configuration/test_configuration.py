@@ -37,6 +37,48 @@ def test_a_saved_configuration_loads_equal(tmp_path):
     assert GeoDiTConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
 
 
+def test_by_default_an_image_is_one_picture_without_tiles():
+    config = GeoDiTConfig(**SMALL)
+    assert (config.vision_aspect_ratio, config.image_grid_pinpoints) == ("square", None)
+
+
+def test_tiles_come_with_the_grids_of_llada_v(tmp_path):
+    config = GeoDiTConfig(**SMALL, vision_aspect_ratio="anyres_max_6")
+    assert len(config.image_grid_pinpoints) == 36
+    assert config.image_grid_pinpoints[:7] == [*([28, 28 * width] for width in range(1, 7)), [56, 28]]
+    config.save_pretrained(tmp_path)
+    assert GeoDiTConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
+
+
+def test_grids_of_ones_own_are_kept():
+    config = GeoDiTConfig(**SMALL, vision_aspect_ratio="anyres_max_2", image_grid_pinpoints=[[28, 56]])
+    assert config.image_grid_pinpoints == [[28, 56]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"vision_aspect_ratio": "pad"}, '"square" or "anyres_max_<k>".*such as "anyres_max_4", got \'pad\''),
+        ({"vision_aspect_ratio": "anyres_max_0"}, "positive integer k.*anyres_max_0"),
+        ({"image_grid_pinpoints": [[28, 28]]}, 'go with vision_aspect_ratio="anyres_max_<k>"'),
+        (
+            {"vision_aspect_ratio": "anyres_max_4", "image_grid_pinpoints": []},
+            r"give image_grid_pinpoints.*\[28, 56\]",
+        ),
+        ({"vision_aspect_ratio": "anyres_max_4", "image_grid_pinpoints": [[28, 40]]}, r"multiples of 28.*\[28, 40\]"),
+        ({"vision_aspect_ratio": "anyres_max_4", "image_grid_pinpoints": [[0, 28]]}, r"multiples of 28.*\[0, 28\]"),
+        ({"vision_aspect_ratio": "anyres_max_4", "image_grid_pinpoints": [[28]]}, r"pairs.*\[28\]"),
+        (
+            {"vision_aspect_ratio": "anyres_max_1", "image_grid_pinpoints": [[28, 56]]},
+            "up to 2 tiles on a side, but anyres_max_1 with 1 patches on the side of a tile allows 1",
+        ),
+    ],
+)
+def test_tiles_that_cannot_work_are_refused_by_name(fields, message):
+    with pytest.raises(Exception, match=message):
+        GeoDiTConfig(**SMALL, **fields)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [

@@ -9,6 +9,7 @@ from geodit.evaluation.answers import load_answers, save_answers
 from geodit.evaluation.benchmark import run_benchmark
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import DecodingSettings
+from geodit.trainers.new_model import new_model
 
 
 class ScriptedModel:
@@ -169,3 +170,12 @@ def test_a_data_set_without_questions_of_the_task(model, processor, dataset):
     no_questions = dataset.map(lambda row: {"questions": row["questions"][:1]}, load_from_cache_file=False)
     with pytest.raises(ValueError, match="4 images has no question of detect"):
         run_benchmark(model, processor, no_questions, tasks=["detect"])
+
+
+def test_a_model_that_sees_images_in_tiles_is_asked_in_the_same_way(dataset):
+    part = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision = {**part, "image_size": 16, "patch_size": 8, "vision_use_head": False}
+    geometry = {"text_config": part, "vision_config": vision, "vision_aspect_ratio": "anyres_max_4"}
+    model, processor = new_model(geometry, ["Detect: ship."], vocab_size=400, location_bins=16)
+    result = run_benchmark(model, processor, dataset, DecodingSettings(steps=2), tasks=["detect"], batch_size=3)
+    assert [answer.image_size for answer in result.answers] == [(32, 32)] * 8

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training on images in tiles: as many placeholders as features, and several questions about an image all the same."""
+
+import pytest
+import torch
+from PIL import Image
+
+from geodit.trainers.data_collator import GeoDiTDataCollator
+from geodit.trainers.new_model import new_model
+from geodit.trainers.trainable import set_trainable_parts
+
+
+@pytest.fixture
+def tiling_model_and_processor():
+    part = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    geometry = {
+        "text_config": {**part, "hidden_size": 32},
+        "vision_config": {**part, "image_size": 48, "patch_size": 16, "vision_use_head": False},
+        "vision_aspect_ratio": "anyres_max_4",
+        "attention_mode": "prefix",
+    }
+    torch.manual_seed(0)
+    return new_model(geometry, ["Detect: ship.", "a harbor with two ships"], location_bins=16, vocab_size=400)
+
+
+def resized(items, *sizes):
+    """The same questions about images of these sizes (height, width)."""
+    return [
+        {**item, "image": item["image"].resize((width, height), Image.Resampling.NEAREST)}
+        for item, (height, width) in zip(items, sizes, strict=False)
+    ]
+
+
+def test_model_and_processor_of_a_geometry_cut_the_same_tiles(tiling_model_and_processor):
+    model, processor = tiling_model_and_processor
+    assert processor.vision_aspect_ratio == model.config.vision_aspect_ratio
+    assert processor.image_processor.image_grid_pinpoints == model.config.image_grid_pinpoints
+
+
+@torch.no_grad()
+def test_images_of_different_sizes_make_a_batch(tiling_model_and_processor, items):
+    model, processor = tiling_model_and_processor
+    items = resized(items, (96, 96), (60, 200), (30, 30))
+    batch = GeoDiTDataCollator(processor)(items)
+    assert set(batch) == {"input_ids", "attention_mask", "labels", "pixel_values", "image_sizes"}
+    assert batch["image_sizes"].tolist() == [[96, 96], [60, 200], [30, 30]]
+    found = (batch["input_ids"] == processor.image_token_id).sum(-1).tolist()
+    assert found == [processor.count_image_tokens(size) for size in ((96, 96), (60, 200), (30, 30))]
+    for row, item in enumerate(items):
+        question = item["question"]
+        alone = processor(images=item["image"], text=question.query, task=question.task, return_tensors="pt")
+        prompt = batch["attention_mask"][row].bool() & (batch["labels"][row] == -100)
+        assert torch.equal(batch["input_ids"][row][prompt], alone["input_ids"][0])
+    labels = batch.pop("labels")
+    assert model(**batch, canvas_mask=labels != -100, labels=labels).loss.isfinite()
+
+
+@torch.no_grad()
+def test_questions_that_share_the_row_of_their_image_are_answered_as_alone(tiling_model_and_processor, items):
+    model, processor = tiling_model_and_processor
+    collate = GeoDiTDataCollator(processor)
+    (item,) = resized(items, (60, 200))
+    questions = [item["question"] for item in items[:2]]
+    shared = collate([{"image": item["image"], "questions": questions}])
+    assert shared["pixel_values"].shape[0] == 1
+    logits = model(**{**shared, "labels": None}, canvas_mask=shared["labels"] != -100).logits
+    for segment, question in enumerate(questions, start=1):
+        alone = collate([{"image": item["image"], "question": question}])
+        canvas = alone["labels"] != -100
+        expected = model(**{**alone, "labels": None}, canvas_mask=canvas, logits_to_keep=canvas).logits
+        inside = (shared["segment_ids"] == segment) & (shared["labels"] != -100)
+        torch.testing.assert_close(logits[inside], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_vector_that_ends_the_rows_belongs_to_the_text_core(tiling_model_and_processor):
+    model, _ = tiling_model_and_processor
+    for part, trained in (("projector", False), ("language_model", True)):
+        set_trainable_parts(model, [part])
+        assert model.model.image_newline.requires_grad is trained
