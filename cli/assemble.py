@@ -41,9 +41,7 @@ def assemble(
     tokenizer: Annotated[
         str | None, typer.Option("--tokenizer", help="Where the tokenizer is, if not beside the text core.")
     ] = None,
-    no_tokenizer: Annotated[
-        bool, typer.Option("--no-tokenizer", help="Write model and configuration alone.")
-    ] = False,
+    no_tokenizer: Annotated[bool, typer.Option("--no-tokenizer", help="Write model and configuration alone.")] = False,
     location_bins: Annotated[
         int, typer.Option("--location-bins", min=0, help="Location tokens to add for boxes; 0 for none.")
     ] = 0,

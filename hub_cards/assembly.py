@@ -223,9 +223,7 @@ def assemble_llada_v(
         num_rows=source.text_config.vocab_size,
         location_bins=location_bins,
     )
-    config = _geodit_config(
-        source.text_config, vocabulary, **vision_fields(source, vision_config, tower_layers)
-    )
+    config = _geodit_config(source.text_config, vocabulary, **vision_fields(source, vision_config, tower_layers))
     expected = _source_shapes(config, source.text_config.vocab_size)
     sources = {"llada_v": str(checkpoint)}
     parts = []
@@ -305,9 +303,7 @@ def _source_shapes(config: GeoDiTConfig, num_rows: int) -> dict[str, tuple[int, 
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if config.tie_word_embeddings:
         del shapes["lm_head.weight"]
-    return {
-        name: (num_rows, *shape[1:]) if name in _EMBEDDING_MATRICES else shape for name, shape in shapes.items()
-    }
+    return {name: (num_rows, *shape[1:]) if name in _EMBEDDING_MATRICES else shape for name, shape in shapes.items()}
 
 
 def _vision_part(directory: Path, expected: Mapping[str, tuple[int, ...]]) -> _Part:

@@ -123,7 +123,9 @@ def num_tower_layers(names: Iterable[str]) -> int | None:
     return len(layers) or None
 
 
-def vision_fields(source: LLaDAVConfiguration, vision_config: SiglipVisionConfig, num_layers: int | None) -> dict[str, Any]:
+def vision_fields(
+    source: LLaDAVConfiguration, vision_config: SiglipVisionConfig, num_layers: int | None
+) -> dict[str, Any]:
     """The fields of [`GeoDiTConfig`] that say how LLaDA-V sees an image.
 
     Args:
@@ -173,9 +175,7 @@ def _grid_pinpoints(pinpoints: Any, image_size: int) -> list[list[int]] | None:
             raise ValueError(f"image_grid_pinpoints={pinpoints!r} holds no grid such as (2x3).")
         (first_w, first_h), (last_w, last_h) = grids[0], grids[-1]
         return [
-            [h * image_size, w * image_size]
-            for w in range(first_w, last_w + 1)
-            for h in range(first_h, last_h + 1)
+            [h * image_size, w * image_size] for w in range(first_w, last_w + 1) for h in range(first_h, last_h + 1)
         ]
     try:
         values = json.loads(pinpoints) if isinstance(pinpoints, str) else pinpoints
@@ -255,8 +255,8 @@ def convert_llada_v_config(config: Mapping[str, Any]) -> LLaDAVConfiguration:
 
 __all__ = [
     "IMAGE_NEWLINE",
-    "LLADA_V_TOWER",
     "LLADA_V_MODEL_TYPES",
+    "LLADA_V_TOWER",
     "LLaDAVConfiguration",
     "convert_llada_v_config",
     "geodit_to_llada_v_name",

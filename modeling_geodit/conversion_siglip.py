@@ -57,7 +57,9 @@ def read_siglip_vision_config(directory: str | Path) -> SiglipVisionConfig:
             if model_type == "siglip2"
             else ""
         )
-        raise ValueError(f"{path} is of model type {model_type!r}; a vision tower is {' or '.join(_MODEL_TYPES)}.{hint}")
+        raise ValueError(
+            f"{path} is of model type {model_type!r}; a vision tower is {' or '.join(_MODEL_TYPES)}.{hint}"
+        )
     fields = config.get("vision_config") if model_type == "siglip" else config
     if not isinstance(fields, dict):
         raise ValueError(f"{path} has no vision_config.")

@@ -119,9 +119,7 @@ class TestAssembled:
         assert projectors[0].std() == pytest.approx(0.02, rel=0.1)
 
     def test_the_weights_can_be_written_in_another_type_and_in_several_files(self, siglip, tmp_path):
-        report = assemble(
-            GOLDEN, siglip, tmp_path / "out", tokenizer=False, dtype="bfloat16", max_shard_size="100KB"
-        )
+        report = assemble(GOLDEN, siglip, tmp_path / "out", tokenizer=False, dtype="bfloat16", max_shard_size="100KB")
         assert len(list((tmp_path / "out").glob("model-*.safetensors"))) > 1
         model = GeoDiTForMaskedDiffusion.from_pretrained(tmp_path / "out", dtype="auto")
         assert model.dtype == torch.bfloat16
