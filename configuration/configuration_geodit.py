@@ -8,6 +8,8 @@ from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.siglip.configuration_siglip import SiglipVisionConfig
 
+from geodit.configuration.remote_code_geodit import CONFIG_AUTO_MAP, RemoteCodeMixin
+
 
 @strict
 class GeoDiTTextConfig(LlamaConfig):
@@ -36,7 +38,7 @@ class GeoDiTTextConfig(LlamaConfig):
 
 
 @strict
-class GeoDiTConfig(PreTrainedConfig):
+class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
     """Configuration of [`GeoDiTForMaskedDiffusion`].
 
     Args:
@@ -98,6 +100,12 @@ class GeoDiTConfig(PreTrainedConfig):
         """Tokens that one image takes in the sequence: the patches of the vision tower."""
         vision = self.vision_config
         return int(vision.image_size // vision.patch_size) ** 2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that `save_pretrained` writes to config.json."""
+        output: dict[str, Any] = super().to_dict()
+        output["auto_map"] = dict(CONFIG_AUTO_MAP)
+        return output
 
     def validate_token_ids(self) -> None:
         """Part of the `@strict` validation: the ids that the model itself uses must exist and differ."""

@@ -101,6 +101,10 @@ class GeoDiTPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": LlamaDecoderLayer, "attentions": LlamaAttention}
 
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str | type = "AutoModel") -> None:
+        """Do nothing: the code is saved with the configuration, see [`RemoteCodeMixin`]."""
+
 
 class GeoDiTTextModel(GeoDiTPreTrainedModel):
     """Llama layers under a bidirectional mask: LLaDA's transformer without its output projection."""
