@@ -66,8 +66,8 @@ def __dir__() -> list[str]:
 def register_auto_classes() -> None:
     """Makes the Auto classes of Transformers know GeoDiT. It can be called more than once.
 
-    `AutoModel` gives the network without its head; `AutoModelForImageTextToText` and
-    `AutoModelForMultimodalLM` give the one that generates.
+    `AutoModel`, `AutoModelForImageTextToText` and `AutoModelForMultimodalLM` all give the network that generates, as
+    they do where a checkpoint is loaded by the code that it carries.
     """
     from transformers import (
         AutoConfig,
@@ -78,11 +78,11 @@ def register_auto_classes() -> None:
     )
 
     from geodit.configuration.configuration_geodit import GeoDiTConfig
-    from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion, GeoDiTModel
+    from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
     from geodit.processing.processing_geodit import GeoDiTProcessor
 
     AutoConfig.register(GeoDiTConfig.model_type, GeoDiTConfig, exist_ok=True)
-    AutoModel.register(GeoDiTConfig, GeoDiTModel, exist_ok=True)
+    AutoModel.register(GeoDiTConfig, GeoDiTForMaskedDiffusion, exist_ok=True)
     AutoModelForImageTextToText.register(GeoDiTConfig, GeoDiTForMaskedDiffusion, exist_ok=True)
     AutoModelForMultimodalLM.register(GeoDiTConfig, GeoDiTForMaskedDiffusion, exist_ok=True)
     AutoProcessor.register(GeoDiTConfig, GeoDiTProcessor, exist_ok=True)

@@ -9,6 +9,7 @@ from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.siglip.configuration_siglip import SiglipVisionConfig
 
 from geodit.configuration.anyres_geodit import anyres_max_tiles, check_grid_pinpoints, default_grid_pinpoints
+from geodit.configuration.remote_code_geodit import CONFIG_AUTO_MAP, RemoteCodeMixin
 
 
 @strict
@@ -38,7 +39,7 @@ class GeoDiTTextConfig(LlamaConfig):
 
 
 @strict
-class GeoDiTConfig(PreTrainedConfig):
+class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
     """Configuration of [`GeoDiTForMaskedDiffusion`].
 
     Args:
@@ -116,6 +117,12 @@ class GeoDiTConfig(PreTrainedConfig):
     @property
     def _patches_per_side(self) -> int:
         return int(self.vision_config.image_size // self.vision_config.patch_size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that `save_pretrained` writes to config.json."""
+        output: dict[str, Any] = super().to_dict()
+        output["auto_map"] = dict(CONFIG_AUTO_MAP)
+        return output
 
     def validate_token_ids(self) -> None:
         """Part of the `@strict` validation: the ids that the model itself uses must exist and differ."""

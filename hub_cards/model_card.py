@@ -8,6 +8,7 @@ The folder of a checkpoint, with what the card is made of::
     generation_config.json            default decoding
     processor_config.json             tasks, prompts, canvas lengths, notation of boxes
     tokenizer.json                    special tokens
+    *_geodit.py                       code that loads it where the package is not installed
     training/<stage>.yaml             recipe of a stage, as it was run
     training/<stage>.jsonl            its log: one entry of `Trainer.state.log_history` a line
     results/*.json                    documents of `geodit evaluate --out`, of this checkpoint
@@ -30,6 +31,7 @@ from huggingface_hub import ModelCard
 from geodit.hub_cards.architecture import read_architecture
 from geodit.hub_cards.interface import Interface, read_interface, special_tokens_table
 from geodit.hub_cards.metadata import card_metadata, default_decoding, eval_results
+from geodit.hub_cards.remote_code import has_remote_code
 from geodit.hub_cards.results import read_results
 from geodit.hub_cards.training import TRAINING_FOLDER, data_sources, losses_table, read_stages, recipes_table
 
@@ -63,8 +65,8 @@ def build_model_card(
         tags: Tags beside those that every GeoDiT model has.
         template_path: A Jinja template to use instead of GeoDiT's own. Both are given `card_data` (YAML) and
             the metadata by their names, `model_name`, `quoted_location`, `decoding`, `architecture`,
-            `interface`, `example`, `special_tokens`, `stages`, `sources`, `recipes`, `losses`,
-            `training_folder` and `results`. What the folder does not have is `None` or empty; tables print as
+            `interface`, `example`, `remote_code`, `special_tokens`, `stages`, `sources`, `recipes`, `losses`,
+            `training_folder` and `results`. What the folder does not have is `None`, false or empty; tables print as
             Markdown.
 
     Returns:
@@ -105,6 +107,7 @@ def build_model_card(
             architecture=architecture,
             interface=interface,
             example=_example_question(interface, sources),
+            remote_code=has_remote_code(folder),
             special_tokens=special_tokens_table(folder, architecture.config, interface),
             stages=stages,
             sources=sources,

@@ -12,6 +12,7 @@ import torch
 
 from geodit.hub_cards.folders import new_folder
 from geodit.hub_cards.model_card import write_model_card
+from geodit.hub_cards.remote_code import remove_remote_code
 from geodit.hub_cards.training import TRAINING_FOLDER
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
@@ -31,8 +32,9 @@ def prepare_release(
     results: Sequence[str | PathLike[str]] = (),
     compared: Mapping[str, Sequence[str | PathLike[str]]] | None = None,
     dtype: torch.dtype | None = None,
+    remote_code: bool = True,
 ) -> Path:
-    """Gather weights, processor, recipes, logs and results in a new folder, and write its model card.
+    """Gather weights, processor, code, recipes, logs and results in a new folder, and write its model card.
 
     Optimizer state, `training_args.bin` (a pickle) and intermediate checkpoints stay behind. The folder appears when
     it is complete.
@@ -44,6 +46,8 @@ def prepare_release(
         results: Documents of `geodit evaluate --out` about this checkpoint.
         compared: The same about other models, by a name for each.
         dtype: The type to save the weights in; by default they stay as they are.
+        remote_code: Whether the release brings the code that loads it where this package is not installed. The
+            checkpoint that is bundled with the package does without.
 
     Returns:
         `output_dir`.
@@ -67,6 +71,8 @@ def prepare_release(
         model = GeoDiTForMaskedDiffusion.from_pretrained(run_dir, dtype=dtype or "auto")
         model.save_pretrained(folder)
         GeoDiTProcessor.from_pretrained(run_dir).save_pretrained(folder)
+        if not remote_code:
+            remove_remote_code(folder)
         for source, target in copies:
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, folder / target)

@@ -141,6 +141,10 @@ class GeoDiTPreTrainedModel(PreTrainedModel):
             # As LLaVA does: a vector of about unit length.
             init.normal_(module.image_newline, std=1 / math.sqrt(module.image_newline.shape[0]))
 
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str | type = "AutoModel") -> None:
+        """Do nothing: the code is saved with the configuration, see [`RemoteCodeMixin`]."""
+
 
 class GeoDiTTextModel(GeoDiTPreTrainedModel):
     """Llama layers under a bidirectional mask: LLaDA's transformer without its output projection."""

@@ -24,6 +24,7 @@ from transformers.models.llava_onevision.processing_llava_onevision import Llava
 from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, TextKwargs
 
 from geodit.configuration.anyres_geodit import anyres_max_tiles, check_grid_pinpoints
+from geodit.configuration.remote_code_geodit import PROCESSOR_AUTO_MAP, RemoteCodeMixin
 from geodit.processing.boxes_geodit import BoxCodec, get_box_codec
 from geodit.processing.tasks_geodit import Task, load_tasks, resolve_task
 
@@ -83,7 +84,7 @@ _ADD_TOKENS = "Add it to the tokenizer and the model's embeddings, as `geodit.pr
 _WRONG_IDS = "`ids` must be token ids of shape (L,) or (B, L)."
 
 
-class GeoDiTProcessor(ProcessorMixin):
+class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
     """Makes the inputs of a GeoDiT model and reads its answers.
 
     A sequence is laid out as `[<image> * n][prompt in the chat template][canvas]`; the processor makes
@@ -271,6 +272,7 @@ class GeoDiTProcessor(ProcessorMixin):
         """Returns everything that `save_pretrained` writes to processor_config.json."""
         output: dict[str, Any] = super().to_dict()
         output["tasks"] = {name: task.to_dict() for name, task in self.tasks.items()}
+        output["auto_map"] = dict(PROCESSOR_AUTO_MAP)
         return output
 
     # Tasks

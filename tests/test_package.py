@@ -174,7 +174,7 @@ from transformers import (
 )
 folder = {str(checkpoint)!r}
 assert type(AutoConfig.from_pretrained(folder)) is geodit.GeoDiTConfig
-assert type(AutoModel.from_pretrained(folder)).__name__ == "GeoDiTModel"
+assert type(AutoModel.from_pretrained(folder)) is geodit.GeoDiTForMaskedDiffusion
 assert type(AutoModelForImageTextToText.from_pretrained(folder)) is geodit.GeoDiTForMaskedDiffusion
 assert type(AutoModelForMultimodalLM.from_pretrained(folder)) is geodit.GeoDiTForMaskedDiffusion
 assert type(AutoProcessor.from_pretrained(folder)) is geodit.GeoDiTProcessor

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from geodit.hub_cards.release import prepare_release
+from geodit.hub_cards.remote_code import has_remote_code
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 
@@ -43,3 +44,11 @@ def test_what_is_missing_is_named_and_nothing_is_left_behind(run, tmp_path):
 def test_an_existing_folder_is_not_touched(run):
     with pytest.raises(FileExistsError, match="name a new folder"):
         prepare_release(run, run)
+
+
+def test_a_release_brings_its_code_unless_it_is_bundled_with_the_package(run, tmp_path):
+    assert has_remote_code(prepare_release(run, tmp_path / "hub"))
+    bundled = prepare_release(run, tmp_path / "bundled", remote_code=False)
+    assert not list(bundled.rglob("*.py"))
+    assert "auto_map" not in (bundled / "config.json").read_text()
+    assert "trust_remote_code" not in (bundled / "README.md").read_text()

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The code that a checkpoint carries, so that it loads where this package is not installed.
+
+With `trust_remote_code=True` Transformers runs the code that lies in a folder or in a repository of the Hub. It finds
+the classes by the `auto_map` of config.json and processor_config.json, and follows no imports but those between files
+of that one folder. So `save_pretrained` writes the modules below side by side, where they import one another by
+relative imports. This module is one of them: a checkpoint that was loaded by its own code is saved with that code.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import uuid
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers.utils.hub import PushToHubMixin
+
+if TYPE_CHECKING:
+    # Never run, but read by the loader of Transformers, which copies a module to its cache together with what it
+    # imports: through these lines, whichever of MODULES is loaded, all of them are there to be saved again.
+    from geodit.modeling_geodit.diffusion_geodit import forward_process  # noqa: F401
+    from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion  # noqa: F401
+    from geodit.processing.processing_geodit import GeoDiTProcessor  # noqa: F401
+
+MODULES = (
+    "geodit.configuration.anyres_geodit",
+    "geodit.configuration.configuration_geodit",
+    "geodit.configuration.generation_configuration_geodit",
+    "geodit.configuration.remote_code_geodit",
+    "geodit.modeling_geodit.decoding_geodit",
+    "geodit.modeling_geodit.diffusion_geodit",
+    "geodit.modeling_geodit.generation_geodit",
+    "geodit.modeling_geodit.modeling_geodit",
+    "geodit.modeling_geodit.pickles_geodit",
+    "geodit.processing.boxes_geodit",
+    "geodit.processing.processing_geodit",
+    "geodit.processing.tasks_geodit",
+)
+"""The modules of this package that a checkpoint carries."""
+
+CODE_FILES = tuple(f"{module.rpartition('.')[2]}.py" for module in MODULES)
+"""What they are called in the folder of a checkpoint."""
+
+# AutoModel gives the network that generates: that is what someone who has no more than Transformers asks it for.
+CONFIG_AUTO_MAP = {
+    "AutoConfig": "configuration_geodit.GeoDiTConfig",
+    "AutoModel": "modeling_geodit.GeoDiTForMaskedDiffusion",
+    "AutoModelForImageTextToText": "modeling_geodit.GeoDiTForMaskedDiffusion",
+    "AutoModelForMultimodalLM": "modeling_geodit.GeoDiTForMaskedDiffusion",
+}
+"""The `auto_map` of config.json: the classes that the Auto classes of Transformers load."""
+
+PROCESSOR_AUTO_MAP = {"AutoProcessor": "processing_geodit.GeoDiTProcessor"}
+"""The `auto_map` of processor_config.json."""
+
+
+class RemoteCodeMixin(PushToHubMixin):
+    """Gives a configuration or a processor a `save_pretrained` that writes the code beside it.
+
+    Models need none of their own: they save their configuration with them.
+    """
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> Any:
+        """Save this object, and the code that loads it.
+
+        Args:
+            save_directory: The folder to write to; it is made if it does not exist.
+            push_to_hub: Whether to push what was written to the Hub.
+            **kwargs: Arguments of [`~transformers.utils.PushToHubMixin.push_to_hub`].
+
+        Raises:
+            ValueError: If `save_directory` is a file.
+        """
+        write_remote_code(save_directory)
+        directory = os.fspath(save_directory)
+        return super().save_pretrained(directory, push_to_hub=push_to_hub, **kwargs)  # type: ignore[no-untyped-call]
+
+    def _get_files_timestamps(self, working_dir: str | os.PathLike[str]) -> dict[str, float]:
+        # Taken before `save_pretrained` of Transformers writes its files, to push what is new. The code is new, too.
+        timestamps: dict[str, float] = super()._get_files_timestamps(working_dir)
+        return {file: timestamp for file, timestamp in timestamps.items() if file not in CODE_FILES}
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str | type | None = None) -> None:
+        """Do nothing: the code is always saved.
+
+        Transformers calls this for the classes that it loads as remote code. Registered, they would be saved by its
+        own mechanism as well, which copies source files with their imports as they are.
+        """
+
+
+def write_remote_code(folder: str | os.PathLike[str]) -> None:
+    """Write [`MODULES`] to a folder, over those that are there. Each file is complete from the moment it appears.
+
+    Args:
+        folder: The folder of a checkpoint; it is made if it does not exist.
+
+    Raises:
+        ValueError: If `folder` is a file, or a module imports what a checkpoint does not carry.
+    """
+    target = Path(folder)
+    if target.is_file():
+        raise ValueError(f"{target} is a file: name a folder to save to.")
+    sources = _read_sources()
+    target.mkdir(parents=True, exist_ok=True)
+    for name, content in sources.items():
+        write_atomically(target / name, content)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that whoever reads the folder sees whole or not at all."""
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def make_imports_relative(source: str, name: str) -> str:
+    """Turn imports from this package into imports of files in one folder; nothing else in the source changes.
+
+    Args:
+        source: The source of a module that imports other modules of this package, if any, by statements of the form
+            `from geodit.<package>.<module> import ...`.
+        name: What the module is called, for errors.
+
+    Raises:
+        ValueError: If an import would not work in one folder: of a module of this package that is not among
+            [`MODULES`], in another form, or already relative.
+    """
+    lines = source.split("\n")
+    statements = [node for node in ast.walk(ast.parse(source, name)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    # From the last to the first, so that the places of those to come stay what they are.
+    for node in sorted(statements, key=lambda node: (node.lineno, node.col_offset), reverse=True):
+        if isinstance(node, ast.ImportFrom):
+            imported = "." * node.level + (node.module or "")
+        else:
+            imported = next((alias.name for alias in node.names if _is_ours(alias.name)), "")
+        if not (_is_ours(imported) or imported.startswith(".")):
+            continue
+        line = lines[node.lineno - 1]
+        # Columns of the syntax tree count bytes.
+        start = len(line.encode()[: node.col_offset].decode())
+        absolute = f"from {imported} import"
+        if imported not in MODULES or not line.startswith(absolute, start):
+            raise ValueError(
+                f"{name}, line {node.lineno}: the code of a checkpoint cannot hold {line.strip()!r}. Of this package "
+                "it imports modules that are in remote_code_geodit.MODULES, by `from <module> import ...`."
+            )
+        relative = f"from .{imported.rpartition('.')[2]} import"
+        lines[node.lineno - 1] = line[:start] + relative + line[start + len(absolute) :]
+    return "\n".join(lines)
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "geodit"
+
+
+def _read_sources() -> dict[str, bytes]:
+    """The files as a checkpoint has them, by name."""
+    if __name__ not in MODULES:  # loaded from a checkpoint, with the others beside
+        return {name: Path(__file__).with_name(name).read_bytes() for name in CODE_FILES}
+    sources = {}
+    for module, name in zip(MODULES, CODE_FILES, strict=True):
+        source = resources.files(module.rpartition(".")[0]).joinpath(name).read_text(encoding="utf-8")
+        sources[name] = make_imports_relative(source, module).encode()
+    return sources
+
+
+__all__ = [
+    "CODE_FILES",
+    "CONFIG_AUTO_MAP",
+    "MODULES",
+    "PROCESSOR_AUTO_MAP",
+    "RemoteCodeMixin",
+    "make_imports_relative",
+    "write_atomically",
+    "write_remote_code",
+]
