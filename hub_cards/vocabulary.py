@@ -105,8 +105,10 @@ def make_vocabulary(
     _assign_roles(tokenizer, ids)
     if new_ids:
         notes += (
-            (f"the embeddings of {len(new_ids)} new tokens (ids {new_ids[0]} to {new_ids[-1]}) are the mean of those "
-            f"of the {num_source_tokens} tokens before them"),
+            (
+                f"the embeddings of {len(new_ids)} new tokens (ids {new_ids[0]} to {new_ids[-1]}) are the mean of "
+                f"those of the {num_source_tokens} tokens before them"
+            ),
         )
     image_token_id = tokenizer.get_vocab()[IMAGE_TOKEN]
     rows = max(num_rows, max(tokenizer.get_vocab().values()) + 1)

@@ -415,7 +415,7 @@ class TestGeometries:
     def test_a_tower_of_another_network_is_refused_by_name(self, tmp_path):
         (tmp_path / "naflex").mkdir()
         (tmp_path / "naflex" / "config.json").write_text('{"model_type": "siglip2"}')
-        with pytest.raises(ValueError, match="'siglip2'.*NaFlex.*fixed resolution"):
+        with pytest.raises(ValueError, match=r"'siglip2'.*NaFlex.*fixed resolution"):
             assemble(GOLDEN, tmp_path / "naflex", tmp_path / "out", tokenizer=False)
 
 

@@ -48,7 +48,7 @@ class TestReader:
 
     def test_weights_that_are_quantized_cannot_be_converted(self, tmp_path):
         save_file({"w": torch.zeros(2, dtype=torch.int8)}, tmp_path / "model.safetensors")
-        with pytest.raises(ValueError, match="w is of type I8.*not quantized"):
+        with pytest.raises(ValueError, match=r"w is of type I8.*not quantized"):
             CheckpointReader(tmp_path).dtype("w")
 
     def test_pickles_are_refused_with_the_way_to_convert_them(self, tmp_path):
