@@ -12,18 +12,19 @@ V vocabulary.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
-from transformers.configuration_utils import PreTrainedConfig
 from transformers.generation.configuration_utils import GenerationConfig
+from transformers.generation.streamers import BaseStreamer
 from transformers.utils import GENERATION_CONFIG_NAME, logging
 from transformers.utils.generic import ModelOutput
 
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
+from geodit.modeling_geodit.cache_geodit import ImagePrefix, SegmentCache
 from geodit.modeling_geodit.decoding_geodit import (
     Block,
     Decision,
@@ -31,6 +32,14 @@ from geodit.modeling_geodit.decoding_geodit import (
     RowGenerators,
     build_decoding_policy,
     plan_blocks,
+)
+from geodit.modeling_geodit.predictors_geodit import (
+    CanvasPredictor,
+    EmbeddedPrompt,
+    FullPredictor,
+    GuidedPredictor,
+    PrefixCachedPredictor,
+    RefreshedPredictor,
 )
 
 logger = logging.get_logger(__name__)
@@ -46,11 +55,12 @@ class GeoDiTGenerateOutput(ModelOutput):
     Args:
         sequences: `(B, P + L)` int64, the prompt as given, followed by the canvas.
         commit_steps: `(B, L)` int64, the step, counted from 0, at which each token of the canvas was
-            committed.
+            committed; -1 for what was never denoised: behind the end of a row, where EOS stands.
         confidences: `(B, L)` float32, the probability that the network gave the token at that step.
-        canvases: `(N, B, L)` int64, the canvas after each step: `canvases[s]` holds the tokens whose
-            `commit_steps` is at most s, and `[M]` elsewhere.
-        num_predictions: In how many of the N steps the network ran. Where no row commits a token it does not.
+        canvases: `(steps, B, L)` int64, the canvas after each step: the tokens committed up to then, and `[M]`
+            elsewhere.
+        num_predictions: How many steps were made: in each the network ran and every unfinished row committed a
+            token.
     """
 
     sequences: torch.LongTensor
@@ -58,20 +68,6 @@ class GeoDiTGenerateOutput(ModelOutput):
     confidences: torch.FloatTensor | None = None
     canvases: torch.LongTensor | None = None
     num_predictions: int | None = None
-
-
-class MaskedDiffusionModel(Protocol):
-    """What generation asks of the network; `GeoDiTForMaskedDiffusion` provides it."""
-
-    config: PreTrainedConfig
-
-    def __call__(self, **kwargs: Any) -> Any:
-        """Run `forward`; the output has `logits`."""
-
-    def get_image_features(
-        self, pixel_values: torch.FloatTensor, image_sizes: torch.LongTensor | None = None
-    ) -> ImageFeatures:
-        """Encode images."""
 
 
 @dataclass
@@ -82,108 +78,88 @@ class DenoisingState:
         canvas: `(B, L)` int64, `[M]` where nothing has been committed.
         commit_steps: `(B, L)` int64, -1 where nothing has been committed.
         confidences: `(B, L)` float32, 0 where nothing has been committed.
+        lengths: `(B,)` int64, where the canvas of each row ends at last.
+        stop: Where the part of the canvas ends that is there so far; L unless it grows.
+        rows: The rows that are not finished, ascending.
         step: How many steps have been made.
-        num_predictions: In how many of them the network ran.
     """
 
     canvas: torch.Tensor
     commit_steps: torch.Tensor
     confidences: torch.Tensor
+    lengths: torch.Tensor
+    stop: int
+    rows: list[int] = field(default_factory=list)
     step: int = 0
-    num_predictions: int = 0
 
     @classmethod
-    def fully_masked(
-        cls, batch_size: int, canvas_length: int, mask_token_id: int, device: torch.device
-    ) -> DenoisingState:
-        """The state that denoising starts from."""
-        shape = (batch_size, canvas_length)
+    def fully_masked(cls, lengths: torch.Tensor, canvas_length: int, mask_token_id: int, fill: int) -> DenoisingState:
+        """The state that denoising starts from.
+
+        Args:
+            lengths: `(B,)` int64, the length of each row's canvas.
+            canvas_length: L.
+            mask_token_id: Id of `[M]`.
+            fill: The token behind the end of a shorter canvas.
+        """
+        shape, device = (len(lengths), canvas_length), lengths.device
+        canvas = torch.full(shape, mask_token_id, dtype=torch.long, device=device)
+        canvas[torch.arange(canvas_length, device=device) >= lengths.unsqueeze(-1)] = fill
         return cls(
-            canvas=torch.full(shape, mask_token_id, dtype=torch.long, device=device),
+            canvas=canvas,
             commit_steps=torch.full(shape, -1, dtype=torch.long, device=device),
             confidences=torch.zeros(shape, dtype=torch.float32, device=device),
+            lengths=lengths,
+            stop=canvas_length,
+            rows=list(range(len(lengths))),
         )
 
     @property
+    def valid(self) -> torch.Tensor:
+        """`(B, stop)` bool, true where a canvas is."""
+        return torch.arange(self.stop, device=self.canvas.device) < self.lengths.unsqueeze(-1)
+
+    @property
     def masked(self) -> torch.Tensor:
-        """`(B, L)` bool, true where nothing has been committed."""
-        return self.commit_steps < 0
+        """`(B, stop)` bool, true where a token is still to be committed."""
+        return self.valid & (self.commit_steps[:, : self.stop] < 0)
 
     def commit(self, block: Block, decision: Decision) -> None:
-        """Write this step's decision about a block into the canvas, in place."""
+        """Write a step's decision about a block of the unfinished rows into the canvas, in place."""
         positions = slice(block.start, block.stop)
-        transfer = decision.transfer
-        self.canvas[:, positions][transfer] = decision.tokens[transfer]
-        self.commit_steps[:, positions][transfer] = self.step
-        self.confidences[:, positions][transfer] = decision.confidence[transfer].float()
+        for grid, values in (
+            (self.canvas, decision.tokens),
+            (self.commit_steps, torch.full_like(decision.tokens, self.step)),
+            (self.confidences, decision.confidence.float()),
+        ):
+            grid[self.rows, positions] = torch.where(decision.transfer, values, grid[self.rows, positions])
+        self.step += 1
 
+    def finish_rows(self, eos_token_ids: Sequence[int]) -> list[int]:
+        """Take out the rows that nothing is left to do for.
 
-class CanvasPredictor:
-    """Logits of a block of the canvas behind a fixed prompt.
-
-    Images arrive encoded, so a step runs the text core alone, and the vocabulary projection runs only where a
-    token may still be committed.
-
-    Args:
-        model: The network.
-        input_ids: `(B, P)`, the prompts.
-        attention_mask: `(B, P)`, 1 for real tokens and 0 for padding.
-        image_features: The encoded images, in the order of their placeholders in `input_ids`.
-        mask_token_id: Id of `[M]`.
-        guidance_scale: With a scale w above 1 the logits are `unconditional + w * (conditional -
-            unconditional)`. The unconditional branch sees `[M]` for every token of the prompt, image
-            placeholders included, and therefore no image; its padding stays padding.
-    """
-
-    def __init__(
-        self,
-        model: MaskedDiffusionModel,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        image_features: ImageFeatures | None,
-        mask_token_id: int,
-        guidance_scale: float = 1.0,
-    ) -> None:
-        self._model = model
-        self._guidance_scale = guidance_scale
-        self._image_features = image_features
-        if guidance_scale > 1:
-            # Both branches run as one batch. Image features are placed in order: they go to the first half.
-            input_ids = torch.cat([input_ids, torch.full_like(input_ids, mask_token_id)])
-            attention_mask = torch.cat([attention_mask, attention_mask])
-        self._prompt_ids = input_ids
-        self._prompt_mask = attention_mask
-
-    def __call__(self, canvas: torch.Tensor, block: Block) -> torch.Tensor:
-        """Predict a block.
+        That is a row that is full, and one that has an EOS token with nothing masked before it: what would stand
+        behind it is no part of the answer, and becomes EOS without being denoised.
 
         Args:
-            canvas: `(B, L)` int64.
-            block: The block to predict.
+            eos_token_ids: The tokens that end an answer.
 
         Returns:
-            `(B, block length, V)` float32 on the canvas's device.
+            Which of the unfinished rows go on, as indices into `rows` before.
         """
-        prompt_length = self._prompt_ids.shape[1]
-        branches = canvas.repeat(self._prompt_ids.shape[0] // canvas.shape[0], 1)
-        input_ids = torch.cat([self._prompt_ids, branches], dim=1)
-        canvas_mask = torch.zeros_like(input_ids, dtype=torch.bool)
-        canvas_mask[:, prompt_length:] = True
-        block_mask = torch.zeros_like(canvas_mask)
-        block_mask[:, prompt_length + block.start : prompt_length + block.stop] = True
-        outputs = self._model(
-            input_ids=input_ids,
-            image_features=self._image_features,
-            attention_mask=torch.cat([self._prompt_mask, torch.ones_like(branches)], dim=1),
-            canvas_mask=canvas_mask,
-            logits_to_keep=block_mask,
-        )
-        logits: torch.Tensor = outputs.logits.to(canvas.device, torch.float32)
-        logits = logits.view(input_ids.shape[0], block.stop - block.start, -1)
-        if self._guidance_scale > 1:
-            conditional, unconditional = logits.chunk(2)
-            logits = unconditional + self._guidance_scale * (conditional - unconditional)
-        return logits
+        canvas, committed = self.canvas[self.rows], self.commit_steps[self.rows] >= 0
+        in_front = committed.long().cumprod(-1).bool()
+        is_eos = torch.zeros_like(committed)
+        for token_id in eos_token_ids:
+            is_eos |= canvas == token_id
+        ended = (is_eos & in_front).any(-1)
+        full = in_front.sum(-1) >= self.lengths[self.rows]
+        for index in (ended & ~full).nonzero().flatten().tolist():
+            row = self.rows[index]
+            self.canvas[row, self.commit_steps[row] < 0] = eos_token_ids[0]
+        going_on: list[int] = (~(ended | full)).nonzero().flatten().tolist()
+        self.rows = [self.rows[index] for index in going_on]
+        return going_on
 
 
 def denoise(
@@ -192,8 +168,14 @@ def denoise(
     state: DenoisingState,
     blocks: Iterable[Block],
     random: RowGenerators | None = None,
+    *,
+    eos_token_ids: Sequence[int] = (),
+    growing: bool = False,
 ) -> Iterator[DenoisingState]:
     """Denoise a canvas in place, one step at a time.
+
+    Every step runs the network once, on the rows that are not finished, and commits at least one token of each of
+    them that has any masked in the block. A block that is full ends before its steps are used up.
 
     Args:
         predictor: Gives the logits.
@@ -201,43 +183,37 @@ def denoise(
         state: The canvas to denoise.
         blocks: Blocks in the order in which they are denoised.
         random: Random numbers, for policies that draw.
+        eos_token_ids: Tokens that end an answer.
+        growing: Whether the canvas ends with the block that is being denoised, or is there as a whole.
 
     Yields:
-        The same state, after each of the N steps.
+        The same state, after each step.
     """
     for block in blocks:
-        num_masked = state.masked[:, block.start : block.stop].sum(-1)
-        schedule = policy.schedule.tokens_per_step(num_masked, block.steps)
-        for num_transfer in schedule.unbind(-1):
-            # A step that commits nothing would leave the canvas as it is: the network need not run.
-            if num_transfer.any():
-                denoise_step(predictor, policy, state, block, num_transfer, random)
-            state.step += 1
+        if growing:
+            state.stop = block.stop
+        begins_block = True
+        for steps_left in range(block.steps, 0, -1):
+            masked = state.masked[state.rows]
+            wanted = torch.zeros_like(masked)
+            wanted[:, block.start : block.stop] = masked[:, block.start : block.stop]
+            if not wanted.any():
+                break
+            logits = predictor(
+                state.canvas[state.rows, : state.stop], state.valid[state.rows], wanted, begins_block=begins_block
+            )
+            begins_block = False
+            in_block = wanted[:, block.start : block.stop]
+            num_transfer = policy.schedule.num_transfer(in_block.sum(-1), steps_left)
+            state.commit(block, policy.decide(logits, in_block, num_transfer, random))
+            num_rows = len(state.rows)
+            going_on = state.finish_rows(eos_token_ids)
+            if going_on and len(going_on) < num_rows:
+                predictor.keep_rows(going_on)
+                random = None if random is None else random.keep_rows(going_on)
             yield state
-
-
-def denoise_step(
-    predictor: CanvasPredictor,
-    policy: DecodingPolicy,
-    state: DenoisingState,
-    block: Block,
-    num_transfer: torch.Tensor,
-    random: RowGenerators | None = None,
-) -> None:
-    """Predict a block, decide, and commit to the state, in place.
-
-    Args:
-        predictor: Gives the logits.
-        policy: Decides what to commit.
-        state: The canvas so far.
-        block: The block being denoised.
-        num_transfer: `(B,)` int64, the tokens to commit in each row.
-        random: Random numbers, for policies that draw.
-    """
-    logits = predictor(state.canvas, block)
-    masked = state.masked[:, block.start : block.stop]
-    state.commit(block, policy.decide(logits, masked, num_transfer, random))
-    state.num_predictions += 1
+            if not going_on:
+                return
 
 
 class GeoDiTGenerationMixin:
@@ -255,6 +231,36 @@ class GeoDiTGenerationMixin:
     output_modalities = ("text",)
 
     @torch.no_grad()
+    def encode_image(self, pixel_values: torch.Tensor, image_sizes: torch.Tensor | None = None) -> ImagePrefix:
+        """Encode images once, to ask any number of questions about them.
+
+        With `attention_mode="prefix"` the text core runs on them as well, so that a question costs no more than its
+        own tokens; the answers are those of asking with the images. With `"full"` only the vision tower runs here.
+
+        Args:
+            pixel_values: `(images, 3, H, W)` or tiles, as the processor makes them.
+            image_sizes: `(images, 2)`, height and width of the images, if `pixel_values` are tiles.
+
+        Returns:
+            What `generate(image_prefix=...)` takes.
+        """
+        model: Any = self
+        features = model.get_image_features(pixel_values, image_sizes)
+        if self.config.attention_mode == "full":
+            return ImagePrefix(features, None)
+        rows = torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True)
+        counts = torch.tensor([len(image) for image in features], device=rows.device)
+        position_ids = torch.arange(rows.shape[1], device=rows.device).expand(rows.shape[:2])
+        valid = position_ids < counts.unsqueeze(-1)
+        cache = SegmentCache.empty(self.config.text_config.num_hidden_layers, *valid.shape, valid.device)
+        cache.begin_segment(0, valid)
+        embeds = rows.to(model.get_input_embeddings().weight.dtype)
+        model.model.language_model(
+            inputs_embeds=embeds, position_ids=position_ids, past_key_values=cache, num_outputs=0
+        )
+        return ImagePrefix(features, cache)
+
+    @torch.no_grad()
     def generate(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -263,8 +269,12 @@ class GeoDiTGenerationMixin:
         *,
         image_features: ImageFeatures | None = None,
         image_sizes: torch.LongTensor | None = None,
+        image_prefix: ImagePrefix | None = None,
+        canvas_lengths: Sequence[int] | torch.Tensor | None = None,
         generation_config: GenerationConfig | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        streamer: BaseStreamer | None = None,
+        step_callback: Callable[[DenoisingState], None] | None = None,
         **kwargs: Any,
     ) -> torch.LongTensor | GeoDiTGenerateOutput:
         """Answer prompts by denoising a canvas behind each of them.
@@ -274,16 +284,26 @@ class GeoDiTGenerationMixin:
         row r takes the r-th stream spawned from the seed, so it is the same in every batch where it stands at
         place r. To tie a stream to a row wherever it stands, give one generator a row.
 
+        Nothing is computed whose result is not used: an image is encoded once, the vocabulary is projected to where
+        a token is still masked, a row that is full or has an EOS with nothing masked before it leaves the batch, and
+        with `attention_mode="prefix"` the network runs on image and prompt once (`use_cache`).
+
         Args:
             input_ids: `(B, P)` prompts, image placeholders included, padded on either side.
             pixel_values: `(images, 3, H, W)` or tiles, as the processor makes them, in the order of their
                 placeholders.
             attention_mask: `(B, P)`, 1 for real tokens and 0 for padding; by default all tokens are real.
-            image_features: What `get_image_features` returned, in place of `pixel_values`, when several questions
-                are asked about the same images.
+            image_features: What `get_image_features` returned, in place of `pixel_values`.
             image_sizes: `(images, 2)`, height and width of the images, if `pixel_values` are tiles.
+            image_prefix: What `encode_image` returned, in place of `pixel_values`, when several questions are asked:
+                one image for all rows, or an image for each row. Every prompt begins with its placeholders.
+            canvas_lengths: `(B,)`, the length of each row's canvas where rows differ; at most `max_new_tokens`. EOS
+                stands behind a shorter one.
             generation_config: Parameters in place of the model's own `generation_config`.
             generator: Source of random numbers, or one a row; excludes `seed`. With neither, the global one.
+            streamer: Is given the prompts (`put`), the canvas after every step if it takes drafts (`put_draft`), the
+                finished canvases (`put`), and the end, as [`~transformers.TextDiffusionStreamer`] expects them.
+            step_callback: Called after every step with the [`DenoisingState`], which it must not change.
             **kwargs: Fields of [`GeoDiTGenerationConfig`] that override the configuration for this call.
 
         Returns:
@@ -294,31 +314,58 @@ class GeoDiTGenerationMixin:
             ValueError: for unknown or invalid parameters, tensors that do not fit together, or image
                 placeholders that do not match the images.
         """
-        model = cast(MaskedDiffusionModel, self)
+        model: Any = self
         config = GeoDiTGenerationConfig.from_generation_config(
             self.generation_config if generation_config is None else generation_config, **kwargs
         )
-        prompt_ids, prompt_mask = self._check_inputs(
-            input_ids, attention_mask, pixel_values, image_features, image_sizes
-        )
+        given = {"pixel_values": pixel_values, "image_features": image_features, "image_prefix": image_prefix}
+        prompt_ids, prompt_mask = self._check_inputs(input_ids, attention_mask, image_sizes, given)
         if pixel_values is not None:
             image_features = model.get_image_features(pixel_values, image_sizes)
 
         batch_size, device = prompt_ids.shape[0], prompt_ids.device
-        mask_token_id = config.mask_token_id
-        if mask_token_id is None:
-            mask_token_id = cast(int, self.config.mask_token_id)
+        mask_token_id = cast(int, _first_given(config.mask_token_id, self.config.mask_token_id))
+        eos = _first_given(config.eos_token_id, self.config.eos_token_id)
+        eos_token_ids = [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
         placeholders = [mask_token_id, self.config.image_token_id]
         policy = build_decoding_policy(config, [token for token in placeholders if token is not None])
         random = None
         if policy.draws:
             random = RowGenerators.spawn(batch_size, device, seed=config.seed, generator=generator)
-        predictor = CanvasPredictor(
-            model, prompt_ids, prompt_mask, image_features, mask_token_id, config.guidance_scale
+        lengths = _check_canvas_lengths(canvas_lengths, config.max_new_tokens, batch_size).to(device)
+        predictor = self._make_predictor(
+            config, prompt_ids, prompt_mask.bool(), image_features, image_prefix, mask_token_id
         )
-        state = DenoisingState.fully_masked(batch_size, config.max_new_tokens, mask_token_id, device)
-        blocks = plan_blocks(config.max_new_tokens, config.block_length, config.max_denoising_steps)
-        canvases = [state.canvas.clone() for _ in denoise(predictor, policy, state, blocks, random)]
+        fill = (
+            eos_token_ids[0]
+            if eos_token_ids
+            else int(_first_given(config.pad_token_id, self.config.pad_token_id) or 0)
+        )
+        state = DenoisingState.fully_masked(lengths, config.max_new_tokens, mask_token_id, fill)
+        blocks = plan_blocks(
+            config.max_new_tokens, config.block_length, config.max_denoising_steps, config.initial_canvas_length
+        )
+        if streamer is not None:
+            streamer.put(prompt_ids.cpu())
+        canvases = []
+        for _ in denoise(
+            predictor,
+            policy,
+            state,
+            blocks,
+            random,
+            eos_token_ids=eos_token_ids,
+            growing=config.initial_canvas_length is not None,
+        ):
+            if config.return_dict_in_generate:
+                canvases.append(state.canvas.clone())
+            if streamer is not None and hasattr(streamer, "put_draft"):
+                streamer.put_draft(state.canvas.cpu())
+            if step_callback is not None:
+                step_callback(state)
+        if streamer is not None:
+            streamer.put(state.canvas.cpu())
+            streamer.end()
 
         sequences = cast(torch.LongTensor, torch.cat([prompt_ids, state.canvas], dim=1))
         if not config.return_dict_in_generate:
@@ -328,8 +375,48 @@ class GeoDiTGenerationMixin:
             commit_steps=cast(torch.LongTensor, state.commit_steps),
             confidences=cast(torch.FloatTensor, state.confidences),
             canvases=cast(torch.LongTensor, torch.stack(canvases)),
-            num_predictions=state.num_predictions,
+            num_predictions=state.step,
         )
+
+    def _make_predictor(
+        self,
+        config: GeoDiTGenerationConfig,
+        prompt_ids: torch.Tensor,
+        prompt_mask: torch.Tensor,
+        image_features: ImageFeatures | None,
+        image_prefix: ImagePrefix | None,
+        mask_token_id: int,
+    ) -> CanvasPredictor:
+        """The predictor that a configuration asks for; arguments as in [`generate`]."""
+        is_image = (prompt_ids == _first_given(self.config.image_token_id, -1)) & prompt_mask
+        image_rows = None
+        if image_prefix is not None:
+            image_rows = _match_image_rows(image_prefix, is_image, prompt_mask)
+            if image_prefix.cache is None or not config.use_cache:
+                image_features = [image_prefix.features[row] for row in image_rows.tolist()]
+                image_prefix = None
+        model: Any = self
+        embeds = model.get_input_embeddings()(prompt_ids)
+        if image_features is not None:
+            embeds = model.model.place_image_features(prompt_ids, embeds, image_features)
+
+        def predictor_of(prompt: EmbeddedPrompt, image_prefix: ImagePrefix | None) -> CanvasPredictor:
+            canvas_length = config.max_new_tokens
+            if self.config.attention_mode == "full":
+                if config.prefix_refresh_steps == 1:
+                    return FullPredictor(model, prompt)
+                return RefreshedPredictor(model, prompt, canvas_length, config.prefix_refresh_steps)
+            if not config.use_cache:
+                return FullPredictor(model, prompt)
+            return PrefixCachedPredictor(model, prompt, canvas_length, image_prefix, image_rows)
+
+        conditional = predictor_of(EmbeddedPrompt(embeds, prompt_mask, is_image), image_prefix)
+        if config.guidance_scale == 1:
+            return conditional
+        # It sees [M] for every token of the prompt, image placeholders included, and therefore no image.
+        nothing = model.get_input_embeddings()(torch.full_like(prompt_ids, mask_token_id))
+        unconditional = EmbeddedPrompt(nothing, prompt_mask, torch.zeros_like(is_image))
+        return GuidedPredictor(conditional, predictor_of(unconditional, None), config.guidance_scale)
 
     def adjust_generation_fn(
         self,
@@ -381,9 +468,8 @@ class GeoDiTGenerationMixin:
         self,
         input_ids: torch.Tensor | None,
         attention_mask: torch.Tensor | None,
-        pixel_values: torch.Tensor | None,
-        image_features: ImageFeatures | None,
         image_sizes: torch.Tensor | None,
+        images: dict[str, Any],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Refuse what does not fit together; return prompts and attention mask, both `(B, P)` int64."""
         if input_ids is None:
@@ -400,24 +486,58 @@ class GeoDiTGenerationMixin:
                 f"attention_mask has shape {tuple(attention_mask.shape)}, but input_ids "
                 f"{tuple(input_ids.shape)}: it covers the prompt alone, the canvas is added by generate()."
             )
-        if pixel_values is not None and image_features is not None:
-            raise ValueError("Give pixel_values or image_features, not both.")
-        if image_sizes is not None and pixel_values is None:
+        given = [name for name, value in images.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"Give {' or '.join(given)}, not both.")
+        if image_sizes is not None and "pixel_values" not in given:
             raise ValueError("image_sizes describe pixel_values: give both or neither.")
-        if pixel_values is None and image_features is None and self.config.image_token_id is not None:
+        if not given and self.config.image_token_id is not None:
             placeholders = int((input_ids == self.config.image_token_id).sum())
             if placeholders:
                 raise ValueError(f"input_ids hold {placeholders} image placeholders, but no pixel_values were given.")
         return input_ids.long(), attention_mask.to(input_ids.device).long()
 
 
+def _first_given(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _check_canvas_lengths(
+    canvas_lengths: Sequence[int] | torch.Tensor | None, max_new_tokens: int, batch_size: int
+) -> torch.Tensor:
+    if canvas_lengths is None:
+        return torch.full((batch_size,), max_new_tokens)
+    lengths = torch.as_tensor(canvas_lengths)
+    if lengths.shape != (batch_size,) or lengths.is_floating_point():
+        raise ValueError(f"canvas_lengths must be {batch_size} integers, one a row, but are {canvas_lengths}.")
+    if not ((lengths >= 1) & (lengths <= max_new_tokens)).all():
+        raise ValueError(f"canvas_lengths must be from 1 to max_new_tokens={max_new_tokens}: {lengths.tolist()}.")
+    return lengths.long()
+
+
+def _match_image_rows(image_prefix: ImagePrefix, is_image: torch.Tensor, prompt_mask: torch.Tensor) -> torch.Tensor:
+    """`(B,)` int64: the image of each row. Every prompt must begin with the placeholders of just that image."""
+    batch_size, num_images = len(is_image), image_prefix.num_images
+    if num_images not in (1, batch_size):
+        raise ValueError(
+            f"image_prefix holds {num_images} images for {batch_size} prompts: give one image for all, or one for each."
+        )
+    rows = torch.arange(batch_size, device=is_image.device) % num_images
+    expected = torch.tensor(image_prefix.lengths, device=is_image.device)[rows]
+    order = prompt_mask.long().cumsum(-1) - 1
+    begins_with_image = (prompt_mask & (order < expected.unsqueeze(-1))) == is_image
+    if not begins_with_image.all():
+        raise ValueError(
+            "With image_prefix every prompt begins with the placeholders of its one image: "
+            f"{expected.tolist()} of them in these rows, but {is_image.sum(-1).tolist()} were found or not in front."
+        )
+    return rows
+
+
 __all__ = [
-    "CanvasPredictor",
     "DenoisingState",
     "GeoDiTGenerateOutput",
     "GeoDiTGenerationMixin",
     "ImageFeatures",
-    "MaskedDiffusionModel",
     "denoise",
-    "denoise_step",
 ]

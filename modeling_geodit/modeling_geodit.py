@@ -22,6 +22,7 @@ from transformers.models.llama.modeling_llama import (
     LlamaDecoderLayer,
     LlamaRMSNorm,
     LlamaRotaryEmbedding,
+    rotate_half,
 )
 from transformers.models.llava_onevision.modeling_llava_onevision import (
     LlavaOnevisionModel,
@@ -38,6 +39,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from geodit.configuration.anyres_geodit import anyres_max_tiles
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
+from geodit.modeling_geodit.cache_geodit import SegmentCache
 from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin, ImageFeatures
 from geodit.modeling_geodit.pickles_geodit import refuse_pickles
 
@@ -175,54 +177,144 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         visibility: torch.Tensor | None = None,
         segment_ids: torch.Tensor | None = None,
+        past_key_values: SegmentCache | None = None,
+        num_outputs: int | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutput:
         """Run the text core.
 
         Args:
             input_ids: `(B, L)` token ids; exactly one of `input_ids` and `inputs_embeds`.
-            attention_mask: `(B, L)`, 1 for real tokens and 0 for padding on either side.
+            attention_mask: `(B, L)`, 1 for real tokens and 0 for padding on either side. Not with
+                `past_key_values`, which knows it.
             position_ids: `(B, L)`; by default the real tokens of a row count from 0, so that padding shifts
-                nothing.
+                nothing. Needed with `past_key_values`.
             inputs_embeds: `(B, L, d)`.
             visibility: `(B, L)` integer levels: a token attends to the tokens of its own and lower levels.
                 `None` lets every token attend to every token.
             segment_ids: `(B, L)`, 0 for tokens that all share and k for the k-th segment: a token attends to its
                 own segment and to what is shared.
+            past_key_values: A cache in which the segment that these tokens are has been opened. They attend to
+                everything in it.
+            num_outputs: Only the hidden states of so many last positions are needed. In the last layer the others
+                have keys and values and nothing else.
+
+        Returns:
+            The hidden states of the outputs, after the final norm.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give exactly one of input_ids and inputs_embeds.")
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
+        if past_key_values is not None:
+            if attention_mask is not None or visibility is not None or segment_ids is not None:
+                raise ValueError("past_key_values tell what is seen: give no attention_mask, visibility, segment_ids.")
+            attention_mask = past_key_values.valid
+            if position_ids is None:
+                raise ValueError("Give position_ids with past_key_values.")
         if position_ids is None:
             position_ids = default_position_ids(attention_mask, inputs_embeds)
 
-        def may_attend(batch_idx, head_idx, q_idx, kv_idx):  # type: ignore[no-untyped-def]
-            allowed: Any = True
-            if visibility is not None:
-                allowed = visibility[batch_idx, kv_idx] <= visibility[batch_idx, q_idx]
-            if segment_ids is not None:
-                segment = segment_ids[batch_idx, kv_idx]
-                allowed = allowed & ((segment == 0) | (segment == segment_ids[batch_idx, q_idx]))
-            return allowed
-
-        mask = create_bidirectional_mask(
-            config=self.config,
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
-            and_mask_function=None if visibility is None and segment_ids is None else may_attend,
-        )
+        levels = _Levels(visibility, segment_ids)
         hidden_states = inputs_embeds
         position_embeddings = self.rotary_emb(hidden_states, position_ids=position_ids)
-        for layer in self.layers:
+        mask = self._attention_mask(hidden_states, attention_mask, levels)
+        layers = list(self.layers)
+        last = layers.pop() if num_outputs is not None else None
+        for layer in layers:
             hidden_states = layer(
                 hidden_states,
                 attention_mask=mask,
                 position_ids=position_ids,
                 position_embeddings=position_embeddings,
+                past_key_values=past_key_values,
                 **kwargs,
             )
+        if last is not None and num_outputs is not None:
+            split = hidden_states.shape[1] - num_outputs
+            cache = past_key_values
+            if cache is None:
+                valid = torch.ones(hidden_states.shape[:2], dtype=torch.bool, device=hidden_states.device)
+                cache = SegmentCache.empty(len(self.layers), *valid.shape, valid.device)
+                cache.begin_segment(0, valid)
+            if split:
+                _write_keys_and_values(last, hidden_states[:, :split], position_embeddings, cache)
+            hidden_states = hidden_states[:, split:]
+            if num_outputs:
+                hidden_states = last(
+                    hidden_states,
+                    attention_mask=self._attention_mask(hidden_states, attention_mask, levels),
+                    position_ids=position_ids[:, split:],
+                    position_embeddings=tuple(part[:, split:] for part in position_embeddings),
+                    past_key_values=cache,
+                    **kwargs,
+                )
         return BaseModelOutput(last_hidden_state=self.norm(hidden_states))
+
+    def _attention_mask(
+        self, queries: torch.Tensor, key_mask: torch.Tensor | None, levels: "_Levels"
+    ) -> torch.Tensor | Any | None:
+        """The mask `(B, 1, Q, K)`, in the form of the attention backend, of queries that are the last of the keys."""
+        num_keys = key_mask.shape[1] if key_mask is not None else levels.num_tokens or queries.shape[1]
+        return create_bidirectional_mask(
+            config=self.config,
+            inputs_embeds=queries,
+            attention_mask=key_mask,
+            # Only its shape and type are read.
+            encoder_hidden_states=queries[:, :1, :1].expand(-1, num_keys, -1),
+            and_mask_function=levels.mask_function(num_keys - queries.shape[1]),
+        )
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """Who sees whom, beyond padding: `visibility` and `segment_ids` of [`GeoDiTTextModel.forward`]."""
+
+    visibility: torch.Tensor | None
+    segment_ids: torch.Tensor | None
+
+    @property
+    def num_tokens(self) -> int | None:
+        """Length of the sequence, if there is anything to say about it."""
+        given = self.visibility if self.visibility is not None else self.segment_ids
+        return None if given is None else given.shape[1]
+
+    def mask_function(self, offset: int) -> Any:
+        """What [`create_bidirectional_mask`] takes, for queries that start `offset` tokens behind the first key."""
+        visibility, segment_ids = self.visibility, self.segment_ids
+        if visibility is None and segment_ids is None:
+            return None
+
+        def may_attend(batch_idx, head_idx, q_idx, kv_idx):  # type: ignore[no-untyped-def]
+            allowed: Any = True
+            if visibility is not None:
+                allowed = visibility[batch_idx, kv_idx] <= visibility[batch_idx, q_idx + offset]
+            if segment_ids is not None:
+                segment = segment_ids[batch_idx, kv_idx]
+                allowed = allowed & ((segment == 0) | (segment == segment_ids[batch_idx, q_idx + offset]))
+            return allowed
+
+        return may_attend
+
+
+def _write_keys_and_values(
+    layer: Any,
+    hidden_states: torch.Tensor,
+    position_embeddings: tuple[torch.Tensor, torch.Tensor],
+    cache: SegmentCache,
+) -> None:
+    """The part of a layer that other tokens need of these: no queries, no attention, no feed-forward."""
+    attention = layer.self_attn
+    device = attention.k_proj.weight.device
+    if device.type != "meta":  # offloaded weights come to the hidden states, others do not
+        hidden_states = hidden_states.to(device)
+    normed = layer.input_layernorm(hidden_states)
+    shape = (*normed.shape[:-1], -1, attention.head_dim)
+    keys = attention.k_proj(normed).view(shape).transpose(1, 2)
+    values = attention.v_proj(normed).view(shape).transpose(1, 2)
+    length = normed.shape[1]
+    cos, sin = (part[:, :length].unsqueeze(1).to(keys.device) for part in position_embeddings)
+    cache.update(keys * cos + rotate_half(keys) * sin, values, attention.layer_idx)
 
 
 class GeoDiTModel(GeoDiTPreTrainedModel):
@@ -322,9 +414,22 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         projected: torch.Tensor = self.multi_modal_projector(features)
         return projected
 
-    def _place_image_features(
+    def place_image_features(
         self, input_ids: torch.Tensor, inputs_embeds: torch.Tensor, image_features: ImageFeatures
     ) -> torch.Tensor:
+        """Put encoded images where their placeholders are.
+
+        Args:
+            input_ids: `(B, L)`.
+            inputs_embeds: `(B, L, d)`, the embeddings of `input_ids`.
+            image_features: What [`get_image_features`] returned, in the order of the placeholders.
+
+        Returns:
+            `(B, L, d)`.
+
+        Raises:
+            ValueError: when placeholders and images do not match in number.
+        """
         placeholders = input_ids == self.config.image_token_id
         counts = [len(features) for features in image_features]
         if (found := int(placeholders.sum())) != sum(counts):
@@ -381,9 +486,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
             if image_features is not None:
-                inputs_embeds = self._place_image_features(
-                    cast(torch.Tensor, input_ids), inputs_embeds, image_features
-                )
+                inputs_embeds = self.place_image_features(cast(torch.Tensor, input_ids), inputs_embeds, image_features)
         elif image_features is not None:
             raise ValueError("inputs_embeds already hold the image: give them without images.")
 

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys and values of image and prompt, computed once and attended to in every denoising step.
+
+Shapes: B rows, S length of a segment, C capacity, H heads of keys and values, D width of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+class SegmentCache:
+    """Keys and values of a sequence that is computed segment by segment, in buffers that are made once.
+
+    A caller opens a segment with [`begin_segment`] and runs the text core on its tokens. The attention layers then
+    call [`update`], as they do with a cache of Transformers: what they pass is written in place, and what they
+    attend to is a view of everything up to the end of the segment. A segment may be opened again at the same
+    place, which is what every denoising step does with the canvas.
+
+    Args:
+        num_layers: Layers of the text core.
+        valid: `(B, C)` bool, false everywhere; tells the number of rows, the capacity and the device.
+    """
+
+    def __init__(self, num_layers: int, valid: torch.Tensor) -> None:
+        self._buffers: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * num_layers
+        self._cursors = [0] * num_layers
+        self._valid = valid
+        self._stop = 0
+
+    @classmethod
+    def empty(cls, num_layers: int, num_rows: int, capacity: int, device: torch.device) -> SegmentCache:
+        """A cache of B rows with room for C tokens each; the buffers are made when a layer first writes."""
+        return cls(num_layers, torch.zeros(num_rows, capacity, dtype=torch.bool, device=device))
+
+    @property
+    def num_rows(self) -> int:
+        """B."""
+        return self._valid.shape[0]
+
+    @property
+    def valid(self) -> torch.Tensor:
+        """`(B, stop)` bool, true where a real token stands, up to the end of the open segment."""
+        return self._valid[:, : self._stop]
+
+    def begin_segment(self, start: int, valid: torch.Tensor) -> None:
+        """Open the segment that is computed next.
+
+        Args:
+            start: Its first place. What was written from there on is given up.
+            valid: `(B, S)` bool, true for real tokens and false for padding.
+        """
+        self._stop = start + valid.shape[1]
+        self._valid[:, start : self._stop] = valid
+        self._cursors = [start] * len(self._cursors)
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write the next tokens of the open segment for one layer.
+
+        Args:
+            key_states: `(B, H, S', D)`, with positions rotated in.
+            value_states: `(B, H, S', D)`.
+            layer_idx: The layer.
+
+        Returns:
+            Keys and values `(B, H, written so far, D)`, views of the buffers.
+        """
+        buffers = self._buffers[layer_idx]
+        if buffers is None:
+            shape = (*key_states.shape[:2], self._valid.shape[1], key_states.shape[3])
+            buffers = self._buffers[layer_idx] = (key_states.new_empty(shape), value_states.new_empty(shape))
+        start = self._cursors[layer_idx]
+        stop = self._cursors[layer_idx] = start + key_states.shape[2]
+        for buffer, states in zip(buffers, (key_states, value_states), strict=True):
+            buffer[:, :, start:stop] = states
+        return buffers[0][:, :, :stop], buffers[1][:, :, :stop]
+
+    def copy_from(self, other: SegmentCache, rows: torch.Tensor) -> None:
+        """Start with what another cache holds.
+
+        Args:
+            other: A cache of the same model, of no larger capacity.
+            rows: `(B,)` int64, the row of `other` that each row starts with.
+        """
+        stop = other._stop
+        self._stop = stop
+        self._valid[:, :stop] = other.valid[rows]
+        for layer_idx, source in enumerate(other._buffers):
+            if source is None:
+                continue
+            copies = []
+            for tensor in source:
+                _, heads, _, width = tensor.shape
+                copy = tensor.new_empty(self.num_rows, heads, self._valid.shape[1], width)
+                copy[:, :, :stop] = tensor[rows.to(tensor.device), :, :stop]
+                copies.append(copy)
+            self._buffers[layer_idx] = (copies[0], copies[1])
+
+    def keep_rows(self, rows: Sequence[int]) -> None:
+        """Give up all rows but some, in place: a row that stays moves to the front, and nothing is allocated.
+
+        Args:
+            rows: The rows that stay, ascending.
+        """
+        for target, source in enumerate(rows):
+            if target == source:
+                continue
+            self._valid[target] = self._valid[source]
+            for buffers in self._buffers:
+                for buffer in buffers or ():
+                    buffer[target] = buffer[source]
+        count = len(rows)
+        self._valid = self._valid[:count]
+        self._buffers = [None if pair is None else (pair[0][:count], pair[1][:count]) for pair in self._buffers]
+
+
+@dataclass(frozen=True)
+class ImagePrefix:
+    """Encoded images, to ask any number of questions about. Made by `encode_image`.
+
+    Args:
+        features: `(images, n, d)`, or one `(n_i, d)` an image, as `get_image_features` returns them.
+        cache: With `attention_mode="prefix"` the keys and values of every image, a row an image; `None` with
+            `"full"`, where they depend on the question and the answer.
+    """
+
+    features: torch.Tensor | tuple[torch.Tensor, ...]
+    cache: SegmentCache | None
+
+    @property
+    def num_images(self) -> int:
+        """How many images were encoded."""
+        return len(self.features)
+
+    @property
+    def lengths(self) -> list[int]:
+        """How many tokens each image takes."""
+        return [len(features) for features in self.features]
+
+
+__all__ = ["ImagePrefix", "SegmentCache"]

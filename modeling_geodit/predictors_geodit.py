@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logits of a canvas behind a fixed prompt: the part of `generate()` that knows the network.
+
+Three ways lead to the same logits, or nearly so:
+
+* [`FullPredictor`] runs the text core on image, prompt and canvas in every step. Exact for both attention modes.
+* [`PrefixCachedPredictor`] runs it on image and prompt once and on the canvas in every step. Exact, and for
+  `attention_mode="prefix"` only.
+* [`RefreshedPredictor`] does the same with `attention_mode="full"`, where image and prompt see the canvas: between two
+  refreshes their keys and values are those of an earlier canvas. An approximation.
+
+[`GuidedPredictor`] joins two of them for classifier-free guidance. In all of them the last layer computes queries for
+the canvas alone, and the output projection runs only where a token is wanted.
+
+Shapes: B rows, P prompt length, L canvas length, n image tokens, d hidden size, V vocabulary, K wanted positions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from geodit.modeling_geodit.cache_geodit import ImagePrefix, SegmentCache
+
+
+@dataclass(frozen=True)
+class EmbeddedPrompt:
+    """Prompts as the text core takes them, images included.
+
+    Args:
+        embeds: `(B, P, d)`.
+        valid: `(B, P)` bool, false for padding.
+        is_image: `(B, P)` bool, true for image tokens.
+    """
+
+    embeds: torch.Tensor
+    valid: torch.Tensor
+    is_image: torch.Tensor
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """`(B,)` int64, the real tokens of each row."""
+        return self.valid.sum(-1)
+
+    @property
+    def position_ids(self) -> torch.Tensor:
+        """`(B, P)` int64: the real tokens of a row count from 0."""
+        return (self.valid.long().cumsum(-1) - 1).clamp(min=0)
+
+    def keep_rows(self, rows: Sequence[int]) -> EmbeddedPrompt:
+        """The prompts of some rows."""
+        index = list(rows)
+        return EmbeddedPrompt(self.embeds[index], self.valid[index], self.is_image[index])
+
+    def select(self, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The tokens of a kind, moved together.
+
+        Args:
+            chosen: `(B, P)` bool.
+
+        Returns:
+            Their embeddings `(B, S, d)`, positions `(B, S)` and `(B, S)` bool that is false where a row has fewer
+            than S of them.
+        """
+        count = chosen.sum(-1)
+        order = chosen.long().argsort(dim=-1, descending=True, stable=True)[:, : int(count.max())]
+        valid = torch.arange(order.shape[1], device=order.device) < count.unsqueeze(-1)
+        embeds = self.embeds.gather(1, order.unsqueeze(-1).expand(-1, -1, self.embeds.shape[-1]))
+        return embeds, self.position_ids.gather(1, order), valid
+
+
+class CanvasPredictor(ABC):
+    """Logits of a canvas, for rows that may leave one after the other."""
+
+    @abstractmethod
+    def __call__(
+        self, canvas: torch.Tensor, valid: torch.Tensor, wanted: torch.Tensor, *, begins_block: bool
+    ) -> torch.Tensor:
+        """Predict.
+
+        Args:
+            canvas: `(B, L)` int64, the tokens so far, `[M]` where there is none.
+            valid: `(B, L)` bool, false behind the end of a shorter canvas.
+            wanted: `(B, L)` bool, the positions to predict.
+            begins_block: Whether this is the first step of a block.
+
+        Returns:
+            `(K, V)`, a row for each true element of `wanted`, in the order of `tensor[wanted]`. The caller may
+            overwrite it.
+        """
+
+    @abstractmethod
+    def keep_rows(self, rows: Sequence[int]) -> None:
+        """Go on with some rows only.
+
+        Args:
+            rows: Ascending indices into the rows that there are.
+        """
+
+
+class _TextCorePredictor(CanvasPredictor):
+    """What the predictors of one branch share.
+
+    Args:
+        model: A `GeoDiTForMaskedDiffusion`.
+        prompt: The prompts.
+    """
+
+    def __init__(self, model: Any, prompt: EmbeddedPrompt) -> None:
+        self._text_core: Callable[..., Any] = model.model.language_model
+        self._num_layers: int = model.config.text_config.num_hidden_layers
+        self._embed_tokens = model.get_input_embeddings()
+        self._lm_head = model.get_output_embeddings()
+        self._prompt = prompt
+
+    def _canvas_positions(self, canvas: torch.Tensor) -> torch.Tensor:
+        """`(B, L)`: the canvas goes on where the prompt ends."""
+        return self._prompt.lengths.unsqueeze(-1) + torch.arange(canvas.shape[1], device=canvas.device)
+
+    def _project(self, hidden_states: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self._lm_head(hidden_states[wanted.to(hidden_states.device)])
+        return logits.to(wanted.device)
+
+    def keep_rows(self, rows: Sequence[int]) -> None:
+        """See [`CanvasPredictor.keep_rows`]."""
+        self._prompt = self._prompt.keep_rows(rows)
+
+
+class FullPredictor(_TextCorePredictor):
+    """Runs the text core on everything in every step.
+
+    Args:
+        model: A `GeoDiTForMaskedDiffusion`.
+        prompt: The prompts.
+    """
+
+    def __init__(self, model: Any, prompt: EmbeddedPrompt) -> None:
+        super().__init__(model, prompt)
+        self._levels: torch.Tensor | None = None
+        if model.config.attention_mode == "prefix":
+            self._levels = (~prompt.is_image).long()
+
+    def __call__(
+        self, canvas: torch.Tensor, valid: torch.Tensor, wanted: torch.Tensor, *, begins_block: bool
+    ) -> torch.Tensor:
+        """See [`CanvasPredictor.__call__`]."""
+        del begins_block
+        prompt, visibility = self._prompt, None
+        if self._levels is not None:
+            visibility = torch.cat([self._levels, torch.full_like(canvas, 2)], dim=1)
+        outputs = self._text_core(
+            inputs_embeds=torch.cat([prompt.embeds, self._embed_tokens(canvas)], dim=1),
+            attention_mask=torch.cat([prompt.valid, valid], dim=1),
+            position_ids=torch.cat([prompt.position_ids, self._canvas_positions(canvas)], dim=1),
+            visibility=visibility,
+            num_outputs=canvas.shape[1],
+        )
+        return self._project(outputs.last_hidden_state, wanted)
+
+    def keep_rows(self, rows: Sequence[int]) -> None:
+        """See [`CanvasPredictor.keep_rows`]."""
+        super().keep_rows(rows)
+        if self._levels is not None:
+            self._levels = self._levels[list(rows)]
+
+
+class _CachedPredictor(_TextCorePredictor):
+    """Runs the text core on the canvas alone, behind keys and values that are in a cache."""
+
+    _cache: SegmentCache
+    _prefix_length: int
+
+    def _predict_canvas(self, canvas: torch.Tensor, valid: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        self._cache.begin_segment(self._prefix_length, valid)
+        outputs = self._text_core(
+            inputs_embeds=self._embed_tokens(canvas),
+            position_ids=self._canvas_positions(canvas),
+            past_key_values=self._cache,
+        )
+        return self._project(outputs.last_hidden_state, wanted)
+
+    def keep_rows(self, rows: Sequence[int]) -> None:
+        """See [`CanvasPredictor.keep_rows`]."""
+        super().keep_rows(rows)
+        self._cache.keep_rows(rows)
+
+
+class PrefixCachedPredictor(_CachedPredictor):
+    """Computes keys and values of image and prompt once; exact with `attention_mode="prefix"`.
+
+    The image sees the image, the prompt sees image and prompt, the canvas sees all. So they are three segments, each
+    of which attends to everything before it and to itself, and no mask but that of padding is needed.
+
+    Args:
+        model: A `GeoDiTForMaskedDiffusion` with `attention_mode="prefix"`.
+        prompt: The prompts.
+        canvas_length: L at most.
+        image_prefix: The images, encoded; every row then begins with one of them. By default images are encoded here.
+        image_rows: `(B,)` int64, the image of each row in `image_prefix`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        prompt: EmbeddedPrompt,
+        canvas_length: int,
+        image_prefix: ImagePrefix | None = None,
+        image_rows: torch.Tensor | None = None,
+    ) -> None:
+        super().__init__(model, prompt)
+        valid, is_image = prompt.valid, prompt.is_image
+        images = prompt.select(valid & is_image)
+        questions = prompt.select(valid & ~is_image)
+        num_image_slots = images[2].shape[1]
+        if image_prefix is not None and image_prefix.cache is not None:
+            num_image_slots = image_prefix.cache.valid.shape[1]
+        self._prefix_length = num_image_slots + questions[2].shape[1]
+        capacity = self._prefix_length + canvas_length
+        self._cache = SegmentCache.empty(self._num_layers, len(valid), capacity, valid.device)
+        if image_prefix is not None and image_prefix.cache is not None and image_rows is not None:
+            self._cache.copy_from(image_prefix.cache, image_rows)
+        else:
+            self._run_segment(0, *images)
+        self._run_segment(num_image_slots, *questions)
+
+    def _run_segment(self, start: int, embeds: torch.Tensor, position_ids: torch.Tensor, valid: torch.Tensor) -> None:
+        if valid.shape[1]:
+            self._cache.begin_segment(start, valid)
+            self._text_core(
+                inputs_embeds=embeds, position_ids=position_ids, past_key_values=self._cache, num_outputs=0
+            )
+
+    def __call__(
+        self, canvas: torch.Tensor, valid: torch.Tensor, wanted: torch.Tensor, *, begins_block: bool
+    ) -> torch.Tensor:
+        """See [`CanvasPredictor.__call__`]."""
+        del begins_block
+        return self._predict_canvas(canvas, valid, wanted)
+
+
+class RefreshedPredictor(_CachedPredictor):
+    """Computes keys and values of image and prompt anew every few steps; an approximation.
+
+    For `attention_mode="full"`, where they depend on the canvas. At the first step of a block, and every
+    `refresh_steps` steps from there, the text core runs on everything; in between on the canvas alone.
+
+    Args:
+        model: A `GeoDiTForMaskedDiffusion`.
+        prompt: The prompts.
+        canvas_length: L at most.
+        refresh_steps: 1 runs it on everything in every step, which is exact.
+    """
+
+    def __init__(self, model: Any, prompt: EmbeddedPrompt, canvas_length: int, refresh_steps: int) -> None:
+        super().__init__(model, prompt)
+        num_rows, self._prefix_length = prompt.valid.shape
+        capacity = self._prefix_length + canvas_length
+        self._cache = SegmentCache.empty(self._num_layers, num_rows, capacity, prompt.valid.device)
+        self._refresh_steps = refresh_steps
+        self._age = 0
+
+    def __call__(
+        self, canvas: torch.Tensor, valid: torch.Tensor, wanted: torch.Tensor, *, begins_block: bool
+    ) -> torch.Tensor:
+        """See [`CanvasPredictor.__call__`]."""
+        if begins_block:
+            self._age = 0
+        refresh = self._age % self._refresh_steps == 0
+        self._age += 1
+        if not refresh:
+            return self._predict_canvas(canvas, valid, wanted)
+        prompt = self._prompt
+        self._cache.begin_segment(0, torch.cat([prompt.valid, valid], dim=1))
+        outputs = self._text_core(
+            inputs_embeds=torch.cat([prompt.embeds, self._embed_tokens(canvas)], dim=1),
+            position_ids=torch.cat([prompt.position_ids, self._canvas_positions(canvas)], dim=1),
+            past_key_values=self._cache,
+            num_outputs=canvas.shape[1],
+        )
+        return self._project(outputs.last_hidden_state, wanted)
+
+
+class GuidedPredictor(CanvasPredictor):
+    """Classifier-free guidance: `unconditional + scale * (conditional - unconditional)`, in single precision.
+
+    Args:
+        conditional: Predicts behind the prompt.
+        unconditional: Predicts behind a prompt that says nothing.
+        scale: `guidance_scale`; 1 would be the conditional branch alone.
+    """
+
+    def __init__(self, conditional: CanvasPredictor, unconditional: CanvasPredictor, scale: float) -> None:
+        self._conditional = conditional
+        self._unconditional = unconditional
+        self._scale = scale
+
+    def __call__(
+        self, canvas: torch.Tensor, valid: torch.Tensor, wanted: torch.Tensor, *, begins_block: bool
+    ) -> torch.Tensor:
+        """See [`CanvasPredictor.__call__`]."""
+        conditional = self._conditional(canvas, valid, wanted, begins_block=begins_block).float()
+        unconditional = self._unconditional(canvas, valid, wanted, begins_block=begins_block).float()
+        return unconditional + self._scale * (conditional - unconditional)
+
+    def keep_rows(self, rows: Sequence[int]) -> None:
+        """See [`CanvasPredictor.keep_rows`]."""
+        self._conditional.keep_rows(rows)
+        self._unconditional.keep_rows(rows)
+
+
+__all__ = [
+    "CanvasPredictor",
+    "EmbeddedPrompt",
+    "FullPredictor",
+    "GuidedPredictor",
+    "PrefixCachedPredictor",
+    "RefreshedPredictor",
+]
