@@ -520,7 +520,7 @@ def _match_image_rows(image_prefix: ImagePrefix, is_image: torch.Tensor, prompt_
     batch_size, num_images = len(is_image), image_prefix.num_images
     if num_images not in (1, batch_size):
         raise ValueError(
-            f"image_prefix holds {num_images} images for {batch_size} prompts: give one image for all, or one for each."
+            f"image_prefix holds {num_images} images for {batch_size} prompts: give one for all, or one for each."
         )
     rows = torch.arange(batch_size, device=is_image.device) % num_images
     expected = torch.tensor(image_prefix.lengths, device=is_image.device)[rows]
