@@ -206,9 +206,9 @@ def denoise(
         The same state, after each of the N steps.
     """
     for block in blocks:
-        num_masked = state.masked[:, block.start : block.stop].sum(-1)
-        schedule = policy.schedule.tokens_per_step(num_masked, block.steps)
-        for num_transfer in schedule.unbind(-1):
+        for steps_left in range(block.steps, 0, -1):
+            num_masked = state.masked[:, block.start : block.stop].sum(-1)
+            num_transfer = policy.schedule.num_transfer(num_masked, steps_left)
             # A step that commits nothing would leave the canvas as it is: the network need not run.
             if num_transfer.any():
                 denoise_step(predictor, policy, state, block, num_transfer, random)
@@ -231,12 +231,12 @@ def denoise_step(
         policy: Decides what to commit.
         state: The canvas so far.
         block: The block being denoised.
-        num_transfer: `(B,)` int64, the tokens to commit in each row.
+        num_transfer: `(B,)` int64, the tokens to commit in each row at least.
         random: Random numbers, for policies that draw.
     """
     logits = predictor(state.canvas, block)
     masked = state.masked[:, block.start : block.stop]
-    state.commit(block, policy.decide(logits, masked, num_transfer, random))
+    state.commit(block, policy.decide(logits[masked], masked, num_transfer, random))
     state.num_predictions += 1
 
 
