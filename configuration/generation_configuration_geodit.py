@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters of `generate()`: canvas, denoising steps, blocks, remasking, temperature, guidance."""
+"""Parameters of `generate()`: canvas, denoising steps, blocks, remasking, adaptive steps, caches, guidance."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ from typing import Any
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.generation.configuration_utils import GenerationConfig
 
-REMASKING_STRATEGIES = ("low_confidence", "random")
+REMASKING_STRATEGIES = ("low_confidence", "random", "low_margin", "high_entropy")
+
+_PROBABILITY_REMASKING = ("low_confidence", "low_margin")
+_ENTROPY_REMASKING = ("high_entropy",)
 
 _SPECIAL_TOKEN_FIELDS = ("mask_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
 _FIELDS = (
     "max_new_tokens",
     "max_denoising_steps",
     "block_length",
+    "initial_canvas_length",
     "remasking",
+    "confidence_threshold",
+    "entropy_bound",
+    "use_cache",
+    "prefix_refresh_steps",
     "temperature",
     "guidance_scale",
     "seed",
@@ -38,18 +46,36 @@ class GeoDiTGenerationConfig(GenerationConfig):
     Args:
         max_new_tokens: L, the length of the canvas. Every answer fills it: short ones end with EOS.
         max_denoising_steps: N, the ceiling on the denoising steps of the whole canvas. With more steps than
-            tokens the last steps commit nothing, as in LLaDA.
+            tokens the last steps commit nothing, as in LLaDA. `confidence_threshold` and `entropy_bound` let a step
+            commit more than its share, so that fewer steps are taken.
         block_length: Length of the blocks that are denoised from left to right, one after the other; the last
             one may be shorter. `None` denoises the whole canvas at once. The steps are dealt out evenly, the
             earliest blocks taking the remainder.
-        remasking: What a step keeps: `"low_confidence"` remasks the tokens that the network is least sure of,
-            `"random"` keeps positions drawn at random.
+        initial_canvas_length: Start from a canvas of this length, at most `max_new_tokens`, and extend it by
+            `block_length` (or by this length if that is `None`) while no EOS is committed, up to `max_new_tokens`.
+            `None` starts from the whole canvas. `max_denoising_steps` counts for all of `max_new_tokens` and is dealt
+            out to its blocks all the same, the extensions among them: an answer that ends early leaves the steps of
+            the blocks that it does not need.
+        remasking: What a step masks again: `"low_confidence"`, the tokens that the network is least sure of;
+            `"low_margin"`, those at positions where the two most probable tokens are closest; `"high_entropy"`, those
+            at positions where the distribution is broadest; `"random"`, tokens drawn at random.
+        confidence_threshold: Commit every token whose score is above this, a probability from 0 to 1, and at least as
+            many as it takes to be done in `max_denoising_steps`. The score is the probability of the token with
+            `remasking="low_confidence"` and the margin of the two most probable tokens with `"low_margin"`; the other
+            strategies have no such score. `None` commits what the steps require and no more.
+        entropy_bound: Commit tokens from the lowest entropy on for as long as the sum of their entropies, less the
+            largest of them, is at most this many nats: a bound on what they have to do with each other. At least as
+            many as it takes to be done in `max_denoising_steps`. Above 0, with `remasking="high_entropy"` only.
+        use_cache: Whether keys and values of image and prompt are computed once, where that is exact: in
+            `attention_mode="prefix"`.
+        prefix_refresh_steps: With `attention_mode="full"`, after how many steps keys and values of image and prompt
+            are computed anew; 1, every step, is exact. They are also computed anew at the beginning of every block.
         temperature: 0 takes the most probable token; above 0 tokens are sampled by Gumbel noise.
         guidance_scale: Classifier-free guidance as Transformers counts it: 1 is off, and LLaDA's `cfg_scale`
             is `guidance_scale - 1`. Above 1 every step runs each row a second time, without its prompt and
             image.
         seed: Makes sampling reproducible; `None` draws from PyTorch's global generator. Without effect on
-            `temperature=0` with low-confidence remasking, which draws nothing.
+            `temperature=0` unless remasking is random: nothing is drawn.
         suppress_tokens: Token ids that are never committed. `[M]` and the image placeholder never are.
         return_dict_in_generate: Whether to return a `GeoDiTGenerateOutput` (steps, confidences, canvases)
             instead of the sequences alone.
@@ -69,7 +95,12 @@ class GeoDiTGenerationConfig(GenerationConfig):
         max_new_tokens: int = 32,
         max_denoising_steps: int = 8,
         block_length: int | None = None,
+        initial_canvas_length: int | None = None,
         remasking: str = "low_confidence",
+        confidence_threshold: float | None = None,
+        entropy_bound: float | None = None,
+        use_cache: bool = True,
+        prefix_refresh_steps: int = 1,
         temperature: float = 0.0,
         guidance_scale: float = 1.0,
         seed: int | None = None,
@@ -87,7 +118,12 @@ class GeoDiTGenerationConfig(GenerationConfig):
         self.max_new_tokens: int = max_new_tokens
         self.max_denoising_steps: int = max_denoising_steps
         self.block_length: int | None = block_length
+        self.initial_canvas_length: int | None = initial_canvas_length
         self.remasking: str = remasking
+        self.confidence_threshold: float | None = confidence_threshold
+        self.entropy_bound: float | None = entropy_bound
+        self.use_cache: bool = use_cache
+        self.prefix_refresh_steps: int = prefix_refresh_steps
         self.temperature: float = temperature
         self.guidance_scale: float = guidance_scale
         self.seed: int | None = seed
@@ -102,8 +138,11 @@ class GeoDiTGenerationConfig(GenerationConfig):
 
     @property
     def num_blocks(self) -> int:
-        """How many blocks the canvas is denoised in."""
-        return math.ceil(self.max_new_tokens / (self.block_length or self.max_new_tokens))
+        """How many blocks a canvas of `max_new_tokens` is denoised in; a growing one ends a block where it grows."""
+        initial_length = self.initial_canvas_length or self.max_new_tokens
+        block_length = self.block_length or initial_length
+        extensions = math.ceil((self.max_new_tokens - initial_length) / block_length)
+        return math.ceil(initial_length / block_length) + extensions
 
     def validate(self, strict: bool = False, user_set_attributes: set[str] | None = None) -> None:
         """Check every value.
@@ -117,28 +156,17 @@ class GeoDiTGenerationConfig(GenerationConfig):
         """
         del strict, user_set_attributes
         _refuse_unknown(name for name in vars(self) if not name.startswith("_"))
-        _check_integer("max_new_tokens", self.max_new_tokens, minimum=1)
-        _check_integer("max_denoising_steps", self.max_denoising_steps, minimum=1)
-        if self.block_length is not None:
-            _check_integer("block_length", self.block_length, minimum=1)
-        if self.num_blocks > self.max_denoising_steps:
-            raise ValueError(
-                f"max_denoising_steps={self.max_denoising_steps} is too few: "
-                f"max_new_tokens={self.max_new_tokens} in blocks of block_length={self.block_length} makes "
-                f"{self.num_blocks} blocks, each of which needs at least one step. Allow more steps or make "
-                "the blocks longer."
-            )
-        if self.remasking not in REMASKING_STRATEGIES:
-            allowed = ", ".join(map(repr, REMASKING_STRATEGIES))
-            raise ValueError(f"remasking must be one of {allowed}, but is {self.remasking!r}.")
-        _check_number("temperature", self.temperature, minimum=0.0, hint="0 is greedy decoding")
-        _check_number("guidance_scale", self.guidance_scale, minimum=1.0, hint="1 turns guidance off")
+        self._check_canvas()
+        self._check_remasking()
+        _check_number("temperature", self.temperature, minimum=0, hint="0 is greedy decoding")
+        _check_number("guidance_scale", self.guidance_scale, minimum=1, hint="1 turns guidance off")
         if self.seed is not None:
             _check_integer("seed", self.seed, minimum=0, below=2**63)
-        if not isinstance(self.return_dict_in_generate, bool):
-            raise ValueError(
-                f"return_dict_in_generate must be True or False, but is {self.return_dict_in_generate!r}."
-            )
+        for name in ("use_cache", "return_dict_in_generate"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} must be True or False, but is {value!r}.")
+        _check_integer("prefix_refresh_steps", self.prefix_refresh_steps, minimum=1)
         for name in _SPECIAL_TOKEN_FIELDS:
             value = getattr(self, name)
             if name == "eos_token_id" and isinstance(value, list):
@@ -147,6 +175,50 @@ class GeoDiTGenerationConfig(GenerationConfig):
                 _check_integer(name, value, minimum=0)
         if self.suppress_tokens is not None:
             _check_token_ids("suppress_tokens", self.suppress_tokens)
+
+    def _check_canvas(self) -> None:
+        _check_integer("max_new_tokens", self.max_new_tokens, minimum=1)
+        _check_integer("max_denoising_steps", self.max_denoising_steps, minimum=1)
+        if self.block_length is not None:
+            _check_integer("block_length", self.block_length, minimum=1)
+        if self.initial_canvas_length is not None:
+            _check_integer("initial_canvas_length", self.initial_canvas_length, minimum=1)
+            if self.initial_canvas_length > self.max_new_tokens:
+                raise ValueError(
+                    f"initial_canvas_length must be at most max_new_tokens={self.max_new_tokens}, to which the canvas "
+                    f"grows, but is {self.initial_canvas_length}."
+                )
+        if self.num_blocks > self.max_denoising_steps:
+            start = ""
+            if self.initial_canvas_length is not None:
+                start = f", from a canvas of initial_canvas_length={self.initial_canvas_length} on,"
+            raise ValueError(
+                f"max_denoising_steps={self.max_denoising_steps} is too few: "
+                f"max_new_tokens={self.max_new_tokens} in blocks of block_length={self.block_length}{start} makes "
+                f"{self.num_blocks} blocks, each of which needs at least one step. Allow more steps or make "
+                "the blocks longer."
+            )
+
+    def _check_remasking(self) -> None:
+        if self.remasking not in REMASKING_STRATEGIES:
+            raise ValueError(f"remasking must be one of {_either(REMASKING_STRATEGIES)}, but is {self.remasking!r}.")
+        if self.confidence_threshold is not None and self.entropy_bound is not None:
+            raise ValueError("Give confidence_threshold or entropy_bound, not both.")
+        if self.confidence_threshold is not None:
+            _check_number(
+                "confidence_threshold", self.confidence_threshold, minimum=0, maximum=1, hint="a probability"
+            )
+            self._require_remasking("confidence_threshold", _PROBABILITY_REMASKING)
+        if self.entropy_bound is not None:
+            _check_number("entropy_bound", self.entropy_bound, above=0, hint="in nats")
+            self._require_remasking("entropy_bound", _ENTROPY_REMASKING)
+
+    def _require_remasking(self, name: str, allowed: tuple[str, ...]) -> None:
+        if self.remasking not in allowed:
+            raise ValueError(
+                f"{name} needs remasking to be one of {_either(allowed)}, but it is {self.remasking!r}. "
+                f"Change remasking, or set {name} to None."
+            )
 
     def update(self, defaults_only: bool = False, allow_custom_entries: bool = False, **kwargs: Any) -> dict[str, Any]:
         """Change several values at once.
@@ -218,6 +290,10 @@ def _refuse_unknown(names: Iterable[str]) -> None:
     )
 
 
+def _either(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
 def _check_integer(name: str, value: object, *, minimum: int, below: int | None = None) -> None:
     valid = isinstance(value, int) and not isinstance(value, bool)
     if not valid or value < minimum or (below is not None and value >= below):  # type: ignore[operator]
@@ -225,10 +301,25 @@ def _check_integer(name: str, value: object, *, minimum: int, below: int | None 
         raise ValueError(f"{name} must be an integer >= {minimum}{limit}, but is {value!r}.")
 
 
-def _check_number(name: str, value: object, *, minimum: float, hint: str) -> None:
+def _check_number(
+    name: str,
+    value: object,
+    *,
+    hint: str,
+    minimum: float | None = None,
+    above: float | None = None,
+    maximum: float | None = None,
+) -> None:
+    limits = {">=": minimum, ">": above, "<=": maximum}
+    allowed = " and ".join(f"{sign} {limit:g}" for sign, limit in limits.items() if limit is not None)
     valid = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not valid or value < minimum:  # type: ignore[operator]
-        raise ValueError(f"{name} must be a finite number >= {minimum:g} ({hint}), but is {value!r}.")
+    if (
+        not valid
+        or (minimum is not None and value < minimum)  # type: ignore[operator]
+        or (above is not None and value <= above)  # type: ignore[operator]
+        or (maximum is not None and value > maximum)  # type: ignore[operator]
+    ):
+        raise ValueError(f"{name} must be a finite number {allowed} ({hint}), but is {value!r}.")
 
 
 def _check_token_ids(name: str, value: object) -> None:
