@@ -170,7 +170,7 @@ def denoise(
     random: RowGenerators | None = None,
     *,
     eos_token_ids: Sequence[int] = (),
-    growing: bool = False,
+    initial_length: int | None = None,
 ) -> Iterator[DenoisingState]:
     """Denoise a canvas in place, one step at a time.
 
@@ -184,14 +184,15 @@ def denoise(
         blocks: Blocks in the order in which they are denoised.
         random: Random numbers, for policies that draw.
         eos_token_ids: Tokens that end an answer.
-        growing: Whether the canvas ends with the block that is being denoised, or is there as a whole.
+        initial_length: The canvas starts with so many positions and ends from there on with the block that is being
+            denoised; `None` for a canvas that is there as a whole.
 
     Yields:
         The same state, after each step.
     """
     for block in blocks:
-        if growing:
-            state.stop = block.stop
+        if initial_length is not None:
+            state.stop = max(block.stop, initial_length)
         begins_block = True
         for steps_left in range(block.steps, 0, -1):
             masked = state.masked[state.rows]
@@ -210,7 +211,7 @@ def denoise(
             going_on = state.finish_rows(eos_token_ids)
             if going_on and len(going_on) < num_rows:
                 predictor.keep_rows(going_on)
-                random = None if random is None else random.keep_rows(going_on)
+                random = None if random is None else random.take(going_on)
             yield state
             if not going_on:
                 return
@@ -355,7 +356,7 @@ class GeoDiTGenerationMixin:
             blocks,
             random,
             eos_token_ids=eos_token_ids,
-            growing=config.initial_canvas_length is not None,
+            initial_length=config.initial_canvas_length,
         ):
             if config.return_dict_in_generate:
                 canvases.append(state.canvas.clone())
