@@ -14,20 +14,27 @@ def test_defaults_are_the_papers_settings():
     config = GeoDiTGenerationConfig()
     assert (config.max_new_tokens, config.max_denoising_steps, config.block_length) == (32, 8, None)
     assert (config.remasking, config.temperature, config.guidance_scale) == ("low_confidence", 0.0, 1.0)
+    assert (config.initial_canvas_length, config.confidence_threshold, config.entropy_bound) == (None, None, None)
+    assert (config.use_cache, config.prefix_refresh_steps) == (True, 1)
     assert config.seed is None
     assert config.return_dict_in_generate is False
 
 
 @pytest.mark.parametrize(
     ("name", "suggestion"),
-    [("max_denoising_step", "max_denoising_steps"), ("remask", "remasking"), ("guidance", "guidance_scale")],
+    [
+        ("max_denoising_step", "max_denoising_steps"),
+        ("remask", "remasking"),
+        ("guidance", "guidance_scale"),
+        ("conf_threshold", "confidence_threshold"),
+    ],
 )
 def test_a_misspelt_name_is_answered_with_the_close_one_and_all_others(name, suggestion):
     with pytest.raises(ValueError, match=rf"{name}\. Did you mean {suggestion}\? Allowed: .*block_length"):
         GeoDiTGenerationConfig(**{name: 1})
 
 
-@pytest.mark.parametrize("name", ["num_beams", "do_sample", "top_k", "use_cache", "max_length", "streamer"])
+@pytest.mark.parametrize("name", ["num_beams", "do_sample", "top_k", "cache_implementation", "max_length", "streamer"])
 def test_autoregressive_parameters_are_refused_because_they_would_do_nothing(name):
     with pytest.raises(ValueError, match=f"Unknown generation parameter.*{name}"):
         GeoDiTGenerationConfig(**{name: 1})
@@ -42,7 +49,15 @@ def test_autoregressive_parameters_are_refused_because_they_would_do_nothing(nam
         ("max_denoising_steps", -1, "integer >= 1"),
         ("max_denoising_steps", True, "integer >= 1"),
         ("block_length", 0, "integer >= 1"),
-        ("remasking", "topk", "'low_confidence', 'random'"),
+        ("remasking", "topk", "'low_confidence', 'random', 'low_margin', 'high_entropy'"),
+        ("initial_canvas_length", 0, "integer >= 1"),
+        ("confidence_threshold", -0.1, r"number >= 0 and <= 1 .a probability."),
+        ("confidence_threshold", 90, r"number >= 0 and <= 1 .a probability."),
+        ("confidence_threshold", True, "finite number"),
+        ("entropy_bound", 0.0, r"number > 0 .in nats."),
+        ("entropy_bound", float("nan"), r"number > 0 .in nats."),
+        ("use_cache", 1, "True or False"),
+        ("prefix_refresh_steps", 0, "integer >= 1"),
         ("temperature", -0.5, "number >= 0"),
         ("temperature", float("nan"), "finite number"),
         ("temperature", "hot", "finite number"),
@@ -78,6 +93,65 @@ def test_num_blocks_counts_a_shorter_last_block(max_new_tokens, block_length, nu
     assert config.num_blocks == num_blocks
 
 
+@pytest.mark.parametrize(
+    ("initial_canvas_length", "block_length", "num_blocks"),
+    [
+        (8, None, 4),  # 8 + 8 + 8 + 8
+        (8, 24, 2),  # 8 + 24
+        (16, 8, 4),  # (8 + 8) + 8 + 8
+        (12, 8, 5),  # (8 + 4) + 8 + 8 + 4
+        (32, None, 1),  # it never grows
+    ],
+)
+def test_num_blocks_counts_the_extensions_of_a_growing_canvas(initial_canvas_length, block_length, num_blocks):
+    config = GeoDiTGenerationConfig(
+        max_new_tokens=32, initial_canvas_length=initial_canvas_length, block_length=block_length
+    )
+    assert config.num_blocks == num_blocks
+
+
+def test_every_extension_needs_a_step():
+    GeoDiTGenerationConfig(max_new_tokens=32, initial_canvas_length=8, max_denoising_steps=4)
+    with pytest.raises(ValueError, match="initial_canvas_length=8 on, makes 4 blocks"):
+        GeoDiTGenerationConfig(max_new_tokens=32, initial_canvas_length=8, max_denoising_steps=3)
+
+
+def test_a_canvas_does_not_start_longer_than_it_may_become():
+    with pytest.raises(ValueError, match=r"initial_canvas_length must be at most max_new_tokens=8, .* but is 16"):
+        GeoDiTGenerationConfig(max_new_tokens=8, initial_canvas_length=16)
+
+
+@pytest.mark.parametrize("remasking", ["low_confidence", "low_margin"])
+def test_a_confidence_threshold_needs_scores_that_are_probabilities(remasking):
+    GeoDiTGenerationConfig(remasking=remasking, confidence_threshold=0.9)
+
+
+@pytest.mark.parametrize("remasking", ["random", "high_entropy"])
+def test_a_confidence_threshold_is_refused_where_there_are_none(remasking):
+    message = f"confidence_threshold needs remasking to be one of 'low_confidence', 'low_margin', .*'{remasking}'"
+    with pytest.raises(ValueError, match=message):
+        GeoDiTGenerationConfig(remasking=remasking, confidence_threshold=0.9)
+
+
+@pytest.mark.parametrize("remasking", ["low_confidence", "random", "low_margin"])
+def test_an_entropy_bound_is_for_entropies(remasking):
+    GeoDiTGenerationConfig(remasking="high_entropy", entropy_bound=0.1)
+    message = f"entropy_bound needs remasking to be one of 'high_entropy', but it is '{remasking}'"
+    with pytest.raises(ValueError, match=message):
+        GeoDiTGenerationConfig(remasking=remasking, entropy_bound=0.1)
+
+
+def test_a_threshold_and_a_bound_exclude_each_other():
+    with pytest.raises(ValueError, match="confidence_threshold or entropy_bound, not both"):
+        GeoDiTGenerationConfig(confidence_threshold=0.9, entropy_bound=0.1)
+
+
+def test_a_threshold_can_be_taken_back_for_a_strategy_that_has_none():
+    config = GeoDiTGenerationConfig(confidence_threshold=0.9)
+    copy = GeoDiTGenerationConfig.from_generation_config(config, remasking="random", confidence_threshold=None)
+    assert copy == GeoDiTGenerationConfig(remasking="random")
+
+
 def test_more_steps_than_tokens_are_allowed_as_in_llada():
     assert GeoDiTGenerationConfig(max_new_tokens=8, max_denoising_steps=16).max_denoising_steps == 16
 
@@ -104,7 +178,11 @@ def test_json_round_trip(tmp_path):
         max_new_tokens=16,
         max_denoising_steps=4,
         block_length=8,
-        remasking="random",
+        initial_canvas_length=4,
+        remasking="low_margin",
+        confidence_threshold=0.9,
+        use_cache=False,
+        prefix_refresh_steps=3,
         temperature=0.5,
         guidance_scale=2.0,
         seed=7,
