@@ -35,7 +35,9 @@ def quantized(request, checkpoint):
             weight_dtype=torch.int4, granularity=quantization.PerGroup(16)
         ),
     }[request.param]
-    config = TorchAoConfig(scheme, modules_to_not_convert=["model.vision_tower", "model.multi_modal_projector", "lm_head"])
+    config = TorchAoConfig(
+        scheme, modules_to_not_convert=["model.vision_tower", "model.multi_modal_projector", "lm_head"]
+    )
     return GeoDiTForMaskedDiffusion.from_pretrained(checkpoint, quantization_config=config).eval()
 
 
