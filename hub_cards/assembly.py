@@ -285,7 +285,7 @@ def _normalization(directory: Path) -> dict[str, Any]:
 
 
 def _geodit_config(text_config: GeoDiTTextConfig, vocabulary: Vocabulary, **fields: Any) -> GeoDiTConfig:
-    ids = vocabulary.special_ids
+    ids: dict[str, Any] = dict(vocabulary.special_ids)
     text_ids = {name: ids[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     return GeoDiTConfig(
         text_config={**text_config.to_dict(), "vocab_size": vocabulary.num_rows, **text_ids},

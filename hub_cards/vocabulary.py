@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -104,12 +105,10 @@ def make_vocabulary(
         raise ValueError(f"New tokens would take the ids of {', '.join(taken)}: the tokenizer is not the model's.")
     _assign_roles(tokenizer, ids)
     if new_ids:
-        notes += (
-            (
-                f"the embeddings of {len(new_ids)} new tokens (ids {new_ids[0]} to {new_ids[-1]}) are the mean of "
-                f"those of the {num_source_tokens} tokens before them"
-            ),
+        said = (
+            f"the embeddings of {len(new_ids)} new tokens (ids {new_ids[0]} to {new_ids[-1]}) are the mean of those "
         )
+        notes += (f"{said}of the {num_source_tokens} tokens before them",)
     image_token_id = tokenizer.get_vocab()[IMAGE_TOKEN]
     rows = max(num_rows, max(tokenizer.get_vocab().values()) + 1)
     ids["image_token_id"] = image_token_id
@@ -206,7 +205,7 @@ def _assign_roles(tokenizer: PreTrainedTokenizerFast, ids: Mapping[str, int | No
         token_id = ids[name]
         if token_id is None or getattr(tokenizer, name) == token_id:
             continue
-        token = tokenizer.convert_ids_to_tokens(token_id)
+        token: Any = tokenizer.convert_ids_to_tokens(token_id)  # None for an id beyond its vocabulary
         if token is not None:
             tokenizer.add_special_tokens({name.removesuffix("_id"): token})
         elif name == "eos_token_id":

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from huggingface_hub.serialization import split_state_dict_into_shards_factory
+from huggingface_hub import split_state_dict_into_shards_factory
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
 _DTYPE_NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
@@ -109,7 +109,7 @@ def _write_file(path: Path, tensors: Mapping[str, PlannedTensor], advance: Calla
             written = 0
             for block in tensor.blocks():
                 values = block.to(tensor.dtype).contiguous().reshape(-1).view(torch.uint8).numpy()
-                written += file.write(memoryview(values))
+                written += file.write(values.data)
                 advance(values.nbytes)
             if written != tensor.num_bytes:
                 raise RuntimeError(f"{name} has {written} bytes of values, but {tensor.num_bytes} were planned")

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from transformers import SiglipVisionConfig
 
@@ -159,7 +159,7 @@ def vision_fields(
         "vision_feature_layer": feature_layer,
         "vision_post_layernorm": False,
         "vision_aspect_ratio": source.image_aspect_ratio,
-        "image_grid_pinpoints": _grid_pinpoints(source.image_grid_pinpoints, vision_config.image_size)
+        "image_grid_pinpoints": _grid_pinpoints(source.image_grid_pinpoints, cast(int, vision_config.image_size))
         if tiled
         else None,
     }

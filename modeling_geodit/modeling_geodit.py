@@ -131,10 +131,7 @@ class GeoDiTPreTrainedModel(PreTrainedModel):
             raise ValueError("use_safetensors=False is not supported: a pickle may run code when it is read.")
         if pretrained_model_name_or_path is not None:
             refuse_pickles(pretrained_model_name_or_path)
-        return cast(
-            Self,
-            super().from_pretrained(pretrained_model_name_or_path, *model_args, use_safetensors=True, **kwargs),
-        )
+        return super().from_pretrained(pretrained_model_name_or_path, *model_args, use_safetensors=True, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights are read from safetensors files only: a pickle can run any code when it is read."""
 
+import os
 from pathlib import Path
 
 _PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -11,7 +12,7 @@ _HOW_TO_CONVERT = (
 )
 
 
-def refuse_pickles(directory: str | Path) -> None:
+def refuse_pickles(directory: str | os.PathLike[str]) -> None:
     """Say how to go on where weights are there, but as pickles alone.
 
     Raises:
