@@ -56,8 +56,18 @@ def evaluate(
     ] = "test",
     steps: Annotated[str, typer.Option("--steps", help="Denoising steps N, one or more: 1,8.")] = "8",
     remasking: Annotated[
-        str, typer.Option("--remasking", help="Remasking, one or more: low_confidence,random.")
+        str, typer.Option("--remasking", help="One or more of low_confidence, low_margin, high_entropy, random.")
     ] = "low_confidence",
+    confidence_threshold: Annotated[
+        float | None,
+        typer.Option("--confidence-threshold", min=0.0, max=1.0, help="Commit all above it: fewer steps."),
+    ] = None,
+    entropy_bound: Annotated[
+        float | None, typer.Option("--entropy-bound", min=0.0, help="Commit up to it, in nats, with high_entropy.")
+    ] = None,
+    prefix_refresh_steps: Annotated[
+        int, typer.Option("--prefix-refresh-steps", min=1, help="Steps between runs on image and prompt; 1 is exact.")
+    ] = 1,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repeat with so many seeds of decoding.")] = 1,
     new_images: Annotated[
         bool, typer.Option("--new-images", help="With each seed, draw other synthetic images as well.")
@@ -96,6 +106,14 @@ def evaluate(
     from geodit.evaluation.sweep import run_sweep
     from geodit.evaluation.tables import sweep_table
 
+    # Each remasking takes its place in the sweep; of several, all must go with the other settings.
+    settings = DecodingSettings(
+        remasking=chosen_remasking[0],
+        temperature=temperature,
+        confidence_threshold=confidence_threshold,
+        entropy_bound=entropy_bound,
+        prefix_refresh_steps=prefix_refresh_steps,
+    )
     has_seeds = get_benchmark(benchmark).has_seeds
     if new_images and not has_seeds:
         raise CommandError(f"--new-images is for images that are made; those of {benchmark} are fixed")
@@ -124,7 +142,7 @@ def evaluate(
             remasking=chosen_remasking,
             seeds=range(seeds),
             dataset_seeds=range(seeds) if new_images else None,
-            settings=DecodingSettings(temperature=temperature),
+            settings=settings,
             tasks=chosen_tasks,
             batch_size=batch_size,
             bootstrap=bootstrap,

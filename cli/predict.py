@@ -58,7 +58,10 @@ def predict(
         int | None, typer.Option("--steps", min=1, help="Denoising steps, N. By default the model's own.")
     ] = None,
     remasking: Annotated[
-        str | None, typer.Option("--remasking", help="low_confidence or random. By default the model's own.")
+        str | None,
+        typer.Option(
+            "--remasking", help="low_confidence, low_margin, high_entropy or random. By default the model's own."
+        ),
     ] = None,
     temperature: Annotated[
         float | None, typer.Option("--temperature", min=0.0, help="0 takes the most probable tokens.")

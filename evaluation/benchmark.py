@@ -220,7 +220,7 @@ def _answer_batch(
                 boxes=tuple((box[0], box[1], box[2], box[3]) for box in answer["boxes"]),
                 labels=tuple(answer["labels"]),
                 parsed=answer["parsed"],
-                num_steps=len(set(commit_steps)),
+                num_steps=len({step for step in commit_steps if step >= 0}),
             )
         )
     return answers

@@ -19,10 +19,13 @@ class DecodingSettings:
 
     Args:
         steps: N, the ceiling on denoising steps (`max_denoising_steps`).
-        remasking: `"low_confidence"` or `"random"`.
+        remasking: What a step masks again: `"low_confidence"`, `"low_margin"`, `"high_entropy"` or `"random"`.
+        confidence_threshold: Commit all above this in a step; `None` commits what the steps require.
+        entropy_bound: Commit from the lowest entropy on up to this bound, in nats; `None` likewise.
         temperature: 0 is greedy.
         guidance_scale: 1 is off.
         block_length: Length of semi-autoregressive blocks; `None` for the whole canvas at once.
+        prefix_refresh_steps: With `attention_mode="full"`, after how many steps image and prompt are computed anew.
         seed: Seed of the random numbers that decoding draws. It has no effect when nothing is drawn, see
             `is_deterministic`.
 
@@ -36,6 +39,9 @@ class DecodingSettings:
     guidance_scale: float = 1.0
     block_length: int | None = None
     seed: int = 0
+    confidence_threshold: float | None = None
+    entropy_bound: float | None = None
+    prefix_refresh_steps: int = 1
 
     def __post_init__(self) -> None:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
@@ -46,7 +52,7 @@ class DecodingSettings:
     @property
     def is_deterministic(self) -> bool:
         """Whether decoding draws nothing at random, so that every seed gives the same answers."""
-        return self.remasking == "low_confidence" and self.temperature == 0
+        return self.remasking != "random" and self.temperature == 0
 
     def generation_kwargs(self) -> dict[str, Any]:
         """The arguments of `generate()`, without the seed."""
@@ -56,6 +62,9 @@ class DecodingSettings:
             "temperature": self.temperature,
             "guidance_scale": self.guidance_scale,
             "block_length": self.block_length,
+            "confidence_threshold": self.confidence_threshold,
+            "entropy_bound": self.entropy_bound,
+            "prefix_refresh_steps": self.prefix_refresh_steps,
         }
 
     def to_dict(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class DecodingOptions:
 
     Args:
         steps: N, the denoising steps.
-        remasking: `"low_confidence"` or `"random"`.
+        remasking: `"low_confidence"`, `"low_margin"`, `"high_entropy"` or `"random"`.
         temperature: 0 takes the most probable tokens.
         guidance_scale: classifier-free guidance; 1 is off.
         seed: makes an answer that draws random numbers reproducible, whatever the batch size.
@@ -143,7 +143,7 @@ class GeoDiTPipeline:
                 are seen whole; 0.5 finds a little more than 0.25 at twice the time.
             bands: the band of the files to show as gray, or the three to show as red, green and blue.
             steps: N, the denoising steps. This and the next three are the model's own by default.
-            remasking: `"low_confidence"` or `"random"`.
+            remasking: `"low_confidence"`, `"low_margin"`, `"high_entropy"` or `"random"`.
             temperature: 0 takes the most probable tokens.
             guidance_scale: classifier-free guidance; 1 is off.
             seed: makes answers that draw random numbers reproducible, whatever the batch size.
@@ -285,14 +285,13 @@ class GeoDiTPipeline:
         prompt_length = inputs["input_ids"].shape[1]
         canvases = output.sequences[:, prompt_length:].tolist()
         rows = zip(images, canvases, output.commit_steps.tolist(), output.confidences.tolist(), strict=True)
-        num_steps = len(output.canvases)
         return [
             self._read_answer(
                 ids,
                 task,
                 query,
                 (image.height, image.width),
-                Denoising(self._token_texts(ids), tuple(commit_steps), tuple(confidences), num_steps),
+                Denoising(self._token_texts(ids), tuple(commit_steps), tuple(confidences), max(commit_steps) + 1),
             )
             for image, ids, commit_steps, confidences in rows
         ]

@@ -17,9 +17,10 @@ class Denoising:
 
     Args:
         tokens: the tokens as text; the end of the answer and all behind it is `"[EOS]"`.
-        commit_steps: the step, counted from 0, at which each token was committed.
+        commit_steps: the step, counted from 0, at which each token was committed; -1 for what never was, behind the
+            end of the answer.
         confidences: the probability that the network gave the token at that step.
-        num_steps: N, the steps that were allowed.
+        num_steps: how many steps the answer took.
     """
 
     tokens: tuple[str, ...]

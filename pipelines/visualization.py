@@ -95,7 +95,8 @@ def denoising_picture(
 
     Args:
         tokens: (L,) the final tokens.
-        commit_steps: (L,) the step, counted from 0, at which each was committed.
+        commit_steps: (L,) the step, counted from 0, at which each was committed; -1 for what never was, behind the
+            end of the answer.
         num_steps: N, the rows; by default up to the last step that committed a token.
         max_columns: positions side by side.
 
@@ -106,8 +107,8 @@ def denoising_picture(
         raise ValueError(f"there must be one commit step a token: {len(tokens)} tokens, {len(commit_steps)} steps")
     if num_steps is None:
         num_steps = max(commit_steps) + 1
-    if min(commit_steps) < 0 or max(commit_steps) >= num_steps:
-        raise ValueError(f"commit steps must be from 0 to {num_steps - 1}, got {sorted(set(commit_steps))}")
+    if min(commit_steps) < -1 or max(commit_steps) >= num_steps:
+        raise ValueError(f"commit steps must be from -1 to {num_steps - 1}, got {sorted(set(commit_steps))}")
     if max_columns < 1:
         raise ValueError(f"max_columns must be at least 1, got {max_columns}")
     font = ImageFont.load_default(16)
@@ -129,7 +130,7 @@ def denoising_picture(
             y = top + (step + 1) * cell_height
             if column == 0:
                 draw.text((margin, y + cell_height / 2), f"step {step + 1}", _BLACK, font, anchor="lm")
-            committed = step >= commit_step
+            committed = step >= commit_step >= 0
             color = _step_color(commit_step, num_steps) if committed else _MASK_COLOR
             outline = _BLACK if step == commit_step else _WHITE
             draw.rectangle((left, y, left + cell_width - 2, y + cell_height - 2), color, outline)

@@ -60,6 +60,9 @@ def test_the_document_has_everything_needed_to_repeat_the_sweep(sweep, tmp_path)
         "temperature": 0.0,
         "guidance_scale": 1.0,
         "block_length": None,
+        "confidence_threshold": None,
+        "entropy_bound": None,
+        "prefix_refresh_steps": 1,
     }
     assert cell["draws_random_numbers"] is True
     assert [run["settings"]["seed"] for run in cell["runs"]] == [0, 1]

@@ -239,7 +239,7 @@ class TestEnds:
                 assert torch.equal(row[: first + 1], other[: first + 1])
             else:
                 assert torch.equal(row, other)
-        assert 0 < ended
+        assert ended > 0
         assert output.num_predictions <= through.num_predictions
 
     def test_rows_that_are_finished_leave_the_computation(self):

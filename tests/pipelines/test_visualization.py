@@ -88,9 +88,14 @@ class TestDenoising:
     def test_steps_that_commit_nothing_are_shown(self) -> None:
         assert denoising_picture(["a"], [0], num_steps=8).height > denoising_picture(["a"], [0]).height
 
+    def test_what_was_never_denoised_stays_masked(self) -> None:
+        never = denoising_picture(["a", "b"], [0, -1], num_steps=1)
+        assert never.size == denoising_picture(["a", "b"], [0, 0], num_steps=1).size
+        assert never.tobytes() == denoising_picture(["a", "c"], [0, -1], num_steps=1).tobytes()
+
     @pytest.mark.parametrize(
         ("tokens", "steps", "num_steps"),
-        [([], [], None), (["a"], [0, 1], None), (["a"], [3], 3), (["a"], [-1], 3)],
+        [([], [], None), (["a"], [0, 1], None), (["a"], [3], 3), (["a"], [-2], 3)],
     )
     def test_bad_arguments(self, tokens: list[str], steps: list[int], num_steps: int | None) -> None:
         with pytest.raises(ValueError, match="commit step"):
