@@ -27,6 +27,7 @@ _FIELDS = (
     "entropy_bound",
     "use_cache",
     "prefix_refresh_steps",
+    "compile_step",
     "temperature",
     "guidance_scale",
     "seed",
@@ -70,6 +71,9 @@ class GeoDiTGenerationConfig(GenerationConfig):
             `attention_mode="prefix"`.
         prefix_refresh_steps: With `attention_mode="full"`, after how many steps keys and values of image and prompt
             are computed anew; 1, every step, is exact. They are also computed anew at the beginning of every block.
+        compile_step: Whether the network's step on the canvas is compiled by `torch.compile`, once for each number of
+            rows and canvas length. It pays where many prompts are answered. With `attention_mode="prefix"` and
+            `use_cache` only.
         temperature: 0 takes the most probable token; above 0 tokens are sampled by Gumbel noise.
         guidance_scale: Classifier-free guidance as Transformers counts it: 1 is off, and LLaDA's `cfg_scale`
             is `guidance_scale - 1`. Above 1 every step runs each row a second time, without its prompt and
@@ -101,6 +105,7 @@ class GeoDiTGenerationConfig(GenerationConfig):
         entropy_bound: float | None = None,
         use_cache: bool = True,
         prefix_refresh_steps: int = 1,
+        compile_step: bool = False,
         temperature: float = 0.0,
         guidance_scale: float = 1.0,
         seed: int | None = None,
@@ -124,6 +129,7 @@ class GeoDiTGenerationConfig(GenerationConfig):
         self.entropy_bound: float | None = entropy_bound
         self.use_cache: bool = use_cache
         self.prefix_refresh_steps: int = prefix_refresh_steps
+        self.compile_step: bool = compile_step
         self.temperature: float = temperature
         self.guidance_scale: float = guidance_scale
         self.seed: int | None = seed
@@ -162,7 +168,7 @@ class GeoDiTGenerationConfig(GenerationConfig):
         _check_number("guidance_scale", self.guidance_scale, minimum=1, hint="1 turns guidance off")
         if self.seed is not None:
             _check_integer("seed", self.seed, minimum=0, below=2**63)
-        for name in ("use_cache", "return_dict_in_generate"):
+        for name in ("use_cache", "compile_step", "return_dict_in_generate"):
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise ValueError(f"{name} must be True or False, but is {value!r}.")

@@ -73,7 +73,8 @@ class SegmentCache:
         buffers = self._buffers[layer_idx]
         if buffers is None:
             shape = (*key_states.shape[:2], self._valid.shape[1], key_states.shape[3])
-            buffers = self._buffers[layer_idx] = (key_states.new_empty(shape), value_states.new_empty(shape))
+            # Zeros, as a place that is never written has no weight in attention but must be a number.
+            buffers = self._buffers[layer_idx] = (key_states.new_zeros(shape), value_states.new_zeros(shape))
         start = self._cursors[layer_idx]
         stop = self._cursors[layer_idx] = start + key_states.shape[2]
         for buffer, states in zip(buffers, (key_states, value_states), strict=True):
@@ -96,7 +97,7 @@ class SegmentCache:
             copies = []
             for tensor in source:
                 _, heads, _, width = tensor.shape
-                copy = tensor.new_empty(self.num_rows, heads, self._valid.shape[1], width)
+                copy = tensor.new_zeros(self.num_rows, heads, self._valid.shape[1], width)
                 copy[:, :, :stop] = tensor[rows.to(tensor.device), :, :stop]
                 copies.append(copy)
             self._buffers[layer_idx] = (copies[0], copies[1])

@@ -35,6 +35,7 @@ from geodit.modeling_geodit.decoding_geodit import (
 )
 from geodit.modeling_geodit.predictors_geodit import (
     CanvasPredictor,
+    CompiledPredictor,
     EmbeddedPrompt,
     FullPredictor,
     GuidedPredictor,
@@ -389,6 +390,8 @@ class GeoDiTGenerationMixin:
         mask_token_id: int,
     ) -> CanvasPredictor:
         """The predictor that a configuration asks for; arguments as in [`generate`]."""
+        if config.compile_step and not (config.use_cache and self.config.attention_mode == "prefix"):
+            raise ValueError('compile_step=True needs attention_mode="prefix" and use_cache=True.')
         is_image = (prompt_ids == _first_given(self.config.image_token_id, -1)) & prompt_mask
         image_rows = None
         if image_prefix is not None:
@@ -409,7 +412,8 @@ class GeoDiTGenerationMixin:
                 return RefreshedPredictor(model, prompt, canvas_length, config.prefix_refresh_steps)
             if not config.use_cache:
                 return FullPredictor(model, prompt)
-            return PrefixCachedPredictor(model, prompt, canvas_length, image_prefix, image_rows)
+            cached = CompiledPredictor if config.compile_step else PrefixCachedPredictor
+            return cached(model, prompt, canvas_length, image_prefix, image_rows)
 
         conditional = predictor_of(EmbeddedPrompt(embeds, prompt_mask, is_image), image_prefix)
         if config.guidance_scale == 1:

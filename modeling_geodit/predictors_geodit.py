@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Logits of a canvas behind a fixed prompt: the part of `generate()` that knows the network.
 
-Three ways lead to the same logits, or nearly so:
+Several ways lead to the same logits, or nearly so:
 
 * [`FullPredictor`] runs the text core on image, prompt and canvas in every step. Exact for both attention modes.
 * [`PrefixCachedPredictor`] runs it on image and prompt once and on the canvas in every step. Exact, and for
   `attention_mode="prefix"` only.
+* [`CompiledPredictor`] is that with a compiled step.
 * [`RefreshedPredictor`] does the same with `attention_mode="full"`, where image and prompt see the canvas: between two
   refreshes their keys and values are those of an earlier canvas. An approximation.
 
@@ -218,7 +219,7 @@ class PrefixCachedPredictor(_CachedPredictor):
         num_image_slots = images[2].shape[1]
         if image_prefix is not None and image_prefix.cache is not None:
             num_image_slots = image_prefix.cache.valid.shape[1]
-        self._prefix_length = num_image_slots + questions[2].shape[1]
+        self._prefix_length = self._round_up(num_image_slots + questions[2].shape[1])
         capacity = self._prefix_length + canvas_length
         self._cache = SegmentCache.empty(self._num_layers, len(valid), capacity, valid.device)
         if image_prefix is not None and image_prefix.cache is not None and image_rows is not None:
@@ -226,6 +227,10 @@ class PrefixCachedPredictor(_CachedPredictor):
         else:
             self._run_segment(0, *images)
         self._run_segment(num_image_slots, *questions)
+
+    def _round_up(self, prefix_length: int) -> int:
+        """Where the canvas begins; places behind the prompt that nothing is written to are not seen."""
+        return prefix_length
 
     def _run_segment(self, start: int, embeds: torch.Tensor, position_ids: torch.Tensor, valid: torch.Tensor) -> None:
         if valid.shape[1]:
@@ -240,6 +245,58 @@ class PrefixCachedPredictor(_CachedPredictor):
         """See [`CanvasPredictor.__call__`]."""
         del begins_block
         return self._predict_canvas(canvas, valid, wanted)
+
+
+class CompiledPredictor(PrefixCachedPredictor):
+    """A [`PrefixCachedPredictor`] whose step on the canvas is compiled by `torch.compile`.
+
+    Compiled code is for fixed shapes. So prompts take up multiples of 64 places, and rows that are finished stay in
+    the computation. Another number of rows, another canvas length or another multiple compiles anew.
+
+    Args:
+        model: A `GeoDiTForMaskedDiffusion` with `attention_mode="prefix"`.
+        prompt: The prompts.
+        canvas_length: L at most.
+        image_prefix: As for [`PrefixCachedPredictor`].
+        image_rows: As for [`PrefixCachedPredictor`].
+    """
+
+    _PLACES = 64
+
+    def __init__(
+        self,
+        model: Any,
+        prompt: EmbeddedPrompt,
+        canvas_length: int,
+        image_prefix: ImagePrefix | None = None,
+        image_rows: torch.Tensor | None = None,
+    ) -> None:
+        super().__init__(model, prompt, canvas_length, image_prefix, image_rows)
+        # Image and prompt are run once and have many shapes: they ran uncompiled above.
+        self._text_core = torch.compile(self._text_core, dynamic=False)
+        self._rows = list(range(len(prompt.valid)))
+        self._canvas: torch.Tensor | None = None
+
+    def _round_up(self, prefix_length: int) -> int:
+        return -(-prefix_length // self._PLACES) * self._PLACES
+
+    def __call__(
+        self, canvas: torch.Tensor, valid: torch.Tensor, wanted: torch.Tensor, *, begins_block: bool
+    ) -> torch.Tensor:
+        """See [`CanvasPredictor.__call__`]."""
+        del begins_block
+        shape = (len(self._prompt.valid), canvas.shape[1])
+        if self._canvas is None or self._canvas.shape != shape:
+            self._canvas = canvas.new_zeros(shape)
+        self._canvas[self._rows] = canvas
+        grids = [torch.zeros(shape, dtype=torch.bool, device=canvas.device) for _ in range(2)]
+        for grid, values in zip(grids, (valid, wanted), strict=True):
+            grid[self._rows] = values
+        return self._predict_canvas(self._canvas, *grids)
+
+    def keep_rows(self, rows: Sequence[int]) -> None:
+        """See [`CanvasPredictor.keep_rows`]; the others stay where they are and are not asked about."""
+        self._rows = [self._rows[row] for row in rows]
 
 
 class RefreshedPredictor(_CachedPredictor):
@@ -314,6 +371,7 @@ class GuidedPredictor(CanvasPredictor):
 
 __all__ = [
     "CanvasPredictor",
+    "CompiledPredictor",
     "EmbeddedPrompt",
     "FullPredictor",
     "GuidedPredictor",

@@ -331,6 +331,33 @@ class TestWatching:
         ]
 
 
+class TestCompiled:
+    def test_the_step_gives_the_same_tokens_for_every_prompt_length_by_one_compilation(self):
+        model = build_model("prefix", eos_bias=2.5)
+        torch._dynamo.reset()
+        # The compiler's own back end needs minutes for what these shapes never repay.
+        counts = []
+
+        def backend(graph, inputs):
+            counts.append(1)
+            return graph
+
+        options = {"max_new_tokens": 8, "max_denoising_steps": 4}
+        compile_with = torch.compile
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch, "compile", lambda core, dynamic: compile_with(core, dynamic=dynamic, backend=backend))
+            for length in (3, 9, 20):
+                prompts = torch.randint(0, 50, (6, length), generator=torch.Generator().manual_seed(length))
+                expected = model.generate(prompts, **options)
+                assert torch.equal(model.generate(prompts, **options, compile_step=True), expected)
+        assert counts == [1]
+
+    @pytest.mark.parametrize(("mode", "use_cache"), [("full", True), ("prefix", False)])
+    def test_it_needs_a_cached_prefix(self, mode, use_cache):
+        with pytest.raises(ValueError, match="compile_step=True needs attention_mode"):
+            MODELS[mode, 4].generate(torch.tensor([[1]]), compile_step=True, use_cache=use_cache)
+
+
 def test_the_predictor_follows_the_configuration():
     prompt = torch.tensor([[1, 2, 3]])
     mask = torch.ones_like(prompt, dtype=torch.bool)
