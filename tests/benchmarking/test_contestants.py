@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Contestants do what they are said to do: all tokens, no less work than said, and marks where the work is done."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from geodit.benchmarking.contestants import AutoregressiveContestant, GeoDiTContestant, QuestionsTogether
+from geodit.benchmarking.flops import count_flops
+from geodit.benchmarking.modes import MODES, QUESTION_MODES
+from geodit.benchmarking.runner import contestant_keys, make_contestants
+from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
+
+BY_KEY = {mode.key: mode for mode in MODES}
+# Compiling takes longer than all other tests together; a compiled step is tested with generate().
+DEFAULT_MODES = [mode for mode in MODES if mode.by_default]
+
+
+def ignore(step):
+    """A mark that nobody reads."""
+
+
+def contestant(key, workload, model, peer, inputs):
+    (found,) = make_contestants(workload, model, peer, inputs, [key])
+    return found
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.key)
+def test_modes_are_arguments_that_generate_knows(mode):
+    GeoDiTGenerationConfig(**mode.generation_kwargs)
+
+
+@pytest.mark.parametrize("which", ["workload", "questions"])
+def test_keys_name_the_contestants(request, model, peer, which):
+    workload = request.getfixturevalue(which)
+    inputs = request.getfixturevalue("inputs" if which == "workload" else "question_inputs")
+    contestants = make_contestants(workload, model, peer, inputs)
+    to_be_named = {mode.key for mode in MODES if not mode.by_default}
+    assert [found.key for found in contestants] == [k for k in contestant_keys(workload) if k not in to_be_named]
+    assert len({found.name for found in contestants}) == len(contestants)
+
+
+def test_what_takes_long_takes_part_if_it_is_named(model, peer, workload, inputs):
+    assert contestant("prefix-compiled", workload, model, peer, inputs).mode.generation_kwargs == {
+        "compile_step": True
+    }
+
+
+class TestGeoDiT:
+    @pytest.mark.parametrize("mode", DEFAULT_MODES, ids=lambda mode: mode.key)
+    def test_it_is_generate_in_a_mode(self, model, workload, inputs, mode):
+        tokens = GeoDiTContestant(model, mode, workload, inputs).run(ignore)
+        assert model.config.attention_mode == mode.attention_mode
+        expected = model.generate(
+            inputs.input_ids, inputs.pixel_values, max_new_tokens=8, max_denoising_steps=3, **mode.generation_kwargs
+        )
+        assert torch.equal(tokens, expected[:, -8:])
+
+    @pytest.mark.parametrize("mode", DEFAULT_MODES, ids=lambda mode: mode.key)
+    def test_it_marks_the_prefix_and_every_step(self, model, workload, inputs, mode):
+        marks = []
+        GeoDiTContestant(model, mode, workload, inputs).run(marks.append)
+        assert marks == [0, 1, 2, 3]
+
+    def test_the_prefix_ends_when_the_network_has_seen_it_and_not_the_canvas(self, model, workload, inputs):
+        """Image and prompt run through the layers before mark 0, the canvas alone after it."""
+        events = []
+        layer = model.model.language_model.layers[0]
+        handle = layer.register_forward_pre_hook(lambda module, args: events.append(f"{args[0].shape[1]} tokens"))
+        GeoDiTContestant(model, BY_KEY["prefix-cached"], workload, inputs).run(events.append)
+        handle.remove()
+        assert events == ["4 tokens", "17 tokens", 0, "8 tokens", 1, "8 tokens", 2, "8 tokens", 3]
+
+    def test_the_cached_mode_does_the_least_work_and_no_more(self, model, peer, workload, inputs):
+        cached, floor = (
+            count_flops(contestant(key, workload, model, peer, inputs))[0] for key in ("prefix-cached", "floor")
+        )
+        assert cached == floor
+
+    def test_modes_that_compute_more_are_seen_to(self, model, peer, workload, inputs):
+        keys = ("prefix-cached", "refreshed-4", "full", "reference")
+        flops = [count_flops(contestant(key, workload, model, peer, inputs))[0] for key in keys]
+        assert flops == sorted(flops)
+        assert len(set(flops)) == len(flops)
+
+
+class TestQuestions:
+    @pytest.mark.parametrize("mode", QUESTION_MODES, ids=lambda mode: mode.key)
+    def test_one_call_gives_the_answers_of_many(self, model, peer, questions, question_inputs, mode):
+        together, apart = (
+            contestant(f"{mode.key}-{how}", questions, model, peer, question_inputs).run(ignore)
+            for how in ("together", "apart")
+        )
+        assert together.shape == (3, 8)
+        assert torch.equal(together, apart)
+
+    def test_one_call_does_the_least_work_and_no_more(self, model, peer, questions, question_inputs):
+        together, floor = (
+            count_flops(contestant(key, questions, model, peer, question_inputs))[0]
+            for key in ("prefix-cached-together", "floor")
+        )
+        assert together == floor
+
+    def test_the_image_is_encoded_within_the_time_and_once(self, model, questions, question_inputs):
+        encoded = []
+        handle = model.model.vision_tower.register_forward_pre_hook(
+            lambda module, args: encoded.append(args[0].shape[0])
+        )
+        QuestionsTogether(model, BY_KEY["prefix-cached"], questions, question_inputs).run(ignore)
+        handle.remove()
+        assert encoded == [1]
+
+
+class TestAutoregressive:
+    @pytest.mark.parametrize("cache", ["dynamic", "static"])
+    @pytest.mark.parametrize("canvas_length", [1, 8])
+    def test_it_generates_as_many_tokens_as_a_canvas_has(self, peer, workload, inputs, cache, canvas_length):
+        marks = []
+        workload = replace(workload, canvas_length=canvas_length)
+        tokens = AutoregressiveContestant(peer, cache, workload, inputs).run(marks.append)
+        assert tokens.shape == (2, canvas_length)
+        # The first token comes with the prefix.
+        assert marks == list(range(canvas_length))
+
+    @torch.no_grad()
+    @pytest.mark.parametrize("cache", ["dynamic", "static"])
+    def test_its_tokens_are_those_of_greedy_decoding_without_a_cache(self, peer, workload, inputs, cache):
+        sequence = inputs.input_ids
+        for _ in range(8):
+            logits = peer(input_ids=sequence, pixel_values=inputs.pixel_values, use_cache=False).logits
+            sequence = torch.cat([sequence, logits[:, -1:].argmax(-1)], dim=1)
+        tokens = AutoregressiveContestant(peer, cache, workload, inputs).run(ignore)
+        assert torch.equal(tokens, sequence[:, -8:])
+
+    def test_the_vocabulary_is_projected_to_at_one_position_a_token(self, peer, workload, inputs):
+        positions = []
+        handle = peer.lm_head.register_forward_pre_hook(lambda module, args: positions.append(args[0].shape[1]))
+        AutoregressiveContestant(peer, "dynamic", workload, inputs).run(ignore)
+        handle.remove()
+        assert positions == [1] * 8
