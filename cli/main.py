@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import geodit
-from geodit.cli import assemble, data, demo, evaluate, predict, train
+from geodit.cli import assemble, benchmark, data, demo, evaluate, predict, train
 from geodit.cli.errors import CommandGroup
 
 app = typer.Typer(
@@ -45,5 +45,6 @@ demo.register(app)
 predict.register(app)
 train.register(app)
 evaluate.register(app)
+benchmark.register(app)
 assemble.register(app)
 app.add_typer(data.app, name="data")

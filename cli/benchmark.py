@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`geodit benchmark`: the speed of generation."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from geodit.cli.checkpoint import DeviceOption
+from geodit.cli.lists import positive_integers, split_list
+from geodit.cli.output import (
+    check_can_write,
+    png_bytes,
+    print_json,
+    progress_bar,
+    results_console,
+    to_json,
+    write_atomically,
+)
+
+EXAMPLES = """Examples:
+
+`geodit benchmark`
+
+`geodit benchmark --canvas 8,16,32 --steps 1,2,4,8,16 --dtype float32,bfloat16 --out speed.json --plot speed.png`
+
+`geodit benchmark --batch 16 --contestants prefix-cached,autoregressive,floor --profile where.txt`
+
+`geodit benchmark --shape tiny`"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the program."""
+    app.command(epilog=EXAMPLES)(benchmark)
+
+
+def benchmark(
+    shape: Annotated[
+        Literal["tiny", "0.3b", "8b"],
+        typer.Option("--shape", "-s", help="Geometry of the model, named after the size of its text core."),
+    ] = "0.3b",
+    hidden_size: Annotated[
+        int | None, typer.Option("--hidden-size", min=1, help="Width of the text core in place of the shape's.")
+    ] = None,
+    intermediate_size: Annotated[
+        int | None, typer.Option("--intermediate-size", min=1, help="Width of its feed-forward layers.")
+    ] = None,
+    layers: Annotated[int | None, typer.Option("--layers", min=1, help="Its layers.")] = None,
+    heads: Annotated[int | None, typer.Option("--heads", min=1, help="Its attention heads.")] = None,
+    vocab_size: Annotated[int | None, typer.Option("--vocab-size", min=8, help="Its vocabulary.")] = None,
+    prefix: Annotated[
+        str | None,
+        typer.Option("--prefix", help="Tokens of image and prompt, one or more: 256,761. By default 761; 48 if tiny."),
+    ] = None,
+    canvas: Annotated[
+        str | None,
+        typer.Option("--canvas", help="Tokens L to generate, one or more: 8,16,32. By default 16,32; 8 if tiny."),
+    ] = None,
+    steps: Annotated[
+        str | None,
+        typer.Option("--steps", help="Denoising steps N, one or more: 1,2,4,8,16. By default 8; 4 if tiny."),
+    ] = None,
+    batch: Annotated[str, typer.Option("--batch", help="Images in a batch, one or more: 1,4,16.")] = "1",
+    questions: Annotated[
+        str,
+        typer.Option("--questions", help="Questions on an image, one or more: 1,10. Several need --batch 1."),
+    ] = "1,10",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="Of weights and activations, one or more: float32,bfloat16.")
+    ] = "bfloat16",
+    contestants: Annotated[
+        str | None,
+        typer.Option(
+            "--contestants",
+            help="Measure these alone, by key or how it begins: prefix-cached,autoregressive,floor. By default all "
+            "but prefix-compiled, which compiles for minutes.",
+        ),
+    ] = None,
+    repeats: Annotated[int, typer.Option("--repeats", "-r", min=1, help="Timed runs of each contestant.")] = 5,
+    warmup: Annotated[int, typer.Option("--warmup", min=0, help="Runs before those.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Threads to compute with, by default PyTorch's choice.")
+    ] = None,
+    device: DeviceOption = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write all times to this JSON file.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw them in this PNG file.")] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option("--profile", help="Write where the time of the fastest mode goes, by operator, to this file."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all times as JSON.")] = False,
+) -> None:
+    """Measure the speed of generation.
+
+    Random weights of one shape, in one process, in turn: GeoDiT's modes; a loop that recomputes everything in every
+    step, as LLaDA's published one does; an autoregressive model with the same layers and its key-value cache; and the
+    floor, which is the time of the bare matrix products and attention of the least work.
+    """
+    tiny = shape == "tiny"
+    lists = {
+        "prefix_lengths": positive_integers("--prefix", prefix or ("48" if tiny else "761")),
+        "canvas_lengths": positive_integers("--canvas", canvas or ("8" if tiny else "16,32")),
+        "steps": positive_integers("--steps", steps or ("4" if tiny else "8")),
+        "batch_sizes": positive_integers("--batch", batch),
+        "questions": positive_integers("--questions", questions),
+    }
+    dtypes = split_list("--dtype", dtype)
+    keys = None if contestants is None else split_list("--contestants", contestants)
+    for path in (out, plot, profile):
+        if path is not None:
+            check_can_write(path)
+
+    from transformers.utils import logging
+
+    from geodit.benchmarking.machine import choose_device, num_threads
+    from geodit.benchmarking.plots import draw_chart
+    from geodit.benchmarking.runner import run_speed_benchmark
+    from geodit.benchmarking.shapes import get_shape, resize
+    from geodit.benchmarking.tables import machine_line, point_table
+    from geodit.benchmarking.workloads import workload_grid
+
+    logging.disable_progress_bar()
+    geometry = resize(
+        get_shape(shape),
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        vocab_size=vocab_size,
+    )
+    workloads = workload_grid(**lists, dtypes=dtypes)
+    with num_threads(threads), progress_bar() as progress:
+        bar = progress.add_task("making the model", total=None)
+
+        def report(description: str, done: int, total: int) -> None:
+            progress.update(bar, description=description, completed=done, total=total)
+
+        result = run_speed_benchmark(
+            geometry,
+            workloads,
+            contestants=keys,
+            repeats=repeats,
+            warmup=warmup,
+            device=choose_device(device),
+            with_profile=profile is not None,
+            progress=report,
+            command=["geodit", *sys.argv[1:]],
+        )
+    written = [path for path in (out, plot, profile) if path is not None]
+    if out is not None:
+        write_atomically(out, to_json(result.to_dict()).encode())
+    if plot is not None:
+        write_atomically(plot, png_bytes(draw_chart(result)))
+    if profile is not None:
+        write_atomically(profile, (result.profile or "no mode of GeoDiT took part\n").encode())
+    if as_json:
+        print_json(result.to_dict())
+        return
+    console = results_console()
+    console.print(machine_line(result), highlight=False, markup=False)
+    for point in result.points:
+        console.print(point_table(result, point))
+    for path in written:
+        console.print(f"wrote {path}", soft_wrap=True, highlight=False, markup=False)
