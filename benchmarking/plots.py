@@ -48,7 +48,7 @@ def draw_chart(result: SpeedResult) -> Image.Image:
     heads = [point.workload.describe() for point in result.points]
     machine = result.machine
     notes = (
-        f"median of {result.repeats} runs, minimum to maximum; pale: prefix; dotted: floor",
+        f"rounds: {result.repeats}; bars and figures: median (minimum to maximum); pale: prefix; dotted: floor",
         f"shape {result.shape.name}; {machine['processor']}, {machine['device']}, {machine['threads']} threads",
     )
     widest_line = max(*(title.getlength(head) for head in heads), *(text.getlength(note) for note in notes))

@@ -31,9 +31,9 @@ def point_table(result: SpeedResult, point: PointResult) -> Table:
         point: One of them.
     """
     caption = (
-        f"Medians of {result.repeats} runs in turn, below them minimum and maximum. Ratios of medians, below them the "
-        "lowest and the highest of a round. Prefix: the time before the first step; of the autoregressive model (AR), "
-        "up to its first token."
+        f"Rounds: {result.repeats}. Medians of the rounds, below them minimum and maximum; ratios of medians, below "
+        "them the lowest and the highest of a round. Prefix: the time before the first step; of the autoregressive "
+        "model (AR), up to its first token."
     )
     table = Table(title=point.workload.describe(), caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("contestant and its work")
