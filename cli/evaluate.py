@@ -10,6 +10,7 @@ import typer
 from geodit.cli.checkpoint import DeviceOption, ModelOption, load_pipeline
 from geodit.cli.data import NEON_DIRECTORY
 from geodit.cli.errors import CommandError
+from geodit.cli.lists import positive_integers, split_list
 from geodit.cli.output import (
     check_can_write,
     print_json,
@@ -95,9 +96,9 @@ def evaluate(
     Prints a row for each number of steps and each remasking: mean ± standard deviation over the seeds. Images
     are made from seeds that training never uses, or are of a split that it never sees.
     """
-    chosen_steps = [_positive(item) for item in _items("--steps", steps)]
-    chosen_remasking = _items("--remasking", remasking)
-    chosen_tasks = None if tasks is None else _items("--tasks", tasks)
+    chosen_steps = positive_integers("--steps", steps)
+    chosen_remasking = split_list("--remasking", remasking)
+    chosen_tasks = None if tasks is None else split_list("--tasks", tasks)
     if out is not None:
         check_can_write(out)
 
@@ -158,17 +159,3 @@ def evaluate(
     console.print(sweep_table(result))
     if out is not None:
         console.print(f"wrote {out}", soft_wrap=True, highlight=False, markup=False)
-
-
-def _items(option: str, text: str) -> list[str]:
-    """The items of a list with commas."""
-    items = [item.strip() for item in text.split(",")]
-    if not all(items):
-        raise CommandError(f"{option} takes one or more values with commas between them, got {text!r}")
-    return items
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise CommandError(f"--steps takes whole numbers from 1 up, got {text!r}")
-    return int(text)

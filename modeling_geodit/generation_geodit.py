@@ -254,7 +254,7 @@ class GeoDiTGenerationMixin:
         counts = torch.tensor([len(image) for image in features], device=rows.device)
         position_ids = torch.arange(rows.shape[1], device=rows.device).expand(rows.shape[:2])
         valid = position_ids < counts.unsqueeze(-1)
-        cache = SegmentCache.empty(self.config.text_config.num_hidden_layers, *valid.shape, valid.device)
+        cache = SegmentCache.empty(self.config.text_config.num_hidden_layers, len(valid), valid.shape[1], valid.device)
         cache.begin_segment(0, valid)
         embeds = rows.to(model.get_input_embeddings().weight.dtype)
         model.model.language_model(
@@ -397,7 +397,7 @@ class GeoDiTGenerationMixin:
         if image_prefix is not None:
             image_rows = _match_image_rows(image_prefix, is_image, prompt_mask)
             if image_prefix.cache is None or not config.use_cache:
-                image_features = [image_prefix.features[row] for row in image_rows.tolist()]
+                image_features = tuple(image_prefix.features[row] for row in image_rows.tolist())
                 image_prefix = None
         model: Any = self
         embeds = model.get_input_embeddings()(prompt_ids)

@@ -232,7 +232,7 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
             cache = past_key_values
             if cache is None:
                 valid = torch.ones(hidden_states.shape[:2], dtype=torch.bool, device=hidden_states.device)
-                cache = SegmentCache.empty(len(self.layers), *valid.shape, valid.device)
+                cache = SegmentCache.empty(len(self.layers), len(valid), valid.shape[1], valid.device)
                 cache.begin_segment(0, valid)
             if split:
                 _write_keys_and_values(last, hidden_states[:, :split], position_embeddings, cache)

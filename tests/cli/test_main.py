@@ -7,7 +7,16 @@ from typer.testing import CliRunner
 import geodit as package
 from geodit.cli.errors import CommandGroup, as_command_error
 
-COMMANDS = [["demo"], ["predict"], ["train"], ["evaluate"], ["assemble"], ["data", "fetch"], ["data", "demo-scenes"]]
+COMMANDS = [
+    ["demo"],
+    ["predict"],
+    ["train"],
+    ["evaluate"],
+    ["assemble"],
+    ["benchmark"],
+    ["data", "fetch"],
+    ["data", "demo-scenes"],
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
