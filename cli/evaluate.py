@@ -139,6 +139,7 @@ def evaluate(
             pipeline.processor,
             load_dataset if shared is None else lambda seed: shared,
             benchmark=benchmark,
+            split=split,
             steps=chosen_steps,
             remasking=chosen_remasking,
             seeds=range(seeds),

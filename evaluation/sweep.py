@@ -97,6 +97,7 @@ class SweepResult:
         batch_size: Questions that were answered at once.
         model_name: Name or folder of the model, if it has one.
         command: The command line that asked for this, if any.
+        split: The split that the images are of, if the benchmark has splits.
     """
 
     benchmark: str
@@ -106,6 +107,7 @@ class SweepResult:
     batch_size: int
     model_name: str | None = None
     command: tuple[str, ...] | None = None
+    split: str | None = None
 
     def cell(self, steps: int, remasking: str) -> SweepCell:
         """The point of the grid with these settings.
@@ -123,6 +125,7 @@ class SweepResult:
         """Everything but the answers, in types that JSON has."""
         return {
             "benchmark": self.benchmark,
+            "split": self.split,
             "model": self.model_name,
             "command": None if self.command is None else list(self.command),
             "environment": describe_environment(),
@@ -144,6 +147,7 @@ def run_sweep(
     load_dataset: DatasetLoader,
     *,
     benchmark: str,
+    split: str | None = None,
     steps: Sequence[int] = (8,),
     remasking: Sequence[str] = ("low_confidence",),
     seeds: Sequence[int] = (0,),
@@ -169,6 +173,7 @@ def run_sweep(
         processor: Its processor.
         load_dataset: Makes the data set of a seed, or the default one of `None`.
         benchmark: Name of the benchmark, for the report.
+        split: Its split, for the report.
         steps: Values of N.
         remasking: Remasking strategies.
         seeds: Decoding seed of each repetition.
@@ -231,6 +236,7 @@ def run_sweep(
         batch_size=batch_size,
         model_name=getattr(model.config, "name_or_path", None) or None,
         command=None if command is None else tuple(command),
+        split=split,
     )
 
 

@@ -26,6 +26,7 @@ def sweep(model, processor, dataset):
         benchmark="four images",
         seeds=(0, 1),
         tasks=["detect", "vqa"],
+        split="test",
         command=["geodit", "evaluate"],
         **GRID,
     )
@@ -49,6 +50,7 @@ def test_the_document_has_everything_needed_to_repeat_the_sweep(sweep, tmp_path)
     sweep.save(tmp_path / "sweep.json")
     document = json.loads((tmp_path / "sweep.json").read_text(encoding="utf-8"))
     assert document["benchmark"] == "four images"
+    assert document["split"] == "test"
     assert document["command"] == ["geodit", "evaluate"]
     assert document["seeds"] == [0, 1]
     assert document["dataset_seeds"] is None

@@ -193,7 +193,7 @@ class TestWeights:
         message = str(error.value)
         assert "model.transformer.ln_f.weight: missing" in message
         assert "model.transformer.wpe.weight: unknown" in message
-        assert "model.transformer.blocks.3.ff_out.weight: not part of the text core" in message
+        assert "model.transformer.blocks.3.ff_out.weight: not part of the model" in message
         assert "model.transformer.wte.weight: shape (500, 64), but config.json asks for (512, 64)" in message
         assert message.count("model.transformer.") == 4
 
@@ -216,7 +216,7 @@ class TestWeights:
 
     def test_pickled_weights_are_not_read(self, checkpoint):
         (checkpoint / "pytorch_model.bin").write_bytes(b"\x80\x04")
-        with pytest.raises(ValueError, match="safetensors files only"):
+        with pytest.raises(ValueError, match="only safetensors files are read"):
             load_llada_text_state(checkpoint)
 
     def test_an_index_cannot_point_outside_its_folder(self, checkpoint):
