@@ -8,8 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 from geodit.trainers.new_model import new_model
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("geodit", deadline=None)
+settings.load_profile("geodit")
 
 LOCAL = ("127.0.0.1", "::1", "localhost", None)
 
