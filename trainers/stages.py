@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,17 @@ def run_dense_vision(
     vision_config = GeoDiTConfig(**read_geometry(model_args.geometry)).vision_config
     tower = SiglipVisionModel._from_config(vision_config, attn_implementation=model_args.attn_implementation)
     grid = vision_config.image_size // vision_config.patch_size
+    eval_dataset = None
+    with _rendering_once(data_args, training_args):
+        train_dataset = DenseSceneDataset(rendered_scenes(data_args, "train", data_args.num_scenes), grid)
+        if data_args.num_eval_scenes:
+            scenes = rendered_scenes(data_args, "validation", data_args.num_eval_scenes)
+            eval_dataset = DenseSceneDataset(scenes, grid)
     trainer = Trainer(
         model=DenseVisionModel(tower, model_args.location_bins),
         args=training_args,
-        train_dataset=DenseSceneDataset(rendered_scenes(data_args, "train", data_args.num_scenes), grid),
-        eval_dataset=DenseSceneDataset(rendered_scenes(data_args, "validation", data_args.num_eval_scenes), grid)
-        if data_args.num_eval_scenes
-        else None,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
         data_collator=DenseVisionCollator(),
     )
     # Trainer saves a plain module's weights only; the tower itself is what the next stage loads.
@@ -56,17 +61,29 @@ def run_masked_diffusion(
     model, processor = _load_model(model_args)
     if model_args.attention_mode is not None:
         model.config.attention_mode = model_args.attention_mode
+    with _rendering_once(data_args, training_args):
+        train_dataset = _training_questions(data_args, processor)
+        eval_dataset = _evaluation_questions(data_args, processor)
     trainer = GeoDiTTrainer(
         model=model,
         args=training_args,
         data_collator=GeoDiTDataCollator(processor),
         processing_class=processor,
-        train_dataset=_training_questions(data_args, processor),
-        eval_dataset=_evaluation_questions(data_args, processor),
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
     )
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
     trainer.save_model()
     _save_log(trainer, Path(str(training_args.output_dir)))
+
+
+def _rendering_once(
+    data_args: DataArguments, training_args: GeoDiTTrainingArguments
+) -> contextlib.AbstractContextManager[None]:
+    """With a cache the first process of a machine renders and the others read; without one each renders."""
+    if data_args.cache_dir is None:
+        return contextlib.nullcontext()
+    return training_args.main_process_first(desc="rendering scenes")
 
 
 def _load_model(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTProcessor]:
