@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from geodit.checkpoints import BUNDLED
 from geodit.cli.checkpoint import DeviceOption, ModelOption, load_pipeline
 from geodit.cli.data import NEON_DIRECTORY
 from geodit.cli.errors import CommandError
@@ -150,6 +151,7 @@ def evaluate(
             bootstrap=bootstrap,
             progress=report,
             command=["geodit", *sys.argv[1:]],
+            model_name=model or BUNDLED,
         )
     if out is not None:
         write_atomically(out, to_json(result.to_dict()).encode())

@@ -159,6 +159,7 @@ def run_sweep(
     bootstrap: int = 0,
     progress: SweepProgress | None = None,
     command: Sequence[str] | None = None,
+    model_name: str | None = None,
 ) -> SweepResult:
     """Run a benchmark for every combination of steps and remasking, once for each seed.
 
@@ -187,6 +188,7 @@ def run_sweep(
         progress: Called with a description of the run, the number of answers so far in all runs, and the
             number in all. That number is an estimate until the data sets of all repetitions have been seen.
         command: The command line, for the report.
+        model_name: What to call the model in the report; by default what it was loaded from.
 
     Returns:
         The results of the grid.
@@ -234,7 +236,7 @@ def run_sweep(
         seeds=tuple(seeds),
         dataset_seeds=None if dataset_seeds is None else tuple(dataset_seeds),
         batch_size=batch_size,
-        model_name=getattr(model.config, "name_or_path", None) or None,
+        model_name=model_name or getattr(model.config, "name_or_path", None) or None,
         command=None if command is None else tuple(command),
         split=split,
     )
