@@ -21,6 +21,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -42,12 +43,12 @@ class EmbeddedPrompt:
     valid: torch.Tensor
     is_image: torch.Tensor
 
-    @property
+    @cached_property
     def lengths(self) -> torch.Tensor:
         """`(B,)` int64, the real tokens of each row."""
         return self.valid.sum(-1)
 
-    @property
+    @cached_property
     def position_ids(self) -> torch.Tensor:
         """`(B, P)` int64: the real tokens of a row count from 0."""
         return (self.valid.long().cumsum(-1) - 1).clamp(min=0)
@@ -122,6 +123,15 @@ class _TextCorePredictor(CanvasPredictor):
         """`(B, L)`: the canvas goes on where the prompt ends."""
         return self._prompt.lengths.unsqueeze(-1) + torch.arange(canvas.shape[1], device=canvas.device)
 
+    def _everything(self, canvas: torch.Tensor) -> dict[str, Any]:
+        """Prompt and canvas for a run of the text core on both, with outputs for the canvas `(B, L)` alone."""
+        prompt = self._prompt
+        return {
+            "inputs_embeds": torch.cat([prompt.embeds, self._embed_tokens(canvas)], dim=1),
+            "position_ids": torch.cat([prompt.position_ids, self._canvas_positions(canvas)], dim=1),
+            "num_outputs": canvas.shape[1],
+        }
+
     def _project(self, hidden_states: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self._lm_head(hidden_states[wanted.to(hidden_states.device)])
         return logits.to(wanted.device)
@@ -150,15 +160,13 @@ class FullPredictor(_TextCorePredictor):
     ) -> torch.Tensor:
         """See [`CanvasPredictor.__call__`]."""
         del begins_block
-        prompt, visibility = self._prompt, None
+        visibility = None
         if self._levels is not None:
             visibility = torch.cat([self._levels, torch.full_like(canvas, 2)], dim=1)
         outputs = self._text_core(
-            inputs_embeds=torch.cat([prompt.embeds, self._embed_tokens(canvas)], dim=1),
-            attention_mask=torch.cat([prompt.valid, valid], dim=1),
-            position_ids=torch.cat([prompt.position_ids, self._canvas_positions(canvas)], dim=1),
+            attention_mask=torch.cat([self._prompt.valid, valid], dim=1),
             visibility=visibility,
-            num_outputs=canvas.shape[1],
+            **self._everything(canvas),
         )
         return self._project(outputs.last_hidden_state, wanted)
 
@@ -330,14 +338,8 @@ class RefreshedPredictor(_CachedPredictor):
         self._age += 1
         if not refresh:
             return self._predict_canvas(canvas, valid, wanted)
-        prompt = self._prompt
-        self._cache.begin_segment(0, torch.cat([prompt.valid, valid], dim=1))
-        outputs = self._text_core(
-            inputs_embeds=torch.cat([prompt.embeds, self._embed_tokens(canvas)], dim=1),
-            position_ids=torch.cat([prompt.position_ids, self._canvas_positions(canvas)], dim=1),
-            past_key_values=self._cache,
-            num_outputs=canvas.shape[1],
-        )
+        self._cache.begin_segment(0, torch.cat([self._prompt.valid, valid], dim=1))
+        outputs = self._text_core(past_key_values=self._cache, **self._everything(canvas))
         return self._project(outputs.last_hidden_state, wanted)
 
 
