@@ -16,8 +16,8 @@ from geodit.cli.output import (
     progress_bar,
     results_console,
     to_json,
-    write_atomically,
 )
+from geodit.configuration.files_geodit import write_atomically
 
 EXAMPLES = """Examples:
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geodit.cli.checkpoint import ModelOption, load_pipeline
-from geodit.cli.output import plain, png_bytes, progress_bar, results_console, write_atomically
+from geodit.cli.output import plain, png_bytes, progress_bar, results_console
+from geodit.configuration.files_geodit import write_atomically
 
 if TYPE_CHECKING:
     from PIL import Image

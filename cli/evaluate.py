@@ -18,8 +18,8 @@ from geodit.cli.output import (
     progress_bar,
     results_console,
     to_json,
-    write_atomically,
 )
+from geodit.configuration.files_geodit import write_atomically
 
 if TYPE_CHECKING:
     import datasets

@@ -4,7 +4,6 @@
 import io
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,23 +94,6 @@ def check_can_write(path: Path) -> None:
         raise CommandError(f"cannot write {path}: there is no directory {path.parent}")
     if not os.access(path.parent, os.W_OK):
         raise CommandError(f"cannot write {path}: no permission to write to {path.parent}")
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file that appears complete or not at all; an existing one is replaced."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    partial = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        # mkstemp lets no one else read; a result is an ordinary file.
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o666 & ~umask)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def png_bytes(picture: "Image.Image") -> bytes:

@@ -20,8 +20,8 @@ from geodit.cli.output import (
     reporter,
     results_console,
     to_json,
-    write_atomically,
 )
+from geodit.configuration.files_geodit import write_atomically
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import ast
 import os
-import uuid
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers.utils.hub import PushToHubMixin
+
+from geodit.configuration.files_geodit import write_atomically
 
 if TYPE_CHECKING:
     # Never run, but read by the loader of Transformers, which copies a module to its cache together with what it
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 MODULES = (
     "geodit.configuration.anyres_geodit",
     "geodit.configuration.configuration_geodit",
+    "geodit.configuration.files_geodit",
     "geodit.configuration.generation_configuration_geodit",
     "geodit.configuration.remote_code_geodit",
     "geodit.modeling_geodit.cache_geodit",
@@ -118,16 +120,6 @@ def write_remote_code(folder: str | os.PathLike[str]) -> None:
         write_atomically(target / name, content)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that whoever reads the folder sees whole or not at all."""
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def make_imports_relative(source: str, name: str) -> str:
     """Turn imports from this package into imports of files in one folder; nothing else in the source changes.
 
@@ -186,6 +178,5 @@ __all__ = [
     "PROCESSOR_AUTO_MAP",
     "RemoteCodeMixin",
     "make_imports_relative",
-    "write_atomically",
     "write_remote_code",
 ]

@@ -11,11 +11,11 @@ import json
 from os import PathLike
 from pathlib import Path
 
+from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.remote_code_geodit import (
     CODE_FILES,
     CONFIG_AUTO_MAP,
     PROCESSOR_AUTO_MAP,
-    write_atomically,
     write_remote_code,
 )
 from geodit.hub_cards.architecture import read_architecture

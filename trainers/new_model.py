@@ -73,8 +73,7 @@ def new_model(
     for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):
         init_location_embeddings(cast(torch.Tensor, embeddings.weight), location_ids)
     if vision_tower is not None:
-        pretrained = SiglipVisionModel.from_pretrained(vision_tower)
-        model.model.vision_tower.load_state_dict(pretrained.state_dict())
+        load_vision_tower(model, vision_tower)
     processor = GeoDiTProcessor(
         build_image_processor(config),
         tokenizer,
@@ -83,6 +82,15 @@ def new_model(
         vision_aspect_ratio=config.vision_aspect_ratio,
     )
     return model, processor
+
+
+def load_vision_tower(model: GeoDiTForMaskedDiffusion, folder: str | Path) -> None:
+    """Give a model, in place, the weights of a [`~transformers.SiglipVisionModel`] of its own tower's shape.
+
+    Raises:
+        RuntimeError: when the shapes differ.
+    """
+    model.model.vision_tower.load_state_dict(SiglipVisionModel.from_pretrained(folder).state_dict())
 
 
 @torch.no_grad()

@@ -16,9 +16,7 @@ class ModelArguments:
     geometry: str | None = field(
         default=None, metadata={"help": "JSON file of GeoDiTConfig fields to start a new model from."}
     )
-    vision_tower: str | None = field(
-        default=None, metadata={"help": "Folder of a SigLIP vision tower that a new model starts with."}
-    )
+    vision_tower: str | None = field(default=None, metadata={"help": "Folder of a SigLIP vision tower to start with."})
     location_bins: int = field(default=100, metadata={"help": "Location tokens of a new model."})
     vocab_size: int = field(default=2048, metadata={"help": "Vocabulary of a new model at most."})
     attention_mode: str | None = field(
@@ -31,8 +29,6 @@ class ModelArguments:
     def __post_init__(self) -> None:
         if (self.model_name_or_path is None) == (self.geometry is None):
             raise ValueError("A recipe needs either model_name_or_path or geometry, and not both.")
-        if self.vision_tower is not None and self.geometry is None:
-            raise ValueError("vision_tower is for a new model: it needs geometry.")
 
 
 @dataclass

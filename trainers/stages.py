@@ -13,12 +13,14 @@ from torch.utils.data import ConcatDataset, Dataset
 from transformers import SiglipVisionModel, Trainer
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
+from geodit.data.dense import DenseBoxDataset, DensePatchDataset
 from geodit.data.synthetic.dense import DenseSceneDataset
 from geodit.data.synthetic.text import SceneTextDataset
+from geodit.data.synthetic.vocabulary import label_names
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.data_collator import GeoDiTDataCollator
-from geodit.trainers.new_model import new_model, read_geometry
+from geodit.trainers.new_model import load_vision_tower, new_model, read_geometry
 from geodit.trainers.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
@@ -29,29 +31,45 @@ from geodit.trainers.vision_pretraining import DenseVisionCollator, DenseVisionM
 def run_dense_vision(
     model_args: ModelArguments, data_args: DataArguments, training_args: GeoDiTTrainingArguments
 ) -> None:
-    """Pretrain the vision tower of a geometry and save it as a [`~transformers.SiglipVisionModel`]."""
-    if model_args.geometry is None:
-        raise ValueError("dense_vision trains a new vision tower: give geometry.")
-    vision_config = GeoDiTConfig(**read_geometry(model_args.geometry)).vision_config
-    tower = SiglipVisionModel._from_config(vision_config, attn_implementation=model_args.attn_implementation)
+    """Pretrain a vision tower, new or that of a checkpoint; save it as a [`~transformers.SiglipVisionModel`]."""
+    tower = _load_vision_tower(model_args)
+    vision_config: Any = tower.config
     grid = vision_config.image_size // vision_config.patch_size
+    train_parts: list[DensePatchDataset] = []
     eval_dataset = None
     with _rendering_once(data_args, training_args):
-        train_dataset = DenseSceneDataset(rendered_scenes(data_args, "train", data_args.num_scenes), grid)
+        if data_args.num_scenes:
+            train_parts.append(DenseSceneDataset(rendered_scenes(data_args, "train", data_args.num_scenes), grid))
+        if data_args.num_neon_tiles:
+            train_parts.append(DenseBoxDataset(neon_tiles(data_args, "train"), grid, label_names))
         if data_args.num_eval_scenes:
             scenes = rendered_scenes(data_args, "validation", data_args.num_eval_scenes)
             eval_dataset = DenseSceneDataset(scenes, grid)
     trainer = Trainer(
         model=DenseVisionModel(tower, model_args.location_bins),
         args=training_args,
-        train_dataset=train_dataset,
+        train_dataset=ConcatDataset(train_parts),
         eval_dataset=eval_dataset,
         data_collator=DenseVisionCollator(),
     )
     # Trainer saves a plain module's weights only; the tower itself is what the next stage loads.
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
-    tower.save_pretrained(training_args.output_dir)
-    _save_log(trainer, Path(str(training_args.output_dir)))
+    folder = Path(str(training_args.output_dir))
+    tower.save_pretrained(folder, is_main_process=trainer.is_world_process_zero())
+    _save_log(trainer, folder)
+
+
+def _load_vision_tower(args: ModelArguments) -> SiglipVisionModel:
+    tower: SiglipVisionModel
+    if args.vision_tower is not None:
+        tower = SiglipVisionModel.from_pretrained(args.vision_tower)
+    elif args.geometry is not None:
+        tower = SiglipVisionModel._from_config(GeoDiTConfig(**read_geometry(args.geometry)).vision_config)
+    else:
+        tower = GeoDiTForMaskedDiffusion.from_pretrained(str(args.model_name_or_path)).model.vision_tower
+    if args.attn_implementation is not None:
+        tower.set_attn_implementation(args.attn_implementation)
+    return tower
 
 
 def run_masked_diffusion(
@@ -91,6 +109,8 @@ def _load_model(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTP
         checkpoint = str(args.model_name_or_path)
         model = GeoDiTForMaskedDiffusion.from_pretrained(checkpoint)
         processor = GeoDiTProcessor.from_pretrained(checkpoint)
+        if args.vision_tower is not None:
+            load_vision_tower(model, args.vision_tower)
     else:
         model, processor = new_model(
             read_geometry(args.geometry),
@@ -149,5 +169,7 @@ class _Concatenation(ConcatDataset[Any]):
 
 def _save_log(trainer: Trainer, folder: Path) -> None:
     """Keep the loss curve beside the weights, one JSON object a line."""
+    if not trainer.is_world_process_zero():
+        return
     lines = [json.dumps(entry) for entry in trainer.state.log_history]
     (folder / "training_log.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

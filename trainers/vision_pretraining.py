@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dense pretraining of a small SigLIP vision tower on synthetic scenes.
+"""Dense pretraining of a small SigLIP vision tower.
 
 SigLIP-2 is trained with dense and captioning objectives beside the contrastive one. A tower of a million parameters
 gets the dense part here: every patch says which object it shows, its color and its box, and the mean over the patches
-says the type of the scene. The heads are thrown away afterwards.
+says the type of the scene. What nobody has annotated, the color of a tree crown for one, says nothing. The heads are
+thrown away afterwards.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch.nn import functional
 from transformers import SiglipVisionModel
 from transformers.utils.generic import ModelOutput
 
+from geodit.data.dense import UNKNOWN
 from geodit.data.synthetic.vocabulary import color_names, label_names, scene_type_names
 
 
@@ -63,19 +65,19 @@ class DenseVisionModel(nn.Module):
         center: torch.Tensor,
         scene_type: torch.Tensor,
     ) -> DenseVisionOutput:
-        """Compute the loss of a batch; shapes as in [`DenseSceneDataset`] with a batch dimension B in front."""
+        """Compute the loss of a batch; shapes as in [`DensePatchDataset`] with a batch dimension B in front."""
         features = self.vision_tower(pixel_values).last_hidden_state.float()
         foreground = label > 0
         label_logits = self.label_head(features)
         box_logits = self.box_head(features[foreground]).unflatten(-1, (4, self.location_bins))
         loss = (
-            functional.cross_entropy(label_logits.flatten(0, 1), label.flatten())
-            + functional.cross_entropy(self.color_head(features[foreground]), color[foreground])
+            _cross_entropy(label_logits.flatten(0, 1), label.flatten())
+            + _cross_entropy(self.color_head(features[foreground]), color[foreground])
             + distribution_focal_loss(box_logits, box[foreground])
             + functional.binary_cross_entropy_with_logits(
                 self.center_head(features).squeeze(-1)[foreground], center[foreground]
             )
-            + 0.3 * functional.cross_entropy(self.scene_type_head(features.mean(1)), scene_type)
+            + 0.3 * _cross_entropy(self.scene_type_head(features.mean(1)), scene_type)
         )
         with torch.no_grad():
             predicted = (box_logits.argmax(-1) + 0.5) / self.location_bins
@@ -84,6 +86,12 @@ class DenseVisionModel(nn.Module):
                 label_accuracy=(label_logits.argmax(-1) == label).float().mean(),
                 box_error=(predicted - box[foreground]).abs().mean(),
             )
+
+
+def _cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean over the targets that are known; 0 if none is, where PyTorch's mean would be nan."""
+    known = (target != UNKNOWN).sum().clamp(min=1)
+    return functional.cross_entropy(logits, target, ignore_index=UNKNOWN, reduction="sum") / known
 
 
 def distribution_focal_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -107,7 +115,7 @@ def distribution_focal_loss(logits: torch.Tensor, target: torch.Tensor) -> torch
 
 
 class DenseVisionCollator:
-    """Stacks the items of a [`DenseSceneDataset`] and normalizes their pixels as SigLIP's image processor does."""
+    """Stacks the items of a [`DensePatchDataset`] and normalizes their pixels as SigLIP's image processor does."""
 
     def __init__(self, image_mean: float = 0.5, image_std: float = 0.5) -> None:
         self._mean, self._std = image_mean, image_std

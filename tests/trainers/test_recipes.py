@@ -30,7 +30,7 @@ def test_the_papers_stages_come_with_the_package(stage, parts, batch, rate):
     assert (args.adam_beta2, args.weight_decay, args.num_train_epochs) == (0.95, 0.0, 1)
 
 
-@pytest.mark.parametrize("name", ["vision", "text", "stage1", "stage2"])
+@pytest.mark.parametrize("name", ["vision", "text", "stage1", "stage2", "vision-continued", "stage2-continued"])
 def test_the_recipes_of_geodit_tiny_can_be_read(name):
     model_args, data_args, training_args = parse_recipe(f"geodit-tiny/{name}")
     assert training_args.output_dir.endswith(name)
@@ -75,9 +75,9 @@ def test_a_wrong_recipe_is_refused(tmp_path, values, message):
         parse_recipe(write(tmp_path / "r.yaml", output_dir=str(tmp_path), **values))
 
 
-def test_the_four_runs_of_a_small_model_follow_on_each_other(geometry, tmp_path):
-    """Vision tower, text core, Stage I, Stage II: each loads what the one before has saved."""
-    folders = {name: str(tmp_path / name) for name in ("vision", "text", "stage1", "stage2")}
+def test_the_runs_of_a_small_model_follow_on_each_other(geometry, tmp_path):
+    """Vision tower, text core, Stage I, Stage II; then the tower and Stage II once more: each loads what was saved."""
+    folders = {name: str(tmp_path / name) for name in ("vision", "text", "stage1", "stage2", "tower", "continued")}
     common = {**SMALL_RUN, "per_device_train_batch_size": 4, "num_eval_scenes": 0}
     scenes = {"num_scenes": 4, "cache_dir": str(tmp_path / "cache")}
     start = {"geometry": str(geometry), "location_bins": 16}
@@ -97,6 +97,20 @@ def test_the_four_runs_of_a_small_model_follow_on_each_other(geometry, tmp_path)
             "output_dir": folders["stage1"],
         },
         {**scenes, "model_name_or_path": folders["stage1"], "output_dir": folders["stage2"]},
+        {
+            **scenes,
+            "model_name_or_path": folders["stage2"],
+            "objective": "dense_vision",
+            "location_bins": 16,
+            "output_dir": folders["tower"],
+        },
+        {
+            **scenes,
+            "model_name_or_path": folders["stage2"],
+            "vision_tower": folders["tower"],
+            "trainable_parts": ["language_model"],
+            "output_dir": folders["continued"],
+        },
     ]
     for run in runs:
         run_recipe(write(tmp_path / "recipe.yaml", **common, **run))
@@ -111,6 +125,13 @@ def test_the_four_runs_of_a_small_model_follow_on_each_other(geometry, tmp_path)
     assert not stage2["lm_head.weight"].equal(stage1["lm_head.weight"])
     assert GeoDiTProcessor.from_pretrained(folders["stage2"]).location_bins == 16
     as_run = yaml.safe_load((tmp_path / "stage2" / "recipe.yaml").read_text())
-    assert as_run == {**common, **runs[-1]}
+    assert as_run == {**common, **runs[3]}
+    tower = SiglipVisionModel.from_pretrained(folders["tower"]).state_dict()
+    continued = GeoDiTForMaskedDiffusion.from_pretrained(folders["continued"]).state_dict()
+    for name, value in tower.items():
+        assert continued[f"model.vision_tower.{name}"].equal(value)
+    assert not continued["model.vision_tower.encoder.layers.0.mlp.fc1.weight"].equal(
+        stage2["model.vision_tower.encoder.layers.0.mlp.fc1.weight"]
+    )
     lines = (tmp_path / "stage2" / "training_log.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["train_loss"] > 0

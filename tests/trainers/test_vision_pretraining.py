@@ -1,13 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dense pretraining: targets that fit the image, and a loss that goes down."""
 
+import numpy as np
 import pytest
 import torch
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
+from geodit.data.dense import DenseBoxDataset
+from geodit.data.schema import Question, make_dataset, make_row
 from geodit.data.synthetic.dataset import synthetic_dataset
 from geodit.data.synthetic.dense import DenseSceneDataset
+from geodit.data.synthetic.vocabulary import label_names
 from geodit.trainers.vision_pretraining import DenseVisionCollator, DenseVisionModel, distribution_focal_loss
+
+TOWER = SiglipVisionConfig(
+    hidden_size=48,
+    intermediate_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    image_size=96,
+    patch_size=12,
+    vision_use_head=False,
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +45,40 @@ def test_patches_of_objects_have_boxes_and_the_rest_have_none(batch):
     assert not batch["center"][background].any()
 
 
+def test_what_nobody_annotated_says_nothing(batch):
+    """Real tree crowns have boxes and no colors: the loss on them alone is a number, and has no gradient for color."""
+    box = (12.0, 24.0, 36.0, 48.0)
+    question = Question("detect", "tree", boxes=(box,), labels=("tree",))
+    crowns = DenseBoxDataset(
+        make_dataset([make_row(np.zeros((96, 96, 3), np.uint8), "0", [question])]), 8, label_names
+    )
+    target = DenseVisionCollator()([crowns[0]])
+    assert target["label"].count_nonzero() == 4
+    assert set(target["label"].flatten().tolist()) == {0, 1 + label_names.index("tree")}
+    torch.testing.assert_close(target["box"][target["label"] > 0], torch.tensor(box).expand(4, 4) / 96)
+    assert target["center"].count_nonzero() == 1
+    model = DenseVisionModel(SiglipVisionModel(TOWER), location_bins=16)
+    loss = model(**target).loss
+    loss.backward()
+    assert loss.isfinite()
+    assert not model.color_head.weight.grad.any()
+    assert not model.scene_type_head.weight.grad.any()
+    assert model.box_head.weight.grad.any()
+    assert {name: value.dtype for name, value in target.items()} == {
+        name: value.dtype for name, value in batch.items()
+    }
+
+
+def test_a_class_that_the_tower_does_not_know_is_refused():
+    question = Question("detect", "moose", boxes=((0.0, 0.0, 9.0, 9.0),), labels=("moose",))
+    rows = make_dataset([make_row(np.zeros((96, 96, 3), np.uint8), "0", [question])])
+    with pytest.raises(ValueError, match="no class is called moose"):
+        DenseBoxDataset(rows, 8, label_names)
+
+
 def test_a_tower_learns_what_patches_show(batch):
     torch.manual_seed(0)
-    config = SiglipVisionConfig(
-        hidden_size=48,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=96,
-        patch_size=12,
-        vision_use_head=False,
-    )
-    model = DenseVisionModel(SiglipVisionModel(config), location_bins=16)
+    model = DenseVisionModel(SiglipVisionModel(TOWER), location_bins=16)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     first = model(**batch)
     for _ in range(60):
