@@ -314,6 +314,25 @@ class TestLLaDAV:
         assert not model.config.vision_post_layernorm
         assert torch.equal(model.model.image_newline, tensors["model.image_newline"])
 
+    def test_its_processor_cuts_images_as_it_was_trained(self, llada_v, siglip, tokenizer, tmp_path):
+        folder, _ = llada_v
+        ids = {name: getattr(tokenizer, name) for name in ("mask_token_id", "eos_token_id", "pad_token_id")}
+        (folder / "config.json").write_text(json.dumps(llada_v_config(**ids)))
+        tokenizer.save_pretrained(folder)
+        assemble_llada_v(folder, tmp_path / "out", vision=siglip, location_bins=20)
+        model = GeoDiTForMaskedDiffusion.from_pretrained(tmp_path / "out").eval()
+        processor = GeoDiTProcessor.from_pretrained(tmp_path / "out")
+        assert processor.vision_aspect_ratio == model.config.vision_aspect_ratio == "anyres_max_4"
+        square, wide = Image.new("RGB", (32, 32)), Image.new("RGB", (90, 30))
+        # 2 x 2 patches of the whole picture, the same of its one tile, and a newline behind both rows of that.
+        assert processor.count_image_tokens((32, 32)) == 4 + 2 * (2 + 1)
+        inputs = processor(images=[square, wide], text=["ship", "ship"], task="detect", return_tensors="pt")
+        counts = (inputs["input_ids"] == model.config.image_token_id).sum(-1).tolist()
+        assert counts == [processor.count_image_tokens(size) for size in ((32, 32), (30, 90))]
+        assert counts[0] != counts[1]
+        output = model.generate(**inputs, max_new_tokens=8, max_denoising_steps=2)
+        assert output.shape == (2, inputs["input_ids"].shape[1] + 8)
+
     def test_wrong_ids_are_passed_over_and_said(self, llada_v, siglip, tmp_path):
         report = assemble_llada_v(llada_v[0], tmp_path / "out", vision=siglip, tokenizer=False)
         assert any("bos_token_id=128000 of config.json is passed over" in note for note in report.notes)
