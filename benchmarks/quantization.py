@@ -4,7 +4,7 @@
     python benchmarks/quantization.py --scenes 200
 
 Every scheme answers the questions that the unquantized weights answer, with the same settings. Printed are the size of
-the saved weights, the share of tokens and of whole answers that stay the same, and the figures of each task.
+the saved weights, the share of answers that stay the same to the last token, and the figures of each task.
 """
 
 import argparse
