@@ -16,6 +16,8 @@ from PIL import Image
 from geodit.data.patches import assign_patches
 from geodit.data.schema import Box, row_questions
 
+PatchTargets = dict[str, np.ndarray[Any, np.dtype[Any]]]
+
 UNKNOWN = -100
 """Target of what nobody has annotated: the index that PyTorch's cross-entropy ignores."""
 
@@ -41,12 +43,21 @@ class DensePatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         self._items: list[dict[str, torch.Tensor]] = []
         for row in dataset.cast_column("image", datasets.Image(decode=False)):
             pixels = np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB"), dtype=np.uint8)
-            targets = self._targets(row, pixels.shape[0], grid)
-            self._items.append({"pixels": torch.from_numpy(pixels.copy()), **targets})
+            patches, scene_type = self._targets(row, pixels.shape[0], grid)
+            self._items.append(
+                {
+                    "pixels": torch.from_numpy(pixels.copy()),
+                    "scene_type": torch.tensor(scene_type),
+                    "label": torch.from_numpy(patches["label"]).flatten(),
+                    "color": torch.from_numpy(patches["color"]).flatten(),
+                    "box": torch.from_numpy(patches["box"]).flatten(0, 1),
+                    "center": torch.from_numpy(patches["center"]).flatten().float(),
+                }
+            )
 
     @abstractmethod
-    def _targets(self, row: Mapping[str, Any], image_size: int, grid: int) -> dict[str, torch.Tensor]:
-        """The targets of one row."""
+    def _targets(self, row: Mapping[str, Any], image_size: int, grid: int) -> tuple[PatchTargets, int]:
+        """`label`, `color`, `box` and `center` by row and column of the patch, and the scene type, of one row."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -71,7 +82,7 @@ class DenseBoxDataset(DensePatchDataset):
         self._label_names = tuple(label_names)
         super().__init__(dataset, grid)
 
-    def _targets(self, row: Mapping[str, Any], image_size: int, grid: int) -> dict[str, torch.Tensor]:
+    def _targets(self, row: Mapping[str, Any], image_size: int, grid: int) -> tuple[PatchTargets, int]:
         questions = [question for question in row_questions(row) if question.task == "detect"]
         boxes = [box for question in questions for box in question.boxes]
         labels = [label for question in questions for label in question.labels]
@@ -84,13 +95,13 @@ class DenseBoxDataset(DensePatchDataset):
         owner, center = assign_patches([_corners(box) for box in boxes], centers, image_size, grid)
         classes = np.array([0] + [1 + self._label_names.index(label) for label in labels], dtype=np.int64)
         edges = np.array([(0.0, 0.0, 0.0, 0.0), *boxes], dtype=np.float32) / np.float32(image_size)
-        return {
-            "scene_type": torch.tensor(UNKNOWN),
-            "label": torch.from_numpy(classes[owner]).flatten(),
-            "color": torch.full((grid * grid,), UNKNOWN),
-            "box": torch.from_numpy(edges[owner]).flatten(0, 1),
-            "center": torch.from_numpy(center).flatten().float(),
+        patches = {
+            "label": classes[owner],
+            "color": np.full_like(owner, UNKNOWN),
+            "box": edges[owner],
+            "center": center,
         }
+        return patches, UNKNOWN
 
 
 def _corners(box: Box) -> list[tuple[float, float]]:

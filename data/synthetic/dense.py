@@ -7,9 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from geodit.data.dense import DensePatchDataset
+from geodit.data.dense import DensePatchDataset, PatchTargets
 from geodit.data.synthetic.scenes import sample_scene
 from geodit.data.synthetic.targets import patch_targets
 from geodit.data.synthetic.vocabulary import scene_type_names
@@ -23,14 +21,7 @@ class DenseSceneDataset(DensePatchDataset):
         grid: Patches along either side of the image.
     """
 
-    def _targets(self, row: Mapping[str, Any], image_size: int, grid: int) -> dict[str, torch.Tensor]:
+    def _targets(self, row: Mapping[str, Any], image_size: int, grid: int) -> tuple[PatchTargets, int]:
         meta = json.loads(row["meta"])
         scene = sample_scene(meta["seed"], image_size, meta["scene_type"])
-        targets = patch_targets(scene, grid)
-        return {
-            "scene_type": torch.tensor(scene_type_names.index(scene.scene_type)),
-            "label": torch.from_numpy(targets["label"]).flatten(),
-            "color": torch.from_numpy(targets["color"]).flatten(),
-            "box": torch.from_numpy(targets["box"]).flatten(0, 1),
-            "center": torch.from_numpy(targets["center"]).flatten().float(),
-        }
+        return patch_targets(scene, grid), scene_type_names.index(scene.scene_type)
