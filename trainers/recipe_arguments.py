@@ -3,6 +3,8 @@
 
 from dataclasses import dataclass, field
 
+from geodit.data.readers.registry import get_reader
+
 OBJECTIVES = ("masked_diffusion", "dense_vision")
 
 
@@ -59,7 +61,16 @@ class DataArguments:
         default=None, metadata={"help": "Folder of `geodit data fetch neon`, to train on tree crowns as well."}
     )
     num_neon_tiles: int = field(default=0, metadata={"help": "Random tiles of the tree-crown images."})
-    cache_dir: str | None = field(default=None, metadata={"help": "Folder that keeps rendered scenes."})
+    datasets: list[str] | None = field(
+        default=None,
+        metadata={"help": "Published data sets to train on, such as rsicd=PATH or mmrs-1m:optical=PATH with a split."},
+    )
+    skip_bad_records: bool = field(
+        default=False, metadata={"help": "Leave records of published data sets out that cannot be read."}
+    )
+    cache_dir: str | None = field(
+        default=None, metadata={"help": "Folder that keeps rendered scenes and tables of data sets."}
+    )
     num_proc: int = field(default=1, metadata={"help": "Processes that render scenes."})
 
     def __post_init__(self) -> None:
@@ -69,8 +80,11 @@ class DataArguments:
             raise ValueError("num_neon_tiles needs neon_dir: run `geodit data fetch neon DIR` and give DIR.")
         if self.questions_per_row < 1:
             raise ValueError(f"questions_per_row must be at least 1, got {self.questions_per_row}.")
-        if not (self.num_scenes or self.num_text_scenes or self.num_neon_tiles):
-            raise ValueError("Nothing to train on: give num_scenes, num_text_scenes or num_neon_tiles.")
+        if not (self.num_scenes or self.num_text_scenes or self.num_neon_tiles or self.datasets):
+            raise ValueError("Nothing to train on: give num_scenes, num_text_scenes, num_neon_tiles or datasets.")
+        if self.datasets and self.objective == "dense_vision":
+            raise ValueError("datasets have no dense labels: leave them out of a recipe with objective dense_vision.")
+        self.named_datasets()
 
     def task_limits(self) -> dict[str, int] | None:
         """`questions_per_task` as a mapping.
@@ -87,3 +101,20 @@ class DataArguments:
                 raise ValueError(f"questions_per_task takes entries such as detect=4, got {entry!r}.")
             limits[task] = int(number)
         return limits
+
+    def named_datasets(self) -> list[tuple[str, str, str]]:
+        """Name, split and path of each of `datasets`.
+
+        Raises:
+            ValueError: for an entry that is not `name=path` or `name:split=path`, or an unknown name or split.
+        """
+        named = []
+        for entry in self.datasets or ():
+            source, _, path = entry.partition("=")
+            name, colon, split = source.partition(":")
+            if not (name and path) or (colon and not split):
+                raise ValueError(f"datasets takes entries such as rsicd=PATH or rsicd:validation=PATH, got {entry!r}.")
+            split = split or "train"
+            get_reader(name).check_split(split)
+            named.append((name, split, path))
+        return named

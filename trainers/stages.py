@@ -24,7 +24,13 @@ from geodit.trainers.new_model import load_vision_tower, new_model, read_geometr
 from geodit.trainers.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
-from geodit.trainers.training_data import ImageQuestions, neon_tiles, rendered_scenes, vocabulary_texts
+from geodit.trainers.training_data import (
+    ImageQuestions,
+    neon_tiles,
+    published_datasets,
+    rendered_scenes,
+    vocabulary_texts,
+)
 from geodit.trainers.vision_pretraining import DenseVisionCollator, DenseVisionModel
 
 
@@ -130,6 +136,10 @@ def _training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Data
         parts.append(_image_questions(rendered_scenes(args, "train", args.num_scenes), args, processor))
     if args.num_neon_tiles:
         parts.append(_image_questions(neon_tiles(args, "train"), args, processor))
+    parts.extend(
+        ImageQuestions(dataset, processor, args.questions_per_row, in_memory=False)
+        for dataset in published_datasets(args)
+    )
     if args.num_text_scenes:
         parts.append(_scene_texts(args, processor))
     return parts[0] if len(parts) == 1 else _Concatenation(parts)
@@ -138,7 +148,7 @@ def _training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Data
 def _evaluation_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Any] | None:
     if not args.num_eval_scenes:
         return None
-    if args.num_scenes:
+    if args.num_scenes or args.datasets:
         return _image_questions(rendered_scenes(args, "validation", args.num_eval_scenes), args, processor)
     # Text alone: the scenes behind those trained on.
     return _scene_texts(args, processor, first_scene=args.first_scene + args.num_text_scenes)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import torch
 
 from geodit.data.neon import neon_dataset
+from geodit.data.readers.reading import BadRecords, read_dataset
 from geodit.data.schema import QuestionDataset
 from geodit.data.synthetic.dataset import scene_seed, synthetic_dataset
 from geodit.data.synthetic.questions import scene_questions
@@ -23,37 +25,44 @@ from geodit.trainers.recipe_arguments import DataArguments
 
 
 class ImageQuestions(torch.utils.data.Dataset[dict[str, Any]]):
-    """Images in memory with one or several questions each, and lengths by which a sampler can batch like with like.
+    """Images with one or several questions each, and lengths by which a sampler can batch like with like.
 
     Args:
         dataset: Rows of `geodit.data.schema`.
         processor: Knows the canvas length of each task.
-        questions_per_row: With 1, items are `dict(image, question)`. With more, an image's questions come together,
-            up to so many an item, as `dict(image, questions)`.
+        questions_per_row: With 1, items are those of [`QuestionDataset`]. With more, an image's questions come
+            together, up to so many an item, as `questions`; `question_index` is the place of the first.
+        in_memory: Decode all images now, instead of each when it is asked for.
     """
 
-    def __init__(self, dataset: datasets.Dataset, processor: GeoDiTProcessor, questions_per_row: int = 1) -> None:
-        self._flat = QuestionDataset(dataset, in_memory=True)
-        self._questions = self._flat.questions
+    def __init__(
+        self,
+        dataset: datasets.Dataset,
+        processor: GeoDiTProcessor,
+        questions_per_row: int = 1,
+        in_memory: bool = True,
+    ) -> None:
+        self._flat = QuestionDataset(dataset, in_memory=in_memory)
         self._questions_per_row = questions_per_row
-        self._items: list[list[int]] = []
+        starts: list[int] = []
         for _, group in itertools.groupby(range(len(self._flat)), key=self._flat.rows.__getitem__):
-            indices = list(group)
-            for start in range(0, len(indices), questions_per_row):
-                self._items.append(indices[start : start + questions_per_row])
+            starts.extend(itertools.islice(group, 0, None, questions_per_row))
+        self._starts = np.array(starts, dtype=np.int64)
+        self._ends = np.append(self._starts[1:], len(self._flat))
         canvas = {name: task.max_new_tokens for name, task in processor.tasks.items()}
-        lengths = [canvas[question.task] + len(question.query.split()) for question in self._questions]
-        self.lengths = [sum(lengths[index] for index in item) for item in self._items]
+        lengths = [canvas[question.task] + len(question.query.split()) for question in self._flat.iter_questions()]
+        self.lengths = [sum(lengths[start:end]) for start, end in zip(self._starts, self._ends, strict=True)]
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._starts)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        indices = self._items[index]
+        start, end = int(self._starts[index]), int(self._ends[index])
+        item = dict(self._flat[start])
         if self._questions_per_row == 1:
-            return dict(self._flat[indices[0]])
-        image = self._flat[indices[0]]["image"]
-        return {"image": image, "questions": [self._questions[i] for i in indices]}
+            return item
+        first = item.pop("question")
+        return item | {"questions": [first, *(self._flat.question(i) for i in range(start + 1, end))]}
 
 
 def rendered_scenes(args: DataArguments, split: str, num_scenes: int) -> datasets.Dataset:
@@ -89,6 +98,15 @@ def neon_tiles(args: DataArguments, split: str) -> datasets.Dataset:
         window_sizes=(80, 128),
         seed=args.scene_seed,
     )
+
+
+def published_datasets(args: DataArguments) -> list[datasets.Dataset]:
+    """The data sets that `args.datasets` names, whose images stay in their files."""
+    bad_records: BadRecords = "skip" if args.skip_bad_records else "raise"
+    return [
+        read_dataset(name, path, split, bad_records=bad_records, cache_dir=args.cache_dir)
+        for name, split, path in args.named_datasets()
+    ]
 
 
 def vocabulary_texts(num_scenes: int = 2000) -> Iterator[str]:

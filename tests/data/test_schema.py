@@ -70,7 +70,9 @@ def test_the_flat_view_has_one_item_per_image_and_question(dataset: datasets.Dat
     assert [items[k]["question"] for k in range(3)] == [CAPTION, DETECT, COUNT]
     assert [np.asarray(items[k]["image"])[0, 0, 0] for k in range(3)] == [10, 10, 30]
     assert items.questions == [CAPTION, DETECT, COUNT]
+    assert [items[k]["question_index"] for k in range(3)] == [0, 1, 0]
     assert items.rows == [0, 0, 2]
+    assert items.question(1) == DETECT
 
 
 @pytest.mark.parametrize("in_memory", [False, True])

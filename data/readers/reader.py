@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a reader of a published data set is, and what it yields."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
+
+from geodit.data.schema import Question
+
+TOTAL = "all splits"
+"""The key of `DatasetReader.published` for figures that are known of the whole data set only."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image and the questions about it, as the annotation has them.
+
+    Args:
+        image: The image file, which nobody has opened yet.
+        image_id: A name that is unique in the data set.
+        questions: The questions. Their boxes are in pixels, and may still leave the image.
+        meta: Anything else worth keeping, as JSON can hold it.
+    """
+
+    image: Path
+    image_id: str
+    questions: tuple[Question, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Entry(NamedTuple):
+    """One record of an annotation, not yet interpreted.
+
+    Attributes:
+        location: File and record, for error messages.
+        build: Interprets the record. Raises a ValueError that says what is wrong with it.
+    """
+
+    location: str
+    build: Callable[[], Sample]
+
+
+@dataclass(frozen=True)
+class Count:
+    """A number that the authors of a data set have published.
+
+    Args:
+        number: The number.
+        exact: False if it was published rounded; then 5% more or less count as equal.
+    """
+
+    number: int
+    exact: bool = True
+
+    def matches(self, number: int) -> bool:
+        """Whether that many are as many as were published."""
+        return number == self.number if self.exact else abs(number - self.number) <= 0.05 * self.number
+
+    def __str__(self) -> str:
+        return f"{self.number:,}" if self.exact else f"about {self.number:,}"
+
+
+NO_COUNTS: Mapping[str, Mapping[str, Count]] = MappingProxyType({})
+
+
+class DatasetReader(ABC):
+    """Reads one published data set in the layout in which it is downloaded.
+
+    A subclass describes the data set and turns each record of its annotation files into an [`Entry`]. Nothing
+    is decoded or held but text, so that a data set of any size can be streamed.
+
+    Attributes:
+        name: How the data set is called in every API.
+        description: One line about it.
+        splits: The splits that can be read.
+        overlapping_splits: Those of the splits that consist of images of the others, by definition.
+        download: Where to get it.
+        layout: What the folder must hold, for error messages.
+        licence: What is known about the terms of use.
+        published: Published numbers by split (or `TOTAL`) and quantity: "images", "questions", or a task.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    splits: ClassVar[tuple[str, ...]]
+    overlapping_splits: ClassVar[tuple[str, ...]] = ()
+    download: ClassVar[str]
+    layout: ClassVar[str]
+    licence: ClassVar[str]
+    published: ClassVar[Mapping[str, Mapping[str, Count]]] = NO_COUNTS
+
+    @property
+    def disjoint_splits(self) -> tuple[str, ...]:
+        """The splits that together make up the data set and have nothing in common, or should not have."""
+        return tuple(split for split in self.splits if split not in self.overlapping_splits)
+
+    @abstractmethod
+    def annotation_files(self, root: Path, split: str) -> list[Path]:
+        """The files that a split is read from, which all exist.
+
+        Raises:
+            FileNotFoundError: If one is missing.
+        """
+
+    @abstractmethod
+    def entries(self, root: Path, split: str) -> Iterator[Entry]:
+        """The records of a split, in the order of the files.
+
+        Raises:
+            ValueError: If a file as a whole is not what it should be. What is wrong with a single record, its
+                `build` tells.
+        """
+
+    def published_counts(self, root: Path, split: str) -> Mapping[str, Count]:
+        """What is published about a split (or `TOTAL`), by quantity. Data sets with variants look at the files."""
+        return self.published.get(split, {})
+
+    def check_split(self, split: str) -> None:
+        """Raises a ValueError if there is no such split; it lists those there are."""
+        if split not in self.splits:
+            raise ValueError(f"{self.name} has no split {split!r}; its splits are {', '.join(self.splits)}")
+
+    def missing(self, what: str) -> FileNotFoundError:
+        """The error for a file or folder that is not there."""
+        return FileNotFoundError(
+            f"{self.name}: {what} is missing. Download it from {self.download}; the folder must hold {self.layout}"
+        )
+
+    def require_file(self, *candidates: Path) -> Path:
+        """The first of these files that exists.
+
+        Raises:
+            FileNotFoundError: If none does; the message names the first.
+        """
+        for path in candidates:
+            if path.is_file():
+                return path
+        raise self.missing(str(candidates[0]))
+
+    def require_folder(self, *candidates: Path) -> Path:
+        """The first of these folders that exists.
+
+        Raises:
+            FileNotFoundError: If none does; the message names the first.
+        """
+        for path in candidates:
+            if path.is_dir():
+                return path
+        raise self.missing(f"the folder {candidates[0]}")

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published data sets in the one schema, as a `Dataset` or as a stream."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import datasets
+from datasets.exceptions import DatasetGenerationError
+from datasets.fingerprint import Hasher
+
+import geodit
+from geodit.data.readers.files import ImageFileError, read_image_size
+from geodit.data.readers.reader import DatasetReader, Sample
+from geodit.data.readers.registry import get_reader
+from geodit.data.schema import TASKS, Box, Question, features, make_row
+
+BadRecords = Literal["raise", "skip"]
+BAD_RECORDS: tuple[str, ...] = ("raise", "skip")
+
+
+class BadRecordError(ValueError):
+    """A record that cannot be read. The message names the file, the record and what is wrong."""
+
+
+@overload
+def read_dataset(
+    name: str,
+    path: str | Path,
+    split: str = ...,
+    *,
+    streaming: Literal[False] = ...,
+    tasks: Sequence[str] | None = ...,
+    bad_records: BadRecords = ...,
+    cache_dir: str | Path | None = ...,
+) -> datasets.Dataset: ...
+
+
+@overload
+def read_dataset(
+    name: str,
+    path: str | Path,
+    split: str = ...,
+    *,
+    streaming: Literal[True],
+    tasks: Sequence[str] | None = ...,
+    bad_records: BadRecords = ...,
+    num_shards: int = ...,
+) -> datasets.IterableDataset: ...
+
+
+def read_dataset(
+    name: str,
+    path: str | Path,
+    split: str = "train",
+    *,
+    streaming: bool = False,
+    tasks: Sequence[str] | None = None,
+    bad_records: BadRecords = "raise",
+    num_shards: int = 1,
+    cache_dir: str | Path | None = None,
+) -> datasets.Dataset | datasets.IterableDataset:
+    """Reads a published data set from the layout in which it is downloaded.
+
+    Rows hold the path of an image, which is decoded when the row is accessed and no earlier. Boxes are in pixels
+    and inside the image: what leaves it is cut off.
+
+    Args:
+        name: One of `reader_names()`.
+        path: Its folder; for `llava` the JSON file, for `skyscript` a CSV file if the folder has several.
+        split: One of the splits of the data set.
+        streaming: Read while iterating, and hold nothing. By default the rows are written to a cache, from which
+            they are mapped into memory; it is made anew when an annotation file changes.
+        tasks: Keep the questions of these tasks, and the rows that still have one.
+        bad_records: "raise" stops at the first record that cannot be read; "skip" leaves such records out.
+            `geodit data check` lists them.
+        num_shards: Of a stream: into how many parts several processes or workers can split it. Every part reads
+            through all annotations, but interprets its own records only.
+        cache_dir: Where the cache is; by default that of the `datasets` library.
+
+    Returns:
+        Rows as [`geodit.data.schema`] describes them.
+
+    Raises:
+        FileNotFoundError: If a file is missing; the message says where to get it and how the folder must look.
+        ValueError: If an argument is wrong, or a file or a record is not as it should be. A stream raises the
+            latter while it is iterated over.
+    """
+    reader = get_reader(name)
+    reader.check_split(split)
+    unknown = sorted(set(tasks or ()) - set(TASKS))
+    if unknown:
+        raise ValueError(f"unknown tasks {unknown}; the tasks are {', '.join(TASKS)}")
+    if bad_records not in BAD_RECORDS:
+        raise ValueError(f"bad_records must be one of {', '.join(BAD_RECORDS)}, got {bad_records!r}")
+    if num_shards < 1:
+        raise ValueError(f"num_shards must be at least 1, got {num_shards}")
+    root = existing_path(reader, path)
+    files = reader.annotation_files(root, split)
+    arguments: dict[str, Any] = {
+        "name": name,
+        "root": str(root),
+        "split": split,
+        "tasks": None if tasks is None else tuple(tasks),
+        "bad_records": bad_records,
+        "num_shards": num_shards,
+    }
+    if streaming:
+        shards = {"shards": list(range(num_shards))}
+        return datasets.IterableDataset.from_generator(_rows, features(), gen_kwargs={**arguments, **shards})
+    if num_shards != 1:
+        raise ValueError("num_shards is for a stream: give streaming=True as well")
+    stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    try:
+        return datasets.Dataset.from_generator(
+            _rows,
+            features(),
+            gen_kwargs={**arguments, "shards": [0]},
+            cache_dir=None if cache_dir is None else str(cache_dir),
+            fingerprint=Hasher.hash([geodit.__version__, arguments, stamps]),
+        )
+    except DatasetGenerationError as error:
+        # What went wrong is said by what caused it.
+        raise (error.__cause__ if isinstance(error.__cause__, OSError | ValueError) else error) from None
+
+
+def existing_path(reader: DatasetReader, path: str | Path) -> Path:
+    """The absolute path of a data set.
+
+    Raises:
+        FileNotFoundError: If nothing is there.
+    """
+    root = Path(path).expanduser().resolve()
+    if not root.exists():
+        raise reader.missing(str(root))
+    return root
+
+
+def complete_sample(sample: Sample) -> Sample:
+    """A sample whose image exists, with boxes cut off at its border.
+
+    Raises:
+        ImageFileError: If the image is missing, or there are boxes and it is none.
+        ValueError: If a box has no area inside it.
+    """
+    if not sample.image.is_file():
+        raise ImageFileError(f"the image {sample.image} is missing")
+    if not any(question.boxes for question in sample.questions):
+        return sample
+    size = read_image_size(sample.image)
+    questions = tuple(_clip_question(question, size) for question in sample.questions)
+    return Sample(sample.image, sample.image_id, questions, sample.meta)
+
+
+def clip_box(box: Box, image_size: tuple[int, int]) -> Box:
+    """The part of a box that lies in an image of (height, width) pixels.
+
+    Raises:
+        ValueError: If it has no area.
+    """
+    height, width = image_size
+    x1, y1, x2, y2 = box
+    clipped = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
+    if not (all(map(math.isfinite, clipped)) and clipped[0] < clipped[2] and clipped[1] < clipped[3]):
+        raise ValueError(f"the box {list(box)} has no area inside its image of {width} x {height} pixels")
+    return clipped
+
+
+def box_excess(box: Box, image_size: tuple[int, int]) -> float:
+    """By how many pixels a box leaves the image, at its worst side; 0 if it lies inside."""
+    height, width = image_size
+    x1, y1, x2, y2 = box
+    return max(-x1, -y1, x2 - width, y2 - height, 0.0)
+
+
+def _clip_question(question: Question, image_size: tuple[int, int]) -> Question:
+    return dataclasses.replace(question, boxes=tuple(clip_box(box, image_size) for box in question.boxes))
+
+
+def _rows(
+    name: str,
+    root: str,
+    split: str,
+    tasks: tuple[str, ...] | None,
+    bad_records: BadRecords,
+    num_shards: int,
+    shards: list[int],
+) -> Iterator[dict[str, Any]]:
+    # A function of this module with plain arguments, so that workers and other processes can be sent it.
+    reader = get_reader(name)
+    index = -1
+    for index, entry in enumerate(reader.entries(Path(root), split)):
+        if index % num_shards not in shards:
+            continue
+        try:
+            sample = complete_sample(entry.build())
+        except ValueError as error:
+            if bad_records == "skip":
+                continue
+            raise BadRecordError(
+                f"{name}: {entry.location}: {error}. Download it again from {reader.download}, or read with "
+                f'bad_records="skip" to leave such records out'
+            ) from error
+        questions = [question for question in sample.questions if tasks is None or question.task in tasks]
+        if questions:
+            meta = json.dumps({**sample.meta, "split": split, "record": entry.location}, ensure_ascii=False)
+            yield make_row({"path": str(sample.image), "bytes": None}, sample.image_id, questions, meta)
+    if index < 0:
+        raise ValueError(f"{name}: {root} has no record of the split {split!r}; download it from {reader.download}")
