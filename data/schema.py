@@ -111,6 +111,7 @@ class QuestionItem(TypedDict):
 
     image: Image.Image
     image_id: str
+    question_index: int
     question: Question
 
 
@@ -193,8 +194,9 @@ class QuestionDataset(torch.utils.data.Dataset[QuestionItem]):
         in_memory: Decode every image once, now, into uint8 arrays, instead of at every access. It costs
             `3 * height * width` bytes an image.
 
-    Items are `dict(image=PIL.Image in RGB, image_id=str, question=Question)`. They come in the order of the
-    rows, and within a row in the order of its questions.
+    Items are `dict(image=PIL.Image in RGB, image_id=str, question_index=int, question=Question)`, where
+    `question_index` is the question's place in its row. They come in the order of the rows, and within a row in the
+    order of its questions.
 
     Raises:
         ValueError: If a column is missing or a task is unknown.
@@ -212,10 +214,10 @@ class QuestionDataset(torch.utils.data.Dataset[QuestionItem]):
         self._image_ids: list[str] = list(dataset["image_id"])
         # Read the text columns without the images: indexing a row would decode its PNG.
         columns = dataset.select_columns(["questions"])
-        self._questions: list[tuple[int, Question]] = [
-            (row, Question.from_dict(question))
+        self._questions: list[tuple[int, int, Question]] = [
+            (row, place, Question.from_dict(question))
             for row, questions in enumerate(columns["questions"])
-            for question in questions
+            for place, question in enumerate(questions)
             if tasks is None or question["task"] in tasks
         ]
         self._pixels: list[np.ndarray[Any, np.dtype[np.uint8]]] | None = None
@@ -230,16 +232,16 @@ class QuestionDataset(torch.utils.data.Dataset[QuestionItem]):
         return len(self._questions)
 
     def __getitem__(self, index: int) -> QuestionItem:
-        row, question = self._questions[index]
+        row, place, question = self._questions[index]
         image = self._decode(row) if self._pixels is None else Image.fromarray(self._pixels[row])
-        return {"image": image, "image_id": self._image_ids[row], "question": question}
+        return {"image": image, "image_id": self._image_ids[row], "question_index": place, "question": question}
 
     @property
     def questions(self) -> list[Question]:
         """The question of every item, without touching an image."""
-        return [question for _, question in self._questions]
+        return [question for _, _, question in self._questions]
 
     @property
     def rows(self) -> list[int]:
         """The row in `dataset` that every item belongs to."""
-        return [row for row, _ in self._questions]
+        return [row for row, _, _ in self._questions]

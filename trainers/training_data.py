@@ -28,8 +28,8 @@ class ImageQuestions(torch.utils.data.Dataset[dict[str, Any]]):
     Args:
         dataset: Rows of `geodit.data.schema`.
         processor: Knows the canvas length of each task.
-        questions_per_row: With 1, items are `dict(image, question)`. With more, an image's questions come together,
-            up to so many an item, as `dict(image, questions)`.
+        questions_per_row: With 1, items are those of [`QuestionDataset`]. With more, an image's questions come
+            together, up to so many an item, as `questions`; `question_index` is the place of the first.
     """
 
     def __init__(self, dataset: datasets.Dataset, processor: GeoDiTProcessor, questions_per_row: int = 1) -> None:
@@ -52,8 +52,9 @@ class ImageQuestions(torch.utils.data.Dataset[dict[str, Any]]):
         indices = self._items[index]
         if self._questions_per_row == 1:
             return dict(self._flat[indices[0]])
-        image = self._flat[indices[0]]["image"]
-        return {"image": image, "questions": [self._questions[i] for i in indices]}
+        first = dict(self._flat[indices[0]])
+        del first["question"]
+        return first | {"questions": [self._questions[i] for i in indices]}
 
 
 def rendered_scenes(args: DataArguments, split: str, num_scenes: int) -> datasets.Dataset:
