@@ -133,8 +133,8 @@ def forward_process(
             same. All of it by default, see also [`supervised_positions`].
         timesteps: `(S,)` in [0, 1], one for each answer (S is B with one question a row); drawn by
             [`sample_timesteps`] when not given.
-        uniform: `(N,)` in [0, 1), one for each canvas position in row-major order, which is masked if its number is
-            below p; drawn when not given.
+        uniform: `(K,)` in [0, 1), one number for each of the K canvas tokens in row-major order: a token is hidden
+            where its number is below p. Drawn when not given.
         eps: Floor of p, which bounds the weight 1/p of a masked token.
         weighting: `"inverse"` weighs masked tokens by 1/p, which makes the loss a bound on the likelihood (LLaDA, the
             paper). `"uniform"` weighs all alike, by 1/E[p]: the same on average over t and much less noisy, but no
@@ -172,7 +172,7 @@ def forward_process(
         # One number for each token of the canvas and none for the rest: padding a batch does not change its noise.
         uniform = torch.rand(answer.numel(), generator=generator)
     if uniform.shape != answer.shape:
-        raise ValueError(f"uniform must be {answer.numel()} numbers, one a canvas position, got {len(uniform)}.")
+        raise ValueError(f"uniform must be {answer.numel()} numbers, one a canvas token, got {tuple(uniform.shape)}.")
 
     timesteps = timesteps.float().to(device)
     ceiling = 1 - eps if complementary else 1.0
@@ -225,8 +225,8 @@ def fixed_count_process(
         canvas_mask: `(B, L)` bool, true on the answers and the EOS behind them.
         mask_token_id: The id of `[M]`.
         timesteps: `(S,)` in [0, 1), one for each answer.
-        uniform: `(N,)` in [0, 1), one for each canvas position in row-major order; in each answer those with the
-            smallest numbers are hidden.
+        uniform: `(K,)` in [0, 1), one number for each of the K canvas tokens in row-major order; in each answer those
+            with the smallest numbers are hidden.
         segment_ids: `(B, L)`, where rows hold several questions.
 
     Returns:

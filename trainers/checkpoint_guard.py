@@ -110,6 +110,8 @@ def publish(staged: Path, target: Path) -> None:
         target.rename(replaced)
     claimed.rename(target)
     _remove(replaced)
+    with suppress(OSError):  # unless someone else writes there
+        staged.parent.rmdir()
 
 
 def move_files(staged: Path, target: Path) -> None:

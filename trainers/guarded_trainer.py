@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from geodit.trainers.checkpoint_guard import (
 )
 from geodit.trainers.finite_guard import FiniteGuard
 from geodit.trainers.item_records import ITEM_IDS
-from geodit.trainers.processes import gather_integers
 from geodit.trainers.termination import EXIT_CODE, TerminationCallback
 
 logger = logging.get_logger(__name__)
@@ -177,17 +176,20 @@ class GuardedTrainer(Trainer):
     # Updates
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
-        self.exchange([])
+        self.sum_over_processes(torch.zeros((), device=device))
         return super()._get_num_items_in_batch(batch_samples, device)
 
-    def exchange(self, values: Sequence[int]) -> list[list[int]]:
-        """Give every process the integers of each process, see [`gather_integers`].
+    def sum_over_processes(self, value: torch.Tensor) -> torch.Tensor:
+        """Add up a number of each process, once for each update, on all of them.
 
-        Called once for each update. Whether a process is to end travels with them and costs no message of its own.
+        Whether a process is to end travels with the number, and costs no message of its own.
         """
-        rows = gather_integers(self.accelerator, [int(self._termination.requested), *values])
-        self._termination.agreed |= any(row[0] for row in rows)
-        return [row[1:] for row in rows]
+        if self.accelerator.num_processes == 1:
+            return value
+        requested = value.new_tensor(float(self._termination.requested))
+        value, requests = self.accelerator.reduce(torch.stack([value, requested]))
+        self._termination.agreed |= bool(requests)
+        return value
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None

@@ -15,7 +15,7 @@ TASK_IDS = "task_ids"
 
 
 @dataclass(frozen=True)
-class RecordingCollator:
+class ItemRecordCollator:
     """Adds to the batches of a collator what errors and logs say about them.
 
     The batch gets `item_ids`, a list of B strings, and `task_ids`, `(S,)` indices into [`TASKS`] of its answers in
@@ -25,7 +25,7 @@ class RecordingCollator:
         collate: The collator, such as a [`GeoDiTDataCollator`].
     """
 
-    collate: Callable[[Sequence[Any]], Mapping[str, Any]]
+    collate: Callable[[Any], Any]
 
     def __call__(self, items: Sequence[Any]) -> dict[str, Any]:
         """Collate a batch."""
@@ -50,7 +50,7 @@ def model_inputs(batch: Mapping[str, Any], *, copies: int = 1) -> dict[str, torc
     """The tensors of a batch that the model takes: all but labels and records.
 
     Args:
-        batch: A batch of [`GeoDiTDataCollator`] or [`RecordingCollator`].
+        batch: A batch of [`GeoDiTDataCollator`] or [`ItemRecordCollator`].
         copies: How often to repeat the batch, one copy of all rows and images after the other.
     """
     inputs = {

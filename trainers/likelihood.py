@@ -19,15 +19,14 @@ from geodit.modeling_geodit.diffusion_geodit import (
     weighted_token_losses,
 )
 from geodit.trainers.item_records import TASK_IDS, model_inputs
-from geodit.trainers.noise import BatchNoise, BatchSize, draw_noise, step_generator
-from geodit.trainers.processes import gather_integers
+from geodit.trainers.noise import AnswerNoise, UpdateNoise
 
 _UNKNOWN_TASK = ""
 
 
 @torch.no_grad()
 def answer_nll(
-    model: nn.Module, batch: Mapping[str, Any], mask_token_id: int, draws: Sequence[BatchNoise]
+    model: nn.Module, batch: Mapping[str, Any], mask_token_id: int, draws: Sequence[AnswerNoise]
 ) -> torch.Tensor:
     """Estimate an upper bound on the negative log-likelihood of every answer of a batch.
 
@@ -75,7 +74,7 @@ def evaluate_nll(
 
     Args:
         model: The model, in evaluation mode.
-        batches: A prepared data loader over batches of a [`RecordingCollator`].
+        batches: A prepared data loader over batches of a [`ItemRecordCollator`].
         mask_token_id: The id of `[M]`.
         num_draws: K, draws of t for each answer.
         seed: Seed of the noise.
@@ -88,11 +87,9 @@ def evaluate_nll(
     """
     records: list[tuple[str, float]] = []
     for index, batch in enumerate(batches):
-        size = BatchSize.of(batch)
-        rows_of_sizes = gather_integers(accelerator, [size.num_answers, size.num_positions])
-        sizes = [[BatchSize(*numbers)] for numbers in rows_of_sizes]
-        generator = step_generator(seed, index)
-        draws = [draw_noise(sizes, accelerator.process_index, generator=generator)[0] for _ in range(num_draws)]
+        segment_ids = batch.get("segment_ids")
+        noise = UpdateNoise.of_batches([batch] * num_draws, accelerator, seed=seed, step=index)
+        draws = [noise.take(batch["labels"] != -100, segment_ids) for _ in range(num_draws)]
         values = answer_nll(model, batch, mask_token_id, draws).tolist()
         ids = batch[TASK_IDS].tolist() if TASK_IDS in batch else None
         tasks = [_UNKNOWN_TASK] * len(values) if ids is None else [TASKS[index] for index in ids]

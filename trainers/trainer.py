@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Trainer for masked diffusion: noise the canvas, predict it, weigh the masked positions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from geodit.modeling_geodit.diffusion_geodit import (
@@ -19,10 +20,10 @@ from geodit.modeling_geodit.diffusion_geodit import (
     weighted_token_losses,
 )
 from geodit.trainers.guarded_trainer import GuardedTrainer
-from geodit.trainers.item_records import TASK_IDS, RecordingCollator, model_inputs
+from geodit.trainers.item_records import TASK_IDS, ItemRecordCollator, model_inputs
 from geodit.trainers.likelihood import evaluate_nll
 from geodit.trainers.loss_logging import LossBreakdown
-from geodit.trainers.noise import BatchNoise, BatchSize, draw_noise, step_generator
+from geodit.trainers.noise import AnswerNoise, UpdateNoise
 from geodit.trainers.sample_callback import SampleCallback
 from geodit.trainers.samplers import EpochLengthGroupedSampler
 from geodit.trainers.trainable import set_trainable_parts
@@ -39,8 +40,8 @@ class GeoDiTTrainer(GuardedTrainer):
     their tokens, whatever the number of micro-batches, padding or processes.
 
     Batches come from [`GeoDiTDataCollator`]: `labels` holds the true canvas and -100 elsewhere. The noise is drawn
-    here. That of an update follows from `args.seed` and the number of the update, see [`draw_noise`]; evaluation
-    starts from `args.seed` each time, so that its losses can be compared.
+    here: while training it is a function of seed, step and place in the update, see [`UpdateNoise`], and evaluating
+    takes the same noise each time, so that evaluation losses can be compared.
 
     Beside the loss, the log has it by task (`loss_<task>`) and by quartile of t (`loss_t_0_25` to `loss_t_75_100`).
 
@@ -59,13 +60,11 @@ class GeoDiTTrainer(GuardedTrainer):
         callbacks = kwargs.get("callbacks") or ()
         if args.sample_every_steps and not any(isinstance(callback, SampleCallback) for callback in callbacks):
             raise ValueError("sample_every_steps needs a SampleCallback among the callbacks.")
-        if kwargs.get("data_collator") is not None:
-            kwargs["data_collator"] = RecordingCollator(kwargs["data_collator"])
         super().__init__(model=model, args=args, **kwargs)
         # Trainer then leaves the scaling over micro-batches to compute_loss.
         self.loss_is_scaled_for_ga = True
         self._loss_breakdown = LossBreakdown()
-        self._evaluation_noise: torch.Generator | None = None
+        self._evaluation_step: int | None = None
 
     def compute_loss(
         self,
@@ -84,7 +83,9 @@ class GeoDiTTrainer(GuardedTrainer):
         """
         noised = inputs.get(_NOISED)
         if noised is None:  # called by itself, not by Trainer
-            noised = self._noise([inputs], [[BatchSize.of(inputs)]], process=0)[0]
+            _, num_answers = number_canvases(inputs["labels"] != -100, inputs.get("segment_ids"))
+            noise = UpdateNoise(self.args.seed, self.state.global_step, torch.tensor([[num_answers]]))
+            noised = self._noise(inputs, noise.take(inputs["labels"] != -100, inputs.get("segment_ids")))
         copies = 2 if self.args.complementary_masks else 1
         labels = inputs["labels"].repeat(copies, 1)
         outputs = model(
@@ -107,33 +108,29 @@ class GeoDiTTrainer(GuardedTrainer):
         return (loss, outputs) if return_outputs else loss
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
-        """Draw the noise of an update, or of a batch of evaluation, and count what its loss is divided by.
+        """Noise the batches of an update, or of a step of evaluation, and count what their loss is divided by.
 
-        Trainer calls this once for each of them, on every process, before any loss. It counts tokens.
+        Trainer calls this once for each, on every process and before any loss, to count their tokens.
         """
-        # As many on every process, whatever is left of the epoch.
-        padding = [BatchSize()] * (self.args.gradient_accumulation_steps - len(batch_samples))
-        sizes = [BatchSize.of(batch) for batch in batch_samples] + padding
-        rows = self.exchange([n for size in sizes for n in (size.num_answers, size.num_positions)])
-        all_sizes = [[BatchSize(*pair) for pair in zip(row[::2], row[1::2], strict=True)] for row in rows]
-        all_noised = self._noise(batch_samples, all_sizes, self.accelerator.process_index)
+        step = self.state.global_step
+        if self._evaluation_step is not None:
+            step = self._evaluation_step
+            self._evaluation_step += 1
+        noise = UpdateNoise.of_batches(
+            batch_samples,
+            self.accelerator,
+            seed=self.args.seed,
+            step=step,
+            stratified=self.args.stratified_timesteps,
+        )
         count = torch.zeros((), device=device)
-        for batch, noised in zip(batch_samples, all_noised, strict=True):
-            batch[_NOISED] = noised
-            count = count + noised.items.sum()
-        if self.args.average_tokens_across_devices:
-            count = self.accelerator.reduce(count)
-        return count
+        for batch in batch_samples:
+            batch[_NOISED] = self._noise(batch, noise.take(batch["labels"] != -100, batch.get("segment_ids")))
+            count = count + batch[_NOISED].items.sum()
+        total = self.sum_over_processes(count)
+        return total if self.args.average_tokens_across_devices else count
 
-    def _noise(
-        self, batches: Sequence[Mapping[str, Any]], sizes: Sequence[Sequence[BatchSize]], process: int
-    ) -> list[NoisedBatch]:
-        """Noise the micro-batches of this process, given the sizes of those of all processes."""
-        generator = self._evaluation_noise or step_generator(self.args.seed, self.state.global_step)
-        noise = draw_noise(sizes, process, generator=generator, stratified=self.args.stratified_timesteps)
-        return [self._noise_batch(*pair) for pair in zip(batches, noise, strict=False)]
-
-    def _noise_batch(self, batch: Mapping[str, Any], noise: BatchNoise) -> NoisedBatch:
+    def _noise(self, batch: Mapping[str, Any], noise: AnswerNoise) -> NoisedBatch:
         config: Any = cast(Any, self.model).config
         labels, segment_ids = batch["labels"], batch.get("segment_ids")
         canvas_mask, loss_mask = labels != -100, None
@@ -153,6 +150,27 @@ class GeoDiTTrainer(GuardedTrainer):
             normalization=self.args.loss_normalization,
             complementary=self.args.complementary_masks,
         )
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Trainer's own; its batches also say what they hold, see [`ItemRecordCollator`]."""
+        with self._item_records():
+            loader: DataLoader[Any] = super().get_train_dataloader()
+        return loader
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Trainer's own; its batches also say what they hold, see [`ItemRecordCollator`]."""
+        with self._item_records():
+            loader: DataLoader[Any] = super().get_eval_dataloader(eval_dataset)
+        return loader
+
+    @contextmanager
+    def _item_records(self) -> Iterator[None]:
+        collator = self.data_collator
+        self.data_collator = ItemRecordCollator(collator)
+        try:
+            yield
+        finally:
+            self.data_collator = collator
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the loss by task and by quartile of t to a line of the training log."""
@@ -187,13 +205,13 @@ class GeoDiTTrainer(GuardedTrainer):
     ) -> Any:
         """Evaluate under the same noise every time, and leave the random numbers of training as they are."""
         with torch.random.fork_rng(devices=()):
-            self._evaluation_noise = torch.Generator().manual_seed(self.args.seed)
+            self._evaluation_step = 0
             try:
                 output = super().evaluation_loop(
                     dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
                 )
             finally:
-                self._evaluation_noise = None
+                self._evaluation_step = None
             if self.args.eval_nll_draws:
                 figures = evaluate_nll(
                     self.model_wrapped,

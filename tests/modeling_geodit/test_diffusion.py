@@ -160,7 +160,7 @@ def test_wrong_shapes_and_timesteps_are_refused():
         forward_process(input_ids, canvas_mask, MASK, weighting="p")
     with pytest.raises(ValueError, match="normalization must be one of sequence, token, got 'batch'"):
         forward_process(input_ids, canvas_mask, MASK, normalization="batch")
-    with pytest.raises(ValueError, match="uniform must be 20 numbers, one a canvas position, got 19"):
+    with pytest.raises(ValueError, match=r"uniform must be 20 numbers, one a canvas token, got \(19,\)"):
         forward_process(input_ids, canvas_mask, MASK, uniform=torch.rand(19))
     with pytest.raises(ValueError, match=r"4 numbers in \[0, 1\]"):
         forward_process(input_ids, canvas_mask, MASK, timesteps=torch.tensor([0.1, 0.2, 0.3, 1.5]))
