@@ -76,7 +76,7 @@ _STARTS_FROM = ("model_name_or_path", "vision_tower")
 _DATA_ARGUMENTS = {"num_scenes": "synthetic", "num_text_scenes": "text", "num_neon_tiles": "neon"}
 # What the card reads of a log; what callbacks add beside that may be anything.
 _LOGGED = ("step", "epoch", "loss", "eval_loss", "train_loss", "train_runtime", "train_samples_per_second")
-_NOT_A_FIGURE = ("_runtime", "_per_second", "_stderr")
+_NOT_A_FIGURE = ("_runtime", "_per_second", "_stderr", "_answers")
 _CURVE_ROWS = 8
 
 

@@ -83,7 +83,7 @@ def evaluate_nll(
     Returns:
         `nll`, the mean over all answers in nats a token, and `nll_<task>`, over those of a task. Each has its standard
         error, `..._stderr`, which holds both the choice of the answers and that of the noise; a mean over one answer
-        has none.
+        has none. `nll_answers` is how many answers there are.
     """
     records: list[tuple[str, float]] = []
     for index, batch in enumerate(batches):
@@ -99,7 +99,7 @@ def evaluate_nll(
         # By rows, since those are what the last batch is filled up with.
         gathered = accelerator.gather_for_metrics(rows, use_gather_object=True)
         records.extend(record for row in gathered for record in row)
-    figures = _mean_and_error("nll", [value for _, value in records])
+    figures = _mean_and_error("nll", [value for _, value in records]) | {"nll_answers": len(records)}
     for task in TASKS:
         figures |= _mean_and_error(f"nll_{task}", [value for name, value in records if name == task])
     return figures
