@@ -106,9 +106,12 @@ def publish(staged: Path, target: Path) -> None:
     except FileNotFoundError:
         return
     write_file_list(claimed)
+    for path in (*_files(claimed), claimed / FILE_LIST, claimed):
+        _flush(path)
     if target.exists():
         target.rename(replaced)
     claimed.rename(target)
+    _flush(target.parent)
     _remove(replaced)
     with suppress(OSError):  # unless someone else writes there
         staged.parent.rmdir()
@@ -166,6 +169,15 @@ def _has_state(checkpoint: Path) -> bool:
 def _files(folder: Path) -> Iterator[Path]:
     for root, _, names in os.walk(folder):
         yield from (Path(root) / name for name in names if name != FILE_LIST)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file or folder is on the disk, so that it outlasts a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

@@ -59,7 +59,19 @@ def make_model():
     return build_model
 
 
-def make_items(number: int = 8) -> list[dict]:
+class Items(list):
+    """Items with the lengths of their canvases, by which a sampler can group them."""
+
+    def __getitem__(self, index):
+        found = super().__getitem__(index)
+        return Items(found) if isinstance(index, slice) else found
+
+    @property
+    def lengths(self) -> list[int]:
+        return [{"detect": 32, "caption": 16, "vqa": 8}[item["question"].task] for item in self]
+
+
+def make_items(number: int = 8) -> Items:
     """Questions whose canvases have 32, 16 and 8 tokens."""
     rng = np.random.default_rng(0)
     questions = [
@@ -67,13 +79,13 @@ def make_items(number: int = 8) -> list[dict]:
         Question("caption", answer="a harbor with two ships", references=("two ships",)),
         Question("vqa", query="How many ships are there?", answer="2", kind="count"),
     ]
-    return [
+    return Items(
         {
             "image": Image.fromarray(rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)),
             "question": questions[i % 3],
         }
         for i in range(number)
-    ]
+    )
 
 
 @pytest.fixture

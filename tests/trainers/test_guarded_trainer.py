@@ -19,21 +19,22 @@ from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.data_collator import GeoDiTDataCollator
 
 CLIENT = Path(__file__).with_name("killed_client.py")
-# Two updates an epoch in random order, in micro-batches, with an evaluation between two checkpoints.
+# Two updates an epoch, each of two micro-batches, so that checkpoints stand within an epoch and at its end.
 RUN = {
     "max_steps": 6,
     "per_device_train_batch_size": 2,
     "gradient_accumulation_steps": 2,
-    "train_sampling_strategy": "random",
+    "train_sampling_strategy": "group_by_length",
     "learning_rate": 1e-2,
     "logging_steps": 1,
     "save_strategy": "steps",
-    "save_steps": 2,
+    "save_steps": 1,
     "eval_strategy": "steps",
     "eval_steps": 3,
     "seed": 3,
 }
-KILLS = {"update": 5, "save": 4}
+# After how many updates a run is killed, by where: within the next one, or while it saves.
+KILLS = {"update": 3, "save": 5}
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +104,10 @@ def test_a_killed_run_goes_on_bit_for_bit(trainer_in, killed, whole, place):
     """Losses by task and quartile, gradient norms, learning rates, evaluations and weights: all of them the same."""
     folder = killed[place]
     # What SIGKILL has interrupted is no checkpoint.
-    expected = ["checkpoint-2", "checkpoint-4"] if place == "update" else [".incomplete", "checkpoint-2"]
-    assert checkpoints(folder) == expected
+    complete = [f"checkpoint-{step}" for step in range(1, 4 if place == "update" else 5)]
+    assert checkpoints(folder) == ([".incomplete"] if place == "save" else []) + complete
     assert_same_run(finish(trainer_in(folder), resume=True), whole)
-    assert checkpoints(folder) == ["checkpoint-2", "checkpoint-4", "checkpoint-6"]
+    assert checkpoints(folder) == [f"checkpoint-{step}" for step in range(1, 7)]
 
 
 class Signal(TrainerCallback):
@@ -122,13 +123,13 @@ class Signal(TrainerCallback):
 
 def test_sigterm_finishes_the_update_saves_and_exits(trainer_in, whole, tmp_path):
     handler = signal.getsignal(signal.SIGTERM)
-    trainer = trainer_in(tmp_path)
+    trainer = trainer_in(tmp_path, save_steps=100)
     trainer.add_callback(Signal(2, signal.SIGTERM))
     with pytest.raises(SystemExit) as caught:
         trainer.train()
     assert caught.value.code == 143
     assert signal.getsignal(signal.SIGTERM) is handler
-    assert checkpoints(tmp_path) == ["checkpoint-2", "checkpoint-3"]
+    assert checkpoints(tmp_path) == ["checkpoint-3"]
     # The evaluation that was due with that update has been left out, to be in time.
     log = [entry for entry in whole[1] if not ("eval_loss" in entry and entry["step"] == 3)]
     assert_same_run(finish(trainer_in(tmp_path), resume="auto"), (whole[0], log))
@@ -136,7 +137,7 @@ def test_sigterm_finishes_the_update_saves_and_exits(trainer_in, whole, tmp_path
 
 @pytest.mark.parametrize("how", ["no space left", "a limit that the system enforces"])
 def test_a_full_disk_is_one_error_and_the_last_checkpoint_stays(trainer_in, whole, tmp_path, monkeypatch, how):
-    trainer = trainer_in(tmp_path)
+    trainer = trainer_in(tmp_path, save_steps=2)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     class FullDisk(TrainerCallback):
@@ -174,16 +175,15 @@ def test_a_full_disk_leaves_the_model_that_was_saved_before(trainer_in, tmp_path
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_broken_checkpoint_is_passed_over_or_refused(trainer_in, whole, tmp_path, caplog):
-    trainer_in(tmp_path, max_steps=4).train()
+def test_a_broken_checkpoint_is_passed_over_or_refused(trainer_in, tmp_path):
+    trainer_in(tmp_path, max_steps=4, save_steps=2).train()
     weights = tmp_path / "checkpoint-4" / "model.safetensors"
     os.truncate(weights, weights.stat().st_size - 100)
     with pytest.raises(
         ValueError, match=r"checkpoint-4 is not a complete .*model.safetensors has .* bytes. Resume fr"
     ):
         trainer_in(tmp_path).train(resume_from_checkpoint=str(weights.parent))
-    found = finish(trainer_in(tmp_path), resume=True)
-    # The first run was shorter, and its learning rates those of a shorter schedule.
+    found = finish(trainer_in(tmp_path, save_steps=2), resume=True)
     assert [entry["step"] for entry in found[1] if "loss" in entry] == list(range(1, 7))
     assert checkpoints(tmp_path) == ["broken-checkpoint-4", "checkpoint-2", "checkpoint-4", "checkpoint-6"]
 
@@ -200,7 +200,6 @@ def test_the_best_checkpoint_is_known_by_its_final_name(trainer_in, tmp_path):
     trainer = trainer_in(
         tmp_path,
         max_steps=4,
-        save_steps=1,
         eval_steps=1,
         save_total_limit=2,
         load_best_model_at_end=True,
@@ -227,7 +226,7 @@ class Poison(GeoDiTDataCollator):
 
 
 def test_a_loss_that_is_not_finite_names_its_items_and_changes_nothing(trainer_in, start, shared_items, tmp_path):
-    trainer = trainer_in(tmp_path, train_sampling_strategy="sequential", save_steps=1)
+    trainer = trainer_in(tmp_path, train_sampling_strategy="sequential")
     trainer.train_dataset = [
         {**item, "image_id": f"field_{index}", "question_index": 2} for index, item in enumerate(shared_items)
     ]

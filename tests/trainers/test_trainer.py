@@ -114,7 +114,7 @@ def test_training_learns_the_answers(make_trainer, model_and_processor, items, t
         processor,
         items[:3],
         tmp_path,
-        max_steps=150,
+        max_steps=250,
         learning_rate=1e-2,
         per_device_train_batch_size=3,
         logging_steps=10,
@@ -136,21 +136,6 @@ def test_evaluation_uses_the_same_noise_every_time(make_trainer, model_and_proce
         torch.manual_seed(seed)
         losses.add(trainer.evaluate(items)["eval_loss"])
     assert len(losses) == 1
-
-
-def test_a_killed_run_resumes_from_its_checkpoint(make_trainer, model_and_processor, items, tmp_path):
-    model, processor = model_and_processor
-    start = {name: value.clone() for name, value in model.state_dict().items()}
-    settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 1e-2, "seed": 3}
-    make_trainer(model, processor, items, tmp_path, **settings).train()
-    expected = {name: value.clone() for name, value in model.state_dict().items()}
-
-    model.load_state_dict(start)
-    resumed = make_trainer(model, processor, items, tmp_path, **settings)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
-    assert resumed.state.global_step == 4
-    for name, value in model.state_dict().items():
-        torch.testing.assert_close(value, expected[name], msg=name)
 
 
 def test_other_arguments_are_refused(model_and_processor, tmp_path):

@@ -52,6 +52,14 @@ def test_two_processes_have_the_losses_of_one(folder, loss):
     assert {"eval_nll_stderr", "eval_nll_vqa", "eval_nll_vqa_stderr"} <= bounds[0].keys()
 
 
+def test_two_processes_resume_in_the_middle_of_an_epoch(folder):
+    """With the items in the order of that epoch, each process with its own."""
+    for run in read(folder, "two"):
+        assert run["resumed"]["weights"] == run["whole"]["weights"]
+        losses = [[entry["loss"] for entry in run[name]["log"] if "loss" in entry] for name in ("resumed", "whole")]
+        assert losses[0] == losses[1]
+
+
 def test_if_one_process_is_told_to_end_all_save_the_same_update(folder):
     """The others hear of it with the next update, and finish that one."""
     ends = [run["ended"] for run in read(folder, "two")]

@@ -90,8 +90,20 @@ def main() -> None:
         trainer.evaluate()
         found[name] = report(trainer)
     if num_processes > 1:
+        found |= resumed(checkpoint, folder / "resumed", num_processes)
         found |= failures(checkpoint, folder, num_processes)
     (folder / f"{rank}.json").write_text(json.dumps(found))
+
+
+def resumed(checkpoint: str, folder: Path, num_processes: int) -> dict[str, Any]:
+    """A run in random order, whole, and from a checkpoint in the middle of its second epoch."""
+    options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 3, "train_sampling_strategy": "random"}
+    found = {}
+    for name, resume in (("whole", None), ("resumed", folder / "checkpoint-3")):
+        trainer = trainer_for(checkpoint, folder, num_processes, **options)
+        trainer.train(resume_from_checkpoint=resume)
+        found[name] = report(trainer)
+    return found
 
 
 def failures(checkpoint: str, folder: Path, num_processes: int) -> dict[str, Any]:
