@@ -37,9 +37,10 @@ def train(
     """
     overrides = parse_overrides(context.args)
 
+    from geodit.pipelines.visualization import draw_answer
     from geodit.trainers.recipes import run_recipe
 
-    run_recipe(recipe, overrides)
+    run_recipe(recipe, overrides, draw_answer=draw_answer)
 
 
 def parse_overrides(arguments: Sequence[str]) -> list[str]:

@@ -49,6 +49,7 @@ _HOUSEKEEPING = frozenset(
         "dataloader_persistent_workers",
         "dataloader_pin_memory",
         "disable_tqdm",
+        "eval_nll_draws",
         "eval_steps",
         "eval_strategy",
         "log_level",
@@ -58,11 +59,13 @@ _HOUSEKEEPING = frozenset(
         "logging_strategy",
         "neon_dir",
         "num_proc",
+        "num_samples",
         "output_dir",
         "per_device_eval_batch_size",
         "report_to",
         "resume_from_checkpoint",
         "run_name",
+        "sample_every_steps",
         "save_only_model",
         "save_steps",
         "save_strategy",
@@ -73,7 +76,7 @@ _STARTS_FROM = ("model_name_or_path", "vision_tower")
 _DATA_ARGUMENTS = {"num_scenes": "synthetic", "num_text_scenes": "text", "num_neon_tiles": "neon"}
 # What the card reads of a log; what callbacks add beside that may be anything.
 _LOGGED = ("step", "epoch", "loss", "eval_loss", "train_loss", "train_runtime", "train_samples_per_second")
-_NOT_A_FIGURE = ("_runtime", "_per_second")
+_NOT_A_FIGURE = ("_runtime", "_per_second", "_stderr", "_answers")
 _CURVE_ROWS = 8
 
 

@@ -9,26 +9,37 @@ from dataclasses import dataclass
 
 import torch
 
-LOSS_WEIGHTINGS = ("inverse", "uniform")
+LOSS_WEIGHTINGS = ("inverse", "uniform", "masked_mean")
 """What the masked tokens of an answer count in the loss; see [`forward_process`]."""
+
+LOSS_NORMALIZATIONS = ("sequence", "token")
+"""Over what the loss is a mean, over answers or over their tokens; see [`forward_process`]."""
 
 
 @dataclass(frozen=True)
 class NoisedBatch:
-    """A batch after the forward process.
+    """A batch after the forward process. With complementary masks it has R = 2B rows, else R = B.
 
     Args:
-        input_ids: `(B, L)`, the tokens with `[M]` at the masked positions.
-        masked: `(B, L)` bool, true where a token was replaced.
-        weights: `(B, L)` float32, what a masked token counts in the loss: with inverse weighting `1 / (p L_s)` on the
-            canvas of an answer of L_s tokens that was masked with probability p; 0 off the canvas.
-        num_sequences: The answers in the batch: B, or more where rows hold several questions.
+        input_ids: `(R, L)`, the tokens with `[M]` at the masked positions.
+        masked: `(R, L)` bool, true where a token was replaced.
+        weights: `(R, L)` float32, what a token counts in the loss if it is masked; 0 where it does not count at all.
+        answers: `(R, L)` int64, the number of the answer that a canvas position belongs to and -1 elsewhere.
+        timesteps: `(S,)` float32, the timestep of each of S answers: R, or more where rows hold several questions.
+        items: `(S,)` float32, what each answer adds to the divisor of the loss.
     """
 
     input_ids: torch.Tensor
     masked: torch.Tensor
     weights: torch.Tensor
-    num_sequences: int
+    answers: torch.Tensor
+    timesteps: torch.Tensor
+    items: torch.Tensor
+
+    @property
+    def targets(self) -> torch.Tensor:
+        """`(R, L)` bool, the masked positions that the loss is taken at: only they need logits."""
+        return self.masked & (self.weights > 0)
 
 
 def number_canvases(canvas_mask: torch.Tensor, segment_ids: torch.Tensor | None = None) -> tuple[torch.Tensor, int]:
@@ -73,15 +84,40 @@ def sample_timesteps(
     return strata[torch.randperm(batch_size, generator=generator)]
 
 
+def supervised_positions(labels: torch.Tensor, answers: torch.Tensor, eos_token_id: int) -> torch.Tensor:
+    """Where answers are trained without the padding behind them: their tokens and the first EOS, which ends them.
+
+    Args:
+        labels: `(B, L)` true tokens.
+        answers: `(B, L)`, the number of the answer that a canvas position belongs to, from [`number_canvases`].
+        eos_token_id: Ends an answer and fills the canvas behind it.
+
+    Returns:
+        `(B, L)` bool, of each answer at least one position.
+    """
+    canvas_mask = answers >= 0
+    answer, is_eos = answers[canvas_mask], labels[canvas_mask] == eos_token_id
+    before = is_eos.cumsum(0) - is_eos.long()
+    # What stood before each answer in the whole batch; a cumulative sum is least where the answer begins.
+    start = before.new_full((len(answer),), len(answer)).scatter_reduce(0, answer, before, "amin")
+    supervised = torch.zeros_like(canvas_mask)
+    supervised[canvas_mask] = before == start[answer]
+    return supervised
+
+
 def forward_process(
     input_ids: torch.Tensor,
     canvas_mask: torch.Tensor,
     mask_token_id: int,
     *,
     segment_ids: torch.Tensor | None = None,
+    loss_mask: torch.Tensor | None = None,
     timesteps: torch.Tensor | None = None,
+    uniform: torch.Tensor | None = None,
     eps: float = 1e-3,
     weighting: str = "inverse",
+    normalization: str = "sequence",
+    complementary: bool = False,
     stratified: bool = False,
     generator: torch.Generator | None = None,
 ) -> NoisedBatch:
@@ -93,76 +129,183 @@ def forward_process(
             prompt and the image are never masked.
         mask_token_id: The id of `[M]`.
         segment_ids: `(B, L)`, where rows hold several questions; each of S answers then has a timestep of its own.
+        loss_mask: `(B, L)` bool, the part of the canvas that the loss is taken over; the rest is hidden just the
+            same. All of it by default, see also [`supervised_positions`].
         timesteps: `(S,)` in [0, 1], one for each answer (S is B with one question a row); drawn by
             [`sample_timesteps`] when not given.
+        uniform: `(K,)` in [0, 1), one number for each of the K canvas tokens in row-major order: a token is hidden
+            where its number is below p. Drawn when not given.
         eps: Floor of p, which bounds the weight 1/p of a masked token.
         weighting: `"inverse"` weighs masked tokens by 1/p, which makes the loss a bound on the likelihood (LLaDA, the
-            paper). `"uniform"` weighs all alike, by 1/E[p], as MaskGIT does: the same on average over t and much less
-            noisy, but no bound.
+            paper). `"uniform"` weighs all alike, by 1/E[p]: the same on average over t and much less noisy, but no
+            bound. `"masked_mean"` is the plain mean over the masked tokens, as in MaskGIT and BERT.
+        normalization: `"sequence"` takes the mean over the tokens of each answer, then over answers (the paper), so
+            that a short answer counts as much as a long one; `"token"` the mean over the tokens of all answers.
+        complementary: Show every answer twice, with a mask and with its complement, so that each token is hidden
+            once (LaViDa). The rows of the second view follow those of the first; theirs is the timestep 1 - t. Here
+            p = (1 - 2 eps) t + eps and the second view counts by 1/(1-p), so that both are estimates of the bound.
         stratified: How timesteps are drawn when they are not given, see [`sample_timesteps`].
         generator: A CPU generator.
 
     Raises:
-        ValueError: for shapes that do not fit, a timestep outside [0, 1], or an unknown weighting.
+        ValueError: for shapes that do not fit, a timestep outside [0, 1], or an unknown weighting or normalization.
     """
-    if weighting not in LOSS_WEIGHTINGS:
-        raise ValueError(f"weighting must be one of {', '.join(LOSS_WEIGHTINGS)}, got {weighting!r}.")
-    if canvas_mask.shape != input_ids.shape:
-        raise ValueError(
-            f"canvas_mask has shape {tuple(canvas_mask.shape)}, input_ids {tuple(input_ids.shape)}: they must agree."
-        )
+    for name, value, allowed in (
+        ("weighting", weighting, LOSS_WEIGHTINGS),
+        ("normalization", normalization, LOSS_NORMALIZATIONS),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}.")
+    for name, mask in (("canvas_mask", canvas_mask), ("loss_mask", loss_mask)):
+        if mask is not None and mask.shape != input_ids.shape:
+            raise ValueError(
+                f"{name} has shape {tuple(mask.shape)}, input_ids {tuple(input_ids.shape)}: they must agree."
+            )
     device, canvas_mask = input_ids.device, canvas_mask.bool()
-    numbering, num_sequences = number_canvases(canvas_mask, segment_ids)
+    answers, num_answers = number_canvases(canvas_mask, segment_ids)
+    answer = answers[canvas_mask]
     if timesteps is None:
-        timesteps = sample_timesteps(num_sequences, generator=generator, stratified=stratified)
-    if timesteps.shape != (num_sequences,) or bool(((timesteps < 0) | (timesteps > 1)).any()):
-        raise ValueError(f"timesteps must be {num_sequences} numbers in [0, 1], got {timesteps.tolist()}.")
+        timesteps = sample_timesteps(num_answers, generator=generator, stratified=stratified)
+    if timesteps.shape != (num_answers,) or bool(((timesteps < 0) | (timesteps > 1)).any()):
+        raise ValueError(f"timesteps must be {num_answers} numbers in [0, 1], got {timesteps.tolist()}.")
+    if uniform is None:
+        # One number for each token of the canvas and none for the rest: padding a batch does not change its noise.
+        uniform = torch.rand(answer.numel(), generator=generator)
+    if uniform.shape != answer.shape:
+        raise ValueError(f"uniform must be {answer.numel()} numbers, one a canvas token, got {tuple(uniform.shape)}.")
 
-    answer = numbering[canvas_mask]
-    probability = ((1 - eps) * timesteps.float() + eps).to(device)
-    # One number for each token of the canvas and none for the rest: padding a batch does not change its noise.
-    uniform = torch.rand(answer.numel(), generator=generator).to(device)
+    timesteps = timesteps.float().to(device)
+    ceiling = 1 - eps if complementary else 1.0
+    probability = (ceiling - eps) * timesteps + eps
+    hidden = uniform.to(device) < probability[answer]
+    counted = torch.ones_like(hidden) if loss_mask is None else loss_mask.to(device)[canvas_mask].bool()
+    views = [(hidden, probability, timesteps)]
+    if complementary:
+        views.append((~hidden, 1 - probability, 1 - timesteps))
+    noised = []
+    for view, (hidden, probability, timesteps) in enumerate(views):
+        masked = torch.zeros_like(canvas_mask)
+        masked[canvas_mask] = hidden
+        count = _count(answer, counted & hidden if weighting == "masked_mean" else counted, num_answers)
+        token_weight = torch.ones_like(count)
+        if weighting == "inverse":
+            token_weight = 1 / probability
+        elif weighting == "uniform":
+            token_weight *= 2 / (ceiling + eps)  # 1/E[p]
+        if normalization == "sequence":
+            token_weight, count = token_weight / count.clamp(min=1), (count > 0).float()
+        weights = torch.zeros(input_ids.shape, device=device)
+        weights[canvas_mask] = token_weight[answer] * counted
+        shifted = torch.where(canvas_mask, answers + view * num_answers, answers)
+        noised.append((input_ids.masked_fill(masked, mask_token_id), masked, weights, shifted, timesteps, count))
+    return NoisedBatch(*(torch.cat(parts) for parts in zip(*noised, strict=True)))
+
+
+def _count(answer: torch.Tensor, counted: torch.Tensor, num_answers: int) -> torch.Tensor:
+    """`(S,)` float32: how many of the positions of each answer are counted."""
+    return torch.zeros(num_answers, device=answer.device).index_add_(0, answer, counted.float())
+
+
+def fixed_count_process(
+    input_ids: torch.Tensor,
+    canvas_mask: torch.Tensor,
+    mask_token_id: int,
+    *,
+    timesteps: torch.Tensor,
+    uniform: torch.Tensor,
+    segment_ids: torch.Tensor | None = None,
+) -> NoisedBatch:
+    """Hide exactly l = floor(t L) + 1 of the L tokens of an answer, any l of them alike, for estimates of the bound.
+
+    The mean cross-entropy over the hidden tokens has the same expectation over t as the 1/p weighted loss with eps
+    going to 0, and a much smaller variance (LLaDA, equation 6, and `get_log_likelihood.py` of its reference code).
+
+    Args:
+        input_ids: `(B, L)` true tokens.
+        canvas_mask: `(B, L)` bool, true on the answers and the EOS behind them.
+        mask_token_id: The id of `[M]`.
+        timesteps: `(S,)` in [0, 1), one for each answer.
+        uniform: `(K,)` in [0, 1), one number for each of the K canvas tokens in row-major order; in each answer those
+            with the smallest numbers are hidden.
+        segment_ids: `(B, L)`, where rows hold several questions.
+
+    Returns:
+        The batch, with weights by which [`weighted_token_losses`] of an answer add up to its estimate, in nats a
+        token of its canvas.
+    """
+    device, canvas_mask = input_ids.device, canvas_mask.bool()
+    answers, num_answers = number_canvases(canvas_mask, segment_ids)
+    answer = answers[canvas_mask]
+    length = answer.bincount(minlength=num_answers)
+    timesteps = timesteps.to(device)
+    count = ((timesteps * length).floor().long() + 1).minimum(length)
+    by_number = uniform.to(device).argsort(stable=True)
+    order = by_number[answer[by_number].argsort(stable=True)]
+    place = torch.empty_like(answer)
+    place[order] = torch.arange(answer.numel(), device=device)
+    place -= (length.cumsum(0) - length)[answer]
     masked = torch.zeros_like(canvas_mask)
-    masked[canvas_mask] = uniform < probability[answer]
+    masked[canvas_mask] = place < count[answer]
     weights = torch.zeros(input_ids.shape, device=device)
-    lengths = answer.bincount(minlength=num_sequences)
-    expected = torch.full_like(probability, (1 + eps) / 2)
-    weights[canvas_mask] = (1.0 / ((probability if weighting == "inverse" else expected) * lengths))[answer]
-    return NoisedBatch(input_ids.masked_fill(masked, mask_token_id), masked, weights, num_sequences)
+    weights[canvas_mask] = 1 / count[answer]
+    items = torch.ones(num_answers, device=device)
+    return NoisedBatch(input_ids.masked_fill(masked, mask_token_id), masked, weights, answers, timesteps, items)
+
+
+def weighted_token_losses(logits: torch.Tensor, labels: torch.Tensor, noised: NoisedBatch) -> torch.Tensor:
+    """Cross-entropy times weight at the positions that the loss is taken at.
+
+    Args:
+        logits: `(K, V)`, predictions at the K targets in row-major order (`logits_to_keep=noised.targets`).
+        labels: `(R, L)` true tokens.
+        noised: The batch that the logits were computed from.
+
+    Returns:
+        `(K,)` float32.
+    """
+    targets = noised.targets
+    token_loss = torch.nn.functional.cross_entropy(logits.float(), labels[targets], reduction="none")
+    return token_loss * noised.weights[targets]
+
+
+def answer_losses(token_losses: torch.Tensor, noised: NoisedBatch) -> torch.Tensor:
+    """Add up what [`weighted_token_losses`] returned to `(S,)`, one sum for each answer."""
+    sums = torch.zeros(len(noised.items), device=token_losses.device)
+    return sums.index_add_(0, noised.answers[noised.targets], token_losses)
 
 
 def masked_diffusion_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
-    noised: NoisedBatch,
-    *,
-    num_sequences: int | torch.Tensor | None = None,
+    token_losses: torch.Tensor, noised: NoisedBatch, *, num_items: int | torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Upper bound on the negative log-likelihood per token: 1/p weighted cross-entropy at masked positions only.
+    """The loss of a batch; by default the upper bound on the negative log-likelihood per token.
 
-    `loss = 1/S sum_s 1/L_s sum_{i masked} CE(logits_i, label_i) / p_s` over the S answers of the batch. Adding up
-    the losses of micro-batches that share one `num_sequences` gives the loss of the whole batch.
+    `loss = 1/S sum_s 1/L_s sum_{i masked} CE(logits_i, label_i) / p_s` over the S answers of the batch, or what else
+    [`forward_process`] was asked for. Adding up the losses of micro-batches that share one `num_items` gives the
+    loss of the whole batch.
 
     Args:
-        logits: `(K, V)`, predictions at the K masked positions in row-major order
-            (`logits_to_keep=noised.masked`).
-        labels: `(B, L)` true tokens.
-        noised: The batch that the logits were computed from.
-        num_sequences: Divisor in place of S, for gradient accumulation.
+        token_losses: `(K,)`, what [`weighted_token_losses`] returned.
+        noised: The batch that they were computed from.
+        num_items: Divisor in place of the sum of `noised.items`, for gradient accumulation.
 
     Returns:
         A scalar in float32. With nothing masked it is 0 and still differentiable.
     """
-    token_loss = torch.nn.functional.cross_entropy(logits.float(), labels[noised.masked], reduction="none")
-    divisor = noised.num_sequences if num_sequences is None else num_sequences
-    return (token_loss * noised.weights[noised.masked]).sum() / divisor
+    divisor = noised.items.sum() if num_items is None else num_items
+    # It is 0 if nothing at all was masked.
+    return token_losses.sum() / (divisor.clamp(min=1) if isinstance(divisor, torch.Tensor) else max(divisor, 1))
 
 
 __all__ = [
+    "LOSS_NORMALIZATIONS",
     "LOSS_WEIGHTINGS",
     "NoisedBatch",
+    "answer_losses",
+    "fixed_count_process",
     "forward_process",
     "masked_diffusion_loss",
     "number_canvases",
     "sample_timesteps",
+    "supervised_positions",
+    "weighted_token_losses",
 ]

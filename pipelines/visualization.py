@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from geodit.data.schema import Question
 
 Color = tuple[int, int, int]
 
@@ -81,6 +84,30 @@ def draw_boxes(
     return picture
 
 
+def draw_answer(image: Image.Image, question: Question, answer: Mapping[str, Any]) -> Image.Image:
+    """Draws an answer beside the truth: boxes on the image, and what was asked and said below it.
+
+    Args:
+        image: the image that was asked about.
+        question: what was asked, with the true answer; its boxes are labelled `true`.
+        answer: `text`, `boxes` and `labels`, as `GeoDiTProcessor.post_process_generation` returns them.
+    """
+    boxes = [*question.boxes, *answer["boxes"]]
+    labels = ["true"] * len(question.boxes) + list(answer["labels"])
+    picture = draw_boxes(image, boxes, labels)
+    truth = question.answer or f"{len(question.boxes)} boxes"
+    said = f"{len(answer['boxes'])} boxes" if answer["boxes"] else answer["text"] or "nothing"
+    font = ImageFont.load_default(14)
+    texts = (f"{question.task} {question.query}".strip(), f"answer: {said}", f"truth: {truth}")
+    lines = [line for text in texts for line in _wrap(text, font, picture.width - 12)]
+    framed = Image.new("RGB", (picture.width, picture.height + 20 * len(lines) + 8), _WHITE)
+    framed.paste(picture)
+    draw = ImageDraw.Draw(framed)
+    for number, line in enumerate(lines):
+        draw.text((6, picture.height + 4 + 20 * number), line, _BLACK, font)
+    return framed
+
+
 def denoising_picture(
     tokens: Sequence[str],
     commit_steps: Sequence[int],
@@ -138,6 +165,18 @@ def denoising_picture(
             shown = text if committed else "[M]"
             draw.text((middle - 1, y + cell_height / 2 - 1), shown, ink, font, anchor="mm")
     return picture
+
+
+def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """Breaks a text between words into lines that are no wider; a word that is wider has a line of its own."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def _draw_tag(

@@ -54,7 +54,7 @@ class GeoDiTDataCollator:
                 row.append_shared(self.processor.tokenizer(item["context"], add_special_tokens=False)["input_ids"])
         prompts = iter(self._prompts(items))
         for row, item in zip(rows, items, strict=True):
-            for question in _questions(item):
+            for question in item_questions(item):
                 row.append_question(next(prompts), self._canvas(question, item))
 
         pad = self.processor.tokenizer.pad_token_id
@@ -72,7 +72,7 @@ class GeoDiTDataCollator:
 
     def _prompts(self, items: Sequence[Mapping[str, Any]]) -> list[list[int]]:
         """Token ids of the prompts of all questions, in order, without the image before them."""
-        asked = [question for item in items for question in _questions(item)]
+        asked = [question for item in items for question in item_questions(item)]
         tasks, queries = [question.task for question in asked], [question.query for question in asked]
         prompts: list[list[int]] = self.processor(text=queries, task=tasks, padding=False)["input_ids"]
         return prompts
@@ -117,7 +117,8 @@ class _Row:
         self.position_ids += range(start, start + len(ids))
 
 
-def _questions(item: Mapping[str, Any]) -> Sequence[Question]:
+def item_questions(item: Mapping[str, Any]) -> Sequence[Question]:
+    """The questions of an item that [`GeoDiTDataCollator`] takes, one or several."""
     return item["questions"] if "questions" in item else [item["question"]]
 
 

@@ -15,6 +15,7 @@ from transformers import set_seed
 from trl.scripts.utils import TrlParser
 
 from geodit.trainers.recipe_arguments import DataArguments, ModelArguments
+from geodit.trainers.sample_callback import DrawAnswer
 from geodit.trainers.stages import run_dense_vision, run_masked_diffusion
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
@@ -65,12 +66,13 @@ def parse_recipe(
     return model_args, data_args, training_args
 
 
-def run_recipe(recipe: str, overrides: Sequence[str] = ()) -> None:
+def run_recipe(recipe: str, overrides: Sequence[str] = (), *, draw_answer: DrawAnswer | None = None) -> None:
     """Run a recipe to its end: train, and save model, processor and training log to `output_dir`.
 
     Args:
         recipe: Path of a YAML file, or the name of a bundled recipe.
         overrides: `--name value` pairs that take precedence over the recipe.
+        draw_answer: Draws the pictures of `sample_every_steps`.
 
     Raises:
         FileNotFoundError: when there is no such recipe.
@@ -80,8 +82,10 @@ def run_recipe(recipe: str, overrides: Sequence[str] = ()) -> None:
     # Read before the run, which takes hours in which the file may be edited.
     as_run = yaml.safe_load(resolve_recipe(recipe).read_text(encoding="utf-8")) | _override_values(overrides)
     set_seed(training_args.seed)
-    run = run_dense_vision if data_args.objective == "dense_vision" else run_masked_diffusion
-    run(model_args, data_args, training_args)
+    if data_args.objective == "dense_vision":
+        run_dense_vision(model_args, data_args, training_args)
+    else:
+        run_masked_diffusion(model_args, data_args, training_args, draw_answer)
     path = Path(str(training_args.output_dir)) / "recipe.yaml"
     path.write_text(yaml.safe_dump(as_run, sort_keys=False), encoding="utf-8")
 

@@ -20,8 +20,10 @@ from geodit.data.synthetic.vocabulary import label_names
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.data_collator import GeoDiTDataCollator
+from geodit.trainers.guarded_trainer import GuardedTrainer
 from geodit.trainers.new_model import load_vision_tower, new_model, read_geometry
 from geodit.trainers.recipe_arguments import DataArguments, ModelArguments
+from geodit.trainers.sample_callback import DrawAnswer, SampleCallback, choose_samples
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 from geodit.trainers.training_data import (
@@ -51,7 +53,7 @@ def run_dense_vision(
         if data_args.num_eval_scenes:
             scenes = rendered_scenes(data_args, "validation", data_args.num_eval_scenes)
             eval_dataset = DenseSceneDataset(scenes, grid)
-    trainer = Trainer(
+    trainer = GuardedTrainer(
         model=DenseVisionModel(tower, model_args.location_bins),
         args=training_args,
         train_dataset=ConcatDataset(train_parts),
@@ -79,7 +81,10 @@ def _load_vision_tower(args: ModelArguments) -> SiglipVisionModel:
 
 
 def run_masked_diffusion(
-    model_args: ModelArguments, data_args: DataArguments, training_args: GeoDiTTrainingArguments
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training_args: GeoDiTTrainingArguments,
+    draw_answer: DrawAnswer | None = None,
 ) -> None:
     """Train a model by masked diffusion; save model, processor and training log."""
     model, processor = _load_model(model_args)
@@ -95,10 +100,20 @@ def run_masked_diffusion(
         processing_class=processor,
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
+        callbacks=_sample_callbacks(training_args, processor, eval_dataset, draw_answer),
     )
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
     trainer.save_model()
     _save_log(trainer, Path(str(training_args.output_dir)))
+
+
+def _sample_callbacks(
+    args: GeoDiTTrainingArguments, processor: GeoDiTProcessor, eval_dataset: Any, draw_answer: DrawAnswer | None
+) -> list[SampleCallback]:
+    if not (args.sample_every_steps and args.num_samples):
+        return []
+    samples = choose_samples(() if eval_dataset is None else eval_dataset, args.num_samples)
+    return [SampleCallback(processor, samples, draw_answer)]
 
 
 def _rendering_once(

@@ -1,33 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Trainer for masked diffusion: noise the canvas, predict it, weigh the masked positions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.utils.data import Sampler
-from transformers import Trainer
+from torch.utils.data import DataLoader, Sampler
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from geodit.modeling_geodit.diffusion_geodit import (
+    NoisedBatch,
+    answer_losses,
     forward_process,
     masked_diffusion_loss,
     number_canvases,
+    supervised_positions,
+    weighted_token_losses,
 )
+from geodit.trainers.guarded_trainer import GuardedTrainer
+from geodit.trainers.item_records import TASK_IDS, ItemRecordCollator, model_inputs
+from geodit.trainers.likelihood import evaluate_nll
+from geodit.trainers.loss_logging import LossBreakdown
+from geodit.trainers.noise import AnswerNoise, UpdateNoise
+from geodit.trainers.sample_callback import SampleCallback
+from geodit.trainers.samplers import EpochLengthGroupedSampler
 from geodit.trainers.trainable import set_trainable_parts
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
+_NOISED = "noised"
 
-class GeoDiTTrainer(Trainer):
+
+class GeoDiTTrainer(GuardedTrainer):
     """[`~transformers.Trainer`] with the masked diffusion loss.
 
-    Everything else (optimizer, schedule, checkpoints, resuming, distribution, callbacks) is Trainer's own. The loss
-    of an update is the mean over its answers, whatever the number of micro-batches, padding or processes.
+    Everything else (optimizer, schedule, checkpoints, distribution, callbacks) is Trainer's own, with what
+    [`GuardedTrainer`] adds for runs that may be killed. The loss of an update is a mean over its answers, or over
+    their tokens, whatever the number of micro-batches, padding or processes.
 
     Batches come from [`GeoDiTDataCollator`]: `labels` holds the true canvas and -100 elsewhere. The noise is drawn
-    here, from the global CPU generator while training (which Trainer seeds, saves and restores) and from a generator
-    of its own while evaluating, so that evaluation losses can be compared.
+    here: while training it is a function of seed, step and place in the update, see [`UpdateNoise`], and evaluating
+    takes the same noise each time, so that evaluation losses can be compared.
+
+    Beside the loss, the log has it by task (`loss_<task>`) and by quartile of t (`loss_t_0_25` to `loss_t_75_100`).
 
     Args:
         model: A [`GeoDiTForMaskedDiffusion`]. Parts that `args.trainable_parts` does not name are frozen.
@@ -41,15 +57,19 @@ class GeoDiTTrainer(Trainer):
         if not isinstance(args, GeoDiTTrainingArguments):
             raise ValueError(f"args must be GeoDiTTrainingArguments, got {type(args).__name__}.")
         self.num_trainable_parameters = set_trainable_parts(model, args.trainable_parts)
+        callbacks = kwargs.get("callbacks") or ()
+        if args.sample_every_steps and not any(isinstance(callback, SampleCallback) for callback in callbacks):
+            raise ValueError("sample_every_steps needs a SampleCallback among the callbacks.")
         super().__init__(model=model, args=args, **kwargs)
         # Trainer then leaves the scaling over micro-batches to compute_loss.
         self.loss_is_scaled_for_ga = True
-        self._evaluation_noise: torch.Generator | None = None
+        self._loss_breakdown = LossBreakdown()
+        self._evaluation_step: int | None = None
 
     def compute_loss(
         self,
         model: nn.Module,
-        inputs: Mapping[str, torch.Tensor],
+        inputs: Mapping[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
@@ -59,35 +79,104 @@ class GeoDiTTrainer(Trainer):
             model: The model, possibly wrapped for distribution.
             inputs: A batch of [`GeoDiTDataCollator`].
             return_outputs: Also return the model's output; its `logits` are `(K, V)` for K masked positions.
-            num_items_in_batch: Number of answers in the whole update.
+            num_items_in_batch: Divisor of the loss of the whole update, see [`NoisedBatch.items`].
         """
-        generator = None if model.training else self._evaluation_noise
-        labels = inputs["labels"]
-        canvas_mask = labels != -100
-        noised = forward_process(
-            inputs["input_ids"],
-            canvas_mask,
-            cast(int, cast(Any, self.model).config.mask_token_id),
-            segment_ids=inputs.get("segment_ids"),
-            eps=self.args.mask_eps,
-            weighting=self.args.loss_weighting,
-            stratified=self.args.stratified_timesteps,
-            generator=generator,
-        )
-        model_inputs = {name: value for name, value in inputs.items() if name != "labels"}
+        noised = inputs.get(_NOISED)
+        if noised is None:  # called by itself, not by Trainer
+            _, num_answers = number_canvases(inputs["labels"] != -100, inputs.get("segment_ids"))
+            noise = UpdateNoise(self.args.seed, self.state.global_step, torch.tensor([[num_answers]]))
+            noised = self._noise(inputs, noise.take(inputs["labels"] != -100, inputs.get("segment_ids")))
+        copies = 2 if self.args.complementary_masks else 1
+        labels = inputs["labels"].repeat(copies, 1)
         outputs = model(
             **{
-                **model_inputs,
+                **model_inputs(inputs, copies=copies),
                 "input_ids": noised.input_ids,
-                "canvas_mask": canvas_mask,
-                "logits_to_keep": noised.masked,
+                "canvas_mask": labels != -100,
+                "logits_to_keep": noised.targets,
             }
         )
-        loss = masked_diffusion_loss(outputs.logits, labels, noised, num_sequences=num_items_in_batch)
+        token_losses = weighted_token_losses(outputs.logits, labels, noised)
+        if model.training:
+            tasks = inputs.get(TASK_IDS)
+            tasks = None if tasks is None else tasks.repeat(copies)
+            self._loss_breakdown.add(answer_losses(token_losses, noised), noised.items, noised.timesteps, tasks)
+        loss = masked_diffusion_loss(token_losses, noised, num_items=num_items_in_batch)
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
-            # Gradients are averaged over the processes, while the divisor already counts the rows of all of them.
+            # Gradients are averaged over the processes, while the divisor already counts the answers of all of them.
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
+        """Noise the batches of an update, or of a step of evaluation, and count what their loss is divided by.
+
+        Trainer calls this once for each, on every process and before any loss, to count their tokens.
+        """
+        step = self.state.global_step
+        if self._evaluation_step is not None:
+            step = self._evaluation_step
+            self._evaluation_step += 1
+        noise = UpdateNoise.of_batches(
+            batch_samples,
+            self.accelerator,
+            seed=self.args.seed,
+            step=step,
+            stratified=self.args.stratified_timesteps,
+        )
+        count = torch.zeros((), device=device)
+        for batch in batch_samples:
+            batch[_NOISED] = self._noise(batch, noise.take(batch["labels"] != -100, batch.get("segment_ids")))
+            count = count + batch[_NOISED].items.sum()
+        total = self.sum_over_processes(count)
+        return total if self.args.average_tokens_across_devices else count
+
+    def _noise(self, batch: Mapping[str, Any], noise: AnswerNoise) -> NoisedBatch:
+        config: Any = cast(Any, self.model).config
+        labels, segment_ids = batch["labels"], batch.get("segment_ids")
+        canvas_mask, loss_mask = labels != -100, None
+        if not self.args.supervise_padding:
+            answers, _ = number_canvases(canvas_mask, segment_ids)
+            loss_mask = supervised_positions(labels, answers, config.eos_token_id)
+        return forward_process(
+            batch["input_ids"],
+            canvas_mask,
+            config.mask_token_id,
+            segment_ids=segment_ids,
+            loss_mask=loss_mask,
+            timesteps=noise.timesteps,
+            uniform=noise.uniform,
+            eps=self.args.mask_eps,
+            weighting=self.args.loss_weighting,
+            normalization=self.args.loss_normalization,
+            complementary=self.args.complementary_masks,
+        )
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Trainer's own; its batches also say what they hold, see [`ItemRecordCollator`]."""
+        with self._item_records():
+            loader: DataLoader[Any] = super().get_train_dataloader()
+        return loader
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Trainer's own; its batches also say what they hold, see [`ItemRecordCollator`]."""
+        with self._item_records():
+            loader: DataLoader[Any] = super().get_eval_dataloader(eval_dataset)
+        return loader
+
+    @contextmanager
+    def _item_records(self) -> Iterator[None]:
+        collator = self.data_collator
+        self.data_collator = ItemRecordCollator(collator)
+        try:
+            yield
+        finally:
+            self.data_collator = collator
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the loss by task and by quartile of t to a line of the training log."""
+        if "loss" in logs:
+            logs |= self._loss_breakdown.pop(self.accelerator)
+        super().log(logs, start_time)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Make Trainer's optimizer, with the vision tower in parameter groups of its own learning rate."""
@@ -106,39 +195,55 @@ class GeoDiTTrainer(Trainer):
                 optimizer.add_param_group({**group, "params": inside, "lr": self.args.vision_learning_rate})
         return optimizer
 
-    def _get_num_items_in_batch(
-        self, batch_samples: list[Mapping[str, torch.Tensor]], device: torch.device
-    ) -> torch.Tensor:
-        """Count answers, where Trainer counts tokens: the loss is a mean over answers."""
-        answers = (number_canvases(b["labels"] != -100, b.get("segment_ids"))[1] for b in batch_samples)
-        count = torch.tensor(sum(answers), device=device)
-        if self.args.average_tokens_across_devices and self.args.world_size > 1:
-            count = self.accelerator.gather(count).sum()
-        return count
-
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate under the same noise every time."""
-        self._evaluation_noise = torch.Generator().manual_seed(self.args.seed)
-        return super().evaluation_loop(*args, **kwargs)
+    def evaluation_loop(
+        self,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> Any:
+        """Evaluate under the same noise every time, and leave the random numbers of training as they are."""
+        with torch.random.fork_rng(devices=()):
+            self._evaluation_step = 0
+            try:
+                output = super().evaluation_loop(
+                    dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+                )
+            finally:
+                self._evaluation_step = None
+            if self.args.eval_nll_draws:
+                figures = evaluate_nll(
+                    self.model_wrapped,
+                    dataloader,
+                    cast(Any, self.model).config.mask_token_id,
+                    num_draws=self.args.eval_nll_draws,
+                    seed=self.args.seed,
+                    accelerator=self.accelerator,
+                )
+                assert output.metrics is not None  # Trainer always has the loss
+                output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in figures.items()})
+        return output
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
         dataset = self.train_dataset if train_dataset is None else train_dataset
-        sampler = self._length_grouped_sampler(
-            dataset, self.args.train_batch_size * self.args.gradient_accumulation_steps
+        lengths = self._lengths(dataset)
+        if lengths is None:
+            return super()._get_train_sampler(train_dataset)
+        return EpochLengthGroupedSampler(
+            self.args.train_batch_size * self.args.gradient_accumulation_steps,
+            lengths,
+            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
         )
-        return sampler or super()._get_train_sampler(train_dataset)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int] | None:
+        lengths = self._lengths(eval_dataset)
+        if lengths is None:
+            return super()._get_eval_sampler(eval_dataset)
         # A generator of its own, so that evaluating twice sees the same batches and the same noise.
         generator = torch.Generator().manual_seed(self.args.seed)
-        sampler = self._length_grouped_sampler(eval_dataset, self.args.eval_batch_size, generator)
-        return sampler or super()._get_eval_sampler(eval_dataset)
+        return LengthGroupedSampler(self.args.eval_batch_size, lengths=lengths, generator=generator)
 
-    def _length_grouped_sampler(
-        self, dataset: Any, batch_size: int, generator: torch.Generator | None = None
-    ) -> Sampler[int] | None:
-        """Group by the `lengths` that a data set knows; Trainer itself reads them from a column only."""
-        lengths = getattr(dataset, "lengths", None)
-        if self.args.train_sampling_strategy != "group_by_length" or lengths is None:
-            return None
-        return LengthGroupedSampler(batch_size, dataset=dataset, lengths=lengths, generator=generator)
+    def _lengths(self, dataset: Any) -> list[int] | None:
+        """The `lengths` that a data set knows, if it is to be grouped by them; Trainer reads a column only."""
+        return getattr(dataset, "lengths", None) if self.args.train_sampling_strategy == "group_by_length" else None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
-from geodit.modeling_geodit.diffusion_geodit import LOSS_WEIGHTINGS
+from geodit.modeling_geodit.diffusion_geodit import LOSS_NORMALIZATIONS, LOSS_WEIGHTINGS
 from geodit.trainers.trainable import MODEL_PARTS
 
 
@@ -26,8 +26,31 @@ class GeoDiTTrainingArguments(TrainingArguments):
     loss_weighting: str = field(
         default="inverse",
         metadata={
-            "help": "inverse weighs masked tokens by 1/p (the paper); uniform weighs them alike, which is less noisy.",
+            "help": "inverse weighs masked tokens by 1/p (the paper); uniform weighs them alike, which is less noisy; "
+            "masked_mean is the plain mean over the masked tokens.",
             "choices": LOSS_WEIGHTINGS,
+        },
+    )
+    loss_normalization: str = field(
+        default="sequence",
+        metadata={
+            "help": "sequence takes the mean over the tokens of each answer, then over answers (the paper); token "
+            "takes the mean over the tokens of all answers.",
+            "choices": LOSS_NORMALIZATIONS,
+        },
+    )
+    complementary_masks: bool = field(
+        default=False,
+        metadata={
+            "help": "Show each answer twice, with a mask and with its complement, so that every token is trained "
+            "(LaViDa). A batch then takes the memory of one twice as large."
+        },
+    )
+    supervise_padding: bool = field(
+        default=True,
+        metadata={
+            "help": "Train all EOS behind an answer (LLaDA), not only the first, which ends it. Without, the others "
+            "are masked all the same, as in generation."
         },
     )
     vision_learning_rate: float | None = field(
@@ -38,6 +61,17 @@ class GeoDiTTrainingArguments(TrainingArguments):
         default=False,
         metadata={"help": "Spread the timesteps of a batch evenly over [0, 1) instead of drawing each on its own."},
     )
+    eval_nll_draws: int = field(
+        default=0,
+        metadata={
+            "help": "Draws of t for each held-out answer, to report a bound on its negative log-likelihood "
+            "(eval_nll, in nats a token) with a standard error, also by task. 0 for none; LLaDA takes 128."
+        },
+    )
+    sample_every_steps: int = field(
+        default=0, metadata={"help": "Updates between pictures of what the model answers. 0 for none."}
+    )
+    num_samples: int = field(default=4, metadata={"help": "Held-out questions that are answered for the pictures."})
     learning_rate: float = field(default=1e-5, metadata={"help": "Peak learning rate (the paper's Stage II)."})
     num_train_epochs: float = field(default=1.0, metadata={"help": "Passes over the training data."})
     adam_beta2: float = field(default=0.95, metadata={"help": "Beta2 of AdamW."})
@@ -51,6 +85,9 @@ class GeoDiTTrainingArguments(TrainingArguments):
         default=True, metadata={"help": "Return only the loss when evaluating, not the logits."}
     )
 
+    # A loss that is not finite ends the run; hiding it from the log would only wait for the device at each step.
+    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Leave nan and inf out of logged losses."})
+
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[no-untyped-call]
         unknown = [part for part in self.trainable_parts if part not in MODEL_PARTS]
@@ -58,9 +95,18 @@ class GeoDiTTrainingArguments(TrainingArguments):
             raise ValueError(
                 f"trainable_parts must name at least one of {', '.join(MODEL_PARTS)}, got {self.trainable_parts}."
             )
-        if self.loss_weighting not in LOSS_WEIGHTINGS:
-            raise ValueError(
-                f"loss_weighting must be one of {', '.join(LOSS_WEIGHTINGS)}, got {self.loss_weighting!r}."
-            )
+        for name, allowed in (("loss_weighting", LOSS_WEIGHTINGS), ("loss_normalization", LOSS_NORMALIZATIONS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
+        for name in ("eval_nll_draws", "sample_every_steps", "num_samples"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
         if not 0.0 < self.mask_eps < 1.0:
             raise ValueError(f"mask_eps must be between 0 and 1, got {self.mask_eps}.")
+        if self.complementary_masks and self.mask_eps >= 0.5:
+            raise ValueError(f"With complementary_masks mask_eps must be below 0.5, got {self.mask_eps}.")
+        if self.enable_jit_checkpoint:
+            raise ValueError(
+                "enable_jit_checkpoint may save in the middle of an update, from where a run cannot go on exactly. "
+                "Leave it out: at SIGTERM the update is finished and saved anyway."
+            )

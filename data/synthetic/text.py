@@ -35,7 +35,8 @@ class SceneTextDataset(torch.utils.data.Dataset[dict[str, Any]]):
         questions_per_task: The most questions of each task, see `scene_questions`.
         questions_per_row: With 1, an item has one `question`; with more, up to so many `questions`.
 
-    Items are what [`GeoDiTDataCollator`] takes: `image` (None), `context`, `question` or `questions`, `image_size`.
+    Items are what [`GeoDiTDataCollator`] takes: `image` (None), `context`, `question` or `questions`, `image_size`;
+    and `image_id` and `question_index`, the scene and the place of the first question in it.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class SceneTextDataset(torch.utils.data.Dataset[dict[str, Any]]):
         self._image_size = (REFERENCE_SIZE, REFERENCE_SIZE)
         self._questions_per_row = questions_per_row
         self._items: list[tuple[str, list[Question]]] = []
+        self._names: list[tuple[int, int]] = []
         for index in range(first_scene, first_scene + num_scenes):
             number = scene_seed("train", seed, index)
             scene = sample_scene(number, scene_type=scene_type_names[index % len(scene_type_names)])
@@ -58,6 +60,7 @@ class SceneTextDataset(torch.utils.data.Dataset[dict[str, Any]]):
             questions = scene_questions(scene, random.Random(f"questions {number}"), questions_per_task)
             for start in range(0, len(questions), questions_per_row):
                 self._items.append((inventory, questions[start : start + questions_per_row]))
+                self._names.append((index, start))
 
     def _inventory(self, scene: Scene, encode_boxes: Callable[[Sequence[Box], tuple[int, int]], str]) -> str:
         def raster(entry: tuple[str, str, Box]) -> tuple[int, float]:
@@ -80,5 +83,12 @@ class SceneTextDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         context, questions = self._items[index]
-        item = {"image": None, "context": context, "image_size": self._image_size}
+        scene, first = self._names[index]
+        item = {
+            "image": None,
+            "context": context,
+            "image_size": self._image_size,
+            "image_id": f"text-{scene}",
+            "question_index": first,
+        }
         return item | ({"question": questions[0]} if self._questions_per_row == 1 else {"questions": questions})

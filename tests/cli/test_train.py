@@ -34,3 +34,13 @@ def test_a_recipe_that_is_no_mapping_is_refused(geodit, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("- learning_rate\n")
     assert "mapping" in geodit.fails("train", recipe)
+
+
+def test_a_run_that_was_told_to_end_has_the_exit_code_of_sigterm(geodit, monkeypatch):
+    recipes = pytest.importorskip("geodit.trainers.recipes")
+
+    def end(*args, **kwargs):
+        raise SystemExit(143)
+
+    monkeypatch.setattr(recipes, "run_recipe", end)
+    assert geodit("train", "stage1").exit_code == 143

@@ -91,3 +91,10 @@ def test_a_curve_has_eight_points_with_the_first_and_the_last(tmp_path):
 def test_files_that_cannot_be_read_are_named(tmp_path, files, message):
     with pytest.raises(ValueError, match=message):
         read_stages(write(tmp_path, **files))
+
+
+def test_errors_and_counts_of_figures_are_no_columns_of_the_curve(tmp_path):
+    figures = {"eval_loss": 1.5, "eval_nll": 1.4, "eval_nll_stderr": 0.1, "eval_nll_answers": 9, "eval_runtime": 2.0}
+    log = "\n".join(json.dumps({**figures, "step": step, "epoch": 0.5}) for step in (1, 2))
+    (stage,) = read_stages(write(tmp_path, a_jsonl=log))
+    assert stage.curve.header == ("update", "epoch", "loss", "eval loss", "eval nll")

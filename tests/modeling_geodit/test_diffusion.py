@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geodit.modeling_geodit.diffusion_geodit import (
-    NoisedBatch,
+    LOSS_WEIGHTINGS,
     forward_process,
     masked_diffusion_loss,
     sample_timesteps,
+    weighted_token_losses,
 )
 
 MASK = 2
@@ -93,20 +94,8 @@ def test_the_loss_is_the_formula_written_out():
             if noised.masked[b, i]:
                 row -= full[b, i].log_softmax(-1)[input_ids[b, i]].item() / p
         expected += row / canvas_mask[b].sum().item()
-    loss = masked_diffusion_loss(full[noised.masked], input_ids, noised)
+    loss = masked_diffusion_loss(weighted_token_losses(full[noised.targets], input_ids, noised), noised)
     assert loss.item() == pytest.approx(expected / 4, rel=1e-5)
-
-
-def test_micro_batches_add_up_to_the_loss_of_the_batch():
-    input_ids, canvas_mask = make_batch()
-    noised = forward_process(input_ids, canvas_mask, MASK, timesteps=torch.tensor([0.2, 0.9, 0.5, 0.7]))
-    full = torch.randn(4, 12, 40)
-    whole = masked_diffusion_loss(full[noised.masked], input_ids, noised)
-    parts = 0.0
-    for rows in (slice(0, 1), slice(1, 4)):
-        part = NoisedBatch(noised.input_ids[rows], noised.masked[rows], noised.weights[rows], num_sequences=0)
-        parts += masked_diffusion_loss(full[rows][part.masked], input_ids[rows], part, num_sequences=4)
-    torch.testing.assert_close(parts, whole)
 
 
 def test_questions_that_share_a_row_are_noised_and_weighted_one_by_one():
@@ -122,7 +111,7 @@ def test_questions_that_share_a_row_are_noised_and_weighted_one_by_one():
             forward_process(ids, canvas, MASK, segment_ids=segments, timesteps=timesteps, generator=generator)
         )
     apart, shared = results
-    assert apart.num_sequences == shared.num_sequences == 4
+    assert len(apart.items) == len(shared.items) == 4
     assert torch.equal(shared.masked.view(4, 6), apart.masked)
     assert torch.equal(shared.weights.view(4, 6), apart.weights)
 
@@ -146,16 +135,17 @@ def test_uniform_weights_are_the_same_for_every_masked_token_and_on_average_thos
 def test_with_everything_masked_a_uniform_guess_costs_log_v():
     input_ids, canvas_mask = make_batch()
     noised = forward_process(input_ids, canvas_mask, MASK, timesteps=torch.ones(4))
-    loss = masked_diffusion_loss(torch.zeros(20, 40), input_ids, noised)
+    loss = masked_diffusion_loss(weighted_token_losses(torch.zeros(20, 40), input_ids, noised), noised)
     torch.testing.assert_close(loss, torch.tensor(40.0).log())
 
 
-def test_nothing_masked_is_a_zero_that_can_be_differentiated():
+@pytest.mark.parametrize("weighting", LOSS_WEIGHTINGS)
+def test_nothing_masked_is_a_zero_that_can_be_differentiated(weighting):
     input_ids, canvas_mask = make_batch()
-    noised = forward_process(input_ids, canvas_mask, MASK, timesteps=torch.zeros(4), eps=1e-9)
+    noised = forward_process(input_ids, canvas_mask, MASK, timesteps=torch.zeros(4), eps=1e-9, weighting=weighting)
     assert not noised.masked.any()
     logits = torch.zeros(0, 40, requires_grad=True)
-    loss = masked_diffusion_loss(logits, input_ids, noised)
+    loss = masked_diffusion_loss(weighted_token_losses(logits, input_ids, noised), noised)
     loss.backward()
     assert loss.item() == 0.0
 
@@ -164,7 +154,13 @@ def test_wrong_shapes_and_timesteps_are_refused():
     input_ids, canvas_mask = make_batch()
     with pytest.raises(ValueError, match="they must agree"):
         forward_process(input_ids, canvas_mask[:, :3], MASK)
-    with pytest.raises(ValueError, match="weighting must be one of inverse, uniform, got 'p'"):
+    with pytest.raises(ValueError, match="loss_mask has shape"):
+        forward_process(input_ids, canvas_mask, MASK, loss_mask=canvas_mask[:2])
+    with pytest.raises(ValueError, match="weighting must be one of inverse, uniform, masked_mean, got 'p'"):
         forward_process(input_ids, canvas_mask, MASK, weighting="p")
+    with pytest.raises(ValueError, match="normalization must be one of sequence, token, got 'batch'"):
+        forward_process(input_ids, canvas_mask, MASK, normalization="batch")
+    with pytest.raises(ValueError, match=r"uniform must be 20 numbers, one a canvas token, got \(19,\)"):
+        forward_process(input_ids, canvas_mask, MASK, uniform=torch.rand(19))
     with pytest.raises(ValueError, match=r"4 numbers in \[0, 1\]"):
         forward_process(input_ids, canvas_mask, MASK, timesteps=torch.tensor([0.1, 0.2, 0.3, 1.5]))

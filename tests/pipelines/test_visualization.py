@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from geodit.pipelines.visualization import denoising_picture, draw_boxes
+from geodit.data.schema import Question
+from geodit.pipelines.visualization import denoising_picture, draw_answer, draw_boxes
 
 GRAY = Image.new("RGB", (96, 96), (100, 100, 100))
 
@@ -106,3 +107,23 @@ def picture_head(picture: np.ndarray) -> int:
     """First column of the grid: where the gray or colored cells of the last row begin."""
     row = picture[-24 - 28 + 3]
     return int(np.argmax((row[1:] != 255).any(axis=-1) & (row[:-1] == 255).all(axis=-1))) + 1
+
+
+def test_an_answer_is_drawn_beside_the_truth():
+    image = Image.new("RGB", (100, 80), (90, 90, 90))
+    question = Question("detect", query="ship", boxes=((10, 10, 30, 30),), labels=("ship",))
+    right = {"text": "", "boxes": [[10, 10, 30, 30]], "labels": ["ship"]}
+    nothing = {"text": "none", "boxes": [], "labels": []}
+    pictures = [draw_answer(image, question, answer) for answer in (right, nothing)]
+    factor = pictures[0].width // 100
+    assert pictures[0].height > 80 * factor  # question, answer and truth below the image
+    assert not np.array_equal(*(np.asarray(picture) for picture in pictures))
+    assert image.getpixel((10, 10)) == (90, 90, 90)
+
+
+def test_a_long_answer_is_broken_between_words():
+    image, question = Image.new("RGB", (480, 480)), Question("caption", answer="short")
+    heights = [
+        draw_answer(image, question, {"text": "word " * count, "boxes": [], "labels": []}).height for count in (1, 100)
+    ]
+    assert heights[0] < heights[1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model small enough to train within a test, and questions to train it on."""
+"""A model small enough to train within a test, questions to train it on, and a Trainer for both."""
 
 import json
 
@@ -9,7 +9,10 @@ import torch
 from PIL import Image
 
 from geodit.data.schema import Question
+from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.new_model import new_model
+from geodit.trainers.trainer import GeoDiTTrainer
+from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
 GEOMETRY = {
     "text_config": {
@@ -41,11 +44,34 @@ def geometry(tmp_path):
 
 @pytest.fixture
 def model_and_processor():
+    return build_model()
+
+
+def build_model(**vision_config):
+    """The same weights each time, with other fields of the vision tower if they are given."""
     torch.manual_seed(0)
-    return new_model(GEOMETRY, TEXTS, location_bins=16, vocab_size=400)
+    geometry = GEOMETRY | {"vision_config": GEOMETRY["vision_config"] | vision_config}
+    return new_model(geometry, TEXTS, location_bins=16, vocab_size=400)
 
 
-def make_items(number: int = 8) -> list[dict]:
+@pytest.fixture(scope="session")
+def make_model():
+    return build_model
+
+
+class Items(list):
+    """Items with the lengths of their canvases, by which a sampler can group them."""
+
+    def __getitem__(self, index):
+        found = super().__getitem__(index)
+        return Items(found) if isinstance(index, slice) else found
+
+    @property
+    def lengths(self) -> list[int]:
+        return [{"detect": 32, "caption": 16, "vqa": 8}[item["question"].task] for item in self]
+
+
+def make_items(number: int = 8) -> Items:
     """Questions whose canvases have 32, 16 and 8 tokens."""
     rng = np.random.default_rng(0)
     questions = [
@@ -53,15 +79,49 @@ def make_items(number: int = 8) -> list[dict]:
         Question("caption", answer="a harbor with two ships", references=("two ships",)),
         Question("vqa", query="How many ships are there?", answer="2", kind="count"),
     ]
-    return [
+    return Items(
         {
             "image": Image.fromarray(rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)),
             "question": questions[i % 3],
         }
         for i in range(number)
-    ]
+    )
 
 
 @pytest.fixture
 def items():
     return make_items()
+
+
+def build_trainer(model, processor, items, folder, *, callbacks=(), eval_items=None, **arguments) -> GeoDiTTrainer:
+    """A Trainer for a few updates on a CPU, with whatever arguments else."""
+    settings = {
+        "output_dir": str(folder),
+        "use_cpu": True,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "per_device_train_batch_size": 4,
+        "max_steps": 2,
+        "save_strategy": "no",
+        "train_sampling_strategy": "sequential",
+        **arguments,
+    }
+    return GeoDiTTrainer(
+        model=model,
+        args=GeoDiTTrainingArguments(**settings),
+        data_collator=GeoDiTDataCollator(processor),
+        processing_class=processor,
+        train_dataset=items,
+        eval_dataset=eval_items,
+        callbacks=list(callbacks),
+    )
+
+
+@pytest.fixture(scope="module")
+def shared_items():
+    return make_items()
+
+
+@pytest.fixture(scope="session")
+def make_trainer():
+    return build_trainer

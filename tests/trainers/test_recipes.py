@@ -135,3 +135,42 @@ def test_the_runs_of_a_small_model_follow_on_each_other(geometry, tmp_path):
     )
     lines = (tmp_path / "stage2" / "training_log.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["train_loss"] > 0
+
+
+def test_a_run_is_watched_and_goes_on_by_the_same_recipe(geometry, tmp_path):
+    values = {
+        **SMALL_RUN,
+        "geometry": str(geometry),
+        "location_bins": 16,
+        "num_scenes": 2,
+        "num_eval_scenes": 2,
+        "cache_dir": str(tmp_path / "cache"),
+        "output_dir": str(tmp_path / "run"),
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "logging_steps": 1,
+        "eval_strategy": "steps",
+        "eval_steps": 2,
+        "eval_nll_draws": 1,
+        "sample_every_steps": 2,
+        "num_samples": 2,
+        "resume_from_checkpoint": "auto",
+    }
+    recipe = write(tmp_path / "recipe.yaml", **values)
+    run_recipe(recipe, draw_answer=lambda image, question, answer: image)
+    samples = tmp_path / "run" / "samples" / "step-000002"
+    assert {path.suffix for path in samples.iterdir()} == {".json", ".png"}
+    log = (tmp_path / "run" / "training_log.jsonl").read_text()
+    assert "eval_nll_stderr" in log
+    assert "loss_t_" in log
+    # The second time there is nothing left to do.
+    weights = (tmp_path / "run" / "model.safetensors").read_bytes()
+    run_recipe(recipe)
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == weights
+
+
+def test_samples_need_held_out_images(geometry, tmp_path):
+    values = {"geometry": str(geometry), "num_text_scenes": 1, "num_eval_scenes": 1, "sample_every_steps": 1}
+    recipe = write(tmp_path / "recipe.yaml", **SMALL_RUN, **values, output_dir=str(tmp_path / "run"))
+    with pytest.raises(ValueError, match="sample_every_steps needs held-out questions about images"):
+        run_recipe(recipe)

@@ -3,48 +3,20 @@
 
 import pytest
 import torch
-from torch.utils.data import Dataset
 
-from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
-from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.trainable import set_trainable_parts
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
-# With timesteps fixed at 1 everything is masked, so that runs can be compared whatever order they draw noise in.
-ALL_MASKED = 1.0 - 1e-6
-
-
-class Items(Dataset):
-    def __init__(self, items):
-        self.items = items
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, index):
-        return self.items[index]
-
-
-def make_trainer(model, processor, items, tmp_path, **arguments) -> GeoDiTTrainer:
-    settings = {
-        "output_dir": str(tmp_path),
-        "use_cpu": True,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "per_device_train_batch_size": 4,
-        "max_steps": 2,
-        "save_strategy": "no",
-        "train_sampling_strategy": "sequential",
-        **arguments,
-    }
-    return GeoDiTTrainer(
-        model=model,
-        args=GeoDiTTrainingArguments(**settings),
-        data_collator=GeoDiTDataCollator(processor),
-        processing_class=processor,
-        train_dataset=Items(items),
-    )
+# Plain SGD, so that a difference in a gradient stays one of its size.
+ONE_UPDATE = {"max_steps": 1, "learning_rate": 1e-2, "optim": "sgd", "max_grad_norm": 0.0, "warmup_steps": 0}
+LOSSES = [
+    {},
+    {"loss_weighting": "uniform", "loss_normalization": "token", "stratified_timesteps": True},
+    {"loss_weighting": "masked_mean", "loss_normalization": "sequence"},
+    {"loss_weighting": "masked_mean", "loss_normalization": "token", "supervise_padding": False},
+    {"complementary_masks": True, "supervise_padding": False},
+]
 
 
 def test_the_papers_optimizer_settings_are_the_defaults(tmp_path):
@@ -55,7 +27,7 @@ def test_the_papers_optimizer_settings_are_the_defaults(tmp_path):
     assert args.optim.startswith("adamw")
 
 
-def test_stage_one_trains_the_projector_and_nothing_else(model_and_processor, items, tmp_path):
+def test_stage_one_trains_the_projector_and_nothing_else(make_trainer, model_and_processor, items, tmp_path):
     model, processor = model_and_processor
     before = {name: value.clone() for name, value in model.state_dict().items()}
     make_trainer(model, processor, items, tmp_path, trainable_parts=["projector"], learning_rate=1e-2).train()
@@ -63,14 +35,14 @@ def test_stage_one_trains_the_projector_and_nothing_else(model_and_processor, it
     assert changed == {name for name in before if name.startswith("model.multi_modal_projector.")}
 
 
-def test_stage_two_trains_everything(model_and_processor, items, tmp_path):
+def test_stage_two_trains_everything(make_trainer, model_and_processor, items, tmp_path):
     model, processor = model_and_processor
     before = {name: value.clone() for name, value in model.state_dict().items()}
     make_trainer(model, processor, items, tmp_path, learning_rate=1e-2).train()
     assert [name for name, value in model.state_dict().items() if torch.equal(value, before[name])] == []
 
 
-def test_the_vision_tower_may_have_a_learning_rate_of_its_own(model_and_processor, items, tmp_path):
+def test_the_vision_tower_may_have_a_learning_rate_of_its_own(make_trainer, model_and_processor, items, tmp_path):
     model, processor = model_and_processor
     trainer = make_trainer(model, processor, items, tmp_path, learning_rate=1e-2, vision_learning_rate=1e-4)
     optimizer = trainer.create_optimizer()
@@ -88,42 +60,61 @@ def test_parts_are_named_or_refused(model_and_processor, tmp_path):
         GeoDiTTrainingArguments(output_dir=str(tmp_path), trainable_parts=["vision"], use_cpu=True)
 
 
-@pytest.mark.parametrize(("batch_size", "accumulation"), [(8, 1), (2, 4), (1, 8)])
+@pytest.mark.parametrize("options", LOSSES)
 def test_an_update_does_not_depend_on_how_the_batch_is_cut(
-    model_and_processor, items, tmp_path, batch_size, accumulation
+    make_trainer, model_and_processor, items, tmp_path, options
 ):
-    """Rows of different canvas lengths, so that padding and counting tokens would both show."""
+    """Rows of different canvas lengths, so that padding and counting would both show; also the noise is the same."""
     model, processor = model_and_processor
-    reference = GeoDiTForMaskedDiffusion(model.config)
-    reference.load_state_dict(model.state_dict())
-    common = {"mask_eps": ALL_MASKED, "max_steps": 1, "learning_rate": 1e-2, "optim": "sgd", "max_grad_norm": 0.0}
-    whole = make_trainer(
-        reference, processor, items, tmp_path, per_device_train_batch_size=8, warmup_steps=0, **common
-    )
-    cut = make_trainer(
-        model,
-        processor,
-        items,
-        tmp_path,
-        per_device_train_batch_size=batch_size,
-        gradient_accumulation_steps=accumulation,
-        warmup_steps=0,
-        **common,
-    )
-    losses = [trainer.train().training_loss for trainer in (whole, cut)]
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    losses, weights = [], []
+    for batch_size, accumulation in ((8, 1), (2, 4)):
+        model.load_state_dict(start)
+        cut = {"per_device_train_batch_size": batch_size, "gradient_accumulation_steps": accumulation}
+        trainer = make_trainer(model, processor, items, tmp_path, **ONE_UPDATE, **options, **cut)
+        losses.append(trainer.train().training_loss)
+        weights.append({name: value.clone() for name, value in model.state_dict().items()})
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    for (name, expected), parameter in zip(reference.named_parameters(), model.parameters(), strict=True):
-        torch.testing.assert_close(parameter, expected, atol=1e-6, rtol=1e-4, msg=name)
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, atol=1e-6, rtol=1e-4, msg=name)
+    assert not weights[0]["lm_head.weight"].equal(start["lm_head.weight"])
 
 
-def test_training_learns_the_answers(model_and_processor, items, tmp_path):
+def test_logits_are_computed_where_the_loss_is_taken_and_nowhere_else(
+    make_trainer, model_and_processor, items, tmp_path
+):
+    model, processor = model_and_processor
+    rows = []
+    model.lm_head.register_forward_pre_hook(lambda module, inputs: rows.append(inputs[0].shape[0]))
+    for supervise_padding in (True, False):
+        make_trainer(model, processor, items, tmp_path, **ONE_UPDATE, supervise_padding=supervise_padding).train()
+    canvas = sum((32, 16, 8, 32))
+    assert rows[1] < rows[0] < canvas
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"loss_weighting": "p"}, "loss_weighting must be one of inverse, uniform, masked_mean, got 'p'"),
+        ({"loss_normalization": "batch"}, "loss_normalization must be one of sequence, token, got 'batch'"),
+        ({"complementary_masks": True, "mask_eps": 0.5}, "mask_eps must be below 0.5"),
+        ({"eval_nll_draws": -1}, "eval_nll_draws must not be negative"),
+        ({"enable_jit_checkpoint": True}, "at SIGTERM the update is finished and saved anyway"),
+    ],
+)
+def test_wrong_arguments_are_refused(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        GeoDiTTrainingArguments(output_dir=str(tmp_path), use_cpu=True, **arguments)
+
+
+def test_training_learns_the_answers(make_trainer, model_and_processor, items, tmp_path):
     model, processor = model_and_processor
     trainer = make_trainer(
         model,
         processor,
         items[:3],
         tmp_path,
-        max_steps=150,
+        max_steps=250,
         learning_rate=1e-2,
         per_device_train_batch_size=3,
         logging_steps=10,
@@ -137,29 +128,14 @@ def test_training_learns_the_answers(model_and_processor, items, tmp_path):
     assert processor.decode_canvas(output[0, inputs["input_ids"].shape[1] :]) == "2"
 
 
-def test_evaluation_uses_the_same_noise_every_time(model_and_processor, items, tmp_path):
+def test_evaluation_uses_the_same_noise_every_time(make_trainer, model_and_processor, items, tmp_path):
     model, processor = model_and_processor
     trainer = make_trainer(model, processor, items, tmp_path)
     losses = set()
     for seed in (5, 6):
         torch.manual_seed(seed)
-        losses.add(trainer.evaluate(Items(items))["eval_loss"])
+        losses.add(trainer.evaluate(items)["eval_loss"])
     assert len(losses) == 1
-
-
-def test_a_killed_run_resumes_from_its_checkpoint(model_and_processor, items, tmp_path):
-    model, processor = model_and_processor
-    start = {name: value.clone() for name, value in model.state_dict().items()}
-    settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 1e-2, "seed": 3}
-    make_trainer(model, processor, items, tmp_path, **settings).train()
-    expected = {name: value.clone() for name, value in model.state_dict().items()}
-
-    model.load_state_dict(start)
-    resumed = make_trainer(model, processor, items, tmp_path, **settings)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
-    assert resumed.state.global_step == 4
-    for name, value in model.state_dict().items():
-        torch.testing.assert_close(value, expected[name], msg=name)
 
 
 def test_other_arguments_are_refused(model_and_processor, tmp_path):

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Trainer that loses nothing: complete checkpoints only, SIGTERM, broken disks, losses that are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import broadcast_object_list
+from torch import nn
+from transformers import Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+from transformers.utils import logging
+
+from geodit.trainers.checkpoint_guard import (
+    STAGING,
+    clear_errors,
+    clear_staging,
+    find_damage,
+    last_complete_checkpoint,
+    move_files,
+    publish,
+    set_broken_aside,
+)
+from geodit.trainers.finite_guard import FiniteGuard
+from geodit.trainers.item_records import ITEM_IDS
+from geodit.trainers.termination import EXIT_CODE, TerminationCallback
+
+logger = logging.get_logger(__name__)
+
+
+class GuardedTrainer(Trainer):
+    """[`~transformers.Trainer`] for runs that may be killed at any time.
+
+    * A folder `checkpoint-<step>` is complete from the moment it appears.
+    * `train(resume_from_checkpoint=True)` goes on from the last complete checkpoint, even if a later one is broken;
+      `"auto"` starts anew where there is none, so that one command fits the first start and all others.
+    * At SIGTERM the update is finished and saved, and the process exits with 143.
+    * If a checkpoint cannot be written, or a loss is not finite, the run ends with one error, and the last checkpoint
+      stays as it is.
+
+    The arguments are those of [`~transformers.Trainer`].
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._termination = TerminationCallback()
+        self.add_callback(self._termination)
+        self._finite = FiniteGuard()
+        self._staging: Path | None = None
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> Any:
+        """Train; see [`~transformers.Trainer.train`].
+
+        Args:
+            resume_from_checkpoint: Folder of a checkpoint; `True` for the last complete one in `output_dir`; `"auto"`
+                for the same, or a new start if there is none.
+            trial: See [`~transformers.Trainer.train`].
+            ignore_keys_for_eval: See [`~transformers.Trainer.train`].
+
+        Raises:
+            ValueError: when there is no checkpoint to resume from, or the one that is named is broken.
+            OSError: when a checkpoint could not be written.
+            FloatingPointError: when a loss is not finite.
+            SystemExit: with 143, after SIGTERM.
+        """
+        checkpoint = self._checkpoint_to_resume(resume_from_checkpoint)
+        with self._termination:
+            output = super().train(checkpoint, trial, ignore_keys_for_eval)
+        if self._termination.stopped:
+            logger.warning(
+                f"Stopped by SIGTERM after update {self.state.global_step}, which is saved in {self.args.output_dir}. "
+                "Resume with resume_from_checkpoint=auto."
+            )
+            raise SystemExit(EXIT_CODE)
+        return output
+
+    def _checkpoint_to_resume(self, choice: str | bool | None) -> str | None:
+        folder = Path(str(self.args.output_dir))
+        if self.is_local_process_zero():
+            clear_staging(folder)
+        self.accelerator.wait_for_everyone()
+        word = "" if choice is None else str(choice).lower()
+        if word in ("", "none", "false"):
+            return None
+        if word not in ("true", "auto"):
+            named = Path(str(choice))
+            if damage := find_damage(named):
+                good = last_complete_checkpoint(named.parent)
+                instead = f" Resume from {good} instead." if good is not None else ""
+                raise ValueError(f"{named} is not a complete checkpoint: {damage}.{instead}")
+            return str(named)
+        found: list[Path | None] = [None]
+        if self.is_world_process_zero():
+            set_broken_aside(folder)
+            found = [last_complete_checkpoint(folder)]
+        (last,) = broadcast_object_list(found)
+        if last is None and word == "true":
+            raise ValueError(
+                f"There is no complete checkpoint in {folder} to resume from. Start without "
+                "resume_from_checkpoint, or with resume_from_checkpoint=auto."
+            )
+        return None if last is None else str(last)
+
+    # Saving
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model; see [`~transformers.Trainer.save_model`]. Each file is complete from the moment it appears.
+
+        Raises:
+            OSError: when it could not be written.
+        """
+        if _internal_call:
+            super().save_model(output_dir, _internal_call=True)
+            return
+        target = Path(str(output_dir or self.args.output_dir))
+        staged = target / STAGING / "model"
+        with clear_errors("The model", target):
+            super().save_model(str(staged), _internal_call=True)
+            self.accelerator.wait_for_everyone()
+            if self.is_local_process_zero():
+                move_files(staged, target)
+        self.accelerator.wait_for_everyone()
+        if self.args.push_to_hub:
+            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        run_dir = Path(self._get_output_dir(trial))
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        with clear_errors(name, run_dir):
+            with self._staged(run_dir / STAGING):
+                super()._save_checkpoint(model, trial)
+            staged, target = run_dir / STAGING / name, run_dir / name
+            if self.state.best_model_checkpoint == str(staged):
+                self.state.best_model_checkpoint = str(target)
+                if self.args.should_save:
+                    self.state.save_to_json(str(staged / "trainer_state.json"))
+            self.accelerator.wait_for_everyone()
+            if self.is_local_process_zero():
+                publish(staged, target)
+        self.accelerator.wait_for_everyone()
+        if self.args.push_to_hub:
+            self._push_from_checkpoint(str(target))
+        if self.args.should_save:
+            rotate_checkpoints(
+                output_dir=str(run_dir),
+                save_total_limit=self.args.save_total_limit,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+                use_mtime=True,
+            )
+
+    @contextmanager
+    def _staged(self, folder: Path) -> Iterator[None]:
+        """Let Trainer write its next checkpoint to a folder, and leave to us what it does with a finished one."""
+        self._staging = folder
+        try:
+            yield
+        finally:
+            self._staging = None
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(super()._get_output_dir(trial) if self._staging is None else self._staging)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if self._staging is None:
+            super()._push_from_checkpoint(checkpoint_folder)
+
+    # Updates
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        self.sum_over_processes(torch.zeros((), device=device))
+        return super()._get_num_items_in_batch(batch_samples, device)
+
+    def sum_over_processes(self, value: torch.Tensor) -> torch.Tensor:
+        """Add up a number of each process, once for each update, on all of them.
+
+        Whether a process is to end travels with the number, and costs no message of its own.
+        """
+        if self.accelerator.num_processes == 1:
+            return value
+        requested = value.new_tensor(float(self._termination.requested))
+        value, requests = self.accelerator.reduce(torch.stack([value, requested]))
+        self._termination.agreed |= bool(requests)
+        return value
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """See [`~transformers.Trainer.training_step`]."""
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        self._finite.record(loss, inputs.get(ITEM_IDS, ()))
+        return loss
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        # Trainer's last step before the optimizer's.
+        grad_norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
+        self._finite.check(grad_norm, step=self.state.global_step + 1, accelerator=self.accelerator)
+        return grad_norm

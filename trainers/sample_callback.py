@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the model answers while it trains: every so often a picture for each of a few held-out questions."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import TrainerCallback, TrainerControl, TrainerState
+
+from geodit.configuration.files_geodit import write_atomically
+from geodit.data.schema import Question
+from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.trainers.data_collator import item_questions
+from geodit.trainers.item_records import item_id
+from geodit.trainers.training_arguments import GeoDiTTrainingArguments
+
+DrawAnswer = Callable[[Image.Image, Question, Mapping[str, Any]], Image.Image]
+"""Draws an answer, as `post_process_generation` returns it, on the image that was asked about."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A question whose answers are followed.
+
+    Args:
+        name: What it is called in the record.
+        image: The image.
+        question: The question, with the true answer.
+    """
+
+    name: str
+    image: Image.Image
+    question: Question
+
+
+def choose_samples(dataset: Any, number: int) -> list[Sample]:
+    """Choose questions that are spread over a data set; of one that is streamed the first.
+
+    Args:
+        dataset: Items as [`GeoDiTDataCollator`] takes them. Those without an image are passed over.
+        number: How many questions, of as many items.
+
+    Raises:
+        ValueError: if no item has an image.
+    """
+    items: Iterable[Mapping[str, Any]]
+    if hasattr(dataset, "__len__"):
+        count = min(number, len(dataset))
+        items = (dataset[index * len(dataset) // count] for index in range(count))
+    else:
+        items = itertools.islice(dataset, number)
+    samples = []
+    for index, item in enumerate(items):
+        if item["image"] is not None:
+            questions = item_questions(item)
+            # Another place in each item, for different tasks.
+            question = questions[index % len(questions)]
+            samples.append(Sample(item_id(item), item["image"], question))
+    if not samples:
+        raise ValueError("sample_every_steps needs held-out questions about images, and there are none.")
+    return samples
+
+
+class SampleCallback(TrainerCallback):
+    """Writes `samples/step-<step>/` in the output folder every `args.sample_every_steps` updates.
+
+    It holds `answers.json` and, with `draw`, a picture for each question. Answers are decoded as the model's
+    generation configuration says. Training goes on as if nothing had happened: no random number of it is used.
+
+    Args:
+        processor: The model's processor.
+        samples: The questions, for instance of [`choose_samples`].
+        draw: Draws an answer; without it there are no pictures.
+    """
+
+    def __init__(self, processor: GeoDiTProcessor, samples: Sequence[Sample], draw: DrawAnswer | None = None) -> None:
+        self._processor = processor
+        self._samples = list(samples)
+        self._draw = draw
+
+    def on_step_end(  # type: ignore[override]
+        self,
+        args: GeoDiTTrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Answer the questions, if it is time to. All processes do: the model may be shared among them."""
+        if not args.sample_every_steps or state.global_step % args.sample_every_steps:
+            return
+        was_training = model.training
+        model.eval()
+        try:
+            answers = [self._answer(model, sample) for sample in self._samples]
+        finally:
+            model.train(was_training)
+        if state.is_world_process_zero:
+            self._write(Path(str(args.output_dir)) / "samples" / f"step-{state.global_step:06d}", answers)
+
+    def _answer(self, model: Any, sample: Sample) -> dict[str, Any]:
+        question, image = sample.question, sample.image
+        inputs = self._processor(images=image, text=question.query, task=question.task, return_tensors="pt")
+        inputs = inputs.to(model.device)
+        output = model.generate(
+            **inputs,
+            max_new_tokens=self._processor.canvas_length(question.task),
+            generator=torch.Generator().manual_seed(0),
+        )
+        text = self._processor.decode_canvas(output[0, inputs["input_ids"].shape[1] :])
+        assert isinstance(text, str)  # of one canvas
+        size = (image.height, image.width)
+        return self._processor.post_process_generation(text, question.task, size, query=question.query)
+
+    def _write(self, folder: Path, answers: Sequence[Mapping[str, Any]]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        records = [
+            {"item": sample.name, "question": sample.question.to_dict(), "answer": dict(answer)}
+            for sample, answer in zip(self._samples, answers, strict=True)
+        ]
+        write_atomically(folder / "answers.json", json.dumps(records, indent=1).encode())
+        if self._draw is None:
+            return
+        for index, (sample, answer) in enumerate(zip(self._samples, answers, strict=True)):
+            buffer = io.BytesIO()
+            self._draw(sample.image, sample.question, answer).save(buffer, format="PNG")
+            write_atomically(folder / f"{index:02d}-{sample.question.task}.png", buffer.getvalue())
