@@ -1,22 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Trainer for masked diffusion: noise the canvas, predict it, weigh the masked positions."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 from torch.utils.data import Sampler
 from transformers import Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import unwrap_peft_model
 
+from geodit.modeling_geodit.adapters import complete_adapter_folder
 from geodit.modeling_geodit.diffusion_geodit import (
     forward_process,
     masked_diffusion_loss,
     number_canvases,
 )
-from geodit.trainers.trainable import set_trainable_parts
+from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.trainers.data_collator import GeoDiTDataCollator
+from geodit.trainers.preparation import prepare_model
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
 
 
 class GeoDiTTrainer(Trainer):
@@ -29,18 +38,37 @@ class GeoDiTTrainer(Trainer):
     here, from the global CPU generator while training (which Trainer seeds, saves and restores) and from a generator
     of its own while evaluating, so that evaluation losses can be compared.
 
+    With an adapter (`peft_config`, or a model that has one) PEFT says what is trained, and that alone is saved.
+
     Args:
-        model: A [`GeoDiTForMaskedDiffusion`]. Parts that `args.trainable_parts` does not name are frozen.
-        args: [`GeoDiTTrainingArguments`].
-        **kwargs: The other arguments of [`~transformers.Trainer`], which checks them.
+        model: A [`GeoDiTForMaskedDiffusion`], of which the parts that `args.trainable_parts` does not name are frozen,
+            or a [`~peft.PeftModel`] of one, which is taken as it is. `None` if `model_init` is given.
+        args: [`GeoDiTTrainingArguments`], by default with nothing set.
+        peft_config: An adapter to train instead of the model, such as `LoraConfig(r=16)`. What it leaves open is
+            filled in: it adapts the linear layers of the text core and trains the projector, see
+            [`~geodit.trainers.lora.complete_peft_config`].
+        **kwargs: The other arguments of [`~transformers.Trainer`], which checks them. `data_collator` is by default
+            the [`GeoDiTDataCollator`] of `processing_class`.
     """
 
     args: GeoDiTTrainingArguments
 
-    def __init__(self, model: nn.Module, args: GeoDiTTrainingArguments, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        args: GeoDiTTrainingArguments | None = None,
+        *,
+        peft_config: PeftConfig | None = None,
+        **kwargs: Any,
+    ) -> None:
+        args = GeoDiTTrainingArguments() if args is None else args
         if not isinstance(args, GeoDiTTrainingArguments):
             raise ValueError(f"args must be GeoDiTTrainingArguments, got {type(args).__name__}.")
-        self.num_trainable_parameters = set_trainable_parts(model, args.trainable_parts)
+        self._peft_config = peft_config
+        if model is not None:
+            model = prepare_model(model, args, peft_config)
+        if kwargs.get("data_collator") is None and isinstance(kwargs.get("processing_class"), GeoDiTProcessor):
+            kwargs["data_collator"] = GeoDiTDataCollator(kwargs["processing_class"])
         super().__init__(model=model, args=args, **kwargs)
         # Trainer then leaves the scaling over micro-batches to compute_loss.
         self.loss_is_scaled_for_ga = True
@@ -94,7 +122,7 @@ class GeoDiTTrainer(Trainer):
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         if self.args.vision_learning_rate is None:
             return optimizer
-        tower = {id(p) for p in cast(Any, self.model).model.vision_tower.parameters()}
+        tower = {id(p) for p in unwrap_peft_model(self.model).model.vision_tower.parameters()}
         groups = list(optimizer.param_groups)
         optimizer.param_groups.clear()
         for group in groups:
@@ -105,6 +133,15 @@ class GeoDiTTrainer(Trainer):
             if inside:
                 optimizer.add_param_group({**group, "params": inside, "lr": self.args.vision_learning_rate})
         return optimizer
+
+    def call_model_init(self, trial: Any = None) -> nn.Module:
+        """Make a model by `model_init` and prepare it as one that was given."""
+        return prepare_model(super().call_model_init(trial), self.args, self._peft_config)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.should_save and unwrap_peft_model(self.model) is not self.model:
+            complete_adapter_folder(cast(Any, self.model), output_dir or str(self.args.output_dir))
 
     def _get_num_items_in_batch(
         self, batch_samples: list[Mapping[str, torch.Tensor]], device: torch.device
