@@ -58,17 +58,18 @@ def memory_table(planned: "DryRun") -> "Table":
     """Memory on one device with and without activation checkpointing; what the recipe has stands first."""
     from rich.table import Table
 
-    columns = {"layers kept": planned.memory_kept, "layers checkpointed": planned.memory_checkpointed}
+    columns = {"activations kept": planned.memory_kept, "layers checkpointed": planned.memory_checkpointed}
+    unit, name_of_unit = (1e9, "GB") if planned.memory_kept.peak >= 1e9 else (1e6, "MB")
+
+    def size(number: int) -> str:
+        return f"{number / unit:,.2f} {name_of_unit}"
+
     names = sorted(columns, key=lambda name: columns[name] is not planned.memory)
     table = Table("memory of one device", *names)
     for column in table.columns[1:]:
         column.justify = "right"
     for component in planned.memory.sizes:
-        table.add_row(f"{component}, at most", *(_size(columns[name].sizes[component]) for name in names))
+        table.add_row(f"{component}, at most", *(size(columns[name].sizes[component]) for name in names))
     table.add_section()
-    table.add_row("all at once, at most", *(_size(columns[name].peak) for name in names))
+    table.add_row("all at once, at most", *(size(columns[name].peak) for name in names))
     return table
-
-
-def _size(number: int) -> str:
-    return f"{number / 1e9:,.2f} GB"

@@ -188,6 +188,8 @@ def complete_adapter_folder(model: PeftModel, folder: str | PathLike[str]) -> No
     if path is not None and (name := checkpoint_name(path)) != path:
         config["base_model_name_or_path"] = name
         write_atomically(folder / ADAPTER_CONFIG, json.dumps(config, indent=2, sort_keys=True).encode())
+        card = folder / "README.md"
+        write_atomically(card, card.read_text(encoding="utf-8").replace(path, name).encode())
 
 
 def _check_is_base(folder: Path, model: str) -> None:

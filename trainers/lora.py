@@ -75,6 +75,17 @@ def add_adapter(model: nn.Module, config: PeftConfig) -> PeftModel:
     return adapted
 
 
+def keep_differentiable(model: nn.Module) -> None:
+    """Let a base of 4 bits be trained on after it was evaluated on a CPU, in place.
+
+    On CPUs with AVX512-BF16 the 4-bit layers of bitsandbytes repack their weights for inference when they first run
+    without gradients, and no gradient ever passes them again. This switches that off.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+
+
 def cast_trained_to_float32(model: nn.Module) -> None:
     """Keep what is trained in float32 beside a frozen base of 16 bits, in place; for training under autocast.
 

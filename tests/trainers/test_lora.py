@@ -9,12 +9,22 @@ import pytest
 import torch
 from safetensors import safe_open
 from torch.utils.data import Dataset
-from transformers import AutoProcessor
+from transformers import AutoProcessor, TorchAoConfig
+
+import geodit
 
 peft = pytest.importorskip("peft")
 
-from geodit.modeling_geodit.adapters import find_adapter, load_adapter, load_merged  # noqa: E402
+from geodit.modeling_geodit.adapters import (  # noqa: E402
+    find_adapter,
+    load_adapter,
+    load_merged,
+    processor_folder,
+)
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion  # noqa: E402
+from geodit.pipelines.image_pipeline import GeoDiTPipeline  # noqa: E402
+from geodit.trainers.quantization import WHOLE_PRECISION, quantization_config  # noqa: E402
+from geodit.trainers.recipe_arguments import ModelArguments  # noqa: E402
 from geodit.trainers.trainable import count_parameters  # noqa: E402
 from geodit.trainers.trainer import GeoDiTTrainer  # noqa: E402
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments  # noqa: E402
@@ -156,6 +166,18 @@ def test_saved_loaded_and_merged_give_the_same_logits(trained, base, items):
     torch.testing.assert_close(logits(merged, processor, items[0]), expected, atol=1e-5, rtol=1e-4)
 
 
+def test_a_pipeline_takes_the_processor_that_was_trained_with(adapter, base, items):
+    assert processor_folder(adapter) == str(adapter)
+    answer = GeoDiTPipeline.from_pretrained(adapter=adapter)(items[0]["image"], "detect", "ship", steps=1)[0]
+    (adapter / "processor_config.json").unlink()
+    assert processor_folder(adapter) == str(base)
+    assert GeoDiTPipeline.from_pretrained(base, adapter=adapter)(items[0]["image"], "detect", "ship", steps=1) == [
+        answer
+    ]
+    with pytest.raises(ValueError, match="give a model, an adapter or both"):
+        GeoDiTPipeline.from_pretrained()
+
+
 def test_a_killed_run_resumes_from_its_checkpoint(base, items, tmp_path):
     settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "seed": 3}
 
@@ -234,6 +256,67 @@ def test_a_base_of_16_bits_trains_in_float32_under_autocast(base, items, tmp_pat
         types.setdefault(kind, set()).add(value.dtype)
     projector = torch.float32 if autocast else torch.bfloat16
     assert types == {"adapter": {torch.float32}, "projector": {projector}, "base": {torch.bfloat16}}
+
+
+def test_the_bundled_checkpoint_is_named_as_it_is_called_everywhere(tmp_path, items):
+    model, processor = load(geodit.bundled_checkpoint(), dtype=torch.float32)
+    trainer = make_trainer(model, processor, items, tmp_path, peft_config=peft.LoraConfig(r=2), max_steps=1)
+    trainer.save_model()
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["base_model_name_or_path"] == "geodit-tiny"
+    card = (tmp_path / "README.md").read_text()
+    assert "base_model: geodit-tiny" in card
+    assert geodit.bundled_checkpoint() not in card
+    assert load_merged(tmp_path).num_parameters() == model.num_parameters() - sum(
+        p.numel() for name, p in model.named_parameters() if ".lora_" in name or ".original_module" in name
+    )
+
+
+class TestQuantizedBase:
+    """QLoRA: the base in 8 or 4 bits, the adapter for the base as it was published."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def base(base, tmp_path_factory):
+        """One whose layers are as wide as the blocks that bitsandbytes quantizes."""
+        config = GeoDiTForMaskedDiffusion.from_pretrained(base).config
+        config.text_config.hidden_size, config.text_config.intermediate_size = 64, 128
+        config.text_config.head_dim = 32
+        folder = tmp_path_factory.mktemp("wide")
+        torch.manual_seed(0)
+        GeoDiTForMaskedDiffusion(config).save_pretrained(folder)
+        AutoProcessor.from_pretrained(base).save_pretrained(folder)
+        return folder
+
+    def train(self, base, items, folder, **options):
+        model, processor = load(base, **options)
+        linear = model.model.language_model.layers[0].mlp.up_proj
+        assert not linear.weight.is_floating_point() or type(linear.weight) is not torch.nn.Parameter
+        assert model.model.multi_modal_projector.linear_1.weight.dtype == torch.float32
+        trainer = make_trainer(model, processor, items, folder, peft_config=peft.LoraConfig(r=4))
+        trained = {name: value for name, value in trainer.model.named_parameters() if value.requires_grad}
+
+        def train_on():
+            before = {name: value.detach().clone() for name, value in trained.items()}
+            trainer.train()
+            assert all(not value.equal(before[name]) for name, value in trained.items())
+
+        train_on()
+        trainer.save_model()
+        expected = logits(trainer.model, processor, items[0])
+        train_on()  # gradients still pass after the model has answered
+        merged = logits(load_merged(folder), processor, items[0])
+        assert torch.nn.functional.cosine_similarity(expected, merged, dim=-1).min() > 0.95
+
+    @pytest.mark.parametrize("bits", ["load_in_4bit", "load_in_8bit"])
+    def test_by_bitsandbytes_as_a_recipe_asks_for_it(self, base, items, tmp_path, bits):
+        pytest.importorskip("bitsandbytes")
+        args = ModelArguments(model_name_or_path=str(base), use_peft=True, **{bits: True})
+        self.train(base, items, tmp_path, dtype=torch.float32, quantization_config=quantization_config(args))
+
+    def test_by_torchao(self, base, items, tmp_path):
+        torchao = pytest.importorskip("torchao.quantization")
+        config = TorchAoConfig(torchao.Int8WeightOnlyConfig(), modules_to_not_convert=list(WHOLE_PRECISION))
+        self.train(base, items, tmp_path, dtype=torch.float32, quantization_config=config)
 
 
 class TestErrors:
