@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geodit.checkpoints import BUNDLED, bundled_checkpoint
+from geodit.checkpoints import BUNDLED, resolve_checkpoint
 from geodit.cli.errors import CommandError
 
 if TYPE_CHECKING:
@@ -16,21 +16,28 @@ ModelOption = Annotated[
     str | None,
     typer.Option("--model", "-m", help=f"Directory or Hub id of a checkpoint, by default {BUNDLED}."),
 ]
+AdapterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter", "-a", help="Directory or Hub id of an adapter, as LoRA trains one, on top of the model."
+    ),
+]
 DeviceOption = Annotated[
     str | None,
     typer.Option("--device", help="Where to run, as in cuda:1. By default a GPU if there is one."),
 ]
 
 
-def load_pipeline(model: str | None, device: str | None = None) -> "GeoDiTPipeline":
+def load_pipeline(model: str | None, device: str | None = None, *, adapter: str | None = None) -> "GeoDiTPipeline":
     """Loads a checkpoint with its processor. No code that a checkpoint brings along is ever run.
 
     Args:
-        model: Directory or Hub id; None for the bundled checkpoint.
+        model: Directory or Hub id; None for the bundled checkpoint or, with an adapter, the one it was trained on.
         device: Name of a torch device; None for a GPU if there is one.
+        adapter: Directory or Hub id of an adapter.
 
     Raises:
-        CommandError: If there is no such checkpoint or device, or it is not one of GeoDiT, or it is damaged.
+        CommandError: If there is no such checkpoint, adapter or device, or it is not one of GeoDiT, or it is damaged.
     """
     import huggingface_hub
     from safetensors import SafetensorError
@@ -42,7 +49,7 @@ def load_pipeline(model: str | None, device: str | None = None) -> "GeoDiTPipeli
     logging.disable_progress_bar()
     # Its retries are no news: what comes of them is reported.
     huggingface_hub.logging.set_verbosity_error()
-    name = resolve_model(model)
+    name = resolve_model(model if adapter is None else model or _base_of(adapter))
     config, _ = GeoDiTConfig.get_config_dict(name)
     if config.get("model_type") != GeoDiTConfig.model_type:
         raise CommandError(
@@ -52,9 +59,35 @@ def load_pipeline(model: str | None, device: str | None = None) -> "GeoDiTPipeli
     if device is not None:
         _check_device(device)
     try:
-        return GeoDiTPipeline.from_pretrained(name, device=device)
+        return GeoDiTPipeline.from_pretrained(name, adapter=adapter, device=device)
     except SafetensorError as error:
-        raise CommandError(f"the weights in {name} are damaged: {error}") from error
+        damaged = name if adapter is None else f"{name} or {adapter}"
+        raise CommandError(f"the weights in {damaged} are damaged: {error}") from error
+
+
+def model_label(model: str | None, adapter: str | None) -> str:
+    """What results say about the model that they are of."""
+    name = model or BUNDLED
+    if adapter is None:
+        return name
+    return f"{adapter} on {name}" if model else adapter
+
+
+def _base_of(adapter: str) -> str:
+    """The checkpoint that an adapter was trained on.
+
+    Raises:
+        CommandError: If it is a directory that is not there.
+    """
+    from geodit.modeling_geodit.adapters import adapter_base, find_adapter
+
+    base = adapter_base(find_adapter(adapter))
+    try:
+        return resolve_model(base)
+    except CommandError as error:
+        raise CommandError(
+            f"the adapter {adapter} was trained on {base}, but {error}; name it with --model"
+        ) from error
 
 
 def resolve_model(model: str | None) -> str:
@@ -64,14 +97,16 @@ def resolve_model(model: str | None) -> str:
         CommandError: If `model` can only be a directory, and there is none.
     """
     if model is None:
-        try:
-            return bundled_checkpoint()
-        except FileNotFoundError as error:
-            raise CommandError(f"{error}; name one with --model") from error
+        model = BUNDLED
+    try:
+        model = resolve_checkpoint(model)
+    except FileNotFoundError as error:
+        raise CommandError(f"{error}; name one with --model") from error
     path = Path(model).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise CommandError(f"{model} is not a checkpoint: it has no config.json")
+            hint = ". It is an adapter: give it with --adapter" if (path / "adapter_config.json").is_file() else ""
+            raise CommandError(f"{model} is not a checkpoint: it has no config.json{hint}")
         return str(path)
     if path.exists():
         raise CommandError(f"{model} is a file; give the directory of a checkpoint, or a Hub id")

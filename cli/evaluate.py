@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from geodit.checkpoints import BUNDLED
-from geodit.cli.checkpoint import DeviceOption, ModelOption, load_pipeline
+from geodit.cli.checkpoint import AdapterOption, DeviceOption, ModelOption, load_pipeline, model_label
 from geodit.cli.data import NEON_DIRECTORY
 from geodit.cli.errors import CommandError
 from geodit.cli.lists import positive_integers, split_list
@@ -30,7 +29,7 @@ EXAMPLES = """Examples:
 
 `geodit evaluate --model runs/stage2 --steps 1,8 --remasking low_confidence,random --seeds 3 --json`
 
-`geodit evaluate --benchmark neon --tasks detect`"""
+`geodit evaluate --benchmark neon --tasks detect --adapter runs/lora-neon`"""
 
 
 def register(app: typer.Typer) -> None:
@@ -48,6 +47,7 @@ def evaluate(
         ),
     ] = "synthetic",
     model: ModelOption = None,
+    adapter: AdapterOption = None,
     limit: Annotated[
         int | None,
         typer.Option("--limit", min=1, help="Use so many images; by default 500 synthetic ones, all of neon."),
@@ -128,7 +128,7 @@ def evaluate(
 
     # Fail for what is wrong with the data before a model is loaded; made images are made once, in the sweep.
     shared = None if has_seeds else load_dataset(None)
-    pipeline = load_pipeline(model, device)
+    pipeline = load_pipeline(model, device, adapter=adapter)
     with progress_bar() as progress:
         bar = progress.add_task(f"making {benchmark} images" if shared is None else benchmark, total=None)
 
@@ -151,7 +151,7 @@ def evaluate(
             bootstrap=bootstrap,
             progress=report,
             command=["geodit", *sys.argv[1:]],
-            model_name=model or BUNDLED,
+            model_name=model_label(model, adapter),
         )
     if out is not None:
         write_atomically(out, to_json(result.to_dict()).encode())

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geodit.checkpoints import BUNDLED
-from geodit.cli.checkpoint import DeviceOption, ModelOption, load_pipeline
+from geodit.cli.checkpoint import AdapterOption, DeviceOption, ModelOption, load_pipeline, model_label
 from geodit.cli.errors import CommandError
 from geodit.cli.output import (
     check_can_write,
@@ -35,7 +34,9 @@ EXAMPLES = """Examples:
 
 `geodit predict *.png --task caption --json`
 
-`geodit predict forest.tif --task detect --query tree --tile-size 96 --out trees.json`"""
+`geodit predict forest.tif --task detect --query tree --tile-size 96 --out trees.json`
+
+`geodit predict forest.tif --task detect --query tree --adapter runs/lora-neon`"""
 
 
 def register(app: typer.Typer) -> None:
@@ -54,6 +55,7 @@ def predict(
         typer.Option("--query", "-q", help="The phrase to ground, the class to detect, or the question."),
     ] = "",
     model: ModelOption = None,
+    adapter: AdapterOption = None,
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Denoising steps, N. By default the model's own.")
     ] = None,
@@ -103,7 +105,7 @@ def predict(
     if out is not None:
         check_can_write(out)
     pictures = {} if overlay is None else plan_overlays(images, overlay)
-    pipeline = load_pipeline(model, device)
+    pipeline = load_pipeline(model, device, adapter=adapter)
 
     from geodit.pipelines.image_pipeline import DecodingOptions
     from geodit.pipelines.imagery import open_image
@@ -133,7 +135,7 @@ def predict(
                     )
 
     document = {
-        "model": BUNDLED if model is None else model,
+        "model": model_label(model, adapter),
         "task": task,
         "query": query,
         "predictions": [

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from geodit.cli.dry_run import print_dry_run
 from geodit.cli.errors import CommandError
+from geodit.cli.output import print_json
 
 EXAMPLES = """Examples:
 
@@ -14,7 +16,9 @@ EXAMPLES = """Examples:
 
 `geodit train my-recipe.yaml learning_rate=3e-4 output_dir=runs/trial`
 
-`geodit train my-recipe.yaml --learning_rate 3e-4 --bf16 false`"""
+`geodit train my-recipe.yaml --learning_rate 3e-4 --bf16 false`
+
+`geodit train stage2 --dry-run --model_name_or_path geodit-8b --num_scenes 10000`"""
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +33,10 @@ def register(app: typer.Typer) -> None:
 def train(
     context: typer.Context,
     recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a bundled recipe.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would train: parameters, tokens, updates, memory.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print the figures as JSON.")] = False,
 ) -> None:
     """Train a model from a recipe.
 
@@ -36,11 +44,24 @@ def train(
     devices: `accelerate launch -m geodit.cli train RECIPE`.
     """
     overrides = parse_overrides(context.args)
+    if as_json and not dry_run:
+        raise CommandError("--json is for --dry-run; a run writes training_log.jsonl to its output_dir")
+    if not dry_run:
+        from geodit.trainers.recipes import run_recipe
 
-    from geodit.pipelines.visualization import draw_answer
-    from geodit.trainers.recipes import run_recipe
+        from geodit.pipelines.visualization import draw_answer
+        from geodit.trainers.recipes import run_recipe
 
-    run_recipe(recipe, overrides, draw_answer=draw_answer)
+        run_recipe(recipe, overrides, draw_answer=draw_answer)
+        return
+
+    from geodit.trainers.dry_run import dry_run as work_out
+
+    planned = work_out(recipe, overrides)
+    if as_json:
+        print_json(planned.to_dict())
+    else:
+        print_dry_run(planned)
 
 
 def parse_overrides(arguments: Sequence[str]) -> list[str]:

@@ -23,9 +23,9 @@ from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextCo
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
 from geodit.hub_cards.folders import check_free_space, new_folder
 from geodit.hub_cards.model_card import write_model_card
-from geodit.hub_cards.sources import find_checkpoint
 from geodit.hub_cards.vocabulary import SPECIAL_IDS, Vocabulary, load_tokenizer, make_vocabulary, with_new_rows
 from geodit.modeling_geodit.checkpoint_reader import CheckpointReader, match_tensors, read_json
+from geodit.modeling_geodit.checkpoint_sources import find_checkpoint
 from geodit.modeling_geodit.checkpoint_writer import PlannedTensor, planned, write_checkpoint
 from geodit.modeling_geodit.conversion_llada import convert_llada_config, geodit_to_llada_name, llada_to_geodit_name
 from geodit.modeling_geodit.conversion_llada_v import (

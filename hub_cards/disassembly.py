@@ -15,8 +15,8 @@ from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.hub_cards.folders import check_free_space, new_folder
-from geodit.hub_cards.sources import find_checkpoint
 from geodit.modeling_geodit.checkpoint_reader import CheckpointReader, match_tensors, read_json
+from geodit.modeling_geodit.checkpoint_sources import find_checkpoint
 from geodit.modeling_geodit.checkpoint_writer import PlannedTensor, write_checkpoint
 from geodit.modeling_geodit.conversion_llada import geodit_to_llada_name, llada_config_of, text_state_shapes
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from geodit.checkpoints import resolve_checkpoint
 from geodit.data.windows import Window
 from geodit.pipelines.image_source import ImageSource
 from geodit.pipelines.imagery import ImageInput, as_image_source
@@ -85,8 +86,9 @@ class GeoDiTPipeline:
     @classmethod
     def from_pretrained(
         cls,
-        model: str | PathLike[str],
+        model: str | PathLike[str] | None = None,
         *,
+        adapter: str | PathLike[str] | None = None,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype = "auto",
         revision: str = "main",
@@ -95,23 +97,32 @@ class GeoDiTPipeline:
         """Loads a checkpoint with its processor.
 
         Args:
-            model: a directory, or the id of a repository on the Hub.
+            model: a directory, the id of a repository on the Hub, or `"geodit-tiny"`. With `adapter` it is by default
+                the one that the adapter was trained on.
+            adapter: directory or id of an adapter, such as LoRA, which is merged into the weights.
             device: where to run; by default a GPU if there is one.
             dtype: of the weights, `"auto"` for that of the checkpoint.
-            revision: branch, tag or commit of the repository.
+            revision: branch, tag or commit of the repository of the model.
             local_files_only: whether to do without the network.
 
         Raises:
             OSError: if there is no such checkpoint, or it is not complete.
+            ValueError: if there is no such adapter, it is not for that model, or neither is given.
         """
+        from geodit.modeling_geodit.adapters import load_merged, processor_folder
         from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
         from geodit.processing.processing_geodit import GeoDiTProcessor
 
-        network = GeoDiTForMaskedDiffusion.from_pretrained(
-            model, dtype=dtype, revision=revision, local_files_only=local_files_only
-        )
-        processor = GeoDiTProcessor.from_pretrained(model, revision=revision, local_files_only=local_files_only)
-        return cls(network, processor, device)
+        options: dict[str, Any] = {"revision": revision, "local_files_only": local_files_only}
+        if adapter is not None:
+            network = load_merged(adapter, model, dtype=dtype, **options)
+            source = processor_folder(adapter, model, local_files_only=local_files_only)
+        elif model is not None:
+            source = resolve_checkpoint(str(model))
+            network = GeoDiTForMaskedDiffusion.from_pretrained(source, dtype=dtype, **options)
+        else:
+            raise ValueError("give a model, an adapter or both")
+        return cls(network, GeoDiTProcessor.from_pretrained(source, **options), device)
 
     def __call__(
         self,

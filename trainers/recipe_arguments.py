@@ -3,18 +3,22 @@
 
 from dataclasses import dataclass, field
 
+from trl.trainer.model_config import ModelConfig
+
 from geodit.data.readers.registry import get_reader
 
 OBJECTIVES = ("masked_diffusion", "dense_vision")
 
 
 @dataclass
-class ModelArguments:
-    """The model that training starts from: a checkpoint, or a new one from a geometry file."""
+class ModelArguments(ModelConfig):
+    """The model that training starts from: a checkpoint, or a new one from a geometry file.
 
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Folder or Hub id of the checkpoint to start from."}
-    )
+    [`~trl.ModelConfig`] has the rest: `model_name_or_path`, `dtype` (float32 by default, which is right for what is
+    trained), `attn_implementation`, and with `use_peft` the adapter (`lora_*`) and the quantization of its base
+    (`load_in_4bit`, `load_in_8bit`, `bnb_*`).
+    """
+
     geometry: str | None = field(
         default=None, metadata={"help": "JSON file of GeoDiTConfig fields to start a new model from."}
     )
@@ -24,13 +28,29 @@ class ModelArguments:
     attention_mode: str | None = field(
         default=None, metadata={"help": "Attention mode to train with, if other than the checkpoint's."}
     )
-    attn_implementation: str | None = field(
-        default=None, metadata={"help": "Attention backend: eager, sdpa, flash_attention_2, ..."}
+    lora_task_type: str | None = field(  # type: ignore[assignment]
+        default=None, metadata={"help": "PEFT's task type. It has none for masked diffusion, and needs none."}
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()  # type: ignore[no-untyped-call]
         if (self.model_name_or_path is None) == (self.geometry is None):
             raise ValueError("A recipe needs either model_name_or_path or geometry, and not both.")
+        if (self.load_in_4bit or self.load_in_8bit) and not self.use_peft:
+            raise ValueError(
+                "Quantized weights are not trained themselves: load_in_4bit and load_in_8bit need use_peft."
+            )
+        if self.use_peft:
+            self._check_base()
+
+    def _check_base(self) -> None:
+        """An adapter is saved without its base, which must be one that others can load as it is."""
+        changes = [name for name in ("geometry", "vision_tower", "attention_mode") if getattr(self, name) is not None]
+        if changes:
+            raise ValueError(
+                f"use_peft trains an adapter of a checkpoint as it is, without {', '.join(changes)}: save a "
+                "checkpoint with that change first, and name it as model_name_or_path."
+            )
 
 
 @dataclass

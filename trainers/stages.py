@@ -11,7 +11,9 @@ from typing import Any
 import datasets
 from torch.utils.data import ConcatDataset, Dataset
 from transformers import SiglipVisionModel, Trainer
+from trl.trainer.utils import get_peft_config
 
+from geodit.checkpoints import resolve_checkpoint
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.data.dense import DenseBoxDataset, DensePatchDataset
 from geodit.data.synthetic.dense import DenseSceneDataset
@@ -22,6 +24,7 @@ from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.guarded_trainer import GuardedTrainer
 from geodit.trainers.new_model import load_vision_tower, new_model, read_geometry
+from geodit.trainers.quantization import quantization_config
 from geodit.trainers.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.sample_callback import DrawAnswer, SampleCallback, choose_samples
 from geodit.trainers.trainer import GeoDiTTrainer
@@ -40,6 +43,8 @@ def run_dense_vision(
     model_args: ModelArguments, data_args: DataArguments, training_args: GeoDiTTrainingArguments
 ) -> None:
     """Pretrain a vision tower, new or that of a checkpoint; save it as a [`~transformers.SiglipVisionModel`]."""
+    if model_args.use_peft:
+        raise ValueError("objective dense_vision trains a whole vision tower: leave use_peft out.")
     tower = _load_vision_tower(model_args)
     vision_config: Any = tower.config
     grid = vision_config.image_size // vision_config.patch_size
@@ -74,7 +79,10 @@ def _load_vision_tower(args: ModelArguments) -> SiglipVisionModel:
     elif args.geometry is not None:
         tower = SiglipVisionModel._from_config(GeoDiTConfig(**read_geometry(args.geometry)).vision_config)
     else:
-        tower = GeoDiTForMaskedDiffusion.from_pretrained(str(args.model_name_or_path)).model.vision_tower
+        checkpoint = resolve_checkpoint(str(args.model_name_or_path))
+        tower = GeoDiTForMaskedDiffusion.from_pretrained(
+            checkpoint, revision=args.model_revision, dtype=args.dtype
+        ).model.vision_tower
     if args.attn_implementation is not None:
         tower.set_attn_implementation(args.attn_implementation)
     return tower
@@ -91,11 +99,12 @@ def run_masked_diffusion(
     if model_args.attention_mode is not None:
         model.config.attention_mode = model_args.attention_mode
     with _rendering_once(data_args, training_args):
-        train_dataset = _training_questions(data_args, processor)
+        train_dataset = training_questions(data_args, processor)
         eval_dataset = _evaluation_questions(data_args, processor)
     trainer = GeoDiTTrainer(
         model=model,
         args=training_args,
+        peft_config=get_peft_config(model_args),
         data_collator=GeoDiTDataCollator(processor),
         processing_class=processor,
         train_dataset=train_dataset,
@@ -127,9 +136,11 @@ def _rendering_once(
 
 def _load_model(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTProcessor]:
     if args.geometry is None:
-        checkpoint = str(args.model_name_or_path)
-        model = GeoDiTForMaskedDiffusion.from_pretrained(checkpoint)
-        processor = GeoDiTProcessor.from_pretrained(checkpoint)
+        checkpoint = resolve_checkpoint(str(args.model_name_or_path))
+        model = GeoDiTForMaskedDiffusion.from_pretrained(
+            checkpoint, revision=args.model_revision, dtype=args.dtype, quantization_config=quantization_config(args)
+        )
+        processor = GeoDiTProcessor.from_pretrained(checkpoint, revision=args.model_revision)
         if args.vision_tower is not None:
             load_vision_tower(model, args.vision_tower)
     else:
@@ -145,7 +156,8 @@ def _load_model(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTP
     return model, processor
 
 
-def _training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Any]:
+def training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Any]:
+    """The questions that a recipe trains on, as [`GeoDiTDataCollator`] takes them."""
     parts: list[Any] = []
     if args.num_scenes:
         parts.append(_image_questions(rendered_scenes(args, "train", args.num_scenes), args, processor))

@@ -2,8 +2,11 @@
 """Which parts of a model are trained and which are frozen."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, cast
 
 from torch import nn
+from transformers.trainer_utils import unwrap_peft_model
 
 MODEL_PARTS = ("vision_tower", "projector", "language_model")
 """The parts of a GeoDiT model: SigLIP, the projector, and the text core with its output projection.
@@ -45,3 +48,37 @@ def set_trainable_parts(model: nn.Module, parts: Iterable[str]) -> int:
         parameter.requires_grad_(trainable)
         count += parameter.numel() if trainable else 0
     return count
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Parameters of a part of a model: how many there are, and how many of them are trained."""
+
+    total: int = 0
+    trainable: int = 0
+
+
+def count_parameters(model: nn.Module) -> dict[str, ParameterCount]:
+    """Count the parameters of each part.
+
+    Args:
+        model: A [`GeoDiTForMaskedDiffusion`], on any device, or a [`~peft.PeftModel`] of one. Quantized weights are
+            counted as they are stored.
+
+    Returns:
+        Counts by the names of `MODEL_PARTS`, with `"adapter"` behind them if there is one. The copy of the projector
+        that PEFT trains and the one that it keeps both count to the projector.
+    """
+    prefix: str | None = None
+    if unwrap_peft_model(model) is not model:
+        prefix = cast(Any, model).base_model.prefix
+    counts = dict.fromkeys(MODEL_PARTS if prefix is None else (*MODEL_PARTS, "adapter"), ParameterCount())
+    for name, parameter in model.named_parameters():
+        if prefix is not None and prefix in name:
+            part = "adapter"
+        else:
+            plain = name.removeprefix("base_model.model.")
+            part = next(part for part in MODEL_PARTS if plain.startswith(_PREFIXES[part]))
+        count, trained = counts[part], parameter.numel() if parameter.requires_grad else 0
+        counts[part] = ParameterCount(count.total + parameter.numel(), count.trainable + trained)
+    return counts

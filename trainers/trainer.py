@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Trainer for masked diffusion: noise the canvas, predict it, weigh the masked positions."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Sampler
 from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import unwrap_peft_model
 
+from geodit.modeling_geodit.adapters import complete_adapter_folder
 from geodit.modeling_geodit.diffusion_geodit import (
     NoisedBatch,
     answer_losses,
@@ -19,15 +23,20 @@ from geodit.modeling_geodit.diffusion_geodit import (
     supervised_positions,
     weighted_token_losses,
 )
+from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.guarded_trainer import GuardedTrainer
 from geodit.trainers.item_records import TASK_IDS, ItemRecordCollator, model_inputs
 from geodit.trainers.likelihood import evaluate_nll
 from geodit.trainers.loss_logging import LossBreakdown
 from geodit.trainers.noise import AnswerNoise, UpdateNoise
+from geodit.trainers.preparation import prepare_model
 from geodit.trainers.sample_callback import SampleCallback
 from geodit.trainers.samplers import EpochLengthGroupedSampler
-from geodit.trainers.trainable import set_trainable_parts
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
 
 _NOISED = "noised"
 
@@ -45,21 +54,40 @@ class GeoDiTTrainer(GuardedTrainer):
 
     Beside the loss, the log has it by task (`loss_<task>`) and by quartile of t (`loss_t_0_25` to `loss_t_75_100`).
 
+    With an adapter (`peft_config`, or a model that has one) PEFT says what is trained, and that alone is saved.
+
     Args:
-        model: A [`GeoDiTForMaskedDiffusion`]. Parts that `args.trainable_parts` does not name are frozen.
-        args: [`GeoDiTTrainingArguments`].
-        **kwargs: The other arguments of [`~transformers.Trainer`], which checks them.
+        model: A [`GeoDiTForMaskedDiffusion`], of which the parts that `args.trainable_parts` does not name are frozen,
+            or a [`~peft.PeftModel`] of one, which is taken as it is. `None` if `model_init` is given.
+        args: [`GeoDiTTrainingArguments`], by default with nothing set.
+        peft_config: An adapter to train instead of the model, such as `LoraConfig(r=16)`. What it leaves open is
+            filled in: it adapts the linear layers of the text core and trains the projector, see
+            [`~geodit.trainers.lora.complete_peft_config`].
+        **kwargs: The other arguments of [`~transformers.Trainer`], which checks them. `data_collator` is by default
+            the [`GeoDiTDataCollator`] of `processing_class`.
     """
 
     args: GeoDiTTrainingArguments
 
-    def __init__(self, model: nn.Module, args: GeoDiTTrainingArguments, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        args: GeoDiTTrainingArguments | None = None,
+        *,
+        peft_config: PeftConfig | None = None,
+        **kwargs: Any,
+    ) -> None:
+        args = GeoDiTTrainingArguments() if args is None else args
         if not isinstance(args, GeoDiTTrainingArguments):
             raise ValueError(f"args must be GeoDiTTrainingArguments, got {type(args).__name__}.")
-        self.num_trainable_parameters = set_trainable_parts(model, args.trainable_parts)
         callbacks = kwargs.get("callbacks") or ()
         if args.sample_every_steps and not any(isinstance(callback, SampleCallback) for callback in callbacks):
             raise ValueError("sample_every_steps needs a SampleCallback among the callbacks.")
+        self._peft_config = peft_config
+        if model is not None:
+            model = prepare_model(model, args, peft_config)
+        if kwargs.get("data_collator") is None and isinstance(kwargs.get("processing_class"), GeoDiTProcessor):
+            kwargs["data_collator"] = GeoDiTDataCollator(kwargs["processing_class"])
         super().__init__(model=model, args=args, **kwargs)
         # Trainer then leaves the scaling over micro-batches to compute_loss.
         self.loss_is_scaled_for_ga = True
@@ -183,7 +211,7 @@ class GeoDiTTrainer(GuardedTrainer):
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         if self.args.vision_learning_rate is None:
             return optimizer
-        tower = {id(p) for p in cast(Any, self.model).model.vision_tower.parameters()}
+        tower = {id(p) for p in unwrap_peft_model(self.model).model.vision_tower.parameters()}
         groups = list(optimizer.param_groups)
         optimizer.param_groups.clear()
         for group in groups:
@@ -224,6 +252,15 @@ class GeoDiTTrainer(GuardedTrainer):
                 assert output.metrics is not None  # Trainer always has the loss
                 output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in figures.items()})
         return output
+
+    def call_model_init(self, trial: Any = None) -> nn.Module:
+        """Make a model by `model_init` and prepare it as one that was given."""
+        return prepare_model(super().call_model_init(trial), self.args, self._peft_config)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.should_save and unwrap_peft_model(self.model) is not self.model:
+            complete_adapter_folder(cast(Any, self.model), output_dir or str(self.args.output_dir))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
         dataset = self.train_dataset if train_dataset is None else train_dataset

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -39,3 +40,20 @@ class Command:
 @pytest.fixture
 def geodit() -> Command:
     return Command()
+
+
+@pytest.fixture(scope="session")
+def adapter(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA adapter of the checkpoint, saved as training saves one; it changes the answers."""
+    peft = pytest.importorskip("peft")
+    from geodit.modeling_geodit.adapters import complete_adapter_folder
+    from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+    from geodit.trainers.lora import add_adapter
+
+    torch.manual_seed(0)
+    config = peft.LoraConfig(r=4, lora_alpha=64, init_lora_weights=False)
+    model = add_adapter(GeoDiTForMaskedDiffusion.from_pretrained(checkpoint), config)
+    directory = tmp_path_factory.mktemp("adapter")
+    model.save_pretrained(directory)
+    complete_adapter_folder(model, directory)
+    return directory

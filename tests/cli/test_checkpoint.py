@@ -16,5 +16,9 @@ def test_the_bundled_checkpoint_is_small():
     assert sum(file.stat().st_size for file in files) <= 16 * 2**20
 
 
+def test_the_bundled_checkpoint_has_a_name():
+    assert resolve_model("geodit-tiny") == resolve_model(None)
+
+
 def test_what_is_no_path_is_a_name_on_the_hub():
     assert resolve_model("someone/geodit-8b") == "someone/geodit-8b"

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
+
 import pytest
 
 from geodit.cli.errors import CommandError
@@ -44,3 +46,33 @@ def test_a_run_that_was_told_to_end_has_the_exit_code_of_sigterm(geodit, monkeyp
 
     monkeypatch.setattr(recipes, "run_recipe", end)
     assert geodit("train", "stage1").exit_code == 143
+
+
+@pytest.fixture
+def recipe(checkpoint, tmp_path):
+    pytest.importorskip("trl")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"model_name_or_path: {checkpoint}\nnum_scenes: 2\noutput_dir: {tmp_path / 'run'}\n")
+    return path
+
+
+def test_a_dry_run_prints_figures_and_writes_nothing(geodit, recipe, tmp_path):
+    result = geodit("train", recipe, "--dry-run", "--num_train_epochs", 3)
+    assert result.exit_code == 0, result.output
+    for expected in ("projector", "tokens in all", "epochs", "activations, at most"):
+        assert expected in result.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_as_json_is_complete(geodit, recipe):
+    result = geodit("train", recipe, "--dry-run", "--json", "max_steps=7", "bf16=true")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["updates"]["steps"] == 7
+    assert document["data"]["exact"]
+    assert document["memory"]["without_activation_checkpointing"]["peak"] > 0
+    assert set(document["parameters"]) == {"vision_tower", "projector", "language_model"}
+
+
+def test_json_is_for_dry_runs(geodit, recipe):
+    assert "--json is for --dry-run" in geodit.fails("train", recipe, "--json")

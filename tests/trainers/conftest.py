@@ -118,6 +118,16 @@ def build_trainer(model, processor, items, folder, *, callbacks=(), eval_items=N
 
 
 @pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A checkpoint of that model, for tests that leave it as it is."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("base")
+    for part in new_model(GEOMETRY, TEXTS, location_bins=16, vocab_size=400):
+        part.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def shared_items():
     return make_items()
 

@@ -27,7 +27,23 @@ def test_the_papers_stages_come_with_the_package(stage, parts, batch, rate):
     overrides = ["--model_name_or_path", "checkpoint", "--num_scenes", "10", "--bf16", "false", "--use_cpu", "true"]
     _, _, args = parse_recipe(stage, overrides)
     assert (args.trainable_parts, args.per_device_train_batch_size, args.learning_rate) == (parts, batch, rate)
-    assert (args.adam_beta2, args.weight_decay, args.num_train_epochs) == (0.95, 0.0, 1)
+    assert (args.adam_beta1, args.adam_beta2, args.weight_decay, args.num_train_epochs) == (0.9, 0.95, 0.0, 1)
+    assert (args.lr_scheduler_type, args.get_warmup_steps(1000)) == ("cosine", 30)
+
+
+@pytest.mark.parametrize(("name", "four_bits"), [("lora", False), ("qlora", True)])
+def test_adapters_come_with_the_package(name, four_bits):
+    overrides = ["--model_name_or_path", "checkpoint", "--num_scenes", "10", "--use_cpu", "true"]
+    model_args, _, args = parse_recipe(name, overrides)
+    assert (model_args.use_peft, model_args.load_in_4bit, model_args.dtype) == (True, four_bits, "bfloat16")
+    assert args.per_device_train_batch_size * args.gradient_accumulation_steps == 24
+
+
+def test_the_recipe_for_tree_crowns_starts_from_the_bundled_checkpoint():
+    model_args, data_args, args = parse_recipe("geodit-tiny/lora-neon")
+    assert (model_args.model_name_or_path, model_args.use_peft) == ("geodit-tiny", True)
+    assert data_args.num_neon_tiles > 0
+    assert args.output_dir == "runs/lora-neon"
 
 
 @pytest.mark.parametrize("name", ["vision", "text", "stage1", "stage2", "vision-continued", "stage2-continued"])
@@ -66,6 +82,12 @@ def test_an_unknown_recipe_lists_the_bundled_ones():
         ({"learning_rat": 0.1, "num_scenes": 5, "model_name_or_path": "a"}, "learning_rat"),
         ({"num_scenes": 5}, "either model_name_or_path or geometry"),
         ({"model_name_or_path": "a"}, "Nothing to train on"),
+        ({"model_name_or_path": "a", "num_scenes": 5, "load_in_4bit": True}, "need use_peft"),
+        ({"geometry": "a", "num_scenes": 5, "use_peft": True}, "without geometry: save a checkpoint"),
+        (
+            {"model_name_or_path": "a", "num_scenes": 5, "use_peft": True, "attention_mode": "prefix"},
+            "without attention_mode: save a checkpoint",
+        ),
         ({"model_name_or_path": "a", "num_neon_tiles": 5}, "geodit data fetch neon"),
         ({"model_name_or_path": "a", "num_scenes": 5, "env": {"A": "1"}}, "without `env`"),
     ],
@@ -73,6 +95,43 @@ def test_an_unknown_recipe_lists_the_bundled_ones():
 def test_a_wrong_recipe_is_refused(tmp_path, values, message):
     with pytest.raises(ValueError, match=message):
         parse_recipe(write(tmp_path / "r.yaml", output_dir=str(tmp_path), **values))
+
+
+def test_a_recipe_trains_an_adapter(base, tmp_path):
+    peft = pytest.importorskip("peft")
+    run_recipe(
+        write(
+            tmp_path / "recipe.yaml",
+            **{**SMALL_RUN, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 1},
+            model_name_or_path=str(base),
+            num_scenes=2,
+            use_peft=True,
+            lora_r=2,
+            lora_target_modules=["q_proj", "v_proj"],
+            output_dir=str(tmp_path / "lora"),
+        )
+    )
+    for folder in (tmp_path / "lora", tmp_path / "lora" / "checkpoint-2"):
+        config = peft.PeftConfig.from_pretrained(str(folder))
+        assert (config.r, set(config.target_modules), config.base_model_name_or_path) == (
+            2, {"q_proj", "v_proj"}, str(base),
+        )  # fmt: skip
+        assert not (folder / "model.safetensors").exists()
+    assert (tmp_path / "lora" / "training_log.jsonl").is_file()
+
+
+def test_dense_pretraining_has_no_adapter(base, tmp_path):
+    recipe = write(
+        tmp_path / "recipe.yaml",
+        **SMALL_RUN,
+        model_name_or_path=str(base),
+        objective="dense_vision",
+        num_scenes=2,
+        use_peft=True,
+        output_dir=str(tmp_path / "run"),
+    )
+    with pytest.raises(ValueError, match="leave use_peft out"):
+        run_recipe(recipe)
 
 
 def test_the_runs_of_a_small_model_follow_on_each_other(geometry, tmp_path):

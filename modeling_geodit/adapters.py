@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adapters of PEFT on a GeoDiT checkpoint: found, checked, loaded and merged.
+
+An adapter is a folder with `adapter_config.json`, which names its base, and `adapter_model.safetensors`. The folders
+that [`GeoDiTTrainer`] writes have the processor and the generation configuration beside them.
+"""
+
+from __future__ import annotations
+
+import json
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from geodit.checkpoints import checkpoint_name, resolve_checkpoint
+from geodit.configuration.files_geodit import write_atomically
+from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
+from geodit.modeling_geodit.checkpoint_sources import find_checkpoint
+from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+
+__all__ = [
+    "ADAPTER_CONFIG",
+    "adapter_base",
+    "complete_adapter_folder",
+    "find_adapter",
+    "load_adapter",
+    "load_merged",
+    "processor_folder",
+]
+
+ADAPTER_CONFIG = "adapter_config.json"
+_WEIGHTS = "adapter_model.safetensors"
+
+
+def find_adapter(adapter: str | PathLike[str], *, local_files_only: bool = False) -> Path:
+    """The folder of an adapter.
+
+    Args:
+        adapter: A folder, or a Hub id, which is downloaded to the cache of huggingface_hub.
+        local_files_only: Whether a Hub id is looked for in the cache alone.
+
+    Raises:
+        ValueError: If there is none of that name, it is no adapter, or its weights are pickled.
+    """
+    folder = find_checkpoint(str(adapter), local_files_only=local_files_only)
+    if not (folder / ADAPTER_CONFIG).is_file():
+        hint = " It is a whole checkpoint: load it as the model." if (folder / "config.json").is_file() else ""
+        raise ValueError(f"{adapter} is not an adapter: it has no {ADAPTER_CONFIG}.{hint}")
+    if not (folder / _WEIGHTS).is_file():
+        raise ValueError(f"The adapter {adapter} has no {_WEIGHTS}; other files of weights are not read.")
+    return folder
+
+
+def adapter_base(folder: Path) -> str:
+    """The name of the checkpoint that an adapter was trained on, as [`from_pretrained`] takes it.
+
+    Raises:
+        ValueError: If the adapter does not say, or its configuration cannot be read.
+    """
+    base = _read_config(folder).get("base_model_name_or_path")
+    if not base:
+        raise ValueError(
+            f"The adapter {folder} does not name its base in {ADAPTER_CONFIG}: say which model it is for."
+        )
+    return resolve_checkpoint(str(base))
+
+
+def load_adapter(
+    model: GeoDiTForMaskedDiffusion, folder: str | PathLike[str], *, is_trainable: bool = False
+) -> PeftModel:
+    """Put an adapter on a model, as [`~peft.PeftModel.from_pretrained`] does, once all of it is known to fit.
+
+    Args:
+        model: The base. It is changed in place.
+        folder: The folder of the adapter.
+        is_trainable: Whether to go on training the adapter.
+
+    Returns:
+        The model with the adapter; its parameters are frozen unless `is_trainable`.
+
+    Raises:
+        ValueError: If the adapter is for a model of other layers or shapes. The model is then no longer of use.
+    """
+    import peft
+
+    folder = Path(folder)
+    trained_on = _read_config(folder).get("base_model_name_or_path")
+    config = peft.PeftConfig.from_pretrained(str(folder))
+    config.inference_mode = not is_trainable
+    config.base_model_name_or_path = None  # get_peft_model takes the name of the model at hand
+    try:
+        adapted: PeftModel = peft.get_peft_model(model, config)
+    except ValueError as error:
+        raise ValueError(
+            f"The adapter {folder}, trained on {trained_on}, is not for this model: {str(error).splitlines()[0]}"
+        ) from error
+    expected = {
+        name: tuple(tensor.shape)
+        for name, tensor in peft.get_peft_model_state_dict(adapted, save_embedding_layers=False).items()
+    }
+    found = _read_shapes(folder / _WEIGHTS)
+    if found != expected:
+        raise ValueError(
+            f"The adapter {folder}, trained on {trained_on}, does not fit this model: {_difference(found, expected)}"
+        )
+    peft.set_peft_model_state_dict(adapted, load_file(folder / _WEIGHTS))
+    adapted.train(is_trainable)
+    return adapted
+
+
+def load_merged(
+    adapter: str | PathLike[str],
+    model: str | PathLike[str] | None = None,
+    *,
+    dtype: str | torch.dtype = "auto",
+    revision: str = "main",
+    local_files_only: bool = False,
+) -> GeoDiTForMaskedDiffusion:
+    """Load a checkpoint with an adapter merged into its weights, which answers as fast as one without.
+
+    Args:
+        adapter: Folder or Hub id of the adapter.
+        model: Folder or Hub id of its base, if it is no longer where the adapter says.
+        dtype: Of the weights, `"auto"` for that of the checkpoint.
+        revision: Branch, tag or commit of the base.
+        local_files_only: Whether to do without the network.
+
+    Returns:
+        The merged model, with the generation configuration of the adapter if there is one.
+
+    Raises:
+        ValueError: If there is no such adapter, or it is not for that model.
+        OSError: If there is no such checkpoint.
+    """
+    folder = find_adapter(adapter, local_files_only=local_files_only)
+    base = adapter_base(folder) if model is None else resolve_checkpoint(str(model))
+    if model is not None:
+        _check_is_base(folder, base)
+    try:
+        network = GeoDiTForMaskedDiffusion.from_pretrained(
+            base, dtype=dtype, revision=revision, local_files_only=local_files_only
+        )
+    except OSError as error:
+        if model is None:
+            raise OSError(f"The base of the adapter {adapter} is not there, name it as the model: {error}") from error
+        raise
+    merged: GeoDiTForMaskedDiffusion = load_adapter(network, folder).merge_and_unload(safe_merge=True)
+    if (folder / "generation_config.json").is_file():
+        merged.generation_config = GeoDiTGenerationConfig.from_pretrained(folder)
+    return merged.requires_grad_(True)
+
+
+def processor_folder(
+    adapter: str | PathLike[str], model: str | PathLike[str] | None = None, *, local_files_only: bool = False
+) -> str:
+    """Where the processor of an adapter is: beside it, or else that of its base.
+
+    Args:
+        adapter: Folder or Hub id of the adapter.
+        model: Folder or Hub id of its base, if it is no longer where the adapter says.
+        local_files_only: Whether to do without the network.
+    """
+    folder = find_adapter(adapter, local_files_only=local_files_only)
+    if (folder / "processor_config.json").is_file():
+        return str(folder)
+    return adapter_base(folder) if model is None else resolve_checkpoint(str(model))
+
+
+def complete_adapter_folder(model: PeftModel, folder: str | PathLike[str]) -> None:
+    """Add to a saved adapter what PEFT leaves out: the generation configuration, and a base that others can find.
+
+    Args:
+        model: The model whose adapter was saved.
+        folder: Where it was saved.
+    """
+    folder = Path(folder)
+    base: Any = model.get_base_model()
+    base.generation_config.save_pretrained(folder)
+    config = _read_config(folder)
+    path = config.get("base_model_name_or_path")
+    if path is not None and (name := checkpoint_name(path)) != path:
+        config["base_model_name_or_path"] = name
+        write_atomically(folder / ADAPTER_CONFIG, json.dumps(config, indent=2, sort_keys=True).encode())
+        card = folder / "README.md"
+        write_atomically(card, card.read_text(encoding="utf-8").replace(path, name).encode())
+
+
+def _check_is_base(folder: Path, model: str) -> None:
+    """A name may differ because a folder was moved or a repository downloaded, but not if both are there.
+
+    Raises:
+        ValueError: If the adapter names another folder, which exists, or another repository.
+    """
+    named = _read_config(folder).get("base_model_name_or_path")
+    if not named:
+        return
+    paths = Path(resolve_checkpoint(str(named))), Path(model)
+    found = [path.is_dir() for path in paths]
+    if (all(found) and not paths[0].samefile(paths[1])) or (not any(found) and named != model):
+        raise ValueError(
+            f"The adapter {folder} was trained on {named}, not on {model}. Leave the model out to take the right one."
+        )
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / ADAPTER_CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(config, dict) or "peft_type" not in config:
+        raise ValueError(f"{path} is no configuration of PEFT: it has no peft_type.")
+    return config
+
+
+def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors in a file, from its header."""
+    with safe_open(path, framework="pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def _difference(found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> str:
+    """The first of the differences between two sets of tensors, and how many there are."""
+    differences = []
+    for name in sorted(found.keys() | expected.keys()):
+        if name not in expected:
+            differences.append(f"it has {name}, which the model has no place for")
+        elif name not in found:
+            differences.append(f"it lacks {name}")
+        elif found[name] != expected[name]:
+            differences.append(f"{name} is {found[name]} where the model takes {expected[name]}")
+    more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+    return f"{differences[0]}{more}."
