@@ -80,6 +80,7 @@ def forward_process(
     *,
     segment_ids: torch.Tensor | None = None,
     timesteps: torch.Tensor | None = None,
+    uniform: torch.Tensor | None = None,
     eps: float = 1e-3,
     weighting: str = "inverse",
     stratified: bool = False,
@@ -95,6 +96,8 @@ def forward_process(
         segment_ids: `(B, L)`, where rows hold several questions; each of S answers then has a timestep of its own.
         timesteps: `(S,)` in [0, 1], one for each answer (S is B with one question a row); drawn by
             [`sample_timesteps`] when not given.
+        uniform: `(K,)` in [0, 1), one number for each of the K canvas tokens in row-major order: a token is hidden where
+            its number is below p. Drawn when not given.
         eps: Floor of p, which bounds the weight 1/p of a masked token.
         weighting: `"inverse"` weighs masked tokens by 1/p, which makes the loss a bound on the likelihood (LLaDA, the
             paper). `"uniform"` weighs all alike, by 1/E[p], as MaskGIT does: the same on average over t and much less
@@ -121,9 +124,12 @@ def forward_process(
     answer = numbering[canvas_mask]
     probability = ((1 - eps) * timesteps.float() + eps).to(device)
     # One number for each token of the canvas and none for the rest: padding a batch does not change its noise.
-    uniform = torch.rand(answer.numel(), generator=generator).to(device)
+    if uniform is None:
+        uniform = torch.rand(answer.numel(), generator=generator)
+    if uniform.shape != answer.shape:
+        raise ValueError(f"uniform must be {answer.numel()} numbers, one a canvas token, got {tuple(uniform.shape)}.")
     masked = torch.zeros_like(canvas_mask)
-    masked[canvas_mask] = uniform < probability[answer]
+    masked[canvas_mask] = uniform.to(device) < probability[answer]
     weights = torch.zeros(input_ids.shape, device=device)
     lengths = answer.bincount(minlength=num_sequences)
     expected = torch.full_like(probability, (1 + eps) / 2)

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Trainer for masked diffusion: noise the canvas, predict it, weigh the masked positions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.utils.data import Sampler
-from transformers import Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from geodit.modeling_geodit.diffusion_geodit import (
@@ -15,19 +14,22 @@ from geodit.modeling_geodit.diffusion_geodit import (
     masked_diffusion_loss,
     number_canvases,
 )
+from geodit.trainers.distribution import refuse_ignored_sharding
+from geodit.trainers.noise import UpdateNoise
+from geodit.trainers.streaming import StreamingTrainer
 from geodit.trainers.trainable import set_trainable_parts
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
 
-class GeoDiTTrainer(Trainer):
+class GeoDiTTrainer(StreamingTrainer):
     """[`~transformers.Trainer`] with the masked diffusion loss.
 
     Everything else (optimizer, schedule, checkpoints, resuming, distribution, callbacks) is Trainer's own. The loss
     of an update is the mean over its answers, whatever the number of micro-batches, padding or processes.
 
     Batches come from [`GeoDiTDataCollator`]: `labels` holds the true canvas and -100 elsewhere. The noise is drawn
-    here, from the global CPU generator while training (which Trainer seeds, saves and restores) and from a generator
-    of its own while evaluating, so that evaluation losses can be compared.
+    here: while training it is a function of seed, step and place in the update, see [`UpdateNoise`], and while
+    evaluating it comes from a generator of its own, so that evaluation losses can be compared.
 
     Args:
         model: A [`GeoDiTForMaskedDiffusion`]. Parts that `args.trainable_parts` does not name are frozen.
@@ -45,6 +47,8 @@ class GeoDiTTrainer(Trainer):
         # Trainer then leaves the scaling over micro-batches to compute_loss.
         self.loss_is_scaled_for_ga = True
         self._evaluation_noise: torch.Generator | None = None
+        self._update_noise: UpdateNoise | None = None
+        refuse_ignored_sharding(self.accelerator, self.args)
 
     def compute_loss(
         self,
@@ -64,11 +68,16 @@ class GeoDiTTrainer(Trainer):
         generator = None if model.training else self._evaluation_noise
         labels = inputs["labels"]
         canvas_mask = labels != -100
+        noise = None
+        if model.training and self._update_noise is not None and self._update_noise.num_left:
+            noise = self._update_noise.take(canvas_mask, inputs.get("segment_ids"))
         noised = forward_process(
             inputs["input_ids"],
             canvas_mask,
             cast(int, cast(Any, self.model).config.mask_token_id),
             segment_ids=inputs.get("segment_ids"),
+            timesteps=None if noise is None else noise.timesteps,
+            uniform=None if noise is None else noise.uniform,
             eps=self.args.mask_eps,
             weighting=self.args.loss_weighting,
             stratified=self.args.stratified_timesteps,
@@ -105,6 +114,20 @@ class GeoDiTTrainer(Trainer):
             if inside:
                 optimizer.add_param_group({**group, "params": inside, "lr": self.args.vision_learning_rate})
         return optimizer
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor | int | None]:
+        """Collect the micro-batches of an update, and prepare the noise of all of them."""
+        batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._update_noise = UpdateNoise.of_batches(
+            batches,
+            self.accelerator,
+            seed=self.args.seed,
+            step=self.state.global_step,
+            stratified=self.args.stratified_timesteps,
+        )
+        return batches, num_items
 
     def _get_num_items_in_batch(
         self, batch_samples: list[Mapping[str, torch.Tensor]], device: torch.device

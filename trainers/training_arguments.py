@@ -53,6 +53,9 @@ class GeoDiTTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[no-untyped-call]
+        if self.accelerator_config.dispatch_batches is None:
+            # Batches differ in length, so the main process cannot read those of all processes and deal them out.
+            self.accelerator_config.dispatch_batches = False
         unknown = [part for part in self.trainable_parts if part not in MODEL_PARTS]
         if unknown or not self.trainable_parts:
             raise ValueError(
