@@ -32,7 +32,8 @@ def resolve_recipe(recipe: str) -> Path:
     for candidate in (bundled / recipe, bundled / f"{recipe}.yaml"):
         if candidate.is_file():
             return candidate
-    names = sorted(str(p.relative_to(bundled).with_suffix("")) for p in bundled.rglob("*.yaml"))
+    recipes = (path for path in bundled.rglob("*.yaml") if path.parent.name != "accelerate")
+    names = sorted(str(path.relative_to(bundled).with_suffix("")) for path in recipes)
     raise FileNotFoundError(f"No recipe {recipe!r}: neither a file nor one of the bundled recipes {', '.join(names)}.")
 
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `test_distributed.py` runs in two processes, by torchrun.
+"""What `test_distributed.py` runs, alone and in two processes by torchrun.
 
-Arguments: the checkpoint to start from and the folder for what came of it. The first process writes `<case>.json` and
-`<case>.safetensors`.
+Arguments: the checkpoint to start from and the folder for what came of it. Process 0 writes `<case>.json` and
+`<case>.safetensors` for each case; the stream's items are written by each process.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,67 +17,100 @@ from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 from transformers import DistributedConfig
 
+from geodit.data.schema import make_dataset, make_row
+from geodit.data.streaming import QuestionStream
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
+GLOBAL_BATCH = 8
+ITEMS = make_items(24)
 
-def train(checkpoint: Path, folder: Path, *, distributed_config: Any = None, **arguments: Any) -> GeoDiTTrainer:
-    """Train for some steps on the items of `conftest`, in whatever number of processes this is."""
-    model = GeoDiTForMaskedDiffusion.from_pretrained(checkpoint, distributed_config=distributed_config)
+
+class RecordingCollator(GeoDiTDataCollator):
+    """Remembers the images that it was given, by name."""
+
+    def __init__(self, processor: GeoDiTProcessor) -> None:
+        super().__init__(processor)
+        self.image_ids: list[str] = []
+
+    def __call__(self, items: Any) -> dict[str, torch.Tensor]:
+        self.image_ids += [item["image_id"] for item in items if "image_id" in item]
+        return super().__call__(items)
+
+
+def train(checkpoint: Path, folder: Path, dataset: Any = ITEMS, sharded: bool = False) -> GeoDiTTrainer:
+    """Make three updates of the same global batch in whatever number of processes this is."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    model = GeoDiTForMaskedDiffusion.from_pretrained(
+        checkpoint, distributed_config=DistributedConfig(fsdp_size=world_size) if sharded else None
+    )
     processor = GeoDiTProcessor.from_pretrained(checkpoint)
-    settings = {
-        "output_dir": str(folder),
-        "use_cpu": True,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "logging_steps": 1,
-        "max_steps": 3,
-        "save_strategy": "no",
-        "learning_rate": 1e-2,
-        **arguments,
-    }
+    arguments = GeoDiTTrainingArguments(
+        output_dir=str(folder),
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+        logging_steps=1,
+        per_device_train_batch_size=GLOBAL_BATCH // world_size,
+        max_steps=3,
+        save_strategy="no",
+        learning_rate=0.05,
+        lr_scheduler_type="constant",
+        warmup_steps=0,
+        optim="sgd",  # Adam would blow differences of rounding up to the learning rate
+        stratified_timesteps=True,
+    )
     trainer = GeoDiTTrainer(
         model=model,
-        args=GeoDiTTrainingArguments(**settings),
-        data_collator=GeoDiTDataCollator(processor),
+        args=arguments,
+        data_collator=RecordingCollator(processor),
         processing_class=processor,
-        train_dataset=make_items(24),
+        train_dataset=dataset,
     )
     trainer.train()
     return trainer
 
 
-def losses(trainer: GeoDiTTrainer) -> list[float]:
-    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-
-
-def whole(tensor: torch.Tensor) -> torch.Tensor:
-    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach().clone()
-
-
 def report(trainer: GeoDiTTrainer, path: Path, **more: Any) -> None:
-    weights = {name: whole(parameter) for name, parameter in trainer.model.named_parameters()}
-    if trainer.is_world_process_zero():
-        save_file(weights, path.with_suffix(".safetensors"))
-        path.with_suffix(".json").write_text(json.dumps({"losses": losses(trainer), **more}))
+    """Write losses and whole parameters."""
+    parameters = dict(trainer.model.named_parameters())
+    whole = {name: p.full_tensor() if isinstance(p, DTensor) else p for name, p in parameters.items()}
+    if not trainer.is_world_process_zero():
+        return
+    save_file({name: tensor.detach().clone() for name, tensor in whole.items()}, path.with_suffix(".safetensors"))
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    path.with_suffix(".json").write_text(json.dumps({"losses": losses, **more}))
 
 
 def main() -> None:
     torch.set_num_threads(1)
     checkpoint, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    trainer = train(checkpoint, folder, per_device_train_batch_size=4)
-    report(trainer, folder / "ddp", distributed_type=trainer.accelerator.distributed_type.value)
-    trainer = train(
-        checkpoint, folder, distributed_config=DistributedConfig(fsdp_size=2), per_device_train_batch_size=4
-    )
+    trainer = train(checkpoint, folder)
+    report(trainer, folder / "plain", distributed_type=trainer.accelerator.distributed_type.value)
+    if "WORLD_SIZE" not in os.environ:
+        return
+    trainer = train(checkpoint, folder, sharded=True)
     shares = {
-        name: [isinstance(p, DTensor), p.numel(), p.to_local().numel() if isinstance(p, DTensor) else p.numel()]
+        name: [p.numel(), p.to_local().numel() if isinstance(p, DTensor) else None]
         for name, p in trainer.model.named_parameters()
     }
-    report(trainer, folder / "fsdp", shares=shares)
+    report(trainer, folder / "sharded", shares=shares, plan=trainer.model.fsdp_plan)
+
+    rows = [make_row(item["image"], f"image{index}", [item["question"]]) for index, item in enumerate(ITEMS)]
+    stream = QuestionStream(make_dataset(rows).to_iterable_dataset(num_shards=4), block_size=6)
+    trainer = train(checkpoint, folder, stream)
+    rank = trainer.args.process_index
+    (folder / f"stream{rank}.json").write_text(json.dumps(trainer.data_collator.image_ids))
+
+    # Last, as accelerate remembers that it was asked.
+    args = GeoDiTTrainingArguments(output_dir=str(folder), use_cpu=True, report_to="none", fsdp=True)
+    try:
+        GeoDiTTrainer(model=GeoDiTForMaskedDiffusion.from_pretrained(checkpoint), args=args)
+    except ValueError as error:
+        (folder / "fsdp.txt").write_text(str(error))
 
 
 if __name__ == "__main__":
