@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass, field
 
-OBJECTIVES = ("masked_diffusion", "dense_vision")
+OBJECTIVES = ("masked_diffusion", "dense_vision", "grpo")
 
 
 @dataclass
@@ -37,7 +37,7 @@ class DataArguments:
 
     objective: str = field(
         default="masked_diffusion",
-        metadata={"help": "masked_diffusion, or dense_vision to pretrain a vision tower.", "choices": OBJECTIVES},
+        metadata={"help": "masked_diffusion, dense_vision to pretrain a vision tower, or grpo to tune by rewards.", "choices": OBJECTIVES},
     )
     num_scenes: int = field(default=0, metadata={"help": "Synthetic scenes to train on."})
     first_scene: int = field(
@@ -59,6 +59,10 @@ class DataArguments:
         default=None, metadata={"help": "Folder of `geodit data fetch neon`, to train on tree crowns as well."}
     )
     num_neon_tiles: int = field(default=0, metadata={"help": "Random tiles of the tree-crown images."})
+    streaming: bool = field(
+        default=False,
+        metadata={"help": "Read training images as they are due instead of holding them in memory; needs max_steps."},
+    )
     cache_dir: str | None = field(default=None, metadata={"help": "Folder that keeps rendered scenes."})
     num_proc: int = field(default=1, metadata={"help": "Processes that render scenes."})
 
@@ -69,6 +73,8 @@ class DataArguments:
             raise ValueError("num_neon_tiles needs neon_dir: run `geodit data fetch neon DIR` and give DIR.")
         if self.questions_per_row < 1:
             raise ValueError(f"questions_per_row must be at least 1, got {self.questions_per_row}.")
+        if self.streaming and (self.num_text_scenes or self.objective != "masked_diffusion"):
+            raise ValueError("streaming is for images and objective masked_diffusion; leave num_text_scenes out.")
         if not (self.num_scenes or self.num_text_scenes or self.num_neon_tiles):
             raise ValueError("Nothing to train on: give num_scenes, num_text_scenes or num_neon_tiles.")
 

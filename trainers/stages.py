@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runs behind a recipe: dense pretraining of a vision tower, and masked diffusion on text or on images."""
+"""The runs behind a recipe: dense pretraining of a vision tower, masked diffusion on text or images, and GRPO."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import datasets
 from torch.utils.data import ConcatDataset, Dataset
-from transformers import SiglipVisionModel, Trainer
+from transformers import SiglipVisionModel, Trainer, TrainingArguments
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.data.dense import DenseBoxDataset, DensePatchDataset
@@ -20,11 +20,19 @@ from geodit.data.synthetic.vocabulary import label_names
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.data_collator import GeoDiTDataCollator
+from geodit.trainers.grpo import GeoDiTGRPOTrainer
+from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
 from geodit.trainers.new_model import load_vision_tower, new_model, read_geometry
 from geodit.trainers.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
-from geodit.trainers.training_data import ImageQuestions, neon_tiles, rendered_scenes, vocabulary_texts
+from geodit.trainers.training_data import (
+    ImageQuestions,
+    neon_tiles,
+    rendered_scenes,
+    streamed_questions,
+    vocabulary_texts,
+)
 from geodit.trainers.vision_pretraining import DenseVisionCollator, DenseVisionModel
 
 
@@ -95,8 +103,23 @@ def run_masked_diffusion(
     _save_log(trainer, Path(str(training_args.output_dir)))
 
 
+def run_grpo(model_args: ModelArguments, data_args: DataArguments, training_args: GeoDiTGRPOConfig) -> None:
+    """Tune a model by rewards; save model, processor and training log."""
+    model, processor = _load_model(model_args)
+    model.float()  # the small steps of GRPO are lost in the bfloat16 of a published checkpoint
+    with _rendering_once(data_args, training_args):
+        train_dataset = _training_questions(data_args, processor)
+        eval_dataset = _evaluation_questions(data_args, processor)
+    trainer = GeoDiTGRPOTrainer(
+        model, training_args, processor, train_dataset=train_dataset, eval_dataset=eval_dataset
+    )
+    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+    trainer.save_model()
+    _save_log(trainer, Path(str(training_args.output_dir)))
+
+
 def _rendering_once(
-    data_args: DataArguments, training_args: GeoDiTTrainingArguments
+    data_args: DataArguments, training_args: TrainingArguments
 ) -> contextlib.AbstractContextManager[None]:
     """With a cache the first process of a machine renders and the others read; without one each renders."""
     if data_args.cache_dir is None:
@@ -125,11 +148,14 @@ def _load_model(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTP
 
 
 def _training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Any]:
-    parts: list[Any] = []
+    images: list[datasets.Dataset] = []
     if args.num_scenes:
-        parts.append(_image_questions(rendered_scenes(args, "train", args.num_scenes), args, processor))
+        images.append(rendered_scenes(args, "train", args.num_scenes))
     if args.num_neon_tiles:
-        parts.append(_image_questions(neon_tiles(args, "train"), args, processor))
+        images.append(neon_tiles(args, "train"))
+    if args.streaming:
+        return streamed_questions(images, args)
+    parts: list[Any] = [_image_questions(part, args, processor) for part in images]
     if args.num_text_scenes:
         parts.append(_scene_texts(args, processor))
     return parts[0] if len(parts) == 1 else _Concatenation(parts)
