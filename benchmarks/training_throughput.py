@@ -73,6 +73,7 @@ class UpdateTimes(TrainerCallback):
         self.times: list[float] = []
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Note the time, when the device is done."""
         if self._device.type != "cpu":
             torch.accelerator.synchronize(self._device)
         self.times.append(time.perf_counter())

@@ -176,9 +176,7 @@ class QuestionStream(torch.utils.data.IterableDataset[dict[str, Any]]):
             iterator = iter(rows)
             while block := list(itertools.islice(iterator, self.block_size)):
                 items = self._items_of(block, num_passes, block_index)
-                self._blocks.append(
-                    StreamPosition(num_items, num_passes, block_index, 0, state, self.world_size)
-                )
+                self._blocks.append(StreamPosition(num_items, num_passes, block_index, 0, state, self.world_size))
                 for row, questions in items[offset:]:
                     self._num_read += 1
                     yield self._item(block[row], questions)

@@ -96,8 +96,8 @@ def forward_process(
         segment_ids: `(B, L)`, where rows hold several questions; each of S answers then has a timestep of its own.
         timesteps: `(S,)` in [0, 1], one for each answer (S is B with one question a row); drawn by
             [`sample_timesteps`] when not given.
-        uniform: `(K,)` in [0, 1), one number for each of the K canvas tokens in row-major order: a token is hidden where
-            its number is below p. Drawn when not given.
+        uniform: `(K,)` in [0, 1), one number for each of the K canvas tokens in row-major order: a token is hidden
+            where its number is below p. Drawn when not given.
         eps: Floor of p, which bounds the weight 1/p of a masked token.
         weighting: `"inverse"` weighs masked tokens by 1/p, which makes the loss a bound on the likelihood (LLaDA, the
             paper). `"uniform"` weighs all alike, by 1/E[p], as MaskGIT does: the same on average over t and much less

@@ -1,9 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a distributed run is checked for before it starts."""
+"""What holds for every run in several processes."""
+
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, parse_flag_from_env
 from transformers import TrainingArguments
+
+
+def read_data_in_every_process(args: TrainingArguments) -> None:
+    """Let each process make its own batches of an iterable data set, unless the arguments say otherwise.
+
+    By default accelerate makes them in the main process, puts those for all processes together and deals them out, but
+    ours differ in length and cannot be put together.
+    """
+    config: Any = args.accelerator_config
+    if config.dispatch_batches is None:
+        config.dispatch_batches = False
 
 
 def refuse_ignored_sharding(accelerator: Accelerator, args: TrainingArguments) -> None:

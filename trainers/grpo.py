@@ -8,7 +8,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import DistributedType
@@ -116,9 +116,10 @@ class GeoDiTGRPOTrainer(Trainer):
         self._sees_the_same = not any(
             p.requires_grad and any(part in name for part in sees) for name, p in model.named_parameters()
         )
-        needed = args.prompts_per_generation * self.accelerator.num_processes
-        if self.train_dataset is not None and len(self.train_dataset) < needed:
-            raise ValueError(f"{needed} prompts are answered at once, but there are {len(self.train_dataset)}.")
+        needed, dataset = args.prompts_per_generation * self.accelerator.num_processes, cast(Any, self.train_dataset)
+        if dataset is not None and len(dataset) < needed:
+            raise ValueError(f"{needed} prompts are answered at once, but there are {len(dataset)}.")
+        self._processor = processing_class
         self._step = 0
         self._experience: list[_Experience] = []
         self._metrics: dict[str, list[float]] = defaultdict(list)
@@ -126,7 +127,7 @@ class GeoDiTGRPOTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of prompts, each once for every forward pass that learns from its answers."""
         loader: DataLoader[Any] = self._get_dataloader(
-            dataset=self.train_dataset,
+            dataset=cast(Any, self.train_dataset),
             description="Training",
             batch_size=self.args.prompts_per_generation,
             sampler_fn=self._get_train_sampler,
@@ -136,7 +137,7 @@ class GeoDiTGRPOTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         sampler: Sampler[int] = RepeatSampler(
-            self.train_dataset if train_dataset is None else train_dataset,
+            cast(Any, self.train_dataset if train_dataset is None else train_dataset),
             mini_repeat_count=1,
             batch_size=self.args.prompts_per_generation * self.accelerator.num_processes,
             repeat_count=self._passes_per_generation,
@@ -278,7 +279,7 @@ class GeoDiTGRPOTrainer(Trainer):
     def _sample(self, model: nn.Module, items: Sequence[QuestionItem], **settings: Any) -> Rollouts:
         with unwrap_model_for_generation(model, self.accelerator) as whole:
             return sample_rollouts(
-                whole, self.processing_class, items, max_denoising_steps=self.args.max_denoising_steps, **settings
+                whole, self._processor, items, max_denoising_steps=self.args.max_denoising_steps, **settings
             )
 
     def _rewards(self, rollouts: Rollouts) -> torch.Tensor:
@@ -298,7 +299,8 @@ class GeoDiTGRPOTrainer(Trainer):
                 f"The rewards {', '.join(self.reward_functions)} say nothing about any of these tasks: "
                 f"{', '.join(sorted({answer.question.task for answer in rollouts.answers}))}."
             )
-        for name, column in zip(("reward", *(f"rewards/{n}/mean" for n in self.reward_functions)), everywhere.T, strict=True):
+        names = ["reward", *(f"rewards/{name}/mean" for name in self.reward_functions)]
+        for name, column in zip(names, everywhere.T, strict=True):
             self._metrics[name].append(column.nanmean().item())
         known = everywhere[:, 0][~everywhere[:, 0].isnan()]
         self._metrics["reward_std"].append(known.std().item())
@@ -340,8 +342,8 @@ class GeoDiTGRPOTrainer(Trainer):
             rewards = self._rewards(self._sample(model, items))
             found.append(self.accelerator.gather_for_metrics(rewards))
         rewards = torch.cat(found)
-        means = rewards.nanmean(dim=0).tolist()
-        results = {f"{metric_key_prefix}_rewards/{name}": mean for name, mean in zip(self.reward_functions, means, strict=True)}
+        means = zip(self.reward_functions, rewards.nanmean(dim=0).tolist(), strict=True)
+        results = {f"{metric_key_prefix}_rewards/{name}": mean for name, mean in means}
         results[f"{metric_key_prefix}_reward"] = total_rewards(rewards, self._reward_weights).nanmean().item()
         # Not self.log(): what was gathered while training is not part of it.
         super().log(dict(results))

@@ -5,8 +5,9 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
-from trl import GRPOConfig
+from trl.trainer.grpo_config import GRPOConfig
 
+from geodit.trainers.distribution import read_data_in_every_process
 from geodit.trainers.grpo_loss import LOSS_TYPES, REWARD_SCALINGS
 from geodit.trainers.log_probabilities import LOG_PROBABILITY_ESTIMATORS
 from geodit.trainers.rewards import REWARDS, resolve_rewards
@@ -51,7 +52,9 @@ class GeoDiTGRPOConfig(GRPOConfig):
     """
 
     # TRL's default is True, under a name that Transformers has given up.
-    gradient_checkpointing: bool | None = field(default=None, metadata={"help": "Use activation_checkpointing."})
+    gradient_checkpointing: bool | None = field(  # type: ignore[assignment]
+        default=None, metadata={"help": "Use activation_checkpointing."}
+    )
     trainable_parts: list[str] = field(
         default_factory=lambda: ["language_model"],
         metadata={"help": f"Parts of the model to train, of {', '.join(MODEL_PARTS)}."},
@@ -65,7 +68,8 @@ class GeoDiTGRPOConfig(GRPOConfig):
     log_probability_estimator: str = field(
         default="one_step",
         metadata={
-            "help": "one_step (d1): all tokens hidden at once; coupled (DiffuCoder): part of them, then the rest.",
+            "help": "one_step (d1): all tokens hidden at once; coupled (DiffuCoder): part of them, then the rest; "
+            "trajectory (TraceRL): as they were when each was sampled.",
             "choices": LOG_PROBABILITY_ESTIMATORS,
         },
     )
@@ -78,8 +82,7 @@ class GeoDiTGRPOConfig(GRPOConfig):
         super().__post_init__()  # type: ignore[no-untyped-call]
         # Prompts come from a data set of questions, whose items no signature names.
         self.remove_unused_columns = False
-        if self.accelerator_config.dispatch_batches is None:
-            self.accelerator_config.dispatch_batches = False
+        read_data_in_every_process(self)
         unknown = [part for part in self.trainable_parts if part not in MODEL_PARTS]
         if unknown or not self.trainable_parts:
             raise ValueError(

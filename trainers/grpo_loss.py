@@ -112,4 +112,3 @@ def average_loss(
     if loss_type == "dapo":
         return total.sum() / max(num_tokens, 1.0)
     raise ValueError(f"loss_type must be one of {', '.join(LOSS_TYPES)}, got {loss_type!r}.")
-

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How probable a masked diffusion model finds an answer, token by token.
 
-The probability of an answer is a sum over all orders of unmasking, which nobody can compute. Two estimators from the
+The probability of an answer is a sum over all orders of unmasking, which nobody can compute. Three estimators from the
 literature stand in for it:
 
 * `one_step` (d1; Zhao et al., 2025, https://arxiv.org/abs/2504.12216): all tokens are hidden at once, and each has the
@@ -9,8 +9,10 @@ literature stand in for it:
   so that several updates on the same answers do not see the same input.
 * `coupled` (DiffuCoder; Gong et al., 2025, https://arxiv.org/abs/2506.20639): a random part of the tokens is hidden,
   and then the rest. Each token is hidden once, and is predicted with part of the others in sight.
+* `trajectory` (TraceRL; Wang et al., 2025, https://arxiv.org/abs/2509.06949): the steps in which the answer came about
+  are taken again. Each token has the probability that it was sampled with.
 
-Shapes: N rows, Q prompt length, L canvas length.
+Shapes: N rows, T passes, Q prompt length, L canvas length.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from torch.nn.functional import cross_entropy
 
 from geodit.trainers.rollouts import Rollouts
 
-LOG_PROBABILITY_ESTIMATORS = ("one_step", "coupled")
+LOG_PROBABILITY_ESTIMATORS = ("one_step", "coupled", "trajectory")
 
 # Shares of the tokens that `coupled` hides first: with nearly all or nearly none the two passes teach little.
 _HIDDEN_SHARE = (0.2, 0.8)
@@ -35,15 +37,18 @@ class HiddenTokens:
 
     Args:
         prompt: `(N, Q)` bool.
-        canvases: One `(N, L)` bool a pass; together they hide every token of the canvas once.
+        canvas: `(T, N, L)` bool, what each pass hides of the canvas.
+        asked: `(T, N, L)` bool, the hidden tokens whose probability each pass gives. Every token that makes up an
+            answer is asked about in one pass.
     """
 
     prompt: torch.Tensor
-    canvases: tuple[torch.Tensor, ...]
+    canvas: torch.Tensor
+    asked: torch.Tensor
 
     def take(self, rows: torch.Tensor) -> HiddenTokens:
         """Some of the rows."""
-        return HiddenTokens(self.prompt[rows], tuple(canvas[rows] for canvas in self.canvases))
+        return HiddenTokens(self.prompt[rows], self.canvas[:, rows], self.asked[:, rows])
 
 
 def draw_hidden_tokens(
@@ -71,12 +76,19 @@ def draw_hidden_tokens(
     device, canvas = rollouts.canvas_ids.device, rollouts.canvas_mask
     drawn = torch.rand(rollouts.prompt_ids.shape, generator=generator).to(device)
     prompt = (drawn < prompt_masking) & rollouts.prompt_mask & (rollouts.prompt_ids != image_token_id)
+    if estimator == "trajectory":
+        committed = rollouts.commit_steps
+        steps = torch.arange(int(committed.max()) + 1, device=device)[:, None, None]
+        hidden = canvas & ((committed < 0) | (committed >= steps))
+        return HiddenTokens(prompt, hidden, (committed == steps) & rollouts.decided)
     if estimator == "one_step":
-        return HiddenTokens(prompt, (canvas,))
-    low, high = _HIDDEN_SHARE
-    share = low + (high - low) * torch.rand(len(rollouts), 1, generator=generator)
-    first = canvas & (torch.rand(canvas.shape, generator=generator) < share).to(device)
-    return HiddenTokens(prompt, (first, canvas & ~first))
+        hidden = canvas[None]
+    else:
+        low, high = _HIDDEN_SHARE
+        share = low + (high - low) * torch.rand(len(rollouts), 1, generator=generator)
+        first = canvas & (torch.rand(canvas.shape, generator=generator) < share).to(device)
+        hidden = torch.stack([first, canvas & ~first])
+    return HiddenTokens(prompt, hidden, hidden & rollouts.decided)
 
 
 def token_log_probabilities(
@@ -94,25 +106,26 @@ def token_log_probabilities(
         rollouts: The answers.
         hidden: What is hidden in which pass.
         mask_token_id: Id of `[M]`.
-        temperature: That the answers were sampled with: the probabilities are those of `softmax(logits / temperature)`.
+        temperature: That of sampling: the probabilities are those of `softmax(logits / temperature)`.
 
     Returns:
         `(N, L)` float32, 0 where `rollouts.decided` is false. The vocabulary is projected to the decided tokens only.
     """
-    # All passes in one: a model that is wrapped for distribution expects one forward for each backward.
-    hidden_tokens = torch.stack(hidden.canvases)
-    passes = len(hidden_tokens)
-    asked = hidden_tokens & rollouts.decided
-    canvas_ids = rollouts.canvas_ids.expand_as(hidden_tokens).masked_fill(hidden_tokens, mask_token_id)
-    prompt_ids = rollouts.prompt_ids.masked_fill(hidden.prompt, mask_token_id)
-    prompt_mask, canvas_mask = rollouts.prompt_mask, rollouts.canvas_mask
+    # All passes in one, as a model that is wrapped for distribution expects one forward for each backward; and only
+    # the rows of a pass that are asked about.
+    passes, rows = hidden.asked.any(-1).nonzero(as_tuple=True)
+    asked, canvas_ids = hidden.asked[passes, rows], rollouts.canvas_ids[rows]
+    shown_canvas = canvas_ids.masked_fill(hidden.canvas[passes, rows], mask_token_id)
+    shown_prompt = rollouts.prompt_ids.masked_fill(hidden.prompt, mask_token_id)[rows]
+    prompt_mask, canvas_mask = rollouts.prompt_mask[rows], rollouts.canvas_mask[rows]
+    nowhere = torch.zeros_like(prompt_mask)
     logits = model(
-        input_ids=torch.cat([prompt_ids.repeat(passes, 1), canvas_ids.flatten(0, 1)], dim=1),
-        attention_mask=torch.cat([prompt_mask, canvas_mask], dim=1).long().repeat(passes, 1),
-        canvas_mask=torch.cat([torch.zeros_like(prompt_mask), canvas_mask], dim=1).repeat(passes, 1),
-        logits_to_keep=torch.cat([torch.zeros_like(prompt_mask).repeat(passes, 1), asked.flatten(0, 1)], dim=1),
-        **rollouts.images_of_rows(passes),
+        input_ids=torch.cat([shown_prompt, shown_canvas], dim=1),
+        attention_mask=torch.cat([prompt_mask, canvas_mask], dim=1).long(),
+        canvas_mask=torch.cat([nowhere, canvas_mask], dim=1),
+        logits_to_keep=torch.cat([nowhere, asked], dim=1),
+        **rollouts.images_of_rows(rows),
     ).logits
-    labels = rollouts.canvas_ids.expand_as(asked)[asked]
-    found = -cross_entropy(logits.float() / temperature, labels, reduction="none")
-    return torch.zeros(asked.shape, device=found.device).masked_scatter(asked, found).sum(0)
+    found = -cross_entropy(logits.float() / temperature, canvas_ids[asked], reduction="none")
+    of_passes = torch.zeros(asked.shape, device=found.device).masked_scatter(asked, found)
+    return torch.zeros(rollouts.canvas_ids.shape, device=found.device).index_add(0, rows, of_passes)

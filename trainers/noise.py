@@ -48,7 +48,9 @@ class UpdateNoise:
         self._num_answers = int(counts.sum())
         # The places of this process's micro-batches: all processes' shares of the earlier ones come first.
         ends = counts.T.flatten().cumsum(0).view(counts.shape[1], counts.shape[0])[:, process_index]
-        self._places = [slice(int(end - count), int(end)) for end, count in zip(ends, counts[process_index], strict=True)]
+        self._places = [
+            slice(int(end - count), int(end)) for end, count in zip(ends, counts[process_index], strict=True)
+        ]
         self._timesteps = sample_timesteps(self._num_answers, generator=self._generator, stratified=stratified)
         # One number for each answer and position, drawn position by position: how long the longest canvas elsewhere is
         # changes nothing.

@@ -37,7 +37,10 @@ class DataArguments:
 
     objective: str = field(
         default="masked_diffusion",
-        metadata={"help": "masked_diffusion, dense_vision to pretrain a vision tower, or grpo to tune by rewards.", "choices": OBJECTIVES},
+        metadata={
+            "help": "masked_diffusion, dense_vision to pretrain a vision tower, or grpo to tune by rewards.",
+            "choices": OBJECTIVES,
+        },
     )
     num_scenes: int = field(default=0, metadata={"help": "Synthetic scenes to train on."})
     first_scene: int = field(

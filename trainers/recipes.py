@@ -6,13 +6,13 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from transformers import set_seed
+from transformers import TrainingArguments, set_seed
 from trl.scripts.utils import TrlParser
 
 from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
@@ -20,7 +20,7 @@ from geodit.trainers.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.stages import run_dense_vision, run_grpo, run_masked_diffusion
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
-_RUNS = {
+_RUNS: dict[str, tuple[type[TrainingArguments], Callable[..., None]]] = {
     "masked_diffusion": (GeoDiTTrainingArguments, run_masked_diffusion),
     "dense_vision": (GeoDiTTrainingArguments, run_dense_vision),
     "grpo": (GeoDiTGRPOConfig, run_grpo),
@@ -46,9 +46,7 @@ def resolve_recipe(recipe: str) -> Path:
     raise FileNotFoundError(f"No recipe {recipe!r}: neither a file nor one of the bundled recipes {', '.join(names)}.")
 
 
-def parse_recipe(
-    recipe: str, overrides: Sequence[str] = ()
-) -> tuple[ModelArguments, DataArguments, Any]:
+def parse_recipe(recipe: str, overrides: Sequence[str] = ()) -> tuple[ModelArguments, DataArguments, Any]:
     """Read a recipe, with `--name value` overrides on top.
 
     The training arguments are [`GeoDiTGRPOConfig`] with `objective: grpo` and [`GeoDiTTrainingArguments`] otherwise.

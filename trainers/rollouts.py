@@ -28,6 +28,7 @@ class Rollouts:
         canvas_ids: `(N, L)`, the answers with the EOS behind them.
         canvas_mask: `(N, L)` bool, true on the row's canvas, which may be shorter than L.
         decided: `(N, L)` bool, true for the tokens that make up the answer: up to its first EOS and that included.
+        commit_steps: `(N, L)`, the denoising step in which each token was committed, counted from 0; -1 for none.
         image_index: `(N,)`, the image of each row.
         image_inputs: `pixel_values`, and `image_sizes` if the processor makes them, of the P images; or
             `image_features`, where the model's part that sees is not trained.
@@ -39,6 +40,7 @@ class Rollouts:
     canvas_ids: torch.Tensor
     canvas_mask: torch.Tensor
     decided: torch.Tensor
+    commit_steps: torch.Tensor
     image_index: torch.Tensor
     image_inputs: Mapping[str, Any]
     answers: tuple[AnswerRecord, ...]
@@ -52,9 +54,9 @@ class Rollouts:
         taken = {name: tensor[rows] for name, tensor in tensors.items()}
         return replace(self, **taken, answers=tuple(self.answers[row] for row in rows.tolist()))
 
-    def images_of_rows(self, times: int = 1) -> dict[str, Any]:
-        """`image_inputs` with an entry for each row, all of them so many times one after the other."""
-        index = self.image_index.repeat(times)
+    def images_of_rows(self, rows: torch.Tensor) -> dict[str, Any]:
+        """`image_inputs` with an entry for each of some rows, which may come several times."""
+        index = self.image_index[rows]
         return {name: _repeat(value, index) for name, value in self.image_inputs.items()}
 
 
@@ -129,6 +131,7 @@ def sample_rollouts(
         canvas_ids=canvas_ids,
         canvas_mask=canvas_mask,
         decided=canvas_mask & (is_eos.long().cumsum(-1) - is_eos.long() == 0),
+        commit_steps=output.commit_steps,
         image_index=image_index,
         image_inputs={"image_features": features} if keep_features else dict(inputs),
         answers=tuple(read_answer(processor, item, text, steps) for item, text, steps in written),

@@ -106,7 +106,8 @@ def run_masked_diffusion(
 def run_grpo(model_args: ModelArguments, data_args: DataArguments, training_args: GeoDiTGRPOConfig) -> None:
     """Tune a model by rewards; save model, processor and training log."""
     model, processor = _load_model(model_args)
-    model.float()  # the small steps of GRPO are lost in the bfloat16 of a published checkpoint
+    # The small steps of GRPO would be lost in the bfloat16 of a published checkpoint.
+    model.float()  # type: ignore[no-untyped-call]
     with _rendering_once(data_args, training_args):
         train_dataset = _training_questions(data_args, processor)
         eval_dataset = _evaluation_questions(data_args, processor)

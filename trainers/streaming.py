@@ -54,15 +54,17 @@ class StreamingTrainer(Trainer):
             # One of its own, so that starting to read draws nothing from the global one.
             generator=torch.Generator().manual_seed(args.seed),
         )
-        return prepare_data_loader(
+        accelerator_config: Any = args.accelerator_config
+        own_loader: DataLoader[Any] = prepare_data_loader(
             loader,
             self.accelerator.device,
             num_processes=1,
             process_index=0,
             put_on_device=True,
             dispatch_batches=False,
-            non_blocking=args.accelerator_config.non_blocking,
+            non_blocking=accelerator_config.non_blocking,
         )
+        return own_loader
 
     def train(
         self,
@@ -122,4 +124,6 @@ def _read_position(checkpoint: Path, process_index: int) -> StreamPosition | Non
     try:
         return StreamPosition.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
-        raise ValueError(f"{path} is no position of a stream ({error}): delete it to read up to there instead") from error
+        raise ValueError(
+            f"{path} is no position of a stream ({error}): delete it to read up to there instead"
+        ) from error

@@ -122,7 +122,9 @@ def test_a_place_of_another_split_is_refused(dataset):
 
 def test_workers_share_the_shards(dataset):
     """More workers than shards: one without stops, the others go on."""
-    loader = DataLoader(stream_of(dataset, num_shards=1, tasks=["caption"]), batch_size=3, num_workers=2, collate_fn=names)
+    loader = DataLoader(
+        stream_of(dataset, num_shards=1, tasks=["caption"]), batch_size=3, num_workers=2, collate_fn=names
+    )
     batches = take(loader, 4)
     assert sorted(item for batch in batches for item in batch) == sorted(
         names(take(stream_of(dataset, tasks=["caption"]), NUM_ROWS))

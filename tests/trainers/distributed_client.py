@@ -22,6 +22,8 @@ from geodit.data.streaming import QuestionStream
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.data_collator import GeoDiTDataCollator
+from geodit.trainers.grpo import GeoDiTGRPOTrainer
+from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
@@ -74,6 +76,31 @@ def train(checkpoint: Path, folder: Path, dataset: Any = ITEMS, sharded: bool = 
     return trainer
 
 
+def tune(checkpoint: Path, folder: Path) -> dict[str, torch.Tensor]:
+    """Two updates of GRPO on answers that each process samples for itself; long answers are better."""
+    arguments = GeoDiTGRPOConfig(
+        output_dir=str(folder),
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+        disable_tqdm=True,
+        per_device_train_batch_size=8,
+        num_generations=4,
+        max_steps=2,
+        save_strategy="no",
+        learning_rate=1e-2,
+    )
+    trainer = GeoDiTGRPOTrainer(
+        GeoDiTForMaskedDiffusion.from_pretrained(checkpoint),
+        arguments,
+        GeoDiTProcessor.from_pretrained(checkpoint),
+        reward_functions={"length": lambda answer: float(len(answer.text))},
+        train_dataset=[{**item, "image_id": str(index)} for index, item in enumerate(ITEMS)],
+    )
+    trainer.train()
+    return {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
+
+
 def report(trainer: GeoDiTTrainer, path: Path, **more: Any) -> None:
     """Write losses and whole parameters."""
     parameters = dict(trainer.model.named_parameters())
@@ -104,6 +131,9 @@ def main() -> None:
     trainer = train(checkpoint, folder, stream)
     rank = trainer.args.process_index
     (folder / f"stream{rank}.json").write_text(json.dumps(trainer.data_collator.image_ids))
+
+    weights = tune(checkpoint, folder)
+    save_file(weights, folder / f"grpo{rank}.safetensors")
 
     # Last, as accelerate remembers that it was asked.
     args = GeoDiTTrainingArguments(output_dir=str(folder), use_cpu=True, report_to="none", fsdp=True)

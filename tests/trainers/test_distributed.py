@@ -88,6 +88,13 @@ def test_processes_read_different_parts_of_a_stream(runs):
     assert not set(shares[0]) & set(shares[1])
 
 
+def test_processes_that_sample_for_themselves_tune_one_model(runs, checkpoint):
+    first, second = (load_file(runs["two"] / f"grpo{rank}.safetensors") for rank in range(2))
+    before = load_file(checkpoint / "model.safetensors")
+    assert all(value.equal(second[name]) for name, value in first.items())
+    assert any(not value.equal(before[name]) for name, value in first.items())
+
+
 def test_sharding_that_accelerate_ignores_is_refused(runs):
     """It would train with the whole model in both processes, and say nothing."""
     message = (runs["two"] / "fsdp.txt").read_text()

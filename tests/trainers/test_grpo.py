@@ -46,6 +46,7 @@ def has_at_sign(answer) -> float:
     [
         {},
         {"log_probability_estimator": "coupled"},
+        {"log_probability_estimator": "trajectory", "prompt_masking": 0.0},
         {"num_iterations": 2, "beta": 0.02, "loss_type": "grpo", "scale_rewards": "batch"},
         {"steps_per_generation": 2, "per_device_train_batch_size": 8, "importance_sampling_level": "sequence"},
         {"trainable_parts": ["vision_tower", "projector", "language_model"], "prompt_masking": 0.0},
@@ -119,7 +120,10 @@ def test_the_same_seed_gives_the_same_run(model_and_processor, questions, tmp_pa
         model.load_state_dict(start)
         torch.manual_seed(len(ends))
         trainer = GeoDiTGRPOTrainer(
-            model, arguments(tmp_path, max_steps=2), processor, train_dataset=questions,
+            model,
+            arguments(tmp_path, max_steps=2),
+            processor,
+            train_dataset=questions,
             reward_functions={"length": lambda answer: float(len(answer.text))},
         )
         trainer.train()
@@ -132,7 +136,10 @@ def test_only_the_parts_that_are_named_are_trained(model_and_processor, question
     model, processor = model_and_processor
     before = {name: value.clone() for name, value in model.state_dict().items()}
     GeoDiTGRPOTrainer(
-        model, arguments(tmp_path, max_steps=1), processor, train_dataset=questions,
+        model,
+        arguments(tmp_path, max_steps=1),
+        processor,
+        train_dataset=questions,
         reward_functions={"length": lambda answer: float(len(answer.text))},
     ).train()
     changed = {name for name, value in model.state_dict().items() if not value.equal(before[name])}

@@ -3,8 +3,13 @@
 
 import pytest
 import torch
+from PIL import Image
 
-from geodit.trainers.log_probabilities import draw_hidden_tokens, token_log_probabilities
+from geodit.trainers.log_probabilities import (
+    LOG_PROBABILITY_ESTIMATORS,
+    draw_hidden_tokens,
+    token_log_probabilities,
+)
 from geodit.trainers.rollouts import sample_rollouts
 
 
@@ -42,14 +47,15 @@ def brute_force(model, rollouts, hidden, temperature):
         for position in range(length):
             if not rollouts.decided[row, position]:
                 continue
-            canvas_hidden = next(canvas for canvas in hidden.canvases if canvas[row, position])[row, :length]
+            (turn,) = hidden.asked[:, row, position].nonzero()
+            canvas_hidden = hidden.canvas[turn, row, :length][0]
             canvas = torch.where(canvas_hidden, model.config.mask_token_id, rollouts.canvas_ids[row, :length])
             logits = model(input_ids=torch.cat([prompt, canvas])[None], **image).logits[0, len(prompt) + position]
             result[row, position] = (logits / temperature).log_softmax(-1)[rollouts.canvas_ids[row, position]]
     return result
 
 
-@pytest.mark.parametrize("estimator", ["one_step", "coupled"])
+@pytest.mark.parametrize("estimator", LOG_PROBABILITY_ESTIMATORS)
 def test_they_are_what_the_model_says_about_each_token(sampled, estimator):
     model, _, rollouts = sampled
     hidden = hidden_tokens(model, rollouts, estimator)
@@ -93,10 +99,26 @@ def test_the_first_denoising_step_has_the_probabilities_of_one_step(model_and_pr
     torch.testing.assert_close(found.exp()[decided], output.confidences[decided], atol=1e-5, rtol=1e-4)
 
 
+def test_a_trajectory_has_the_probabilities_that_the_answer_was_sampled_with(sampled):
+    """As `generate` reports them at temperature 0: here of answers that were sampled greedily, token by token."""
+    model, processor, rollouts = sampled
+    question = rollouts.answers[4].question
+    item = {"image": Image.new("RGB", (96, 96)), "image_id": "0", "question": question}
+    rollouts = sample_rollouts(model, processor, [item])
+    inputs = processor(images=item["image"], text=question.query, task=question.task, return_tensors="pt")
+    output = model.generate(**inputs, max_new_tokens=8, return_dict_in_generate=True)
+    assert int(output.commit_steps.max()) > 2
+    hidden = hidden_tokens(model, rollouts, "trajectory", prompt_masking=0.0)
+    with torch.no_grad():
+        found = token_log_probabilities(model, rollouts, hidden, mask_token_id=model.config.mask_token_id)
+    decided = rollouts.decided
+    torch.testing.assert_close(found.exp()[decided], output.confidences[decided], atol=1e-5, rtol=1e-4)
+
+
 def test_coupled_passes_hide_every_token_once_and_never_the_image(sampled):
     model, _, rollouts = sampled
     hidden = hidden_tokens(model, rollouts, "coupled", prompt_masking=0.9)
-    first, second = hidden.canvases
+    first, second = hidden.canvas
     assert not (first & second).any()
     assert torch.equal(first | second, rollouts.canvas_mask)
     assert first.any()
@@ -117,7 +139,7 @@ def test_an_answer_ends_with_its_first_eos(sampled):
 
 def test_another_estimator_is_refused(sampled):
     model, _, rollouts = sampled
-    with pytest.raises(ValueError, match="one of one_step, coupled"):
+    with pytest.raises(ValueError, match="one of one_step, coupled, trajectory"):
         hidden_tokens(model, rollouts, "elbo")
 
 

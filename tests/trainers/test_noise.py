@@ -97,5 +97,7 @@ def test_only_the_batches_that_were_counted_get_noise():
 
 
 def test_a_key_fixes_a_stream():
-    first, second, other = (torch.rand(3, generator=seeded_generator(*key)).tolist() for key in [(1, 2), (1, 2), (2, 1)])
+    first, second, other = (
+        torch.rand(3, generator=seeded_generator(*key)).tolist() for key in [(1, 2), (1, 2), (2, 1)]
+    )
     assert first == second != other

@@ -71,7 +71,14 @@ def test_detection_is_rewarded_by_boxes_that_are_matched_one_to_one(answer, expe
 
 COORDINATES = st.lists(st.integers(0, 12), min_size=4, max_size=4)
 BOXES = st.lists(
-    COORDINATES.map(lambda c: (float(min(c[0], c[2])), float(min(c[1], c[3])), float(max(c[0], c[2]) + 1), float(max(c[1], c[3]) + 1))),
+    COORDINATES.map(
+        lambda c: (
+            float(min(c[0], c[2])),
+            float(min(c[1], c[3])),
+            float(max(c[0], c[2]) + 1),
+            float(max(c[1], c[3]) + 1),
+        )
+    ),
     min_size=1,
     max_size=3,
 )
