@@ -15,7 +15,7 @@ from datasets.distributed import split_dataset_by_node
 from PIL import Image
 from torch.utils.data import get_worker_info
 
-from geodit.data.schema import TASKS, Question, row_questions
+from geodit.data.schema import TASKS, Question
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ class QuestionStream(torch.utils.data.IterableDataset[dict[str, Any]]):
     Args:
         dataset: A stream with the columns of `features`. `Dataset.to_iterable_dataset` makes one of a data set.
         tasks: Keep the questions of these tasks only. All of them by default.
-        questions_per_row: With 1, items are `dict(image, image_id, question)`. With more, an image's questions come
-            together, up to so many an item, as `dict(image, image_id, questions)`.
+        questions_per_row: With 1, items are `dict(image, image_id, question_index, question)`, where the index is the
+            place of the question among those of the image. With more, an image's questions come together, up to so
+            many an item, as `dict(image, image_id, question_index, questions)`, with the index of the first.
         shuffle_seed: Shuffle each block by this seed; `None` keeps the order of the rows.
         block_size: Rows that are held in memory, as the bytes of their files.
         rank: Which of `world_size` processes this is.
@@ -177,9 +178,9 @@ class QuestionStream(torch.utils.data.IterableDataset[dict[str, Any]]):
             while block := list(itertools.islice(iterator, self.block_size)):
                 items = self._items_of(block, num_passes, block_index)
                 self._blocks.append(StreamPosition(num_items, num_passes, block_index, 0, state, self.world_size))
-                for row, questions in items[offset:]:
+                for row, indices in items[offset:]:
                     self._num_read += 1
-                    yield self._item(block[row], questions)
+                    yield self._item(block[row], indices)
                 num_items += len(items)
                 found = found or bool(items)
                 block_index, offset, state = block_index + 1, 0, rows.state_dict()
@@ -191,11 +192,12 @@ class QuestionStream(torch.utils.data.IterableDataset[dict[str, Any]]):
 
     def _items_of(
         self, block: Sequence[Mapping[str, Any]], num_passes: int, block_index: int
-    ) -> list[tuple[int, list[Question]]]:
-        """The items of a block, as rows of it with their questions, in the order in which they are due."""
+    ) -> list[tuple[int, list[int]]]:
+        """The items of a block, as rows of it and indices of questions, in the order in which they are due."""
         items = []
         for row, content in enumerate(block):
-            asked = [q for q in row_questions(content) if self.tasks is None or q.task in self.tasks]
+            tasks = [question["task"] for question in content["questions"]]
+            asked = [index for index, task in enumerate(tasks) if self.tasks is None or task in self.tasks]
             items += [
                 (row, asked[first : first + self.questions_per_row])
                 for first in range(0, len(asked), self.questions_per_row)
@@ -205,9 +207,10 @@ class QuestionStream(torch.utils.data.IterableDataset[dict[str, Any]]):
         order = np.random.default_rng([self.shuffle_seed, num_passes, block_index]).permutation(len(items))
         return [items[index] for index in order]
 
-    def _item(self, row: Mapping[str, Any], questions: list[Question]) -> dict[str, Any]:
+    def _item(self, row: Mapping[str, Any], indices: list[int]) -> dict[str, Any]:
         image: Image.Image = datasets.Image().decode_example(row["image"])
-        item: dict[str, Any] = {"image": image.convert("RGB"), "image_id": row["image_id"]}
+        questions = [Question.from_dict(row["questions"][index]) for index in indices]
+        item = {"image": image.convert("RGB"), "image_id": row["image_id"], "question_index": indices[0]}
         if self.questions_per_row == 1:
             return {**item, "question": questions[0]}
         return {**item, "questions": questions}

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.metrics.text import normalize_answer
+from geodit.evaluation.text import normalize_answer
 from geodit.processing.box_ops import box_iou
 
 RewardFunction = Callable[[AnswerRecord], float | None]

@@ -43,6 +43,7 @@ def test_a_pass_has_the_items_of_the_map_style_view(dataset):
     items = take(stream_of(dataset, shuffle_seed=None), len(expected))
     assert names(items) == names(expected)
     assert [item["image"].tobytes() for item in items] == [item["image"].tobytes() for item in expected]
+    assert [item["question_index"] for item in items[:4]] == [0, 1, 2, 0]
 
 
 def test_the_next_pass_follows_in_another_order(dataset):
@@ -58,6 +59,7 @@ def test_the_questions_of_an_image_can_come_together(dataset):
     items = take(stream_of(dataset, questions_per_row=2, shuffle_seed=None, tasks=["vqa"]), 4)
     assert [len(item["questions"]) for item in items] == [2, 2, 2, 2]
     assert [item["image_id"] for item in items] == ["image0", "image3", "image6", "image9"]
+    assert [item["question_index"] for item in items] == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("num_shards", [4, 3])

@@ -116,7 +116,8 @@ def main() -> None:
     torch.set_num_threads(1)
     checkpoint, folder = Path(sys.argv[1]), Path(sys.argv[2])
     trainer = train(checkpoint, folder)
-    report(trainer, folder / "plain", distributed_type=trainer.accelerator.distributed_type.value)
+    distributed_type = trainer.accelerator.distributed_type.value
+    report(trainer, folder / "plain", distributed_type=distributed_type, imported=sorted(sys.modules))
     if "WORLD_SIZE" not in os.environ:
         return
     trainer = train(checkpoint, folder, sharded=True)

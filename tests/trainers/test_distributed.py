@@ -88,6 +88,13 @@ def test_processes_read_different_parts_of_a_stream(runs):
     assert not set(shares[0]) & set(shares[1])
 
 
+def test_training_needs_no_library_of_evaluation(runs):
+    """Rewards compare answers as the metrics do, but `geodit[train]` is enough for them."""
+    imported = read(runs["one"] / "plain")[0]["imported"]
+    assert "geodit.trainers.rewards" in imported
+    assert not {"evaluate", "faster_coco_eval", "pycocoevalcap"} & set(imported)
+
+
 def test_processes_that_sample_for_themselves_tune_one_model(runs, checkpoint):
     first, second = (load_file(runs["two"] / f"grpo{rank}.safetensors") for rank in range(2))
     before = load_file(checkpoint / "model.safetensors")

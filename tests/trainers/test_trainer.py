@@ -123,12 +123,10 @@ def test_training_learns_the_answers(model_and_processor, items, tmp_path):
         processor,
         items[:3],
         tmp_path,
-        max_steps=150,
+        max_steps=250,
         learning_rate=1e-2,
         per_device_train_batch_size=3,
         logging_steps=10,
-        loss_weighting="uniform",
-        stratified_timesteps=True,
     )
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
