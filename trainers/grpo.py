@@ -58,6 +58,14 @@ class _Experience:
         )
 
 
+class _EpochRepeatSampler(RepeatSampler):
+    """TRL's sampler, with an order of each epoch that does not depend on the epochs before: a resumed run finds it."""
+
+    def set_epoch(self, epoch: int) -> None:
+        if self.shuffle:
+            self.generator.manual_seed(int(self.seed or 0) + epoch)
+
+
 class GeoDiTGRPOTrainer(Trainer):
     """Group relative policy optimization (Shao et al., 2024) of a masked diffusion model.
 
@@ -136,7 +144,7 @@ class GeoDiTGRPOTrainer(Trainer):
         return loader
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        sampler: Sampler[int] = RepeatSampler(
+        sampler: Sampler[int] = _EpochRepeatSampler(
             cast(Any, self.train_dataset if train_dataset is None else train_dataset),
             mini_repeat_count=1,
             batch_size=self.args.prompts_per_generation * self.accelerator.num_processes,
@@ -160,8 +168,10 @@ class GeoDiTGRPOTrainer(Trainer):
             inputs: The prompts of this process.
             num_items_in_batch: Not used: `loss_type` says how losses are averaged.
         """
+        if not self._experience:
+            self._step = self.state.global_step * self.args.gradient_accumulation_steps
         place = self._step % self._passes_per_generation
-        if place == 0 or not self._experience:  # or resumed between the two
+        if place == 0 or not self._experience:  # the latter where a run is resumed between the two
             self._experience = self._gather_experience(model, inputs)
         self._step += 1
         return super().training_step(model, {"experience": self._experience[place]}, None)

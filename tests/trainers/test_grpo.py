@@ -132,6 +132,24 @@ def test_the_same_seed_gives_the_same_run(model_and_processor, questions, tmp_pa
     assert any(not value.equal(start[name]) for name, value in ends[0].items())
 
 
+def test_a_resumed_run_is_the_run_that_was_not_stopped(model_and_processor, questions, tmp_path):
+    model, processor = model_and_processor
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    ends = []
+    for checkpoint in (None, str(tmp_path / "checkpoint-2")):
+        model.load_state_dict(start)
+        trainer = GeoDiTGRPOTrainer(
+            model,
+            arguments(tmp_path, max_steps=4, save_strategy="steps", save_steps=2, num_iterations=2, beta=0.0),
+            processor,
+            train_dataset=questions,
+            reward_functions={"length": lambda answer: float(len(answer.text))},
+        )
+        trainer.train(resume_from_checkpoint=checkpoint)
+        ends.append({name: value.clone() for name, value in model.state_dict().items()})
+    assert all(value.equal(ends[1][name]) for name, value in ends[0].items())
+
+
 def test_only_the_parts_that_are_named_are_trained(model_and_processor, questions, tmp_path):
     model, processor = model_and_processor
     before = {name: value.clone() for name, value in model.state_dict().items()}
