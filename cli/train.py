@@ -47,8 +47,6 @@ def train(
     if as_json and not dry_run:
         raise CommandError("--json is for --dry-run; a run writes training_log.jsonl to its output_dir")
     if not dry_run:
-        from geodit.trainers.recipes import run_recipe
-
         from geodit.pipelines.visualization import draw_answer
         from geodit.trainers.recipes import run_recipe
 

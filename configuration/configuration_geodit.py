@@ -68,6 +68,8 @@ class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
     """
 
     model_type = "geodit"
+    # The parts have plans of their own, and Transformers' default names modules of a text model.
+    base_model_fsdp_plan = {}
     sub_configs_defaults = {
         "text_config": SubConfigSpec(config_class=GeoDiTTextConfig),
         "vision_config": SubConfigSpec(

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geodit.data.schema import Box, Question
+from geodit.data.schema import Box, Question, QuestionItem
+from geodit.processing.processing_geodit import GeoDiTProcessor
 
-__all__ = ["AnswerRecord", "load_answers", "save_answers"]
+__all__ = ["AnswerRecord", "load_answers", "read_answer", "save_answers"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,32 @@ class AnswerRecord:
             parsed=bool(record["parsed"]),
             num_steps=int(record["num_steps"]),
         )
+
+
+def read_answer(
+    processor: GeoDiTProcessor, item: QuestionItem, text: str, commit_steps: Sequence[int]
+) -> AnswerRecord:
+    """Read what a model wrote as the answer to a question.
+
+    Args:
+        processor: The model's processor.
+        item: The question and its image.
+        text: The answer, as `decode_canvas` returns it.
+        commit_steps: The steps in which the tokens of the canvas were committed; -1 for none.
+    """
+    question, image = item["question"], item["image"]
+    image_size = (image.height, image.width)
+    answer = processor.post_process_generation(text, question.task, image_size, query=question.query)
+    return AnswerRecord(
+        image_id=item["image_id"],
+        image_size=image_size,
+        question=question,
+        text=answer["text"],
+        boxes=tuple((box[0], box[1], box[2], box[3]) for box in answer["boxes"]),
+        labels=tuple(answer["labels"]),
+        parsed=answer["parsed"],
+        num_steps=len({step for step in commit_steps if step >= 0}),
+    )
 
 
 def save_answers(path: str | Path, answers: Iterable[AnswerRecord]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from geodit.data.schema import TASKS, QuestionDataset
-from geodit.evaluation.answers import AnswerRecord
+from geodit.evaluation.answers import AnswerRecord, read_answer
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import DecodingSettings
 
@@ -206,24 +206,10 @@ def _answer_batch(
     )
     texts = processor.decode_canvas(output.sequences[:, inputs["input_ids"].shape[1] :])
 
-    answers = []
-    for item, text, commit_steps in zip(items, texts, output.commit_steps.tolist(), strict=True):
-        question = item["question"]
-        image_size = (item["image"].height, item["image"].width)
-        answer = processor.post_process_generation(text, task, image_size, query=question.query)
-        answers.append(
-            AnswerRecord(
-                image_id=item["image_id"],
-                image_size=image_size,
-                question=question,
-                text=answer["text"],
-                boxes=tuple((box[0], box[1], box[2], box[3]) for box in answer["boxes"]),
-                labels=tuple(answer["labels"]),
-                parsed=answer["parsed"],
-                num_steps=len({step for step in commit_steps if step >= 0}),
-            )
-        )
-    return answers
+    return [
+        read_answer(processor, item, text, commit_steps)
+        for item, text, commit_steps in zip(items, texts, output.commit_steps.tolist(), strict=True)
+    ]
 
 
 def _generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:

@@ -321,6 +321,8 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
     each row of patches.
     """
 
+    # The units in which FSDP2 shards, beside those of the text core.
+    _fsdp_plan = {"vision_tower.encoder.layers.*": "free_full_weight"}
     # Of its model it reads the configuration alone, whose fields have the same names here.
     pack_image_features: Any = LlavaOnevisionModel.pack_image_features
 
@@ -507,6 +509,7 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):
     """GeoDiT with its output projection: logits for every position at once, and `generate()`."""
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+    _fsdp_plan = {"lm_head": "keep_full_weight"}
 
     def __init__(self, config: GeoDiTConfig):
         super().__init__(config)

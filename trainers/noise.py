@@ -94,7 +94,7 @@ class UpdateNoise:
         if place.stop - place.start != num_answers:
             raise ValueError(
                 f"This micro-batch has {num_answers} answers, but noise was prepared for {place.stop - place.start}: "
-                "compute_loss() takes the batches that get_batch_samples() returned, once each and in order."
+                "compute_loss() takes the batches of an update once each and in order."
             )
         answer = numbering[canvas_mask].cpu()
         if not num_answers:

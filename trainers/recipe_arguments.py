@@ -7,7 +7,7 @@ from trl.trainer.model_config import ModelConfig
 
 from geodit.data.readers.registry import get_reader
 
-OBJECTIVES = ("masked_diffusion", "dense_vision")
+OBJECTIVES = ("masked_diffusion", "dense_vision", "grpo")
 
 
 @dataclass
@@ -59,7 +59,10 @@ class DataArguments:
 
     objective: str = field(
         default="masked_diffusion",
-        metadata={"help": "masked_diffusion, or dense_vision to pretrain a vision tower.", "choices": OBJECTIVES},
+        metadata={
+            "help": "masked_diffusion, dense_vision to pretrain a vision tower, or grpo to tune by rewards.",
+            "choices": OBJECTIVES,
+        },
     )
     num_scenes: int = field(default=0, metadata={"help": "Synthetic scenes to train on."})
     first_scene: int = field(
@@ -88,6 +91,10 @@ class DataArguments:
     skip_bad_records: bool = field(
         default=False, metadata={"help": "Leave records of published data sets out that cannot be read."}
     )
+    streaming: bool = field(
+        default=False,
+        metadata={"help": "Read training images as they are due instead of holding them in memory; needs max_steps."},
+    )
     cache_dir: str | None = field(
         default=None, metadata={"help": "Folder that keeps rendered scenes and tables of data sets."}
     )
@@ -104,6 +111,8 @@ class DataArguments:
             raise ValueError("Nothing to train on: give num_scenes, num_text_scenes, num_neon_tiles or datasets.")
         if self.datasets and self.objective == "dense_vision":
             raise ValueError("datasets have no dense labels: leave them out of a recipe with objective dense_vision.")
+        if self.streaming and (self.num_text_scenes or self.objective != "masked_diffusion"):
+            raise ValueError("streaming is for images and objective masked_diffusion; leave num_text_scenes out.")
         self.named_datasets()
 
     def task_limits(self) -> dict[str, int] | None:

@@ -4,20 +4,30 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from transformers import set_seed
+from transformers import TrainingArguments, set_seed
 from trl.scripts.utils import TrlParser
 
+from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
 from geodit.trainers.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.sample_callback import DrawAnswer
-from geodit.trainers.stages import run_dense_vision, run_masked_diffusion
+from geodit.trainers.stages import run_dense_vision, run_grpo, run_masked_diffusion
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
+
+_RUNS: dict[str, tuple[type[TrainingArguments], Callable[..., None]]] = {
+    "masked_diffusion": (GeoDiTTrainingArguments, run_masked_diffusion),
+    "dense_vision": (GeoDiTTrainingArguments, run_dense_vision),
+    "grpo": (GeoDiTGRPOConfig, run_grpo),
+}
+"""Arguments and run of each objective."""
 
 
 def resolve_recipe(recipe: str) -> Path:
@@ -33,14 +43,15 @@ def resolve_recipe(recipe: str) -> Path:
     for candidate in (bundled / recipe, bundled / f"{recipe}.yaml"):
         if candidate.is_file():
             return candidate
-    names = sorted(str(p.relative_to(bundled).with_suffix("")) for p in bundled.rglob("*.yaml"))
+    recipes = (path for path in bundled.rglob("*.yaml") if path.parent.name != "accelerate")
+    names = sorted(str(path.relative_to(bundled).with_suffix("")) for path in recipes)
     raise FileNotFoundError(f"No recipe {recipe!r}: neither a file nor one of the bundled recipes {', '.join(names)}.")
 
 
-def parse_recipe(
-    recipe: str, overrides: Sequence[str] = ()
-) -> tuple[ModelArguments, DataArguments, GeoDiTTrainingArguments]:
+def parse_recipe(recipe: str, overrides: Sequence[str] = ()) -> tuple[ModelArguments, DataArguments, Any]:
     """Read a recipe, with `--name value` overrides on top.
+
+    The training arguments are [`GeoDiTGRPOConfig`] with `objective: grpo` and [`GeoDiTTrainingArguments`] otherwise.
 
     Raises:
         FileNotFoundError: when there is no such recipe.
@@ -50,7 +61,8 @@ def parse_recipe(
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(values, dict) or "env" in values:
         raise ValueError(f"The recipe {path} must be a YAML mapping of argument names to values, without `env`.")
-    arguments: list[Any] = [ModelArguments, DataArguments, GeoDiTTrainingArguments]
+    training_arguments, _ = _RUNS.get(_objective(values, overrides), _RUNS["masked_diffusion"])
+    arguments: list[Any] = [ModelArguments, DataArguments, training_arguments]
     parser = TrlParser(arguments, allow_abbrev=False)
     unknown = parser.set_defaults_with_config(**_resolved_paths(values, path.parent))
     if unknown:
@@ -82,12 +94,19 @@ def run_recipe(recipe: str, overrides: Sequence[str] = (), *, draw_answer: DrawA
     # Read before the run, which takes hours in which the file may be edited.
     as_run = yaml.safe_load(resolve_recipe(recipe).read_text(encoding="utf-8")) | _override_values(overrides)
     set_seed(training_args.seed)
-    if data_args.objective == "dense_vision":
-        run_dense_vision(model_args, data_args, training_args)
-    else:
-        run_masked_diffusion(model_args, data_args, training_args, draw_answer)
+    _, run = _RUNS[data_args.objective]
+    if run is run_masked_diffusion:
+        run = functools.partial(run, draw_answer=draw_answer)
+    run(model_args, data_args, training_args)
     path = Path(str(training_args.output_dir)) / "recipe.yaml"
     path.write_text(yaml.safe_dump(as_run, sort_keys=False), encoding="utf-8")
+
+
+def _objective(values: dict[str, Any], overrides: Sequence[str]) -> str:
+    """The objective, which decides what the training arguments are, before any argument is read."""
+    words = [word for override in overrides for word in override.split("=", 1)]
+    given = [word for name, word in itertools.pairwise(words) if name == "--objective"]
+    return str([values.get("objective", "masked_diffusion"), *given][-1])
 
 
 def _override_values(overrides: Sequence[str]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runs behind a recipe: dense pretraining of a vision tower, and masked diffusion on text or on images."""
+"""The runs behind a recipe: dense pretraining of a vision tower, masked diffusion on text or images, and GRPO."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import datasets
 from torch.utils.data import ConcatDataset, Dataset
-from transformers import SiglipVisionModel, Trainer
+from transformers import SiglipVisionModel, Trainer, TrainingArguments
 from trl.trainer.utils import get_peft_config
 
 from geodit.checkpoints import resolve_checkpoint
@@ -22,6 +22,8 @@ from geodit.data.synthetic.vocabulary import label_names
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.data_collator import GeoDiTDataCollator
+from geodit.trainers.grpo import GeoDiTGRPOTrainer
+from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
 from geodit.trainers.guarded_trainer import GuardedTrainer
 from geodit.trainers.new_model import load_vision_tower, new_model, read_geometry
 from geodit.trainers.quantization import quantization_config
@@ -34,6 +36,7 @@ from geodit.trainers.training_data import (
     neon_tiles,
     published_datasets,
     rendered_scenes,
+    streamed_questions,
     vocabulary_texts,
 )
 from geodit.trainers.vision_pretraining import DenseVisionCollator, DenseVisionModel
@@ -125,8 +128,27 @@ def _sample_callbacks(
     return [SampleCallback(processor, samples, draw_answer)]
 
 
+def run_grpo(model_args: ModelArguments, data_args: DataArguments, training_args: GeoDiTGRPOConfig) -> None:
+    """Tune a model, or an adapter of it, by rewards; save model, processor and training log."""
+    model, processor = _load_model(model_args)
+    with _rendering_once(data_args, training_args):
+        train_dataset = training_questions(data_args, processor)
+        eval_dataset = _evaluation_questions(data_args, processor)
+    trainer = GeoDiTGRPOTrainer(
+        model,
+        training_args,
+        processor,
+        peft_config=get_peft_config(model_args),
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+    )
+    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+    trainer.save_model()
+    _save_log(trainer, Path(str(training_args.output_dir)))
+
+
 def _rendering_once(
-    data_args: DataArguments, training_args: GeoDiTTrainingArguments
+    data_args: DataArguments, training_args: TrainingArguments
 ) -> contextlib.AbstractContextManager[None]:
     """With a cache the first process of a machine renders and the others read; without one each renders."""
     if data_args.cache_dir is None:
@@ -158,15 +180,16 @@ def _load_model(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTP
 
 def training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Any]:
     """The questions that a recipe trains on, as [`GeoDiTDataCollator`] takes them."""
-    parts: list[Any] = []
+    images: list[datasets.Dataset] = []
     if args.num_scenes:
-        parts.append(_image_questions(rendered_scenes(args, "train", args.num_scenes), args, processor))
+        images.append(rendered_scenes(args, "train", args.num_scenes))
     if args.num_neon_tiles:
-        parts.append(_image_questions(neon_tiles(args, "train"), args, processor))
-    parts.extend(
-        ImageQuestions(dataset, processor, args.questions_per_row, in_memory=False)
-        for dataset in published_datasets(args)
-    )
+        images.append(neon_tiles(args, "train"))
+    published = published_datasets(args)
+    if args.streaming:
+        return streamed_questions([*images, *published], args)
+    parts: list[Any] = [ImageQuestions(part, processor, args.questions_per_row) for part in images]
+    parts.extend(ImageQuestions(part, processor, args.questions_per_row, in_memory=False) for part in published)
     if args.num_text_scenes:
         parts.append(_scene_texts(args, processor))
     return parts[0] if len(parts) == 1 else _Concatenation(parts)
@@ -176,13 +199,10 @@ def _evaluation_questions(args: DataArguments, processor: GeoDiTProcessor) -> Da
     if not args.num_eval_scenes:
         return None
     if args.num_scenes or args.datasets:
-        return _image_questions(rendered_scenes(args, "validation", args.num_eval_scenes), args, processor)
+        scenes = rendered_scenes(args, "validation", args.num_eval_scenes)
+        return ImageQuestions(scenes, processor, args.questions_per_row)
     # Text alone: the scenes behind those trained on.
     return _scene_texts(args, processor, first_scene=args.first_scene + args.num_text_scenes)
-
-
-def _image_questions(dataset: datasets.Dataset, args: DataArguments, processor: GeoDiTProcessor) -> ImageQuestions:
-    return ImageQuestions(dataset, processor, args.questions_per_row)
 
 
 def _scene_texts(args: DataArguments, processor: GeoDiTProcessor, first_scene: int | None = None) -> SceneTextDataset:

@@ -25,6 +25,7 @@ from geodit.modeling_geodit.diffusion_geodit import (
 )
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.data_collator import GeoDiTDataCollator
+from geodit.trainers.distribution import refuse_ignored_sharding
 from geodit.trainers.guarded_trainer import GuardedTrainer
 from geodit.trainers.item_records import TASK_IDS, ItemRecordCollator, model_inputs
 from geodit.trainers.likelihood import evaluate_nll
@@ -33,6 +34,7 @@ from geodit.trainers.noise import AnswerNoise, UpdateNoise
 from geodit.trainers.preparation import prepare_model
 from geodit.trainers.sample_callback import SampleCallback
 from geodit.trainers.samplers import EpochLengthGroupedSampler
+from geodit.trainers.streaming import StreamingTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 _NOISED = "noised"
 
 
-class GeoDiTTrainer(GuardedTrainer):
+class GeoDiTTrainer(GuardedTrainer, StreamingTrainer):
     """[`~transformers.Trainer`] with the masked diffusion loss.
 
     Everything else (optimizer, schedule, checkpoints, distribution, callbacks) is Trainer's own, with what
@@ -93,6 +95,7 @@ class GeoDiTTrainer(GuardedTrainer):
         self.loss_is_scaled_for_ga = True
         self._loss_breakdown = LossBreakdown()
         self._evaluation_step: int | None = None
+        refuse_ignored_sharding(self.accelerator, self.args)
 
     def compute_loss(
         self,

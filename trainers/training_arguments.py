@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from transformers import TrainingArguments
 
 from geodit.modeling_geodit.diffusion_geodit import LOSS_NORMALIZATIONS, LOSS_WEIGHTINGS
+from geodit.trainers.distribution import read_data_in_every_process
 from geodit.trainers.trainable import MODEL_PARTS
 
 
@@ -90,6 +91,7 @@ class GeoDiTTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[no-untyped-call]
+        read_data_in_every_process(self)
         unknown = [part for part in self.trainable_parts if part not in MODEL_PARTS]
         if unknown or not self.trainable_parts:
             raise ValueError(

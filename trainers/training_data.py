@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from geodit.data.neon import neon_dataset
 from geodit.data.readers.reading import BadRecords, read_dataset
 from geodit.data.schema import QuestionDataset
+from geodit.data.streaming import QuestionStream
 from geodit.data.synthetic.dataset import scene_seed, synthetic_dataset
 from geodit.data.synthetic.questions import scene_questions
 from geodit.data.synthetic.scenes import sample_scene
@@ -63,6 +64,13 @@ class ImageQuestions(torch.utils.data.Dataset[dict[str, Any]]):
             return item
         first = item.pop("question")
         return item | {"questions": [first, *(self._flat.question(i) for i in range(start + 1, end))]}
+
+
+def streamed_questions(parts: Sequence[datasets.Dataset], args: DataArguments) -> QuestionStream:
+    """All parts mixed, as a stream that decodes images when they are due."""
+    rows = datasets.concatenate_datasets(list(parts)).shuffle(seed=args.scene_seed)
+    stream = rows.to_iterable_dataset(num_shards=min(64, len(rows)))
+    return QuestionStream(stream, questions_per_row=args.questions_per_row, shuffle_seed=args.scene_seed)
 
 
 def rendered_scenes(args: DataArguments, split: str, num_scenes: int) -> datasets.Dataset:

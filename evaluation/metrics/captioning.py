@@ -12,8 +12,8 @@ from datasets import Features, List, Value
 from numpy.typing import NDArray
 
 from geodit.evaluation.metrics.base import AnswerMetric, evaluate, parsed_flags, summarize
-from geodit.evaluation.metrics.text import tokenize_caption
 from geodit.evaluation.optional import import_optional
+from geodit.evaluation.text import tokenize_caption
 
 __all__ = ["CaptioningMetric"]
 

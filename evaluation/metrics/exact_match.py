@@ -13,7 +13,7 @@ from datasets import Features, Value
 from numpy.typing import NDArray
 
 from geodit.evaluation.metrics.base import AnswerMetric, evaluate, parsed_flags, summarize
-from geodit.evaluation.metrics.text import normalize_answer
+from geodit.evaluation.text import normalize_answer
 
 __all__ = ["ExactMatchMetric"]
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from geodit.evaluation.metrics.text import normalize_answer, tokenize_caption
+from geodit.evaluation.text import normalize_answer, tokenize_caption
 
 
 @pytest.mark.parametrize(

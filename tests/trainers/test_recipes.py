@@ -5,11 +5,14 @@ import json
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 from transformers import SiglipVisionModel
 
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
 from geodit.trainers.recipes import parse_recipe, resolve_recipe, run_recipe
+from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
 SMALL_RUN = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "max_steps": 2, "save_strategy": "no"}
 
@@ -90,6 +93,7 @@ def test_an_unknown_recipe_lists_the_bundled_ones():
         ),
         ({"model_name_or_path": "a", "num_neon_tiles": 5}, "geodit data fetch neon"),
         ({"model_name_or_path": "a", "num_scenes": 5, "env": {"A": "1"}}, "without `env`"),
+        ({"model_name_or_path": "a", "num_text_scenes": 5, "streaming": True}, "streaming is for images"),
     ],
 )
 def test_a_wrong_recipe_is_refused(tmp_path, values, message):
@@ -233,3 +237,49 @@ def test_samples_need_held_out_images(geometry, tmp_path):
     recipe = write(tmp_path / "recipe.yaml", **SMALL_RUN, **values, output_dir=str(tmp_path / "run"))
     with pytest.raises(ValueError, match="sample_every_steps needs held-out questions about images"):
         run_recipe(recipe)
+
+
+def test_the_objective_decides_what_the_training_arguments_are(tmp_path):
+    recipe = write(tmp_path / "r.yaml", model_name_or_path="a", num_scenes=5, output_dir="x", use_cpu=True)
+    _, _, args = parse_recipe(recipe)
+    assert isinstance(args, GeoDiTTrainingArguments)
+    for override in (["--objective", "grpo"], ["--objective=grpo"]):
+        _, _, args = parse_recipe(recipe, [*override, "--num_generations", "4", "--bf16", "false"])
+        assert isinstance(args, GeoDiTGRPOConfig)
+        assert args.num_generations == 4
+    with pytest.raises(ValueError, match="invalid choice: 'ppo'"):
+        parse_recipe(recipe, ["--objective", "ppo"])
+
+
+def test_the_grpo_recipe_of_geodit_tiny_can_be_read():
+    _, data_args, args = parse_recipe("geodit-tiny/grpo-grounding")
+    assert data_args.objective == "grpo"
+    assert data_args.task_limits() == {"ground": 4}
+    assert args.prompts_per_generation * args.num_generations == args.per_device_train_batch_size
+
+
+def test_streamed_scenes_and_rewards_train_a_model_too(checkpoint, tmp_path):
+    scenes = {"num_scenes": 6, "cache_dir": str(tmp_path / "cache"), "questions_per_task": ["ground=2"]}
+    common = {**SMALL_RUN, **scenes, "model_name_or_path": str(checkpoint), "per_device_train_batch_size": 4}
+    runs = {
+        "stream": {"streaming": True, "learning_rate": 1.0e-2},
+        "grpo": {
+            "objective": "grpo",
+            "num_generations": 4,
+            "reward_functions": ["parse", "iou"],
+            "temperature": 2.0,
+            "learning_rate": 1.0e-2,
+            "bf16": False,
+            "num_eval_scenes": 2,
+            "eval_strategy": "steps",
+            "eval_steps": 2,
+        },
+    }
+    before = load_file(checkpoint / "model.safetensors")
+    for name, run in runs.items():
+        run_recipe(write(tmp_path / "recipe.yaml", **common, **run, output_dir=str(tmp_path / name)))
+        after = load_file(tmp_path / name / "model.safetensors")
+        assert after.keys() == before.keys()
+        assert name == "grpo" or not after["lm_head.weight"].equal(before["lm_head.weight"])
+    log = [json.loads(line) for line in (tmp_path / "grpo" / "training_log.jsonl").read_text().splitlines()]
+    assert any("eval_rewards/parse" in entry for entry in log)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What training does not compute, and what it computes in other ways to the same end."""
+
+import pytest
+import torch
+
+from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+from geodit.trainers.data_collator import GeoDiTDataCollator
+from geodit.trainers.trainer import GeoDiTTrainer
+from geodit.trainers.training_arguments import GeoDiTTrainingArguments
+
+
+def make_trainer(model, processor, items, tmp_path, **arguments) -> GeoDiTTrainer:
+    settings = {
+        "output_dir": str(tmp_path),
+        "use_cpu": True,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "per_device_train_batch_size": 4,
+        "max_steps": 2,
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "learning_rate": 0.05,
+        "warmup_steps": 0,
+        "optim": "sgd",
+        **arguments,
+    }
+    return GeoDiTTrainer(
+        model=model,
+        args=GeoDiTTrainingArguments(**settings),
+        data_collator=GeoDiTDataCollator(processor),
+        processing_class=processor,
+        train_dataset=items,
+    )
+
+
+def losses_of(model, processor, items, tmp_path, **arguments) -> list[float]:
+    """Losses of a run, which leaves the model itself as it was."""
+    copy = GeoDiTForMaskedDiffusion(model.config)
+    copy.load_state_dict(model.state_dict())
+    trainer = make_trainer(copy, processor, items, tmp_path, **arguments)
+    trainer.train()
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def test_the_vocabulary_is_projected_to_masked_positions_only(model_and_processor, items, tmp_path):
+    model, processor = model_and_processor
+    masked, projected = [], []
+    model.register_forward_pre_hook(
+        lambda _, args, inputs: masked.append(inputs["input_ids"] == model.config.mask_token_id), with_kwargs=True
+    )
+    model.lm_head.register_forward_hook(lambda _, args, output: projected.append((args[0].shape, output.shape)))
+    make_trainer(model, processor, items, tmp_path).train()
+    assert len(projected) == len(masked) == 2
+    hidden_size, vocab_size = model.config.text_config.hidden_size, model.config.text_config.vocab_size
+    for where, (before, after) in zip(masked, projected, strict=True):
+        assert 0 < where.sum() < 0.5 * where.numel()
+        assert before == (where.sum(), hidden_size)
+        assert after == (where.sum(), vocab_size)
+
+
+def test_activation_checkpointing_gives_the_same_losses(model_and_processor, items, tmp_path):
+    """It runs a layer twice, forward and again in the backward pass."""
+    model, processor = model_and_processor
+    expected = losses_of(model, processor, items, tmp_path)
+    calls = []
+    layer = model.model.language_model.layers[0].self_attn
+    handle = layer.register_forward_hook(lambda *_: calls.append(1))
+    trainer = make_trainer(model, processor, items, tmp_path, activation_checkpointing=True)
+    trainer.train()
+    handle.remove()
+    assert [entry["loss"] for entry in trainer.state.log_history if "loss" in entry] == pytest.approx(expected)
+    assert len(calls) == 4
+
+
+def test_a_compiled_model_gives_the_same_losses(model_and_processor, items, tmp_path):
+    """Its graphs run as captured: generating code for them takes too long for a test."""
+    model, processor = model_and_processor
+    questions = [item for item in items if item["question"].task == "vqa"]
+    torch._dynamo.reset()
+    common = {"per_device_train_batch_size": 2, "max_steps": 1}
+    expected = losses_of(model, processor, questions, tmp_path, **common)
+    arguments = {"torch_compile": True, "torch_compile_backend": "eager", **common}
+    assert losses_of(model, processor, questions, tmp_path, **arguments) == pytest.approx(expected, rel=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+
+
+def test_mixed_precision_computes_in_bfloat16_and_keeps_weights_in_float32(model_and_processor, items, tmp_path):
+    model, processor = model_and_processor
+    dtypes = set()
+    model.lm_head.register_forward_hook(lambda _, args, output: dtypes.add(output.dtype))
+    trainer = make_trainer(model, processor, items, tmp_path, bf16=True)
+    trainer.train()
+    assert dtypes == {torch.bfloat16}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert all(entry["loss"] > 0 for entry in trainer.state.log_history if "loss" in entry)

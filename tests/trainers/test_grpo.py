@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GRPO: a policy that provably gets better, and the arguments that it goes by."""
+
+import copy
+
+import pytest
+import torch
+
+from geodit.trainers.grpo import GeoDiTGRPOTrainer
+from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
+from geodit.trainers.log_probabilities import token_log_probabilities
+from geodit.trainers.rewards import parse_reward
+
+
+@pytest.fixture
+def questions(items):
+    return [{**item, "image_id": str(index)} for index, item in enumerate(items) if item["question"].task == "vqa"]
+
+
+def arguments(tmp_path, **changes) -> GeoDiTGRPOConfig:
+    settings = {
+        "output_dir": str(tmp_path),
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "num_generations": 8,
+        "per_device_train_batch_size": 16,
+        "max_steps": 25,
+        "learning_rate": 2e-2,
+        "lr_scheduler_type": "constant",
+        "logging_steps": 5,
+        "save_strategy": "no",
+        **changes,
+    }
+    return GeoDiTGRPOConfig(**settings)
+
+
+def has_at_sign(answer) -> float:
+    """An arm of the bandit: one of hundreds of tokens that nothing else speaks for."""
+    return float("@" in answer.text)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"log_probability_estimator": "coupled"},
+        {"log_probability_estimator": "trajectory", "prompt_masking": 0.0},
+        {"num_iterations": 2, "beta": 0.02, "loss_type": "grpo", "scale_rewards": "batch"},
+        {"steps_per_generation": 2, "per_device_train_batch_size": 8, "importance_sampling_level": "sequence"},
+        {"trainable_parts": ["vision_tower", "projector", "language_model"], "prompt_masking": 0.0},
+    ],
+)
+def test_what_is_rewarded_becomes_what_is_answered(model_and_processor, questions, tmp_path, changes):
+    model, processor = model_and_processor
+    trainer = GeoDiTGRPOTrainer(
+        model,
+        arguments(tmp_path, **changes),
+        processor,
+        reward_functions={"at": has_at_sign},
+        train_dataset=questions,
+        eval_dataset=questions,
+    )
+    assert trainer.evaluate()["eval_reward"] == 0.0
+    trainer.train()
+    rewards = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
+    assert rewards[0] < 0.3
+    assert rewards[-1] > 0.8
+    assert trainer.evaluate()["eval_rewards/at"] == 1.0
+
+
+def test_without_an_advantage_nothing_changes(model_and_processor, questions, tmp_path):
+    model, processor = model_and_processor
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    trainer = GeoDiTGRPOTrainer(
+        model,
+        arguments(tmp_path, max_steps=2),
+        processor,
+        reward_functions={"same": lambda answer: 1.0},
+        train_dataset=questions,
+    )
+    trainer.train()
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+    assert [entry["frac_reward_zero_std"] for entry in trainer.state.log_history if "reward" in entry] == [1.0]
+
+
+def test_the_penalty_is_the_kl_from_the_model_as_it_was(model_and_processor, questions, tmp_path):
+    model, processor = model_and_processor
+    before = copy.deepcopy(model)
+    trainer = GeoDiTGRPOTrainer(
+        model,
+        arguments(tmp_path, beta=0.5, use_bias_correction_kl=False, loss_type="bnpo"),
+        processor,
+        reward_functions={"length": lambda answer: float(len(answer.text))},
+        train_dataset=questions,
+    )
+    (experience,) = trainer._gather_experience(model, questions[:2])
+    with torch.no_grad():
+        model.lm_head.weight += 0.1 * torch.randn(model.lm_head.weight.shape)
+        with_penalty = trainer.compute_loss(model, {"experience": experience})
+        trainer.args.beta = 0.0
+        without = trainer.compute_loss(model, {"experience": experience})
+        new, old = (
+            token_log_probabilities(
+                network, experience.rollouts, experience.hidden, mask_token_id=model.config.mask_token_id
+            )[experience.rollouts.decided]
+            for network in (model, before)
+        )
+    expected = 0.5 * ((old - new).exp() - (old - new) - 1).mean()
+    assert expected > 0.01
+    torch.testing.assert_close(with_penalty - without, expected)
+
+
+def test_the_same_seed_gives_the_same_run(model_and_processor, questions, tmp_path):
+    model, processor = model_and_processor
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    ends = []
+    for _ in range(2):
+        model.load_state_dict(start)
+        torch.manual_seed(len(ends))
+        trainer = GeoDiTGRPOTrainer(
+            model,
+            arguments(tmp_path, max_steps=2),
+            processor,
+            train_dataset=questions,
+            reward_functions={"length": lambda answer: float(len(answer.text))},
+        )
+        trainer.train()
+        ends.append({name: value.clone() for name, value in model.state_dict().items()})
+    assert all(value.equal(ends[1][name]) for name, value in ends[0].items())
+    assert any(not value.equal(start[name]) for name, value in ends[0].items())
+
+
+def test_a_resumed_run_is_the_run_that_was_not_stopped(model_and_processor, questions, tmp_path):
+    model, processor = model_and_processor
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    ends = []
+    for checkpoint in (None, str(tmp_path / "checkpoint-2")):
+        model.load_state_dict(start)
+        trainer = GeoDiTGRPOTrainer(
+            model,
+            arguments(tmp_path, max_steps=4, save_strategy="steps", save_steps=2, num_iterations=2, beta=0.0),
+            processor,
+            train_dataset=questions,
+            reward_functions={"length": lambda answer: float(len(answer.text))},
+        )
+        trainer.train(resume_from_checkpoint=checkpoint)
+        ends.append({name: value.clone() for name, value in model.state_dict().items()})
+    assert all(value.equal(ends[1][name]) for name, value in ends[0].items())
+
+
+def test_only_the_parts_that_are_named_are_trained(model_and_processor, questions, tmp_path):
+    model, processor = model_and_processor
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    GeoDiTGRPOTrainer(
+        model,
+        arguments(tmp_path, max_steps=1),
+        processor,
+        train_dataset=questions,
+        reward_functions={"length": lambda answer: float(len(answer.text))},
+    ).train()
+    changed = {name for name, value in model.state_dict().items() if not value.equal(before[name])}
+    assert changed
+    assert all(name.startswith(("model.language_model.", "lm_head.")) for name in changed)
+
+
+def test_rewards_that_say_nothing_are_an_error(model_and_processor, questions, tmp_path):
+    trainer = GeoDiTGRPOTrainer(
+        *[model_and_processor[0], arguments(tmp_path, reward_functions=["iou"]), model_and_processor[1]],
+        train_dataset=questions,
+    )
+    with pytest.raises(ValueError, match="The rewards iou say nothing about any of these tasks: vqa"):
+        trainer.train()
+
+
+def test_too_few_prompts_are_an_error(model_and_processor, questions, tmp_path):
+    model, processor = model_and_processor
+    args = arguments(tmp_path, per_device_train_batch_size=64)
+    with pytest.raises(ValueError, match=f"8 prompts are answered at once, but there are {len(questions)}"):
+        GeoDiTGRPOTrainer(model, args, processor, train_dataset=questions)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"use_vllm": True}, "use_vllm has no effect on masked diffusion"),
+        ({"top_p": 0.9}, "top_p has no effect"),
+        ({"max_completion_length": 12}, "max_completion_length has no effect"),
+        ({"loss_type": "cispo"}, "loss_type must be one of grpo, bnpo"),
+        ({"trainable_parts": ["head"]}, "trainable_parts must name"),
+        ({"reward_functions": ["box"]}, "reward_functions must name"),
+        ({"reward_weights": [1.0]}, "1 numbers for the 2 rewards iou, exact"),
+        ({"temperature": 0.0}, "temperature must be above 0"),
+        ({"prompt_masking": 1.0}, "prompt_masking must be"),
+        ({"log_probability_estimator": "elbo"}, "log_probability_estimator must be one of"),
+        (
+            {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 6, "steps_per_generation": 3},
+            "must be divisible by num_generations|no multiple of num_generations",
+        ),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        arguments(tmp_path, **changes)
+
+
+def test_other_arguments_are_refused(model_and_processor, questions, tmp_path):
+    from trl import GRPOConfig
+
+    model, processor = model_and_processor
+    args = GRPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none")
+    with pytest.raises(ValueError, match="args must be a GeoDiTGRPOConfig, got GRPOConfig"):
+        GeoDiTGRPOTrainer(model, args, processor, train_dataset=questions)
+    args = arguments(tmp_path, reward_weights=[1.0, 1.0])
+    with pytest.raises(ValueError, match="2 reward_weights for 1 rewards"):
+        GeoDiTGRPOTrainer(model, args, processor, reward_functions={"parse": parse_reward}, train_dataset=questions)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training on a stream: every process has its share, and a resumed run goes on where the stream stood."""
+
+import pytest
+import torch
+
+from geodit.data.schema import make_dataset, make_row
+from geodit.data.streaming import QuestionStream
+from geodit.trainers.data_collator import GeoDiTDataCollator
+from geodit.trainers.trainer import GeoDiTTrainer
+from geodit.trainers.training_arguments import GeoDiTTrainingArguments
+
+
+@pytest.fixture
+def stream(items):
+    rows = [make_row(item["image"], f"image{index}", [item["question"]]) for index, item in enumerate(items)]
+    return QuestionStream(make_dataset(rows).to_iterable_dataset(num_shards=2), block_size=3)
+
+
+def make_trainer(model, processor, stream, tmp_path, **arguments) -> GeoDiTTrainer:
+    settings = {
+        "output_dir": str(tmp_path),
+        "use_cpu": True,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "max_steps": 4,
+        "save_steps": 2,
+        "learning_rate": 1e-2,
+        **arguments,
+    }
+    return GeoDiTTrainer(
+        model=model,
+        args=GeoDiTTrainingArguments(**settings),
+        data_collator=GeoDiTDataCollator(processor),
+        processing_class=processor,
+        train_dataset=stream,
+    )
+
+
+@pytest.mark.parametrize("position", ["saved", "lost"])
+def test_a_resumed_run_is_the_run_that_was_not_stopped(model_and_processor, stream, tmp_path, monkeypatch, position):
+    model, processor = model_and_processor
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    make_trainer(model, processor, stream, tmp_path).train()
+    expected = {name: value.clone() for name, value in model.state_dict().items()}
+
+    saved = tmp_path / "checkpoint-2" / "stream_position_0.json"
+    assert saved.is_file()
+    if position == "lost":
+        saved.unlink()
+    decoded = []
+    decode = QuestionStream._item
+    monkeypatch.setattr(QuestionStream, "_item", lambda *args: decoded.append(args) or decode(*args))
+    model.load_state_dict(start)
+    make_trainer(model, processor, stream, tmp_path).train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    for name, value in model.state_dict().items():
+        assert value.equal(expected[name]), name
+    # Two updates of two batches of two, and one batch that is read ahead; without a position, all over again.
+    assert len(decoded) == (10 if position == "saved" else 18)
+
+
+def test_a_stream_needs_a_number_of_steps(model_and_processor, stream, tmp_path):
+    with pytest.raises(ValueError, match="max_steps"):
+        make_trainer(*model_and_processor, stream, tmp_path, max_steps=-1)
+
+
+def test_a_damaged_position_is_named(model_and_processor, stream, tmp_path):
+    make_trainer(*model_and_processor, stream, tmp_path).train()
+    (tmp_path / "checkpoint-4" / "stream_position_0.json").write_text("{")
+    with pytest.raises(ValueError, match=r"stream_position_0.json is no position of a stream .*delete it"):
+        make_trainer(*model_and_processor, stream, tmp_path).train(resume_from_checkpoint=True)
+
+
+def test_workers_read_a_stream_too(model_and_processor, stream, tmp_path):
+    trainer = make_trainer(*model_and_processor, stream, tmp_path, dataloader_num_workers=2)
+    trainer.train()
+    assert trainer.state.global_step == 4
+    assert torch.isfinite(torch.tensor(trainer.state.log_history[-1]["train_loss"]))
+    assert not (tmp_path / "checkpoint-2" / "stream_position_0.json").exists()
+
+
+def test_iterable_data_sets_are_not_dealt_out_by_the_main_process(tmp_path):
+    args = GeoDiTTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    assert args.accelerator_config.dispatch_batches is False

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds for every run in several processes."""
+
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, parse_flag_from_env
+from transformers import TrainingArguments
+
+
+def read_data_in_every_process(args: TrainingArguments) -> None:
+    """Let each process make its own batches of an iterable data set, unless the arguments say otherwise.
+
+    By default accelerate makes them in the main process, puts those for all processes together and deals them out, but
+    ours differ in length and cannot be put together.
+    """
+    config: Any = args.accelerator_config
+    if config.dispatch_batches is None:
+        config.dispatch_batches = False
+
+
+def refuse_ignored_sharding(accelerator: Accelerator, args: TrainingArguments) -> None:
+    """Refuse FSDP where accelerate would leave every process with the whole model, which it does without a word.
+
+    Args:
+        accelerator: Of the trainer.
+        args: Of the trainer.
+
+    Raises:
+        ValueError: when FSDP was asked for, by the arguments or by `accelerate launch`, and does not take place.
+    """
+    asked = bool(args.fsdp) or parse_flag_from_env("ACCELERATE_USE_FSDP")
+    if asked and accelerator.distributed_type != DistributedType.FSDP:
+        raise ValueError(
+            "FSDP was asked for, but accelerate shards across accelerator devices only and would train as "
+            f"{accelerator.distributed_type.value} on {accelerator.device.type}, with the whole model in every "
+            "process. On CPUs leave FSDP out, or let Transformers shard the model itself: "
+            "from_pretrained(..., distributed_config=DistributedConfig(fsdp_size=N))."
+        )
