@@ -29,8 +29,7 @@ from geodit.benchmarking.machine import choose_device, describe_machine, num_thr
 from geodit.benchmarking.models import autoregressive_peer, build_model
 from geodit.benchmarking.shapes import SHAPES, get_shape
 from geodit.benchmarking.timing import Ratio, TimeSpread, round_robin
-from geodit.modeling_geodit.diffusion_geodit import forward_process, masked_diffusion_loss
-from geodit.trainers.noise import UpdateNoise
+from geodit.modeling_geodit.diffusion_geodit import answer_losses, masked_diffusion_loss, weighted_token_losses
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
@@ -121,25 +120,24 @@ def time_loss_code(trainer: GeoDiTTrainer, rows: Rows, options: argparse.Namespa
     """What an update spends beside the network, on the CPU, in seconds."""
     model: Any = trainer.model
     batch = default_data_collator([rows[index] for index in range(options.batch_size)])
-    canvas_mask = batch["labels"] != -100
 
-    def add_noise() -> Any:
-        noise = UpdateNoise.of_batches([batch], trainer.accelerator, seed=0, step=0).take(canvas_mask)
-        return forward_process(
-            batch["input_ids"],
-            canvas_mask,
-            model.config.mask_token_id,
-            timesteps=noise.timesteps,
-            uniform=noise.uniform,
-        )
+    def prepare() -> Any:
+        prepared = dict(batch)
+        trainer._get_num_items_in_batch([prepared], torch.device("cpu"))
+        return prepared["noised"]
 
-    noised = add_noise()
-    targets = batch["labels"][noised.masked]
+    noised = prepare()
+    targets = batch["labels"][noised.targets]
     logits = torch.randn(len(targets), model.config.text_config.vocab_size, requires_grad=True)
+
+    def loss() -> None:
+        token_losses = weighted_token_losses(logits, batch["labels"], noised)
+        answer_losses(token_losses, noised)  # for the loss by task and by quartile of t
+        masked_diffusion_loss(token_losses, noised).backward()
+
     return {
-        "noise": seconds_of(add_noise),
-        "counting": seconds_of(lambda: trainer._get_num_items_in_batch([batch], torch.device("cpu"))),
-        "loss": seconds_of(lambda: masked_diffusion_loss(logits, batch["labels"], noised).backward()),
+        "noise_and_count": seconds_of(prepare),
+        "loss": seconds_of(loss),
         "plain_cross_entropy": seconds_of(lambda: cross_entropy(logits, targets).backward()),
     }
 
@@ -205,7 +203,7 @@ def main() -> None:
         code = time_loss_code(trainer, rows, options)
 
     update = statistics.median(seconds["geodit"])
-    added = code["noise"] + code["counting"] + code["loss"] - code["plain_cross_entropy"]
+    added = code["noise_and_count"] + code["loss"] - code["plain_cross_entropy"]
     print(
         json.dumps(
             {
