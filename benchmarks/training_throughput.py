@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainerCallback, default_data_collator
+from transformers import PrinterCallback, Trainer, TrainerCallback, default_data_collator
 
 from geodit.benchmarking.machine import choose_device, describe_machine, num_threads
 from geodit.benchmarking.models import autoregressive_peer, build_model
@@ -100,9 +100,11 @@ def train(trainer_class: type[Trainer], model: Any, rows: Rows, options: argpars
         save_strategy="no",
         disable_tqdm=True,
     )
-    trainer_class(
+    trainer = trainer_class(
         model=model, args=arguments, train_dataset=rows, data_collator=default_data_collator, callbacks=[times]
-    ).train()
+    )
+    trainer.remove_callback(PrinterCallback)  # standard output is for the JSON document
+    trainer.train()
     return times.seconds_per_update()
 
 

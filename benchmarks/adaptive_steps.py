@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What policies that choose the number of steps themselves save, and what they cost, on scenes not trained on.
+
+    python benchmarks/adaptive_steps.py --scenes 500 --seeds 3
+
+Every policy answers the same questions as N = 8 fixed steps: detection and captions of synthetic test scenes, other
+ones with each seed. Printed are, as a Markdown table, the steps an answer took and the figures, mean and standard
+deviation over the seeds, and the mean difference to N = 8 in points.
+"""
+
+import argparse
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import geodit
+from geodit.data.synthetic.dataset import synthetic_dataset
+from geodit.evaluation.benchmark import BenchmarkResult, run_benchmark
+from geodit.evaluation.settings import DecodingSettings
+from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+from geodit.processing.processing_geodit import GeoDiTProcessor
+
+FIXED = DecodingSettings(steps=8)
+POLICIES = {
+    "N = 8": FIXED,
+    "N = 4": replace(FIXED, steps=4),
+    **{
+        f"probability above {threshold}, N = {ceiling} at most": replace(
+            FIXED, steps=ceiling, confidence_threshold=threshold
+        )
+        for ceiling in (8, 16, 64)
+        for threshold in (0.6, 0.8, 0.9, 0.95)
+    },
+    **{
+        f"margin above {threshold}, N = {ceiling} at most": replace(
+            FIXED, steps=ceiling, remasking="low_margin", confidence_threshold=threshold
+        )
+        for ceiling in (8, 64)
+        for threshold in (0.6, 0.9)
+    },
+    **{
+        f"entropies of {bound} nats, N = {ceiling} at most": replace(
+            FIXED, steps=ceiling, remasking="high_entropy", entropy_bound=bound
+        )
+        for ceiling in (8, 64)
+        for bound in (0.5, 1.0, 2.0, 4.0)
+    },
+}
+FIGURES = {"detection F1@0.5": ("detect", "f1", 100), "CIDEr": ("caption", "cider", 100)}
+
+
+def figures_of(result: BenchmarkResult) -> dict[str, float]:
+    """Steps an answer took, all and by task, and the figures in points."""
+    steps: dict[str, list[int]] = {}
+    for answer in result.answers:
+        steps.setdefault(f"steps, {answer.question.task}", []).append(answer.num_steps)
+    found = {name: statistics.fmean(numbers) for name, numbers in sorted(steps.items())}
+    found["steps"] = result.mean_steps
+    for name, (task, metric, scale) in FIGURES.items():
+        found[name] = scale * float(result.figures[task][metric])
+    return found
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation."""
+    return f"{statistics.fmean(values):.2f} ± {statistics.stdev(values) if len(values) > 1 else 0.0:.2f}"
+
+
+def main() -> None:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=geodit.bundled_checkpoint(), help="Folder or Hub id of a checkpoint.")
+    parser.add_argument("--scenes", type=int, default=500, help="Synthetic test scenes, each seed.")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--out", type=Path, help="Write the figures of all seeds to this JSON file.")
+    options = parser.parse_args()
+    processor = GeoDiTProcessor.from_pretrained(options.model)
+    model = GeoDiTForMaskedDiffusion.from_pretrained(options.model).eval()
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in POLICIES}
+    for seed in range(options.seeds):
+        dataset = synthetic_dataset(options.scenes, seed=seed, split="test")
+        for name, settings in POLICIES.items():
+            result = run_benchmark(
+                model, processor, dataset, settings, tasks=("caption", "detect"), batch_size=options.batch_size
+            )
+            found[name].append(figures_of(result))
+    columns = list(found["N = 8"][0])
+    print("| policy |", " | ".join(columns), "|", " | ".join(f"{name} to N = 8" for name in FIGURES), "|")
+    print("|---|" + "---:|" * (len(columns) + len(FIGURES)))
+    for name, runs in found.items():
+        cells = [spread([run[column] for run in runs]) for column in columns]
+        pairs = list(zip(runs, found["N = 8"], strict=True))
+        cells += [spread([run[figure] - fixed[figure] for run, fixed in pairs]) for figure in FIGURES]
+        print(f"| {name} |", " | ".join(cells), "|")
+    if options.out is not None:
+        options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
