@@ -9,7 +9,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
-from geodit.modeling_geodit.diffusion_geodit import forward_process, masked_diffusion_loss
+from geodit.modeling_geodit.diffusion_geodit import (
+    forward_process,
+    masked_diffusion_loss,
+    weighted_token_losses,
+)
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.trainers.lora import add_adapter, cast_trained_to_float32
 from geodit.trainers.memory_estimate import COMPONENTS, BatchShape, estimate_memory, saved_for_backward
@@ -89,9 +93,9 @@ def kept_by_autograd(model, inputs, canvas, autocast=None):
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast is not None):
             outputs = model(
-                **{**inputs, "input_ids": noised.input_ids}, canvas_mask=canvas, logits_to_keep=noised.masked
+                **{**inputs, "input_ids": noised.input_ids}, canvas_mask=canvas, logits_to_keep=noised.targets
             )
-        loss = masked_diffusion_loss(outputs.logits, inputs["input_ids"], noised)
+        loss = masked_diffusion_loss(weighted_token_losses(outputs.logits, inputs["input_ids"], noised), noised)
     assert loss.requires_grad
     return sum(storage.nbytes() for storage in kept.values())
 
@@ -155,7 +159,7 @@ def test_the_peak_is_what_an_update_allocates(stage, autocast, checkpointing):
             logits = model(
                 **{**inputs, "input_ids": noised.input_ids}, canvas_mask=canvas, logits_to_keep=canvas
             ).logits
-        return masked_diffusion_loss(logits.float(), inputs["input_ids"], noised)
+        return masked_diffusion_loss(weighted_token_losses(logits.float(), inputs["input_ids"], noised), noised)
 
     def update():
         loss().backward()
