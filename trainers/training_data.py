@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,15 @@ def rendered_scenes(args: DataArguments, split: str, num_scenes: int) -> dataset
     limits = "-".join(f"{task}{number}" for task, number in sorted((args.task_limits() or {}).items())) or "all"
     folder = Path(args.cache_dir) / f"synthetic-{split}-{args.scene_seed}-{num_scenes}-{limits}"
     if not folder.is_dir():
-        partial = folder.with_name(folder.name + ".partial")
-        render().save_to_disk(partial)
-        partial.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Another run may be rendering the same scenes, so each has a folder of its own until they are complete.
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as own:
+            render().save_to_disk(Path(own) / "rows")
+            try:
+                (Path(own) / "rows").rename(folder)
+            except OSError:
+                if not folder.is_dir():
+                    raise
     return datasets.load_from_disk(str(folder))
 
 
