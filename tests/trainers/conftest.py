@@ -93,7 +93,18 @@ def items():
     return make_items()
 
 
-def build_trainer(model, processor, items, folder, *, callbacks=(), eval_items=None, **arguments) -> GeoDiTTrainer:
+def build_trainer(
+    model,
+    processor,
+    items,
+    folder,
+    *,
+    callbacks=(),
+    eval_items=None,
+    peft_config=None,
+    model_init=None,
+    **arguments,
+) -> GeoDiTTrainer:
     """A Trainer for a few updates on a CPU, with whatever arguments else."""
     settings = {
         "output_dir": str(folder),
@@ -109,6 +120,8 @@ def build_trainer(model, processor, items, folder, *, callbacks=(), eval_items=N
     return GeoDiTTrainer(
         model=model,
         args=GeoDiTTrainingArguments(**settings),
+        peft_config=peft_config,
+        model_init=model_init,
         data_collator=GeoDiTDataCollator(processor),
         processing_class=processor,
         train_dataset=items,

@@ -1,40 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What training does not compute, and what it computes in other ways to the same end."""
 
+import functools
+
 import pytest
 import torch
 
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
-from geodit.trainers.data_collator import GeoDiTDataCollator
-from geodit.trainers.trainer import GeoDiTTrainer
-from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
 
-def make_trainer(model, processor, items, tmp_path, **arguments) -> GeoDiTTrainer:
-    settings = {
-        "output_dir": str(tmp_path),
-        "use_cpu": True,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "per_device_train_batch_size": 4,
-        "max_steps": 2,
-        "save_strategy": "no",
-        "logging_steps": 1,
-        "learning_rate": 0.05,
-        "warmup_steps": 0,
-        "optim": "sgd",
-        **arguments,
-    }
-    return GeoDiTTrainer(
-        model=model,
-        args=GeoDiTTrainingArguments(**settings),
-        data_collator=GeoDiTDataCollator(processor),
-        processing_class=processor,
-        train_dataset=items,
-    )
+@pytest.fixture(scope="module")
+def make_trainer(make_trainer):
+    return functools.partial(make_trainer, logging_steps=1, learning_rate=0.05, warmup_steps=0, optim="sgd")
 
 
-def losses_of(model, processor, items, tmp_path, **arguments) -> list[float]:
+def losses_of(make_trainer, model, processor, items, tmp_path, **arguments) -> list[float]:
     """Losses of a run, which leaves the model itself as it was."""
     copy = GeoDiTForMaskedDiffusion(model.config)
     copy.load_state_dict(model.state_dict())
@@ -43,7 +23,7 @@ def losses_of(model, processor, items, tmp_path, **arguments) -> list[float]:
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-def test_the_vocabulary_is_projected_to_masked_positions_only(model_and_processor, items, tmp_path):
+def test_the_vocabulary_is_projected_to_masked_positions_only(model_and_processor, items, tmp_path, make_trainer):
     model, processor = model_and_processor
     masked, projected = [], []
     model.register_forward_pre_hook(
@@ -59,10 +39,10 @@ def test_the_vocabulary_is_projected_to_masked_positions_only(model_and_processo
         assert after == (where.sum(), vocab_size)
 
 
-def test_activation_checkpointing_gives_the_same_losses(model_and_processor, items, tmp_path):
+def test_activation_checkpointing_gives_the_same_losses(model_and_processor, items, tmp_path, make_trainer):
     """It runs a layer twice, forward and again in the backward pass."""
     model, processor = model_and_processor
-    expected = losses_of(model, processor, items, tmp_path)
+    expected = losses_of(make_trainer, model, processor, items, tmp_path)
     calls = []
     layer = model.model.language_model.layers[0].self_attn
     handle = layer.register_forward_hook(lambda *_: calls.append(1))
@@ -73,19 +53,23 @@ def test_activation_checkpointing_gives_the_same_losses(model_and_processor, ite
     assert len(calls) == 4
 
 
-def test_a_compiled_model_gives_the_same_losses(model_and_processor, items, tmp_path):
+def test_a_compiled_model_gives_the_same_losses(model_and_processor, items, tmp_path, make_trainer):
     """Its graphs run as captured: generating code for them takes too long for a test."""
     model, processor = model_and_processor
     questions = [item for item in items if item["question"].task == "vqa"]
     torch._dynamo.reset()
     common = {"per_device_train_batch_size": 2, "max_steps": 1}
-    expected = losses_of(model, processor, questions, tmp_path, **common)
+    expected = losses_of(make_trainer, model, processor, questions, tmp_path, **common)
     arguments = {"torch_compile": True, "torch_compile_backend": "eager", **common}
-    assert losses_of(model, processor, questions, tmp_path, **arguments) == pytest.approx(expected, rel=1e-5)
+    assert losses_of(make_trainer, model, processor, questions, tmp_path, **arguments) == pytest.approx(
+        expected, rel=1e-5
+    )
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
 
 
-def test_mixed_precision_computes_in_bfloat16_and_keeps_weights_in_float32(model_and_processor, items, tmp_path):
+def test_mixed_precision_computes_in_bfloat16_and_keeps_weights_in_float32(
+    model_and_processor, items, tmp_path, make_trainer
+):
     model, processor = model_and_processor
     dtypes = set()
     model.lm_head.register_forward_hook(lambda _, args, output: dtypes.add(output.dtype))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """LoRA: what is trained and what is not, what is saved, and that it answers the same however it is loaded."""
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -45,31 +46,13 @@ def load(base, **options):
     return GeoDiTForMaskedDiffusion.from_pretrained(base, **options), AutoProcessor.from_pretrained(base)
 
 
-def make_trainer(model, processor, items, folder, *, peft_config=None, model_init=None, **arguments):
-    settings = {
-        "output_dir": str(folder),
-        "use_cpu": True,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "per_device_train_batch_size": 4,
-        "max_steps": 2,
-        "save_strategy": "no",
-        "learning_rate": 1e-2,
-        "warmup_steps": 0,
-        **arguments,
-    }
-    return GeoDiTTrainer(
-        model=model,
-        args=GeoDiTTrainingArguments(**settings),
-        peft_config=peft_config,
-        model_init=model_init,
-        processing_class=processor,
-        train_dataset=Items(items),
-    )
+@pytest.fixture(scope="module")
+def make_trainer(make_trainer):
+    return functools.partial(make_trainer, learning_rate=1e-2, warmup_steps=0)
 
 
 @pytest.fixture(scope="module")
-def trained(base, shared_items, tmp_path_factory):
+def trained(base, shared_items, tmp_path_factory, make_trainer):
     """The folder of an adapter, and the model that it was saved from."""
     folder = tmp_path_factory.mktemp("adapter")
     model, processor = load(base)
@@ -91,7 +74,9 @@ def logits(model, processor, item):
     return model.eval()(**inputs).logits
 
 
-def test_adapters_and_projector_are_trained_and_the_base_is_bit_for_bit_what_it_was(base, items, tmp_path):
+def test_adapters_and_projector_are_trained_and_the_base_is_bit_for_bit_what_it_was(
+    base, items, tmp_path, make_trainer
+):
     model, processor = load(base)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     trainer = make_trainer(model, processor, items, tmp_path, peft_config=peft.LoraConfig(r=4))
@@ -178,7 +163,7 @@ def test_a_pipeline_takes_the_processor_that_was_trained_with(adapter, base, ite
         GeoDiTPipeline.from_pretrained()
 
 
-def test_a_killed_run_resumes_from_its_checkpoint(base, items, tmp_path):
+def test_a_killed_run_resumes_from_its_checkpoint(base, items, tmp_path, make_trainer):
     settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "seed": 3}
 
     def trainer():
@@ -198,7 +183,7 @@ def test_a_killed_run_resumes_from_its_checkpoint(base, items, tmp_path):
         assert value.equal(expected[name]), name
 
 
-def test_checkpointing_activations_changes_nothing(base, items, tmp_path):
+def test_checkpointing_activations_changes_nothing(base, items, tmp_path, make_trainer):
     weights = []
     for checkpointing in (False, True):
         model, processor = load(base)
@@ -212,7 +197,7 @@ def test_checkpointing_activations_changes_nothing(base, items, tmp_path):
         torch.testing.assert_close(weights[1][name], value, msg=name)
 
 
-def test_a_model_that_was_wrapped_by_hand_is_taken_as_it_is(base, items, tmp_path):
+def test_a_model_that_was_wrapped_by_hand_is_taken_as_it_is(base, items, tmp_path, make_trainer):
     model, processor = load(base)
     wrapped = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["q_proj"]))
     trained = {name for name, value in wrapped.named_parameters() if value.requires_grad}
@@ -223,7 +208,7 @@ def test_a_model_that_was_wrapped_by_hand_is_taken_as_it_is(base, items, tmp_pat
     assert trainer.evaluate(Items(items))["eval_loss"] > 0
 
 
-def test_layers_named_by_the_user_are_those_of_the_text_core_only(base, items, tmp_path):
+def test_layers_named_by_the_user_are_those_of_the_text_core_only(base, items, tmp_path, make_trainer):
     """SigLIP calls its layers by the same names."""
     model, processor = load(base)
     config = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"])
@@ -234,7 +219,7 @@ def test_layers_named_by_the_user_are_those_of_the_text_core_only(base, items, t
     assert config.exclude_modules is None, "the configuration of the caller is left alone"
 
 
-def test_model_init_makes_an_adapter_of_its_own_for_every_run(base, items, tmp_path):
+def test_model_init_makes_an_adapter_of_its_own_for_every_run(base, items, tmp_path, make_trainer):
     _, processor = load(base)
     trainer = make_trainer(
         None, processor, items, tmp_path, peft_config=peft.LoraConfig(r=2), model_init=lambda: load(base)[0]
@@ -246,7 +231,7 @@ def test_model_init_makes_an_adapter_of_its_own_for_every_run(base, items, tmp_p
 
 
 @pytest.mark.parametrize("autocast", [True, False])
-def test_a_base_of_16_bits_trains_in_float32_under_autocast(base, items, tmp_path, autocast):
+def test_a_base_of_16_bits_trains_in_float32_under_autocast(base, items, tmp_path, autocast, make_trainer):
     model, processor = load(base, dtype=torch.bfloat16)
     trainer = make_trainer(model, processor, items, tmp_path, peft_config=peft.LoraConfig(r=2), bf16=autocast)
     trainer.train()
@@ -258,7 +243,7 @@ def test_a_base_of_16_bits_trains_in_float32_under_autocast(base, items, tmp_pat
     assert types == {"adapter": {torch.float32}, "projector": {projector}, "base": {torch.bfloat16}}
 
 
-def test_the_bundled_checkpoint_is_named_as_it_is_called_everywhere(tmp_path, items):
+def test_the_bundled_checkpoint_is_named_as_it_is_called_everywhere(tmp_path, items, make_trainer):
     model, processor = load(geodit.bundled_checkpoint(), dtype=torch.float32)
     trainer = make_trainer(model, processor, items, tmp_path, peft_config=peft.LoraConfig(r=2), max_steps=1)
     trainer.save_model()
@@ -320,13 +305,13 @@ class TestQuantizedBase:
 
 
 class TestErrors:
-    def test_an_adapter_on_an_adapter(self, trained, base, items, tmp_path):
+    def test_an_adapter_on_an_adapter(self, trained, base, items, tmp_path, make_trainer):
         model, processor = load(base)
         wrapped = load_adapter(model, trained[0])
         with pytest.raises(ValueError, match="has an adapter already"):
             make_trainer(wrapped, processor, items, tmp_path, peft_config=peft.LoraConfig())
 
-    def test_a_configuration_that_is_none_of_peft(self, base, items, tmp_path):
+    def test_a_configuration_that_is_none_of_peft(self, base, items, tmp_path, make_trainer):
         with pytest.raises(ValueError, match="such as LoraConfig, got dict"):
             make_trainer(*load(base), items, tmp_path, peft_config={"r": 4})
 
@@ -337,7 +322,7 @@ class TestErrors:
             ({"vision_learning_rate": 1e-5}, "the vision tower is not trained"),
         ],
     )
-    def test_arguments_that_an_adapter_has_no_use_for(self, base, items, tmp_path, arguments, message):
+    def test_arguments_that_an_adapter_has_no_use_for(self, base, items, tmp_path, arguments, message, make_trainer):
         with pytest.raises(ValueError, match=message):
             make_trainer(*load(base), items, tmp_path, peft_config=peft.LoraConfig(), **arguments)
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training on a stream: every process has its share, and a resumed run goes on where the stream stood."""
 
+import functools
+
 import pytest
 import torch
 
 from geodit.data.schema import make_dataset, make_row
 from geodit.data.streaming import QuestionStream
-from geodit.trainers.data_collator import GeoDiTDataCollator
-from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
 
@@ -17,30 +17,23 @@ def stream(items):
     return QuestionStream(make_dataset(rows).to_iterable_dataset(num_shards=2), block_size=3)
 
 
-def make_trainer(model, processor, stream, tmp_path, **arguments) -> GeoDiTTrainer:
-    settings = {
-        "output_dir": str(tmp_path),
-        "use_cpu": True,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "per_device_train_batch_size": 2,
-        "gradient_accumulation_steps": 2,
-        "max_steps": 4,
-        "save_steps": 2,
-        "learning_rate": 1e-2,
-        **arguments,
-    }
-    return GeoDiTTrainer(
-        model=model,
-        args=GeoDiTTrainingArguments(**settings),
-        data_collator=GeoDiTDataCollator(processor),
-        processing_class=processor,
-        train_dataset=stream,
+@pytest.fixture(scope="module")
+def make_trainer(make_trainer):
+    return functools.partial(
+        make_trainer,
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=2,
+        max_steps=4,
+        save_strategy="steps",
+        save_steps=2,
+        learning_rate=1e-2,
     )
 
 
 @pytest.mark.parametrize("position", ["saved", "lost"])
-def test_a_resumed_run_is_the_run_that_was_not_stopped(model_and_processor, stream, tmp_path, monkeypatch, position):
+def test_a_resumed_run_is_the_run_that_was_not_stopped(
+    model_and_processor, stream, tmp_path, monkeypatch, position, make_trainer
+):
     model, processor = model_and_processor
     start = {name: value.clone() for name, value in model.state_dict().items()}
     make_trainer(model, processor, stream, tmp_path).train()
@@ -61,19 +54,19 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(model_and_processor, stre
     assert len(decoded) == (10 if position == "saved" else 18)
 
 
-def test_a_stream_needs_a_number_of_steps(model_and_processor, stream, tmp_path):
+def test_a_stream_needs_a_number_of_steps(model_and_processor, stream, tmp_path, make_trainer):
     with pytest.raises(ValueError, match="max_steps"):
         make_trainer(*model_and_processor, stream, tmp_path, max_steps=-1)
 
 
-def test_a_damaged_position_is_named(model_and_processor, stream, tmp_path):
+def test_a_damaged_position_is_named(model_and_processor, stream, tmp_path, make_trainer):
     make_trainer(*model_and_processor, stream, tmp_path).train()
     (tmp_path / "checkpoint-4" / "stream_position_0.json").write_text("{")
     with pytest.raises(ValueError, match=r"stream_position_0.json is no position of a stream .*delete it"):
         make_trainer(*model_and_processor, stream, tmp_path).train(resume_from_checkpoint=True)
 
 
-def test_workers_read_a_stream_too(model_and_processor, stream, tmp_path):
+def test_workers_read_a_stream_too(model_and_processor, stream, tmp_path, make_trainer):
     trainer = make_trainer(*model_and_processor, stream, tmp_path, dataloader_num_workers=2)
     trainer.train()
     assert trainer.state.global_step == 4
