@@ -272,7 +272,12 @@ class TestQuantizedBase:
         AutoProcessor.from_pretrained(base).save_pretrained(folder)
         return folder
 
-    def train(self, base, items, folder, **options):
+    @pytest.fixture
+    def train(self, make_trainer):
+        return functools.partial(self.train_and_merge, make_trainer)
+
+    @staticmethod
+    def train_and_merge(make_trainer, base, items, folder, **options):
         model, processor = load(base, **options)
         linear = model.model.language_model.layers[0].mlp.up_proj
         assert not linear.weight.is_floating_point() or type(linear.weight) is not torch.nn.Parameter
@@ -293,15 +298,15 @@ class TestQuantizedBase:
         assert torch.nn.functional.cosine_similarity(expected, merged, dim=-1).min() > 0.95
 
     @pytest.mark.parametrize("bits", ["load_in_4bit", "load_in_8bit"])
-    def test_by_bitsandbytes_as_a_recipe_asks_for_it(self, base, items, tmp_path, bits):
+    def test_by_bitsandbytes_as_a_recipe_asks_for_it(self, base, items, tmp_path, train, bits):
         pytest.importorskip("bitsandbytes")
         args = ModelArguments(model_name_or_path=str(base), use_peft=True, **{bits: True})
-        self.train(base, items, tmp_path, dtype=torch.float32, quantization_config=quantization_config(args))
+        train(base, items, tmp_path, dtype=torch.float32, quantization_config=quantization_config(args))
 
-    def test_by_torchao(self, base, items, tmp_path):
+    def test_by_torchao(self, base, items, tmp_path, train):
         torchao = pytest.importorskip("torchao.quantization")
         config = TorchAoConfig(torchao.Int8WeightOnlyConfig(), modules_to_not_convert=list(WHOLE_PRECISION))
-        self.train(base, items, tmp_path, dtype=torch.float32, quantization_config=config)
+        train(base, items, tmp_path, dtype=torch.float32, quantization_config=config)
 
 
 class TestErrors:
