@@ -22,7 +22,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from geodit.data.readers.fields import class_words, clean_text
+from geodit.data.readers.fields import class_words, clean_text, inner_path
 from geodit.data.readers.files import read_lines
 from geodit.data.readers.reader import TOTAL, Count, DatasetReader, Entry, Sample
 from geodit.data.schema import Question
@@ -84,7 +84,7 @@ class DIORRSVGReader(DatasetReader):
         for label in dict.fromkeys(labels[index] for index in chosen):
             boxes = tuple(item.box for item, name in zip(annotation.objects, labels, strict=True) if name == label)
             questions.append(Question("detect", label, boxes=boxes, labels=(label,) * len(boxes)))
-        name = annotation.filename or f"{path.stem}.jpg"
+        name = inner_path(annotation.filename or f"{path.stem}.jpg", "<filename>")
         return Sample(images / name, f"{self.name}/{name}", tuple(questions))
 
 
