@@ -54,20 +54,14 @@ class TestDIORRSVG:
     def test_a_split_holds_running_numbers_of_objects(self, make, read):
         path = make("dior-rsvg")
         assert read("dior-rsvg", path) == {
-            "dior-rsvg/00001.jpg": [
-                ground("an airplane on the left", self.LEFT, "airplane"),
-                detect("airplane", self.LEFT, self.RIGHT),
-            ],
+            "dior-rsvg/00001.jpg": [ground("an airplane on the left", self.LEFT, "airplane")],
             "dior-rsvg/00002.jpg": [
                 ground("a tank", (0, 0, 10, 10), "storagetank"),
                 detect("storagetank", (0, 0, 10, 10)),
             ],
         }
         assert read("dior-rsvg", path, "validation") == {
-            "dior-rsvg/00001.jpg": [
-                ground("an airplane on the right", self.RIGHT, "airplane"),
-                detect("airplane", self.LEFT, self.RIGHT),
-            ]
+            "dior-rsvg/00001.jpg": [ground("an airplane on the right", self.RIGHT, "airplane")]
         }
         assert [question.query for question in read("dior-rsvg", path, "test")["dior-rsvg/00003.jpg"]] == [
             "a ship",
@@ -75,6 +69,12 @@ class TestDIORRSVG:
             "ship",
             "harbor",
         ]
+
+    def test_a_class_is_asked_about_where_one_split_has_all_of_it(self, make, read):
+        path = make("dior-rsvg")
+        (path / "train.txt").write_text("0\n1\n2\n")
+        questions = read("dior-rsvg", path)["dior-rsvg/00001.jpg"]
+        assert questions[2:] == [detect("airplane", self.LEFT, self.RIGHT)]
 
     def test_a_number_beyond_the_last_object_is_refused(self, make, read):
         path = make("dior-rsvg")
