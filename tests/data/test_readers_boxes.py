@@ -134,6 +134,17 @@ class TestRSVG:
         with pytest.raises(ValueError, match=r"rsvg_test\.pth is damaged"):
             read("rsvg", path, "test")
 
+    @pytest.mark.parametrize("new_format", [True, False])
+    @pytest.mark.parametrize("percent", range(5, 100, 10))
+    def test_a_file_that_is_cut_off_is_named(self, make, read, new_format, percent):
+        file = make("rsvg") / "rsvg_test.pth"
+        records = [("d.jpg", [1, 2, 3, 4], f"mast {number}") for number in range(9)]
+        torch.save(records, file, _use_new_zipfile_serialization=new_format)
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) * percent // 100])
+        with pytest.raises(ValueError, match=r"rsvg_test\.pth is damaged"):
+            read("rsvg", file.parent, "test")
+
     @pytest.mark.parametrize(
         ("record", "message"),
         [
