@@ -348,6 +348,8 @@ class TestConversations:
     def test_the_request_for_a_short_answer_is_taken_off(self):
         assert without_hint("Is it? Answer the question using a single word or phrase.") == "Is it?"
         assert without_hint("A short answer is") == "A short answer is"
+        assert without_hint("Is it busy?. A short answer to the question is") == "Is it busy?"
+        assert without_hint("Name it. A short answer is") == "Name it."
 
 
 @pytest.mark.parametrize(
