@@ -54,7 +54,9 @@ def without_hint(prompt: str) -> str:
     """A question without the request for a short answer that LLaVA's followers add to it."""
     for hint in _HINTS:
         if prompt.lower().endswith(hint.lower()) and len(prompt) > len(hint):
-            return prompt[: -len(hint)].rstrip()
+            question = prompt[: -len(hint)].rstrip()
+            # As prompts of VRSBench are quoted: "Is it busy?. A short answer to the question is".
+            return question[:-1] if question.endswith("?.") else question
     return prompt
 
 

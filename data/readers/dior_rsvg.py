@@ -6,9 +6,9 @@ Layout: `Annotations/00001.xml` (Pascal VOC with a `<description>` in each objec
 an object, counted over all XML files in the order of their paths. The split is one of expressions, so that an image
 can be in several splits.
 
-Each expression is a `ground` question. For the classes of the objects that a split has in an image there is a `detect`
-question too, whose answer are all objects of that class that the file describes, whatever their split. DIOR-RSVG left
-objects out where many of one class stand close together: these answers are not complete.
+Each expression is a `ground` question. For each class of which a split has all the objects that the file describes
+there is a `detect` question too. One about a class of several splits would show boxes of the test set in training.
+DIOR-RSVG left objects out where many of one class stand close together: these answers are not complete.
 
 Source: `data_loader.py` and `RSVGD/Annotations/00001.xml` of github.com/ZhanYang-nwpu/RSVG-pytorch (Zhan et al.,
 "RSVG: Exploring Data and Models for Visual Grounding on Remote Sensing Data", TGRS 2023), whose author explains the
@@ -22,7 +22,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from geodit.data.readers.fields import class_words, clean_text
+from geodit.data.readers.fields import class_words, clean_text, inner_path
 from geodit.data.readers.files import read_lines
 from geodit.data.readers.reader import TOTAL, Count, DatasetReader, Entry, Sample
 from geodit.data.schema import Question
@@ -81,10 +81,12 @@ class DIORRSVGReader(DatasetReader):
             phrase = clean_text(annotation.objects[index].description, f"<description> of object {index}")
             box = annotation.objects[index].box
             questions.append(Question("ground", phrase, boxes=(box,), labels=(labels[index],)))
-        for label in dict.fromkeys(labels[index] for index in chosen):
-            boxes = tuple(item.box for item, name in zip(annotation.objects, labels, strict=True) if name == label)
-            questions.append(Question("detect", label, boxes=boxes, labels=(label,) * len(boxes)))
-        name = annotation.filename or f"{path.stem}.jpg"
+        chosen_labels = [labels[index] for index in chosen]
+        for label in dict.fromkeys(chosen_labels):
+            if chosen_labels.count(label) == labels.count(label):
+                boxes = tuple(annotation.objects[index].box for index in chosen if labels[index] == label)
+                questions.append(Question("detect", label, boxes=boxes, labels=(label,) * len(boxes)))
+        name = inner_path(annotation.filename or f"{path.stem}.jpg", "<filename>")
         return Sample(images / name, f"{self.name}/{name}", tuple(questions))
 
 

@@ -56,18 +56,28 @@ def text_field(record: Mapping[str, Any], name: str) -> str:
 
 
 def path_field(record: Mapping[str, Any], name: str) -> str:
-    """The relative path under a name, with slashes, and unchanged otherwise.
+    """The relative path under a name, as `inner_path` has it.
 
     Raises:
         ValueError: If there is none, it is absolute, or it leads out of the folder.
     """
-    value = _field(record, name)
+    return inner_path(_field(record, name), repr(name))
+
+
+def inner_path(value: Any, name: str) -> str:
+    """A path that stays in the folder it is relative to, with single slashes and without "." in it.
+
+    Raises:
+        ValueError: If the value is no text or empty, the path is absolute, or it leads out of the folder.
+    """
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name!r} should be the path of an image, not {value!r}")
+        raise ValueError(f"{name} should be the path of an image, not {value!r}")
     path = value.strip().replace("\\", "/")
-    if path.startswith("/") or ":" in path.partition("/")[0] or ".." in path.split("/"):
-        raise ValueError(f"{name!r} should be a path inside the data set, not {value!r}")
-    return path
+    # Without empty parts: what remains of "data//a.jpg" behind "data/" would be absolute.
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if path.startswith("/") or not parts or ":" in parts[0] or ".." in parts:
+        raise ValueError(f"{name} should be a path inside the data set, not {value!r}")
+    return "/".join(parts)
 
 
 def list_field(record: Mapping[str, Any], name: str) -> Sequence[Any]:

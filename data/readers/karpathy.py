@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from geodit.data.readers.fields import as_record, clean_text, list_field, path_field, text_field
+from geodit.data.readers.fields import as_record, clean_text, inner_path, list_field, path_field, text_field
 from geodit.data.readers.files import iter_json_array, read_lines
 from geodit.data.readers.reader import TOTAL, Count, DatasetReader, Entry, Sample
 from geodit.data.schema import Question
@@ -128,6 +128,7 @@ class KarpathyReader(DatasetReader):
             yield Entry(f"{names}, {name}", build)
 
     def _text_sample(self, images: Path, split: str, name: str, sentences: dict[str, list[str]]) -> Sample:
+        name = inner_path(name, "the line")
         number = Path(name).stem
         found = sentences.get(str(int(number)), []) if number.isdecimal() else []
         if not found:

@@ -107,7 +107,8 @@ def object_name(phrase: str) -> str:
     name = class_words(counted["name"])
     if counted["number"].lower() in ("1", "one", "a", "an"):
         return name
-    if name.endswith(("ses", "xes", "ches", "shes")):
+    # "buses", but not "courses" and "warehouses".
+    if name.endswith(("sses", "xes", "ches", "shes")) or name.split()[-1] == "buses":
         return name[:-2]
     if name.endswith("ies"):
         return f"{name[:-3]}y"

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from geodit.data.readers.fields import as_record, path_field, text_field
+from geodit.data.readers.fields import as_record, inner_path, path_field, text_field
 from geodit.data.readers.files import read_json
 from geodit.data.readers.karpathy import caption_questions, may_belong, require_split
 from geodit.data.readers.reader import TOTAL, Count, DatasetReader, Entry, Sample
@@ -61,6 +61,6 @@ class NWPUCaptionsReader(DatasetReader):
     def _sample(self, images: Path, split: str, scene: str, record: Any) -> Sample:
         record = as_record(record)
         require_split(record, split)
-        path = f"{scene}/{path_field(record, 'filename')}"
+        path = inner_path(f"{scene}/{path_field(record, 'filename')}", "class and 'filename'")
         sentences = [text_field(record, name) for name in _SENTENCES if record.get(name)]
         return Sample(images / path, f"{self.name}/{path}", caption_questions(sentences, split), {"scene": scene})

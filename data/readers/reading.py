@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from geodit.data.readers.files import ImageFileError, read_image_size
 from geodit.data.readers.reader import DatasetReader, Sample
 from geodit.data.readers.registry import get_reader
 from geodit.data.schema import TASKS, Box, Question, features, make_row
+
+logger = logging.getLogger(__name__)
 
 BadRecords = Literal["raise", "skip"]
 BAD_RECORDS: tuple[str, ...] = ("raise", "skip")
@@ -76,11 +79,12 @@ def read_dataset(
         split: One of the splits of the data set.
         streaming: Read while iterating, and hold nothing. By default the rows are written to a cache, from which
             they are mapped into memory; it is made anew when an annotation file changes.
-        tasks: Keep the questions of these tasks, and the rows that still have one.
-        bad_records: "raise" stops at the first record that cannot be read; "skip" leaves such records out.
-            `geodit data check` lists them.
+        tasks: Keep the questions of these tasks, and the rows that still have one. Boxes of others are not looked at.
+        bad_records: "raise" stops at the first record that cannot be read. "skip" leaves such records out, and of the
+            others the questions with a box without area, and says at the end how many; `geodit data check` lists them.
+            The cache remembers what was left out: after more images are there, give another `cache_dir`.
         num_shards: Of a stream: into how many parts several processes or workers can split it. Every part reads
-            through all annotations, but interprets its own records only.
+            through all annotations, but interprets its own records only: as many as there are workers in all will do.
         cache_dir: Where the cache is; by default that of the `datasets` library.
 
     Returns:
@@ -88,8 +92,8 @@ def read_dataset(
 
     Raises:
         FileNotFoundError: If a file is missing; the message says where to get it and how the folder must look.
-        ValueError: If an argument is wrong, or a file or a record is not as it should be. A stream raises the
-            latter while it is iterated over.
+        ValueError: If an argument is wrong, a file or a record is not as it should be, or nothing is left where bad
+            records are skipped. A stream raises the latter two while it is iterated over.
     """
     reader = get_reader(name)
     reader.check_split(split)
@@ -126,7 +130,9 @@ def read_dataset(
         )
     except DatasetGenerationError as error:
         # What went wrong is said by what caused it.
-        raise (error.__cause__ if isinstance(error.__cause__, OSError | ValueError) else error) from None
+        if isinstance(error.__cause__, OSError | ValueError):
+            raise error.__cause__ from None
+        raise
 
 
 def existing_path(reader: DatasetReader, path: str | Path) -> Path:
@@ -139,22 +145,6 @@ def existing_path(reader: DatasetReader, path: str | Path) -> Path:
     if not root.exists():
         raise reader.missing(str(root))
     return root
-
-
-def complete_sample(sample: Sample) -> Sample:
-    """A sample whose image exists, with boxes cut off at its border.
-
-    Raises:
-        ImageFileError: If the image is missing, or there are boxes and it is none.
-        ValueError: If a box has no area inside it.
-    """
-    if not sample.image.is_file():
-        raise ImageFileError(f"the image {sample.image} is missing")
-    if not any(question.boxes for question in sample.questions):
-        return sample
-    size = read_image_size(sample.image)
-    questions = tuple(_clip_question(question, size) for question in sample.questions)
-    return Sample(sample.image, sample.image_id, questions, sample.meta)
 
 
 def clip_box(box: Box, image_size: tuple[int, int]) -> Box:
@@ -178,8 +168,45 @@ def box_excess(box: Box, image_size: tuple[int, int]) -> float:
     return max(-x1, -y1, x2 - width, y2 - height, 0.0)
 
 
-def _clip_question(question: Question, image_size: tuple[int, int]) -> Question:
-    return dataclasses.replace(question, boxes=tuple(clip_box(box, image_size) for box in question.boxes))
+class _Faults:
+    """What cannot be read: the first stops the reading, or all are counted."""
+
+    def __init__(self, reader: DatasetReader, bad_records: BadRecords) -> None:
+        self.number = 0
+        self.first = ""
+        self._reader = reader
+        self._bad_records = bad_records
+
+    def add(self, location: str, error: ValueError) -> None:
+        """Raises a BadRecordError unless bad records are skipped."""
+        if self._bad_records == "raise":
+            raise BadRecordError(
+                f"{self._reader.name}: {location}: {error}. Download it again from {self._reader.download}, or read "
+                f'with bad_records="skip" to leave such records out'
+            ) from error
+        self.number += 1
+        self.first = self.first or f"{location}: {error}"
+
+
+def _complete_questions(
+    sample: Sample, tasks: tuple[str, ...] | None, location: str, faults: _Faults
+) -> Iterator[Question]:
+    """The questions of these tasks, with boxes cut off at the border of the image.
+
+    Raises:
+        ImageFileError: If the image is missing, or there are boxes and it is none.
+    """
+    questions = [question for question in sample.questions if tasks is None or question.task in tasks]
+    if questions and not sample.image.is_file():
+        raise ImageFileError(f"the image {sample.image} is missing")
+    size = read_image_size(sample.image) if any(question.boxes for question in questions) else (0, 0)
+    for question in questions:
+        try:
+            boxes = tuple(clip_box(box, size) for box in question.boxes)
+        except ValueError as error:
+            faults.add(location, error)
+        else:
+            yield question if boxes == question.boxes else dataclasses.replace(question, boxes=boxes)
 
 
 def _rows(
@@ -193,22 +220,31 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     # A function of this module with plain arguments, so that workers and other processes can be sent it.
     reader = get_reader(name)
+    faults = _Faults(reader, bad_records)
     index = -1
+    num_rows = 0
     for index, entry in enumerate(reader.entries(Path(root), split)):
         if index % num_shards not in shards:
             continue
         try:
-            sample = complete_sample(entry.build())
+            sample = entry.build()
+            questions = list(_complete_questions(sample, tasks, entry.location, faults))
+        except BadRecordError:
+            raise
         except ValueError as error:
-            if bad_records == "skip":
-                continue
-            raise BadRecordError(
-                f"{name}: {entry.location}: {error}. Download it again from {reader.download}, or read with "
-                f'bad_records="skip" to leave such records out'
-            ) from error
-        questions = [question for question in sample.questions if tasks is None or question.task in tasks]
+            faults.add(entry.location, error)
+            continue
         if questions:
             meta = json.dumps({**sample.meta, "split": split, "record": entry.location}, ensure_ascii=False)
             yield make_row({"path": str(sample.image), "bytes": None}, sample.image_id, questions, meta)
+            num_rows += 1
     if index < 0:
         raise ValueError(f"{name}: {root} has no record of the split {split!r}; download it from {reader.download}")
+    if faults.number:
+        # Of several shards, one may well have nothing but bad records.
+        if not num_rows and num_shards == 1:
+            raise ValueError(f"{name}: no record of the split {split!r} can be read; the first: {faults.first}")
+        logger.warning(
+            f"{name}: {faults.number:,} bad records or questions of the split {split!r} are left out; the first: "
+            f"{faults.first}"
+        )

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import pickle
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,7 +86,8 @@ class RSVGReader(DatasetReader):
 def _load_list(path: Path) -> list[Any]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    # What the loader raises on files that are cut off or altered, those of PyTorch before 1.6 among them.
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, struct.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path} is damaged, or holds more than plain data, which is not loaded: {reason}") from error
     if not isinstance(loaded, list):

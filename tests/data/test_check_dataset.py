@@ -198,7 +198,7 @@ def test_a_report_is_plain_json(make):
     document = json.loads(json.dumps(report.to_dict()))
     assert document["splits"][0] == {
         "split": "train",
-        "counts": {"images": 2, "records": 2, "questions": 4, "ground": 2, "detect": 2},
+        "counts": {"images": 2, "records": 2, "questions": 3, "ground": 2, "detect": 1},
         "published": {"ground": {"number": 26991, "exact": True}},
     }
     assert {problem["kind"] for problem in document["problems"]} <= set(PROBLEM_KINDS)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import datasets
 import pytest
+from datasets.exceptions import DatasetGenerationError
 
 from geodit.data.readers.reading import BadRecordError, read_dataset
 from geodit.data.readers.registry import get_reader, reader_names
@@ -192,6 +193,60 @@ def test_a_bad_record_is_the_error_of_table_and_stream(make, tmp_path):
     assert [row["image_id"] for row in rows] == ["skyscript/images2/a1_CH_19.jpg"]
 
 
+def test_what_is_left_out_is_counted_and_the_first_is_named(make, tmp_path, caplog):
+    path = make("skyscript")
+    (path / "images3/w22_US_20.jpg").unlink()
+    read_dataset("skyscript", path, bad_records="skip", cache_dir=tmp_path / "cache")
+    (record,) = (record for record in caplog.records if record.name.startswith("geodit"))
+    assert record.levelname == "WARNING"
+    message = record.getMessage()
+    assert message.startswith("skyscript: 1 bad records or questions of the split 'train' are left out; the first: ")
+    assert message.endswith(f"openai.csv, line 3: the image {path / 'images3/w22_US_20.jpg'} is missing")
+
+
+def test_a_data_set_that_is_left_out_altogether_is_an_error(make, tmp_path):
+    path = make("skyscript")
+    for image in path.glob("images*/*"):
+        image.unlink()
+    message = r"skyscript: no record of the split 'train' can be read; the first: .*, line 2: the image .* is missing"
+    with pytest.raises(ValueError, match=message):
+        read_dataset("skyscript", path, bad_records="skip", cache_dir=tmp_path / "cache")
+    with pytest.raises(ValueError, match=message):
+        list(read_dataset("skyscript", path, streaming=True, bad_records="skip"))
+    # A shard of its own cannot know that the others have nothing either.
+    assert list(read_dataset("skyscript", path, streaming=True, bad_records="skip", num_shards=2)) == []
+
+
+@pytest.fixture
+def box_without_area(make):
+    """VRSBench with an expression that has no box, about an image with a caption and an answer."""
+    path = make("vrsbench")
+    file = path / "VRSBench_train.json"
+    file.write_text(file.read_text().replace("{<10><25><50><75>}", "{<10><25><10><75>}"))
+    return path
+
+
+def test_a_box_without_area_costs_its_question_only(read, box_without_area):
+    with pytest.raises(BadRecordError, match=r"image 'a\.png': the box .* has no area .*bad_records=\"skip\""):
+        read("vrsbench", box_without_area)
+    questions = read("vrsbench", box_without_area, bad_records="skip")["vrsbench/a.png"]
+    assert [question.task for question in questions] == ["caption", "vqa"]
+
+
+def test_boxes_of_other_tasks_are_not_looked_at(read, box_without_area):
+    assert len(read("vrsbench", box_without_area, tasks=["caption", "vqa"])) == 2
+
+
+def test_an_error_of_the_reader_itself_keeps_its_cause(make, tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise KeyError("a mistake")
+
+    monkeypatch.setattr(type(get_reader("aid")), "_sample", fail)
+    with pytest.raises(DatasetGenerationError) as caught:
+        read_dataset("aid", make("aid"), cache_dir=tmp_path / "cache")
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
 def test_a_split_without_a_record_is_an_error(make, tmp_path):
     path = make("rsicd")
     file = path / "dataset_rsicd.json"
@@ -204,7 +259,6 @@ def test_rows_are_what_training_iterates_over(make, tmp_path):
     questions = QuestionDataset(read_dataset("dior-rsvg", make("dior-rsvg"), cache_dir=tmp_path / "cache"))
     assert [(item["image_id"], item["question_index"], item["question"].task) for item in questions] == [
         ("dior-rsvg/00001.jpg", 0, "ground"),
-        ("dior-rsvg/00001.jpg", 1, "detect"),
         ("dior-rsvg/00002.jpg", 0, "ground"),
         ("dior-rsvg/00002.jpg", 1, "detect"),
     ]

@@ -54,20 +54,14 @@ class TestDIORRSVG:
     def test_a_split_holds_running_numbers_of_objects(self, make, read):
         path = make("dior-rsvg")
         assert read("dior-rsvg", path) == {
-            "dior-rsvg/00001.jpg": [
-                ground("an airplane on the left", self.LEFT, "airplane"),
-                detect("airplane", self.LEFT, self.RIGHT),
-            ],
+            "dior-rsvg/00001.jpg": [ground("an airplane on the left", self.LEFT, "airplane")],
             "dior-rsvg/00002.jpg": [
                 ground("a tank", (0, 0, 10, 10), "storagetank"),
                 detect("storagetank", (0, 0, 10, 10)),
             ],
         }
         assert read("dior-rsvg", path, "validation") == {
-            "dior-rsvg/00001.jpg": [
-                ground("an airplane on the right", self.RIGHT, "airplane"),
-                detect("airplane", self.LEFT, self.RIGHT),
-            ]
+            "dior-rsvg/00001.jpg": [ground("an airplane on the right", self.RIGHT, "airplane")]
         }
         assert [question.query for question in read("dior-rsvg", path, "test")["dior-rsvg/00003.jpg"]] == [
             "a ship",
@@ -75,6 +69,12 @@ class TestDIORRSVG:
             "ship",
             "harbor",
         ]
+
+    def test_a_class_is_asked_about_where_one_split_has_all_of_it(self, make, read):
+        path = make("dior-rsvg")
+        (path / "train.txt").write_text("0\n1\n2\n")
+        questions = read("dior-rsvg", path)["dior-rsvg/00001.jpg"]
+        assert questions[2:] == [detect("airplane", self.LEFT, self.RIGHT)]
 
     def test_a_number_beyond_the_last_object_is_refused(self, make, read):
         path = make("dior-rsvg")
@@ -133,6 +133,17 @@ class TestRSVG:
         (path / "rsvg_test.pth").write_bytes(b"not a file of PyTorch")
         with pytest.raises(ValueError, match=r"rsvg_test\.pth is damaged"):
             read("rsvg", path, "test")
+
+    @pytest.mark.parametrize("new_format", [True, False])
+    @pytest.mark.parametrize("percent", range(5, 100, 10))
+    def test_a_file_that_is_cut_off_is_named(self, make, read, new_format, percent):
+        file = make("rsvg") / "rsvg_test.pth"
+        records = [("d.jpg", [1, 2, 3, 4], f"mast {number}") for number in range(9)]
+        torch.save(records, file, _use_new_zipfile_serialization=new_format)
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) * percent // 100])
+        with pytest.raises(ValueError, match=r"rsvg_test\.pth is damaged"):
+            read("rsvg", file.parent, "test")
 
     @pytest.mark.parametrize(
         ("record", "message"),
@@ -303,6 +314,9 @@ class TestMMRS:
             ("2 baseball fields", "baseball field"),
             ("a bus", "bus"),
             ("3 buses", "bus"),
+            ("2 golf courses", "golf course"),
+            ("2 warehouses", "warehouse"),
+            ("2 glasses", "glass"),
             ("2 ferries", "ferry"),
             ("2 storage-tanks", "storage tank"),
             ("ships", "ships"),

@@ -348,12 +348,43 @@ class TestConversations:
     def test_the_request_for_a_short_answer_is_taken_off(self):
         assert without_hint("Is it? Answer the question using a single word or phrase.") == "Is it?"
         assert without_hint("A short answer is") == "A short answer is"
+        assert without_hint("Is it busy?. A short answer to the question is") == "Is it busy?"
+        assert without_hint("Name it. A short answer is") == "Name it."
 
 
-@pytest.mark.parametrize("path", ["../a.jpg", "/a.jpg", "a/../../b.jpg", "C:/a.jpg", "\\\\host\\a.jpg", "", 3])
+@pytest.mark.parametrize(
+    "path", ["../a.jpg", "/a.jpg", "a/../../b.jpg", "C:/a.jpg", "./C:/a.jpg", "\\\\host\\a.jpg", ".", "", 3]
+)
 def test_a_path_cannot_leave_the_data_set(path):
     with pytest.raises(ValueError, match="'image' should be"):
         path_field({"image": path}, "image")
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "old", "new"),
+    [
+        ("dior-rsvg", "Annotations/00002.xml", "00002.jpg", "../../outside.jpg"),
+        ("nwpu-captions", "dataset_nwpu.json", '"airplane": [', '"../..": ['),
+        ("sydney-captions", "filenames/filenames_train.txt", "1.tif", "../../1.tif"),
+        ("rsicd", "dataset_rsicd.json", "bridge_1.jpg", "../bridge_1.jpg"),
+        ("skyscript", "SkyScript_train_top30pct_filtered_by_CLIP_openai.csv", "images2/", "../images2/"),
+    ],
+)
+def test_no_reader_leaves_the_data_set(make, read, name, file, old, new):
+    path = make(name)
+    text = (path / file).read_text()
+    assert old in text
+    (path / file).write_text(text.replace(old, new))
+    with pytest.raises(BadRecordError, match="should be a path inside the data set"):
+        read(name, path)
+
+
+def test_what_is_behind_a_double_slash_stays_in_the_data_set(make, read):
+    path = make("mmrs-1m")
+    file = path / "data/json/VQA/RSVQA.json"
+    file.write_text(file.read_text().replace("data/VQA/a.png", "data//etc/a.png"))
+    with pytest.raises(BadRecordError, match=f"the image {path}/data/etc/a.png is missing"):
+        read("mmrs-1m", path)
 
 
 def test_a_path_of_windows_is_understood():
