@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument("--model", default=geodit.bundled_checkpoint(), help="Folder or Hub id of a checkpoint.")
     parser.add_argument("--scenes", type=int, default=500, help="Synthetic test scenes, each seed.")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--split", choices=["test", "validation"], default="test", help="validation to choose.")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--out", type=Path, help="Write the figures of all seeds to this JSON file.")
     options = parser.parse_args()
@@ -80,7 +81,7 @@ def main() -> None:
     model = GeoDiTForMaskedDiffusion.from_pretrained(options.model).eval()
     found: dict[str, list[dict[str, float]]] = {name: [] for name in POLICIES}
     for seed in range(options.seeds):
-        dataset = synthetic_dataset(options.scenes, seed=seed, split="test")
+        dataset = synthetic_dataset(options.scenes, seed=seed, split=options.split)
         for name, settings in POLICIES.items():
             result = run_benchmark(
                 model, processor, dataset, settings, tasks=("caption", "detect"), batch_size=options.batch_size
