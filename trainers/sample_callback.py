@@ -99,8 +99,11 @@ class SampleCallback(TrainerCallback):
             return
         was_training = model.training
         model.eval()
+        dtype = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
         try:
-            answers = [self._answer(model, sample) for sample in self._samples]
+            # As in training: what is trained may be in float32 beside a base of 16 bits.
+            with torch.autocast(model.device.type, dtype, enabled=dtype is not None):
+                answers = [self._answer(model, sample) for sample in self._samples]
         finally:
             model.train(was_training)
         if state.is_world_process_zero:

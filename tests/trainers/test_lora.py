@@ -26,6 +26,7 @@ from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion  # n
 from geodit.pipelines.image_pipeline import GeoDiTPipeline  # noqa: E402
 from geodit.trainers.quantization import WHOLE_PRECISION, quantization_config  # noqa: E402
 from geodit.trainers.recipe_arguments import ModelArguments  # noqa: E402
+from geodit.trainers.sample_callback import SampleCallback, choose_samples  # noqa: E402
 from geodit.trainers.trainable import count_parameters  # noqa: E402
 from geodit.trainers.trainer import GeoDiTTrainer  # noqa: E402
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments  # noqa: E402
@@ -241,6 +242,15 @@ def test_a_base_of_16_bits_trains_in_float32_under_autocast(base, items, tmp_pat
         types.setdefault(kind, set()).add(value.dtype)
     projector = torch.float32 if autocast else torch.bfloat16
     assert types == {"adapter": {torch.float32}, "projector": {projector}, "base": {torch.bfloat16}}
+
+
+def test_a_base_of_16_bits_answers_while_its_adapter_is_trained(base, items, tmp_path, make_trainer):
+    model, processor = load(base, dtype=torch.bfloat16)
+    watch = SampleCallback(processor, choose_samples(items, 2))
+    config = peft.LoraConfig(r=2)
+    options = {"bf16": True, "sample_every_steps": 2, "callbacks": [watch]}
+    make_trainer(model, processor, items, tmp_path, peft_config=config, **options).train()
+    assert len(json.loads((tmp_path / "samples" / "step-000002" / "answers.json").read_text())) == 2
 
 
 def test_the_bundled_checkpoint_is_named_as_it_is_called_everywhere(tmp_path, items, make_trainer):
