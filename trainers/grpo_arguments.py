@@ -34,6 +34,9 @@ APPLICABLE = frozenset(
 )
 """The fields of [`~trl.GRPOConfig`], beyond those of TrainingArguments, that [`GeoDiTGRPOTrainer`] reads."""
 
+DEFAULT_TRAINABLE_PARTS = ["language_model"]
+"""With the parts that see left as they are, each image is encoded once."""
+
 
 @dataclass
 class GeoDiTGRPOConfig(GRPOConfig):
@@ -56,7 +59,7 @@ class GeoDiTGRPOConfig(GRPOConfig):
         default=None, metadata={"help": "Use activation_checkpointing."}
     )
     trainable_parts: list[str] = field(
-        default_factory=lambda: ["language_model"],
+        default_factory=lambda: list(DEFAULT_TRAINABLE_PARTS),
         metadata={"help": f"Parts of the model to train, of {', '.join(MODEL_PARTS)}."},
     )
     reward_functions: list[str] = field(
