@@ -101,11 +101,11 @@ def load_adapter(
         raise ValueError(
             f"The adapter {folder}, trained on {trained_on}, is not for this model: {str(error).splitlines()[0]}"
         ) from error
-    expected = {
-        name: tuple(tensor.shape)
-        for name, tensor in peft.get_peft_model_state_dict(adapted, save_embedding_layers=False).items()
-    }
     found = _read_shapes(folder / _WEIGHTS)
+    # PEFT saves the base of an adapted embedding or output projection as well.
+    with_embeddings = any(name.endswith(".base_layer.weight") for name in found)
+    state = peft.get_peft_model_state_dict(adapted, save_embedding_layers=with_embeddings)
+    expected = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if found != expected:
         raise ValueError(
             f"The adapter {folder}, trained on {trained_on}, does not fit this model: {_difference(found, expected)}"

@@ -244,6 +244,20 @@ def test_a_base_of_16_bits_trains_in_float32_under_autocast(base, items, tmp_pat
     assert types == {"adapter": {torch.float32}, "projector": {projector}, "base": {torch.bfloat16}}
 
 
+@pytest.mark.parametrize("layer", ["embed_tokens", "lm_head"])
+def test_an_adapter_of_the_vocabulary_is_loaded_too(base, items, tmp_path, layer, make_trainer):
+    model, processor = load(base)
+    config = peft.LoraConfig(r=2, target_modules=["q_proj", layer])
+    trainer = make_trainer(model, processor, items, tmp_path, peft_config=config)
+    trainer.train()
+    trainer.save_model()
+    expected = logits(trainer.model, processor, items[0])
+    loaded = load_adapter(load(base)[0], tmp_path)
+    assert any(f"{layer}.lora_" in name for name, _ in loaded.named_parameters())
+    assert logits(loaded, processor, items[0]).equal(expected)
+    torch.testing.assert_close(logits(load_merged(tmp_path), processor, items[0]), expected, atol=1e-5, rtol=1e-4)
+
+
 def test_a_base_of_16_bits_answers_while_its_adapter_is_trained(base, items, tmp_path, make_trainer):
     model, processor = load(base, dtype=torch.bfloat16)
     watch = SampleCallback(processor, choose_samples(items, 2))
