@@ -30,6 +30,7 @@ from geodit.trainers.grpo_loss import (
     total_rewards,
 )
 from geodit.trainers.guarded_trainer import GuardedTrainer
+from geodit.trainers.item_records import ITEM_IDS, item_id
 from geodit.trainers.log_probabilities import HiddenTokens, draw_hidden_tokens, token_log_probabilities
 from geodit.trainers.lora import add_adapter, prepare_adapter
 from geodit.trainers.noise import seeded_generator
@@ -191,7 +192,10 @@ class GeoDiTGRPOTrainer(GuardedTrainer):
         if place == 0 or not self._experience:  # the latter where a run is resumed between the two
             self._experience = self._gather_experience(model, inputs)
         self._step += 1
-        return super().training_step(model, {"experience": self._experience[place]}, None)
+        experience = self._experience[place]
+        answers = experience.rollouts.answers
+        ids = dict.fromkeys(item_id({"image_id": a.image_id, "question": a.question}) for a in answers)
+        return super().training_step(model, {"experience": experience, ITEM_IDS: list(ids)}, None)
 
     def compute_loss(
         self,

@@ -213,6 +213,18 @@ def test_rewards_that_say_nothing_are_an_error(model_and_processor, questions, t
         trainer.train()
 
 
+def test_a_loss_that_is_not_finite_names_its_questions(model_and_processor, questions, tmp_path, monkeypatch):
+    model, processor = model_and_processor
+    args = arguments(tmp_path, shuffle_dataset=False)
+    trainer = GeoDiTGRPOTrainer(
+        model, args, processor, reward_functions={"parse": parse_reward}, train_dataset=questions
+    )
+    probabilities = trainer._log_probabilities
+    monkeypatch.setattr(trainer, "_log_probabilities", lambda *asked: probabilities(*asked) * torch.nan)
+    with pytest.raises(FloatingPointError, match=r"items [25] \(vqa How many ships are there\?\), [25] \("):
+        trainer.train()
+
+
 def test_too_few_prompts_are_an_error(model_and_processor, questions, tmp_path):
     model, processor = model_and_processor
     args = arguments(tmp_path, per_device_train_batch_size=64)
