@@ -21,6 +21,7 @@ from trl.trainer.utils import RepeatSampler, disable_dropout_in_model, identity
 from geodit.data.schema import QuestionItem
 from geodit.modeling_geodit.adapters import complete_adapter_folder
 from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.trainers.distribution import require_whole_model
 from geodit.trainers.grpo_arguments import DEFAULT_TRAINABLE_PARTS, GeoDiTGRPOConfig
 from geodit.trainers.grpo_loss import (
     average_loss,
@@ -130,8 +131,7 @@ class GeoDiTGRPOTrainer(GuardedTrainer):
         if len(weights) != len(self.reward_functions):
             raise ValueError(f"There are {len(weights)} reward_weights for {len(self.reward_functions)} rewards.")
         super().__init__(model=model, args=args, processing_class=processing_class, data_collator=identity, **kwargs)
-        if self.is_fsdp_enabled or self.is_distributed_loading_by_transformers:
-            raise ValueError("GRPO samples from a whole model: use DDP or DeepSpeed rather than FSDP.")
+        require_whole_model(self, "GRPO")
         self._reward_weights = torch.tensor(weights, device=self.accelerator.device)
         self._reference = None
         if args.beta and not self._has_adapters:

@@ -94,7 +94,7 @@ class SampleCallback(TrainerCallback):
         model: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Answer the questions, if it is time to. All processes do: the model may be shared among them."""
+        """Answer the questions, if it is time to. All processes do: parameters may be shared among them."""
         if not args.sample_every_steps or state.global_step % args.sample_every_steps:
             return
         was_training = model.training
