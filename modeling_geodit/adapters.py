@@ -120,7 +120,7 @@ def load_merged(
     model: str | PathLike[str] | None = None,
     *,
     dtype: str | torch.dtype = "auto",
-    revision: str = "main",
+    revision: str | None = None,
     local_files_only: bool = False,
 ) -> GeoDiTForMaskedDiffusion:
     """Load a checkpoint with an adapter merged into its weights, which answers as fast as one without.
@@ -129,7 +129,7 @@ def load_merged(
         adapter: Folder or Hub id of the adapter.
         model: Folder or Hub id of its base, if it is no longer where the adapter says.
         dtype: Of the weights, `"auto"` for that of the checkpoint.
-        revision: Branch, tag or commit of the base.
+        revision: Branch, tag or commit of the base, by default the one that the adapter was trained on.
         local_files_only: Whether to do without the network.
 
     Returns:
@@ -143,6 +143,8 @@ def load_merged(
     base = adapter_base(folder) if model is None else resolve_checkpoint(str(model))
     if model is not None:
         _check_is_base(folder, base)
+    if revision is None:
+        revision = str(_read_config(folder).get("revision") or "main")
     try:
         network = GeoDiTForMaskedDiffusion.from_pretrained(
             base, dtype=dtype, revision=revision, local_files_only=local_files_only

@@ -16,8 +16,7 @@ def changed_fields(arguments: TrainingArguments, owner: type[TrainingArguments])
     inherited = {field.name for field in dataclasses.fields(TrainingArguments)}
     changed = []
     for field in dataclasses.fields(owner):
-        missing = field.default_factory is dataclasses.MISSING
-        default = field.default if missing else field.default_factory()  # type: ignore[misc]
+        default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
         if field.name not in inherited and getattr(arguments, field.name) != default:
             changed.append(field.name)
     return changed

@@ -109,7 +109,7 @@ def run_masked_diffusion(
     trainer = GeoDiTTrainer(
         model=model,
         args=training_args,
-        peft_config=get_peft_config(model_args),
+        peft_config=_peft_config(model_args),
         data_collator=GeoDiTDataCollator(processor),
         processing_class=processor,
         train_dataset=train_dataset,
@@ -140,13 +140,20 @@ def run_grpo(model_args: ModelArguments, data_args: DataArguments, training_args
         model,
         training_args,
         processor,
-        peft_config=get_peft_config(model_args),
+        peft_config=_peft_config(model_args),
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
     )
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
     trainer.save_model()
     _save_log(trainer, Path(str(training_args.output_dir)))
+
+
+def _peft_config(args: ModelArguments) -> Any:
+    config: Any = get_peft_config(args)
+    if config is not None:
+        config.revision = args.model_revision  # the adapter is for this one of its base
+    return config
 
 
 def _rendering_once(

@@ -244,6 +244,23 @@ def test_a_base_of_16_bits_trains_in_float32_under_autocast(base, items, tmp_pat
     assert types == {"adapter": {torch.float32}, "projector": {projector}, "base": {torch.bfloat16}}
 
 
+@pytest.mark.parametrize(
+    ("trained_on", "asked", "taken"), [("v2", None, "v2"), ("v2", "v3", "v3"), (None, None, "main")]
+)
+def test_an_adapter_is_merged_into_the_revision_that_it_was_trained_on(adapter, monkeypatch, trained_on, asked, taken):
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"revision": trained_on}))
+    revisions = []
+    read = GeoDiTForMaskedDiffusion.from_pretrained
+    monkeypatch.setattr(
+        GeoDiTForMaskedDiffusion,
+        "from_pretrained",
+        lambda *args, revision, **options: revisions.append(revision) or read(*args, **options),
+    )
+    load_merged(adapter, revision=asked)
+    assert revisions == [taken]
+
+
 @pytest.mark.parametrize("layer", ["embed_tokens", "lm_head"])
 def test_an_adapter_of_the_vocabulary_is_loaded_too(base, items, tmp_path, layer, make_trainer):
     model, processor = load(base)
