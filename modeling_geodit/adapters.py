@@ -101,11 +101,11 @@ def load_adapter(
         raise ValueError(
             f"The adapter {folder}, trained on {trained_on}, is not for this model: {str(error).splitlines()[0]}"
         ) from error
-    expected = {
-        name: tuple(tensor.shape)
-        for name, tensor in peft.get_peft_model_state_dict(adapted, save_embedding_layers=False).items()
-    }
     found = _read_shapes(folder / _WEIGHTS)
+    # PEFT saves the base of an adapted embedding or output projection as well.
+    with_embeddings = any(name.endswith(".base_layer.weight") for name in found)
+    state = peft.get_peft_model_state_dict(adapted, save_embedding_layers=with_embeddings)
+    expected = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if found != expected:
         raise ValueError(
             f"The adapter {folder}, trained on {trained_on}, does not fit this model: {_difference(found, expected)}"
@@ -120,7 +120,7 @@ def load_merged(
     model: str | PathLike[str] | None = None,
     *,
     dtype: str | torch.dtype = "auto",
-    revision: str = "main",
+    revision: str | None = None,
     local_files_only: bool = False,
 ) -> GeoDiTForMaskedDiffusion:
     """Load a checkpoint with an adapter merged into its weights, which answers as fast as one without.
@@ -129,7 +129,7 @@ def load_merged(
         adapter: Folder or Hub id of the adapter.
         model: Folder or Hub id of its base, if it is no longer where the adapter says.
         dtype: Of the weights, `"auto"` for that of the checkpoint.
-        revision: Branch, tag or commit of the base.
+        revision: Branch, tag or commit of the base, by default the one that the adapter was trained on.
         local_files_only: Whether to do without the network.
 
     Returns:
@@ -143,6 +143,8 @@ def load_merged(
     base = adapter_base(folder) if model is None else resolve_checkpoint(str(model))
     if model is not None:
         _check_is_base(folder, base)
+    if revision is None:
+        revision = str(_read_config(folder).get("revision") or "main")
     try:
         network = GeoDiTForMaskedDiffusion.from_pretrained(
             base, dtype=dtype, revision=revision, local_files_only=local_files_only

@@ -91,7 +91,7 @@ class GeoDiTPipeline:
         adapter: str | PathLike[str] | None = None,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype = "auto",
-        revision: str = "main",
+        revision: str | None = None,
         local_files_only: bool = False,
     ) -> GeoDiTPipeline:
         """Loads a checkpoint with its processor.
@@ -102,7 +102,8 @@ class GeoDiTPipeline:
             adapter: directory or id of an adapter, such as LoRA, which is merged into the weights.
             device: where to run; by default a GPU if there is one.
             dtype: of the weights, `"auto"` for that of the checkpoint.
-            revision: branch, tag or commit of the repository of the model.
+            revision: branch, tag or commit of the repository of the model; by default `"main"`, or the one that the
+                adapter was trained on.
             local_files_only: whether to do without the network.
 
         Raises:
@@ -113,9 +114,9 @@ class GeoDiTPipeline:
         from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
         from geodit.processing.processing_geodit import GeoDiTProcessor
 
-        options: dict[str, Any] = {"revision": revision, "local_files_only": local_files_only}
+        options: dict[str, Any] = {"revision": revision or "main", "local_files_only": local_files_only}
         if adapter is not None:
-            network = load_merged(adapter, model, dtype=dtype, **options)
+            network = load_merged(adapter, model, dtype=dtype, revision=revision, local_files_only=local_files_only)
             source = processor_folder(adapter, model, local_files_only=local_files_only)
         elif model is not None:
             source = resolve_checkpoint(str(model))

@@ -5,7 +5,7 @@ from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, parse_flag_from_env
-from transformers import TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 
 def read_data_in_every_process(args: TrainingArguments) -> None:
@@ -37,3 +37,17 @@ def refuse_ignored_sharding(accelerator: Accelerator, args: TrainingArguments) -
             "process. On CPUs leave FSDP out, or let Transformers shard the model itself: "
             "from_pretrained(..., distributed_config=DistributedConfig(fsdp_size=N))."
         )
+
+
+def require_whole_model(trainer: Trainer, what: str) -> None:
+    """Refuse FSDP for what answers questions: `generate()` takes layers apart, which FSDP2 gathers as a whole only.
+
+    Args:
+        trainer: The trainer, with its model.
+        what: What answers questions.
+
+    Raises:
+        ValueError: when no process has a whole model.
+    """
+    if trainer.is_fsdp_enabled or trainer.is_distributed_loading_by_transformers:
+        raise ValueError(f"{what} answers questions by a whole model: use DDP or DeepSpeed rather than FSDP.")

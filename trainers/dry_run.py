@@ -158,11 +158,14 @@ def dry_run(recipe: str, overrides: Sequence[str] = ()) -> DryRun:
     model, processor = model_without_weights(model_args)
     prepared = prepare_model(model, training_args, get_peft_config(model_args))
     data = measure_data(training_questions(data_args, processor), processor, model.config)
+    rows = training_args.per_device_train_batch_size
+    # Each row is then shown twice, but each token of a canvas is hidden once.
+    views = 2 if training_args.complementary_masks else 1
     batch = BatchShape(
-        training_args.per_device_train_batch_size,
+        views * rows,
         data.longest_row,
-        training_args.per_device_train_batch_size * data.pictures_per_row,
-        training_args.per_device_train_batch_size * data.longest_canvas,
+        views * rows * data.pictures_per_row,
+        rows * data.longest_canvas,
         data.padded,
     )
 

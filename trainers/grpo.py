@@ -21,7 +21,8 @@ from trl.trainer.utils import RepeatSampler, disable_dropout_in_model, identity
 from geodit.data.schema import QuestionItem
 from geodit.modeling_geodit.adapters import complete_adapter_folder
 from geodit.processing.processing_geodit import GeoDiTProcessor
-from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
+from geodit.trainers.distribution import require_whole_model
+from geodit.trainers.grpo_arguments import DEFAULT_TRAINABLE_PARTS, GeoDiTGRPOConfig
 from geodit.trainers.grpo_loss import (
     average_loss,
     clipped_token_loss,
@@ -30,8 +31,9 @@ from geodit.trainers.grpo_loss import (
     total_rewards,
 )
 from geodit.trainers.guarded_trainer import GuardedTrainer
+from geodit.trainers.item_records import ITEM_IDS, item_id
 from geodit.trainers.log_probabilities import HiddenTokens, draw_hidden_tokens, token_log_probabilities
-from geodit.trainers.lora import add_adapter
+from geodit.trainers.lora import add_adapter, prepare_adapter
 from geodit.trainers.noise import seeded_generator
 from geodit.trainers.rewards import RewardFunction, resolve_rewards
 from geodit.trainers.rollouts import Rollouts, sample_rollouts
@@ -115,6 +117,13 @@ class GeoDiTGRPOTrainer(GuardedTrainer):
         self._has_adapters = unwrap_peft_model(model) is not model
         if not self._has_adapters:
             set_trainable_parts(model, args.trainable_parts)
+        elif args.trainable_parts != DEFAULT_TRAINABLE_PARTS:
+            raise ValueError(
+                "trainable_parts says what of a whole model is trained; with an adapter target_modules and "
+                "modules_to_save say it. Leave trainable_parts out."
+            )
+        else:
+            prepare_adapter(model, autocast=args.bf16 or args.fp16)
         if args.disable_dropout:
             disable_dropout_in_model(model)
         self.reward_functions = dict(reward_functions or resolve_rewards(args.reward_functions))
@@ -122,8 +131,7 @@ class GeoDiTGRPOTrainer(GuardedTrainer):
         if len(weights) != len(self.reward_functions):
             raise ValueError(f"There are {len(weights)} reward_weights for {len(self.reward_functions)} rewards.")
         super().__init__(model=model, args=args, processing_class=processing_class, data_collator=identity, **kwargs)
-        if self.is_fsdp_enabled or self.is_distributed_loading_by_transformers:
-            raise ValueError("GRPO samples from a whole model: use DDP or DeepSpeed rather than FSDP.")
+        require_whole_model(self, "GRPO")
         self._reward_weights = torch.tensor(weights, device=self.accelerator.device)
         self._reference = None
         if args.beta and not self._has_adapters:
@@ -184,7 +192,10 @@ class GeoDiTGRPOTrainer(GuardedTrainer):
         if place == 0 or not self._experience:  # the latter where a run is resumed between the two
             self._experience = self._gather_experience(model, inputs)
         self._step += 1
-        return super().training_step(model, {"experience": self._experience[place]}, None)
+        experience = self._experience[place]
+        answers = experience.rollouts.answers
+        ids = dict.fromkeys(item_id({"image_id": a.image_id, "question": a.question}) for a in answers)
+        return super().training_step(model, {"experience": experience, ITEM_IDS: list(ids)}, None)
 
     def compute_loss(
         self,
@@ -279,7 +290,7 @@ class GeoDiTGRPOTrainer(GuardedTrainer):
     def _with_old_and_reference(self, model: nn.Module, experience: _Experience) -> _Experience:
         """Add the log-probabilities under the model as it answered and under the reference, where they are needed."""
         old = reference = None
-        with torch.no_grad(), self.compute_loss_context_manager():
+        with torch.no_grad(), self.accelerator.autocast():
             # With an update after every generation the model that learns is the one that answered.
             if self.args.gradient_accumulation_steps % self._passes_per_generation:
                 old = self._log_probabilities(model, experience)
@@ -297,7 +308,8 @@ class GeoDiTGRPOTrainer(GuardedTrainer):
             yield model
 
     def _sample(self, model: nn.Module, items: Sequence[QuestionItem], **settings: Any) -> Rollouts:
-        with unwrap_model_for_generation(model, self.accelerator) as whole:
+        # In the precision in which its log-probabilities are asked for.
+        with unwrap_model_for_generation(model, self.accelerator) as whole, self.accelerator.autocast():
             return sample_rollouts(
                 whole, self._processor, items, max_denoising_steps=self.args.max_denoising_steps, **settings
             )

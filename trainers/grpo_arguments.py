@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arguments of GRPO: those of TRL, as far as they apply to masked diffusion, and what masked diffusion adds."""
 
-import dataclasses
 from dataclasses import dataclass, field
 
-from transformers import TrainingArguments
 from trl.trainer.grpo_config import GRPOConfig
 
+from geodit.trainers.argument_fields import changed_fields
 from geodit.trainers.distribution import read_data_in_every_process
 from geodit.trainers.grpo_loss import LOSS_TYPES, REWARD_SCALINGS
 from geodit.trainers.log_probabilities import LOG_PROBABILITY_ESTIMATORS
@@ -34,6 +33,9 @@ APPLICABLE = frozenset(
 )
 """The fields of [`~trl.GRPOConfig`], beyond those of TrainingArguments, that [`GeoDiTGRPOTrainer`] reads."""
 
+DEFAULT_TRAINABLE_PARTS = ["language_model"]
+"""With the parts that see left as they are, each image is encoded once."""
+
 
 @dataclass
 class GeoDiTGRPOConfig(GRPOConfig):
@@ -56,7 +58,7 @@ class GeoDiTGRPOConfig(GRPOConfig):
         default=None, metadata={"help": "Use activation_checkpointing."}
     )
     trainable_parts: list[str] = field(
-        default_factory=lambda: ["language_model"],
+        default_factory=lambda: list(DEFAULT_TRAINABLE_PARTS),
         metadata={"help": f"Parts of the model to train, of {', '.join(MODEL_PARTS)}."},
     )
     reward_functions: list[str] = field(
@@ -122,13 +124,9 @@ class GeoDiTGRPOConfig(GRPOConfig):
         return self._answers_per_generation // int(self.num_generations or 1)
 
     def _refuse_fields_without_effect(self) -> None:
-        inherited = {f.name for f in dataclasses.fields(TrainingArguments)}
-        for f in dataclasses.fields(GRPOConfig):
-            if f.name in inherited or f.name in APPLICABLE:
-                continue
-            default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
-            if getattr(self, f.name) != default:
+        for name in changed_fields(self, GRPOConfig):
+            if name not in APPLICABLE:
                 raise ValueError(
-                    f"{f.name} has no effect on masked diffusion: leave it out. The fields of trl.GRPOConfig that "
+                    f"{name} has no effect on masked diffusion: leave it out. The fields of trl.GRPOConfig that "
                     f"apply are those of TrainingArguments and {', '.join(sorted(APPLICABLE))}."
                 )

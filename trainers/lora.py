@@ -75,7 +75,19 @@ def add_adapter(model: nn.Module, config: PeftConfig) -> PeftModel:
     return adapted
 
 
-def keep_differentiable(model: nn.Module) -> None:
+def prepare_adapter(model: nn.Module, *, autocast: bool) -> None:
+    """Make a model with an adapter fit to be trained and to answer questions in between, in place.
+
+    Args:
+        model: The model with its adapter.
+        autocast: Whether it is trained under autocast.
+    """
+    _keep_differentiable(model)
+    if autocast:
+        _cast_trained_to_float32(model)
+
+
+def _keep_differentiable(model: nn.Module) -> None:
     """Let a base of 4 bits be trained on after it was evaluated on a CPU, in place.
 
     On CPUs with AVX512-BF16 the 4-bit layers of bitsandbytes repack their weights for inference when they first run
@@ -86,7 +98,7 @@ def keep_differentiable(model: nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
-def cast_trained_to_float32(model: nn.Module) -> None:
+def _cast_trained_to_float32(model: nn.Module) -> None:
     """Keep what is trained in float32 beside a frozen base of 16 bits, in place; for training under autocast.
 
     PEFT does so with the matrices of LoRA but not with `modules_to_save`, whose updates bfloat16 would round away.

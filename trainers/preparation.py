@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 from transformers.trainer_utils import unwrap_peft_model
 
-from geodit.trainers.lora import add_adapter, cast_trained_to_float32, keep_differentiable
+from geodit.trainers.lora import add_adapter, prepare_adapter
 from geodit.trainers.trainable import MODEL_PARTS, set_trainable_parts
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
@@ -41,9 +41,7 @@ def prepare_model(model: nn.Module, args: GeoDiTTrainingArguments, peft_config: 
                 "trainable_parts says what of a whole model is trained; with an adapter target_modules and "
                 "modules_to_save say it. Leave trainable_parts out."
             )
-        keep_differentiable(model)
-        if args.bf16 or args.fp16:
-            cast_trained_to_float32(model)
+        prepare_adapter(model, autocast=args.bf16 or args.fp16)
     if args.vision_learning_rate is not None and not any(
         p.requires_grad for p in base.model.vision_tower.parameters()
     ):

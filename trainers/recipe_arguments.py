@@ -111,8 +111,12 @@ class DataArguments:
             raise ValueError("Nothing to train on: give num_scenes, num_text_scenes, num_neon_tiles or datasets.")
         if self.datasets and self.objective == "dense_vision":
             raise ValueError("datasets have no dense labels: leave them out of a recipe with objective dense_vision.")
+        if self.num_text_scenes and self.objective != "masked_diffusion":
+            raise ValueError(f"objective {self.objective} is about images: leave num_text_scenes out.")
         if self.streaming and (self.num_text_scenes or self.objective != "masked_diffusion"):
             raise ValueError("streaming is for images and objective masked_diffusion; leave num_text_scenes out.")
+        if self.questions_per_row > 1 and self.objective != "masked_diffusion":
+            raise ValueError(f"objective {self.objective} takes questions one by one: leave questions_per_row out.")
         self.named_datasets()
 
     def task_limits(self) -> dict[str, int] | None:

@@ -16,6 +16,7 @@ import yaml
 from transformers import TrainingArguments, set_seed
 from trl.scripts.utils import TrlParser
 
+from geodit.configuration.files_geodit import write_atomically
 from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
 from geodit.trainers.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.sample_callback import DrawAnswer
@@ -98,8 +99,9 @@ def run_recipe(recipe: str, overrides: Sequence[str] = (), *, draw_answer: DrawA
     if run is run_masked_diffusion:
         run = functools.partial(run, draw_answer=draw_answer)
     run(model_args, data_args, training_args)
-    path = Path(str(training_args.output_dir)) / "recipe.yaml"
-    path.write_text(yaml.safe_dump(as_run, sort_keys=False), encoding="utf-8")
+    if training_args.process_index == 0:
+        path = Path(str(training_args.output_dir)) / "recipe.yaml"
+        write_atomically(path, yaml.safe_dump(as_run, sort_keys=False).encode())
 
 
 def _objective(values: dict[str, Any], overrides: Sequence[str]) -> str:

@@ -94,13 +94,16 @@ class SampleCallback(TrainerCallback):
         model: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Answer the questions, if it is time to. All processes do: the model may be shared among them."""
+        """Answer the questions, if it is time to. All processes do: parameters may be shared among them."""
         if not args.sample_every_steps or state.global_step % args.sample_every_steps:
             return
         was_training = model.training
         model.eval()
+        dtype = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
         try:
-            answers = [self._answer(model, sample) for sample in self._samples]
+            # As in training: what is trained may be in float32 beside a base of 16 bits.
+            with torch.autocast(model.device.type, dtype, enabled=dtype is not None):
+                answers = [self._answer(model, sample) for sample in self._samples]
         finally:
             model.train(was_training)
         if state.is_world_process_zero:

@@ -15,12 +15,14 @@ from trl.trainer.utils import get_peft_config
 
 from geodit.checkpoints import resolve_checkpoint
 from geodit.configuration.configuration_geodit import GeoDiTConfig
+from geodit.configuration.files_geodit import write_atomically
 from geodit.data.dense import DenseBoxDataset, DensePatchDataset
 from geodit.data.synthetic.dense import DenseSceneDataset
 from geodit.data.synthetic.text import SceneTextDataset
 from geodit.data.synthetic.vocabulary import label_names
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.trainers.argument_fields import changed_fields
 from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.grpo import GeoDiTGRPOTrainer
 from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
@@ -48,6 +50,8 @@ def run_dense_vision(
     """Pretrain a vision tower, new or that of a checkpoint; save it as a [`~transformers.SiglipVisionModel`]."""
     if model_args.use_peft:
         raise ValueError("objective dense_vision trains a whole vision tower: leave use_peft out.")
+    if without_effect := changed_fields(training_args, GeoDiTTrainingArguments):
+        raise ValueError(f"{', '.join(without_effect)}: no effect on objective dense_vision, leave out.")
     tower = _load_vision_tower(model_args)
     vision_config: Any = tower.config
     grid = vision_config.image_size // vision_config.patch_size
@@ -99,15 +103,13 @@ def run_masked_diffusion(
 ) -> None:
     """Train a model by masked diffusion; save model, processor and training log."""
     model, processor = _load_model(model_args)
-    if model_args.attention_mode is not None:
-        model.config.attention_mode = model_args.attention_mode
     with _rendering_once(data_args, training_args):
         train_dataset = training_questions(data_args, processor)
-        eval_dataset = _evaluation_questions(data_args, processor)
+        eval_dataset = evaluation_questions(data_args, processor)
     trainer = GeoDiTTrainer(
         model=model,
         args=training_args,
-        peft_config=get_peft_config(model_args),
+        peft_config=_peft_config(model_args),
         data_collator=GeoDiTDataCollator(processor),
         processing_class=processor,
         train_dataset=train_dataset,
@@ -133,18 +135,25 @@ def run_grpo(model_args: ModelArguments, data_args: DataArguments, training_args
     model, processor = _load_model(model_args)
     with _rendering_once(data_args, training_args):
         train_dataset = training_questions(data_args, processor)
-        eval_dataset = _evaluation_questions(data_args, processor)
+        eval_dataset = evaluation_questions(data_args, processor)
     trainer = GeoDiTGRPOTrainer(
         model,
         training_args,
         processor,
-        peft_config=get_peft_config(model_args),
+        peft_config=_peft_config(model_args),
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
     )
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
     trainer.save_model()
     _save_log(trainer, Path(str(training_args.output_dir)))
+
+
+def _peft_config(args: ModelArguments) -> Any:
+    config: Any = get_peft_config(args)
+    if config is not None:
+        config.revision = args.model_revision  # the adapter is for this one of its base
+    return config
 
 
 def _rendering_once(
@@ -173,6 +182,8 @@ def _load_model(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTP
             vocab_size=args.vocab_size,
             vision_tower=args.vision_tower,
         )
+    if args.attention_mode is not None:
+        model.config.attention_mode = args.attention_mode
     if args.attn_implementation is not None:
         model.set_attn_implementation(args.attn_implementation)
     return model, processor
@@ -195,10 +206,11 @@ def training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Datas
     return parts[0] if len(parts) == 1 else _Concatenation(parts)
 
 
-def _evaluation_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Any] | None:
+def evaluation_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Any] | None:
+    """The held-out questions of a recipe, about images if it trains on any; `None` if it has no `num_eval_scenes`."""
     if not args.num_eval_scenes:
         return None
-    if args.num_scenes or args.datasets:
+    if args.num_scenes or args.num_neon_tiles or args.datasets:
         scenes = rendered_scenes(args, "validation", args.num_eval_scenes)
         return ImageQuestions(scenes, processor, args.questions_per_row)
     # Text alone: the scenes behind those trained on.
@@ -228,5 +240,5 @@ def _save_log(trainer: Trainer, folder: Path) -> None:
     """Keep the loss curve beside the weights, one JSON object a line."""
     if not trainer.is_world_process_zero():
         return
-    lines = [json.dumps(entry) for entry in trainer.state.log_history]
-    (folder / "training_log.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines = [json.dumps(entry) + "\n" for entry in trainer.state.log_history]
+    write_atomically(folder / "training_log.jsonl", "".join(lines).encode())

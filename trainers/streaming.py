@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, get_last_checkpoint
+from transformers import Trainer, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from geodit.configuration.files_geodit import write_atomically
 from geodit.data.streaming import QuestionStream, StreamPosition
@@ -33,7 +34,12 @@ class StreamingTrainer(Trainer):
                 self.train_dataset = self.train_dataset.split_by_process(
                     self.accelerator.process_index, self.accelerator.num_processes
                 )
-            self.add_callback(_SaveStreamPosition(self.train_dataset))
+            if self.args.train_sampling_strategy == "group_by_length":
+                raise ValueError(
+                    "A stream does not know the lengths of what is to come: leave train_sampling_strategy out."
+                )
+            self._beginning = self.train_dataset.start
+            self._step_of_start = 0
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Trainer's own, but for a stream, of which each process has its share already."""
@@ -73,39 +79,36 @@ class StreamingTrainer(Trainer):
         ignore_keys_for_eval: list[str] | None = None,
     ) -> TrainOutput:
         """See [`~transformers.Trainer.train`]; a stream starts where the checkpoint left it."""
-        if isinstance(self.train_dataset, QuestionStream) and resume_from_checkpoint:
-            folder = resume_from_checkpoint
-            if folder is True:
-                folder = get_last_checkpoint(str(self.args.output_dir))
-            if folder is not None and (position := _read_position(Path(folder), self.args.process_index)):
-                self.train_dataset.start_at(position)
-                # There is nothing to skip: the stream begins behind it.
-                self.args.ignore_data_skip = True
-        return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+        stream = self.train_dataset
+        if not isinstance(stream, QuestionStream):
+            return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+        folder = resume_from_checkpoint or None
+        if folder is True:
+            folder = get_last_checkpoint(str(self.args.output_dir))
+        position = None if folder is None else _read_position(Path(folder), self.args.process_index)
+        stream.start_at(position or self._beginning)
+        ignore_data_skip = self.args.ignore_data_skip
+        # There is nothing to skip where the stream begins behind it.
+        self.args.ignore_data_skip = ignore_data_skip or position is not None
+        self._step_of_start = 0
+        if folder is not None and self.args.ignore_data_skip:
+            self._step_of_start = TrainerState.load_from_json(str(Path(folder) / TRAINER_STATE_NAME)).global_step
+        try:
+            return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+        finally:
+            self.args.ignore_data_skip = ignore_data_skip
 
-
-class _SaveStreamPosition(TrainerCallback):
-    """Writes where this process's stream stands to each checkpoint."""
-
-    def __init__(self, stream: QuestionStream) -> None:
-        self._stream = stream
-        self._first_step = 0
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._first_step = state.global_step
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if args.dataloader_num_workers or not state.global_step:
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Save where the stream of this process stands beside its random numbers, while the checkpoint is written."""
+        super()._save_rng_state(output_dir)
+        stream, args = self.train_dataset, self.args
+        if not isinstance(stream, QuestionStream) or args.dataloader_num_workers:
             return
         # The loader reads ahead: what counts is what was trained on.
-        num_batches = (state.global_step - self._first_step) * args.gradient_accumulation_steps
-        position = self._stream.position_at(self._stream.start.num_items + num_batches * args.train_batch_size)
-        folder = Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-        folder.mkdir(parents=True, exist_ok=True)
+        num_batches = (self.state.global_step - self._step_of_start) * args.gradient_accumulation_steps
+        position = stream.position_at(stream.start.num_items + num_batches * self._train_batch_size)
         content = json.dumps(position.to_dict()).encode()
-        write_atomically(_position_file(folder, args.process_index), content)
+        write_atomically(_position_file(Path(output_dir), args.process_index), content)
 
 
 def _position_file(checkpoint: Path, process_index: int) -> Path:
@@ -124,6 +127,4 @@ def _read_position(checkpoint: Path, process_index: int) -> StreamPosition | Non
     try:
         return StreamPosition.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
-        raise ValueError(
-            f"{path} is no position of a stream ({error}): delete it to read up to there instead"
-        ) from error
+        raise ValueError(f"{path} is no position of a stream ({error}): resume from another checkpoint") from error

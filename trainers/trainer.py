@@ -25,7 +25,7 @@ from geodit.modeling_geodit.diffusion_geodit import (
 )
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.data_collator import GeoDiTDataCollator
-from geodit.trainers.distribution import refuse_ignored_sharding
+from geodit.trainers.distribution import refuse_ignored_sharding, require_whole_model
 from geodit.trainers.guarded_trainer import GuardedTrainer
 from geodit.trainers.item_records import TASK_IDS, ItemRecordCollator, model_inputs
 from geodit.trainers.likelihood import evaluate_nll
@@ -96,6 +96,8 @@ class GeoDiTTrainer(GuardedTrainer, StreamingTrainer):
         self._loss_breakdown = LossBreakdown()
         self._evaluation_step: int | None = None
         refuse_ignored_sharding(self.accelerator, self.args)
+        if self.args.sample_every_steps:
+            require_whole_model(self, "sample_every_steps")
 
     def compute_loss(
         self,

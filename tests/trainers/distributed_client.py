@@ -5,6 +5,7 @@ Arguments: the checkpoint to start from and the folder for what came of it. Proc
 `<case>.safetensors` for each case; the stream's items are written by each process.
 """
 
+import dataclasses
 import json
 import os
 import sys
@@ -24,6 +25,7 @@ from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.grpo import GeoDiTGRPOTrainer
 from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
+from geodit.trainers.sample_callback import SampleCallback, choose_samples
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
@@ -126,6 +128,13 @@ def main() -> None:
         for name, p in trainer.model.named_parameters()
     }
     report(trainer, folder / "sharded", shares=shares, plan=trainer.model.fsdp_plan)
+    processor = trainer.data_collator.processor
+    args = dataclasses.replace(trainer.args, sample_every_steps=1)
+    callbacks = [SampleCallback(processor, choose_samples(ITEMS, 1))]
+    try:
+        GeoDiTTrainer(model=trainer.model, args=args, processing_class=processor, callbacks=callbacks)
+    except ValueError as error:
+        (folder / "samples.txt").write_text(str(error))
 
     rows = [make_row(item["image"], f"image{index}", [item["question"]]) for index, item in enumerate(ITEMS)]
     stream = QuestionStream(make_dataset(rows).to_iterable_dataset(num_shards=4), block_size=6)

@@ -108,3 +108,8 @@ def test_sharding_that_accelerate_ignores_is_refused(runs):
     assert "FSDP was asked for, but accelerate" in message
     assert "MULTI_CPU on cpu" in message
     assert "DistributedConfig(fsdp_size=N)" in message
+
+
+def test_samples_of_a_sharded_model_are_refused(runs):
+    message = (runs["two"] / "samples.txt").read_text()
+    assert message == "sample_every_steps answers questions by a whole model: use DDP or DeepSpeed rather than FSDP."

@@ -138,6 +138,16 @@ def test_optimizers_keep_different_amounts(recipe, optim, states):
     assert planned.memory.sizes["optimizer"] == states * planned.memory.sizes["gradients"]
 
 
+def test_complementary_masks_take_the_memory_of_twice_the_rows(recipe):
+    path = recipe()
+    plain, both = (dry_run(path, ["--complementary_masks", given]) for given in ("false", "true"))
+    twice = dry_run(path, ["--per_device_train_batch_size", "8"])
+    assert both.memory_kept.sizes["activations"] > 1.9 * plain.memory_kept.sizes["activations"]
+    # Both views together hide each token once.
+    assert plain.memory_kept.sizes["logits"] == both.memory_kept.sizes["logits"] < twice.memory_kept.sizes["logits"]
+    assert both.updates == plain.updates
+
+
 def test_checkpointing_and_quantization_of_the_recipe_are_seen(recipe):
     path = recipe(use_peft=True, dtype="bfloat16", activation_checkpointing=True)
     planned = dry_run(path)

@@ -112,6 +112,16 @@ def test_the_penalty_is_the_kl_from_the_model_as_it_was(model_and_processor, que
     torch.testing.assert_close(with_penalty - without, expected)
 
 
+def test_the_reference_computes_as_the_model_does(model_and_processor, questions, tmp_path):
+    model, processor = model_and_processor
+    args = arguments(tmp_path, bf16=True, beta=0.5, max_steps=1, logging_steps=1)
+    reward = {"length": lambda answer: float(len(answer.text))}
+    trainer = GeoDiTGRPOTrainer(model, args, processor, reward_functions=reward, train_dataset=questions)
+    trainer.train()
+    # Before the first update they are the same.
+    assert trainer.state.log_history[0]["kl"] == 0.0
+
+
 def test_the_same_seed_gives_the_same_run(model_and_processor, questions, tmp_path):
     model, processor = model_and_processor
     start = {name: value.clone() for name, value in model.state_dict().items()}
@@ -165,12 +175,53 @@ def test_only_the_parts_that_are_named_are_trained(model_and_processor, question
     assert all(name.startswith(("model.language_model.", "lm_head.")) for name in changed)
 
 
+def test_an_adapter_on_a_base_of_16_bits_is_trained_in_float32(model_and_processor, questions, tmp_path):
+    peft = pytest.importorskip("peft")
+    model, processor = model_and_processor
+    trainer = GeoDiTGRPOTrainer(
+        model.to(torch.bfloat16),
+        arguments(tmp_path, max_steps=2, bf16=True, beta=0.01),
+        processor,
+        peft_config=peft.LoraConfig(r=2),
+        reward_functions={"length": lambda answer: float(len(answer.text))},
+        train_dataset=questions,
+        eval_dataset=questions,
+    )
+    trained = {name: value for name, value in trainer.model.named_parameters() if value.requires_grad}
+    assert any("multi_modal_projector" in name for name in trained)
+    assert {value.dtype for value in trained.values()} == {torch.float32}
+    before = {name: value.detach().clone() for name, value in trained.items()}
+    trainer.train()
+    assert any(not value.equal(before[name]) for name, value in trained.items())
+    assert "eval_reward" in trainer.evaluate()
+
+
+def test_with_an_adapter_peft_says_what_is_trained(model_and_processor, questions, tmp_path):
+    peft = pytest.importorskip("peft")
+    model, processor = model_and_processor
+    config, args = peft.LoraConfig(r=2), arguments(tmp_path, trainable_parts=["projector"])
+    with pytest.raises(ValueError, match="Leave trainable_parts out"):
+        GeoDiTGRPOTrainer(model, args, processor, peft_config=config, train_dataset=questions)
+
+
 def test_rewards_that_say_nothing_are_an_error(model_and_processor, questions, tmp_path):
     trainer = GeoDiTGRPOTrainer(
         *[model_and_processor[0], arguments(tmp_path, reward_functions=["iou"]), model_and_processor[1]],
         train_dataset=questions,
     )
     with pytest.raises(ValueError, match="The rewards iou say nothing about any of these tasks: vqa"):
+        trainer.train()
+
+
+def test_a_loss_that_is_not_finite_names_its_questions(model_and_processor, questions, tmp_path, monkeypatch):
+    model, processor = model_and_processor
+    args = arguments(tmp_path, shuffle_dataset=False)
+    trainer = GeoDiTGRPOTrainer(
+        model, args, processor, reward_functions={"parse": parse_reward}, train_dataset=questions
+    )
+    probabilities = trainer._log_probabilities
+    monkeypatch.setattr(trainer, "_log_probabilities", lambda *asked: probabilities(*asked) * torch.nan)
+    with pytest.raises(FloatingPointError, match=r"items [25] \(vqa How many ships are there\?\), [25] \("):
         trainer.train()
 
 

@@ -26,6 +26,7 @@ from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion  # n
 from geodit.pipelines.image_pipeline import GeoDiTPipeline  # noqa: E402
 from geodit.trainers.quantization import WHOLE_PRECISION, quantization_config  # noqa: E402
 from geodit.trainers.recipe_arguments import ModelArguments  # noqa: E402
+from geodit.trainers.sample_callback import SampleCallback, choose_samples  # noqa: E402
 from geodit.trainers.trainable import count_parameters  # noqa: E402
 from geodit.trainers.trainer import GeoDiTTrainer  # noqa: E402
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments  # noqa: E402
@@ -241,6 +242,46 @@ def test_a_base_of_16_bits_trains_in_float32_under_autocast(base, items, tmp_pat
         types.setdefault(kind, set()).add(value.dtype)
     projector = torch.float32 if autocast else torch.bfloat16
     assert types == {"adapter": {torch.float32}, "projector": {projector}, "base": {torch.bfloat16}}
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "asked", "taken"), [("v2", None, "v2"), ("v2", "v3", "v3"), (None, None, "main")]
+)
+def test_an_adapter_is_merged_into_the_revision_that_it_was_trained_on(adapter, monkeypatch, trained_on, asked, taken):
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"revision": trained_on}))
+    revisions = []
+    read = GeoDiTForMaskedDiffusion.from_pretrained
+    monkeypatch.setattr(
+        GeoDiTForMaskedDiffusion,
+        "from_pretrained",
+        lambda *args, revision, **options: revisions.append(revision) or read(*args, **options),
+    )
+    load_merged(adapter, revision=asked)
+    assert revisions == [taken]
+
+
+@pytest.mark.parametrize("layer", ["embed_tokens", "lm_head"])
+def test_an_adapter_of_the_vocabulary_is_loaded_too(base, items, tmp_path, layer, make_trainer):
+    model, processor = load(base)
+    config = peft.LoraConfig(r=2, target_modules=["q_proj", layer])
+    trainer = make_trainer(model, processor, items, tmp_path, peft_config=config)
+    trainer.train()
+    trainer.save_model()
+    expected = logits(trainer.model, processor, items[0])
+    loaded = load_adapter(load(base)[0], tmp_path)
+    assert any(f"{layer}.lora_" in name for name, _ in loaded.named_parameters())
+    assert logits(loaded, processor, items[0]).equal(expected)
+    torch.testing.assert_close(logits(load_merged(tmp_path), processor, items[0]), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_base_of_16_bits_answers_while_its_adapter_is_trained(base, items, tmp_path, make_trainer):
+    model, processor = load(base, dtype=torch.bfloat16)
+    watch = SampleCallback(processor, choose_samples(items, 2))
+    config = peft.LoraConfig(r=2)
+    options = {"bf16": True, "sample_every_steps": 2, "callbacks": [watch]}
+    make_trainer(model, processor, items, tmp_path, peft_config=config, **options).train()
+    assert len(json.loads((tmp_path / "samples" / "step-000002" / "answers.json").read_text())) == 2
 
 
 def test_the_bundled_checkpoint_is_named_as_it_is_called_everywhere(tmp_path, items, make_trainer):

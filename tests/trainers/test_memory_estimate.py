@@ -15,7 +15,7 @@ from geodit.modeling_geodit.diffusion_geodit import (
     weighted_token_losses,
 )
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
-from geodit.trainers.lora import add_adapter, cast_trained_to_float32
+from geodit.trainers.lora import add_adapter, prepare_adapter
 from geodit.trainers.memory_estimate import COMPONENTS, BatchShape, estimate_memory, saved_for_backward
 from geodit.trainers.trainable import set_trainable_parts
 
@@ -121,7 +121,7 @@ def test_activations_of_an_adapter_are_what_autograd_keeps(weights, autocast, dr
     peft = pytest.importorskip("peft")
     model = add_adapter(make_model(dtype=weights), peft.LoraConfig(r=4, lora_dropout=dropout))
     if autocast is not None:
-        cast_trained_to_float32(model)
+        prepare_adapter(model, autocast=True)
     inputs, canvas, shape = make_batch(model)
     measured = kept_by_autograd(model.train(), inputs, canvas, autocast)
     assert saved_for_backward(model, shape, autocast=autocast) == pytest.approx(measured, rel=0.01)

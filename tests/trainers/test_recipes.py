@@ -11,7 +11,9 @@ from transformers import SiglipVisionModel
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
+from geodit.trainers.recipe_arguments import DataArguments
 from geodit.trainers.recipes import parse_recipe, resolve_recipe, run_recipe
+from geodit.trainers.stages import evaluation_questions
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
 SMALL_RUN = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "max_steps": 2, "save_strategy": "no"}
@@ -94,6 +96,8 @@ def test_an_unknown_recipe_lists_the_bundled_ones():
         ({"model_name_or_path": "a", "num_neon_tiles": 5}, "geodit data fetch neon"),
         ({"model_name_or_path": "a", "num_scenes": 5, "env": {"A": "1"}}, "without `env`"),
         ({"model_name_or_path": "a", "num_text_scenes": 5, "streaming": True}, "streaming is for images"),
+        ({"geometry": "a", "num_text_scenes": 5, "objective": "dense_vision"}, "leave num_text_scenes out"),
+        ({"geometry": "a", "num_scenes": 5, "objective": "dense_vision", "questions_per_row": 2}, "one by one"),
     ],
 )
 def test_a_wrong_recipe_is_refused(tmp_path, values, message):
@@ -108,6 +112,7 @@ def test_a_recipe_trains_an_adapter(base, tmp_path):
             tmp_path / "recipe.yaml",
             **{**SMALL_RUN, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 1},
             model_name_or_path=str(base),
+            model_revision="v2",
             num_scenes=2,
             use_peft=True,
             lora_r=2,
@@ -117,24 +122,33 @@ def test_a_recipe_trains_an_adapter(base, tmp_path):
     )
     for folder in (tmp_path / "lora", tmp_path / "lora" / "checkpoint-2"):
         config = peft.PeftConfig.from_pretrained(str(folder))
-        assert (config.r, set(config.target_modules), config.base_model_name_or_path) == (
-            2, {"q_proj", "v_proj"}, str(base),
-        )  # fmt: skip
+        assert (config.r, set(config.target_modules)) == (2, {"q_proj", "v_proj"})
+        assert (config.base_model_name_or_path, config.revision) == (str(base), "v2")
         assert not (folder / "model.safetensors").exists()
     assert (tmp_path / "lora" / "training_log.jsonl").is_file()
 
 
-def test_dense_pretraining_has_no_adapter(base, tmp_path):
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"use_peft": True}, "leave use_peft out"),
+        (
+            {"vision_learning_rate": 1e-4, "loss_weighting": "uniform"},
+            "loss_weighting, vision_learning_rate: no effect",
+        ),
+    ],
+)
+def test_dense_pretraining_refuses_what_it_does_not_go_by(base, tmp_path, values, message):
     recipe = write(
         tmp_path / "recipe.yaml",
         **SMALL_RUN,
         model_name_or_path=str(base),
         objective="dense_vision",
         num_scenes=2,
-        use_peft=True,
         output_dir=str(tmp_path / "run"),
+        **values,
     )
-    with pytest.raises(ValueError, match="leave use_peft out"):
+    with pytest.raises(ValueError, match=message):
         run_recipe(recipe)
 
 
@@ -265,6 +279,7 @@ def test_streamed_scenes_and_rewards_train_a_model_too(checkpoint, tmp_path):
         "stream": {"streaming": True, "learning_rate": 1.0e-2},
         "grpo": {
             "objective": "grpo",
+            "attention_mode": "prefix",
             "num_generations": 4,
             "reward_functions": ["parse", "iou"],
             "temperature": 2.0,
@@ -283,3 +298,10 @@ def test_streamed_scenes_and_rewards_train_a_model_too(checkpoint, tmp_path):
         assert name == "grpo" or not after["lm_head.weight"].equal(before["lm_head.weight"])
     log = [json.loads(line) for line in (tmp_path / "grpo" / "training_log.jsonl").read_text().splitlines()]
     assert any("eval_rewards/parse" in entry for entry in log)
+    assert json.loads((tmp_path / "grpo" / "config.json").read_text())["attention_mode"] == "prefix"
+
+
+def test_real_images_are_evaluated_on_images(model_and_processor, tmp_path):
+    args = DataArguments(num_neon_tiles=5, neon_dir=str(tmp_path), num_eval_scenes=1)
+    _, processor = model_and_processor
+    assert evaluation_questions(args, processor)[0]["image"] is not None

@@ -2,6 +2,7 @@
 """Training on a stream: every process has its share, and a resumed run goes on where the stream stood."""
 
 import functools
+import json
 
 import pytest
 import torch
@@ -39,10 +40,12 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(
     make_trainer(model, processor, stream, tmp_path).train()
     expected = {name: value.clone() for name, value in model.state_dict().items()}
 
-    saved = tmp_path / "checkpoint-2" / "stream_position_0.json"
-    assert saved.is_file()
-    if position == "lost":
+    saved, at_the_end = (tmp_path / f"checkpoint-{step}" / "stream_position_0.json" for step in (2, 4))
+    assert saved.name in json.loads((saved.parent / "checkpoint_files.json").read_text())
+    expected_end = at_the_end.read_text()
+    if position == "lost":  # as in a checkpoint that another Trainer has written
         saved.unlink()
+        (saved.parent / "checkpoint_files.json").unlink()
     decoded = []
     decode = QuestionStream._item
     monkeypatch.setattr(QuestionStream, "_item", lambda *args: decoded.append(args) or decode(*args))
@@ -50,6 +53,8 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(
     make_trainer(model, processor, stream, tmp_path).train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     for name, value in model.state_dict().items():
         assert value.equal(expected[name]), name
+    # The checkpoints that follow are right even if the first one's position was lost.
+    assert at_the_end.read_text() == expected_end
     # Two updates of two batches of two, and one batch that is read ahead; without a position, all over again.
     assert len(decoded) == (10 if position == "saved" else 18)
 
@@ -59,10 +64,26 @@ def test_a_stream_needs_a_number_of_steps(model_and_processor, stream, tmp_path,
         make_trainer(*model_and_processor, stream, tmp_path, max_steps=-1)
 
 
+def test_a_stream_is_not_grouped_by_length(model_and_processor, stream, tmp_path, make_trainer):
+    with pytest.raises(ValueError, match="leave train_sampling_strategy out"):
+        make_trainer(*model_and_processor, stream, tmp_path, train_sampling_strategy="group_by_length")
+
+
+def test_training_again_begins_again(model_and_processor, stream, tmp_path, make_trainer):
+    trainer = make_trainer(*model_and_processor, stream, tmp_path)
+    trainer.train()
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert trainer.train_dataset.start.num_items == 8
+    trainer.train()
+    assert trainer.train_dataset.start.num_items == 0
+    assert not trainer.args.ignore_data_skip
+
+
 def test_a_damaged_position_is_named(model_and_processor, stream, tmp_path, make_trainer):
     make_trainer(*model_and_processor, stream, tmp_path).train()
-    (tmp_path / "checkpoint-4" / "stream_position_0.json").write_text("{")
-    with pytest.raises(ValueError, match=r"stream_position_0.json is no position of a stream .*delete it"):
+    saved = tmp_path / "checkpoint-4" / "stream_position_0.json"
+    saved.write_text("{" * saved.stat().st_size)
+    with pytest.raises(ValueError, match=r"stream_position_0.json is no position of a stream .*another checkpoint"):
         make_trainer(*model_and_processor, stream, tmp_path).train(resume_from_checkpoint=True)
 
 
