@@ -27,7 +27,7 @@ from geodit.configuration.remote_code_geodit import CODE_FILES
 from geodit.hub_cards.hub_client import HubClient, is_transient
 from geodit.hub_cards.publication import PublishedFile
 
-__all__ = ["PushResult", "RepoState", "push_files", "read_repo", "resolve_repo_id"]
+__all__ = ["PushResult", "RepoState", "prepare_repo", "push_files", "read_repo", "resolve_repo_id"]
 
 _ADAPTER_CONFIG = "adapter_config.json"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -125,8 +125,37 @@ def push_files(
     user = client.check_token()
     repo_id = resolve_repo_id(repo_id, user)
     push = _Push(client, repo_id, tuple(files), user)
-    push.prepare_repo(private=private, create_pr=create_pr)
+    prepare_repo(client, repo_id, private=private, create=not create_pr)
     return push.run(revision, create_pr, message, description)
+
+
+def prepare_repo(client: HubClient, repo_id: str, *, private: bool | None = None, create: bool = True) -> None:
+    """See to it that a repository is there, and is what the user thinks it is.
+
+    Args:
+        client: The Hub.
+        repo_id: Hub id.
+        private: Whether a repository that is made is private; by default as the organization has it.
+        create: Whether to make it if it does not exist.
+
+    Raises:
+        PermissionError: If the Hub does not accept the token, or it gives no access.
+        ConnectionError: If the Hub cannot be reached.
+        ValueError: If there is none and `create` is false, or it is public and was to be private.
+    """
+    try:
+        is_private = client.call(f"looking for {repo_id}", _is_private, client, repo_id)
+    except _NoRepositoryError:
+        if not create:
+            raise ValueError(f"there is no repository {repo_id} to open a pull request on") from None
+        doing = f"making the repository {repo_id}"
+        client.call(doing, client.api.create_repo, repo_id, private=private, exist_ok=True)
+        return
+    if private and not is_private:
+        raise ValueError(
+            f"{repo_id} exists and is public, and a push does not change that: make it private in its settings, "
+            "or push to another repository"
+        )
 
 
 def check_revision(revision: str | None) -> None:
@@ -171,6 +200,15 @@ class _NoRepositoryError(Exception):
     pass
 
 
+def _is_private(client: HubClient, repo_id: str) -> bool:
+    try:
+        return bool(client.api.repo_info(repo_id).private)
+    except RepositoryNotFoundError as error:
+        if error.response.status_code == 404:
+            raise _NoRepositoryError from error
+        raise
+
+
 def _commit_of(client: HubClient, repo_id: str, revision: str) -> str | None:
     """The last commit of a branch, `None` if there is no such branch."""
     try:
@@ -191,31 +229,6 @@ class _Push:
     repo_id: str
     files: tuple[PublishedFile, ...]
     user: str
-
-    def prepare_repo(self, *, private: bool | None, create_pr: bool) -> None:
-        """See to it that the repository is there, and is what the user thinks it is."""
-        api, repo_id = self.client.api, self.repo_id
-        try:
-            is_private = self.client.call(f"looking for {repo_id}", self._is_private)
-        except _NoRepositoryError:
-            if create_pr:
-                raise ValueError(f"there is no repository {repo_id} to open a pull request on") from None
-            doing = f"making the repository {repo_id}"
-            self.client.call(doing, api.create_repo, repo_id, private=private, exist_ok=True)
-            return
-        if private and not is_private:
-            raise ValueError(
-                f"{repo_id} exists and is public, and a push does not change that: make it private in its settings, "
-                "or push to another repository"
-            )
-
-    def _is_private(self) -> bool:
-        try:
-            return bool(self.client.api.repo_info(self.repo_id).private)
-        except RepositoryNotFoundError as error:
-            if error.response.status_code == 404:
-                raise _NoRepositoryError from error
-            raise
 
     def run(self, revision: str | None, create_pr: bool, message: str, description: str | None) -> PushResult:
         """Upload, and commit; after a failure that may pass, from the state that the repository has then."""
