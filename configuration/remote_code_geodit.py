@@ -114,7 +114,7 @@ def write_remote_code(folder: str | os.PathLike[str]) -> None:
     target = Path(folder)
     if target.is_file():
         raise ValueError(f"{target} is a file: name a folder to save to.")
-    sources = _read_sources()
+    sources = read_remote_code()
     target.mkdir(parents=True, exist_ok=True)
     for name, content in sources.items():
         write_atomically(target / name, content)
@@ -160,8 +160,12 @@ def _is_ours(module: str) -> bool:
     return module.partition(".")[0] == "geodit"
 
 
-def _read_sources() -> dict[str, bytes]:
-    """The files as a checkpoint has them, by name."""
+def read_remote_code() -> dict[str, bytes]:
+    """The files as a checkpoint has them, by name.
+
+    Raises:
+        ValueError: If a module imports what a checkpoint does not carry.
+    """
     if __name__ not in MODULES:  # loaded from a checkpoint, with the others beside
         return {name: Path(__file__).with_name(name).read_bytes() for name in CODE_FILES}
     sources = {}
@@ -178,5 +182,6 @@ __all__ = [
     "PROCESSOR_AUTO_MAP",
     "RemoteCodeMixin",
     "make_imports_relative",
+    "read_remote_code",
     "write_remote_code",
 ]
