@@ -35,9 +35,7 @@ def register(app: typer.Typer) -> None:
 
 
 def push(
-    checkpoint: Annotated[
-        str, typer.Argument(help="Directory of a checkpoint, of a run of training, or of an adapter.")
-    ],
+    checkpoint: Annotated[str, typer.Argument(help="Directory of a checkpoint, a run or an adapter.")],
     repo: Annotated[str, typer.Option("--repo", "-r", help="The repository, as in your-name/geodit-trees.")],
     private: Annotated[
         bool, typer.Option("--private", help="Make the repository a private one. It must not be public already.")
@@ -61,16 +59,14 @@ def push(
             "--token-file", help="File with the token to use; by default HF_TOKEN, or what `hf auth login` has stored."
         ),
     ] = None,
-    license: Annotated[
-        str, typer.Option("--license", help="The Hub's name of the licence of the weights.")
-    ] = "apache-2.0",
+    license: Annotated[str, typer.Option("--license", help="The Hub's name of their licence.")] = "apache-2.0",
     base_model: Annotated[
         list[str] | None,
         typer.Option("--base-model", help="Hub id of what training started from; more than once for several."),
     ] = None,
     dataset: Annotated[
         list[str] | None,
-        typer.Option("--dataset", help="Hub id of a data set trained on; more than once for several."),
+        typer.Option("--dataset", help="Hub id of a data set trained on; may be repeated."),
     ] = None,
     template: Annotated[
         Path | None, typer.Option("--template", help="A Jinja template of the card to use instead of GeoDiT's own.")
@@ -145,7 +141,7 @@ def _push(files: "Sequence[PublishedFile]", repo: str, token_file: Path | None, 
     # Its retries are no news: what comes of them is reported.
     huggingface_hub.logging.set_verbosity_error()
     if not sys.stderr.isatty():
-        huggingface_hub.utils.disable_progress_bars()
+        huggingface_hub.utils.disable_progress_bars()  # type: ignore[attr-defined]
     client = HubClient(None if token_file is None else read_token(token_file))
     try:
         return push_files(files, repo, client=client, **options)

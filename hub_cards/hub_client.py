@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-from huggingface_hub.utils import parse_ratelimit_headers
+from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 
 import geodit
 
@@ -39,7 +39,7 @@ class HubClient:
 
     Args:
         token: The token to use; by default `HF_TOKEN`, or what `hf auth login` has stored.
-        api: The API to call; by default that of the Hub, or of `HF_ENDPOINT`.
+        endpoint: Address of the Hub; by default `HF_ENDPOINT`, or else https://huggingface.co.
         waits: Seconds before each new attempt.
         sleep: What waits.
 
@@ -51,7 +51,7 @@ class HubClient:
         self,
         token: str | None = None,
         *,
-        api: HfApi | None = None,
+        endpoint: str | None = None,
         waits: Sequence[float] = WAITS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -68,7 +68,7 @@ class HubClient:
         self._sleep = sleep
         self._user: str | None = None
         self.api = HfApi(
-            endpoint=None if api is None else api.endpoint,
+            endpoint=endpoint,
             token=token,
             library_name="geodit",
             library_version=geodit.__version__,
@@ -180,6 +180,8 @@ class HubClient:
             )
         if isinstance(error, RuntimeError):  # of Xet, which tries again by itself
             return ConnectionError(f"an upload to {endpoint} failed ({doing}): {self._without_token(str(error))}")
+        if isinstance(error, ValueError) and "\n" in str(error):  # of a card
+            return ValueError(" ".join(str(error).split()))
         return error
 
     def _without_token(self, text: str) -> str:

@@ -59,6 +59,8 @@ class PublishingTrainer(GuardedTrainer):
     """
 
     _client: HubClient | None = None
+    hub_model_id: str | None
+    push_in_progress: Any
 
     def __init__(self, *args: Any, recipe: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -98,7 +100,7 @@ class PublishingTrainer(GuardedTrainer):
         prepare_repo(self._client, repo_id, private=self.args.hub_private_repo if private is None else private)
         self.hub_model_id = repo_id
 
-    def create_model_card(
+    def create_model_card(  # type: ignore[override]
         self,
         language: str = "en",
         license: str = "apache-2.0",
@@ -210,7 +212,7 @@ class PublishingTrainer(GuardedTrainer):
             beside,
         )
         jobs = [] if self.push_in_progress is None else [job for job in self.push_in_progress.jobs if not job.done()]
-        self.push_in_progress = PushInProgress([*jobs, job])
+        self.push_in_progress = PushInProgress(cast(Any, [*jobs, job]))
 
     @property
     def _api(self) -> Any:
@@ -257,7 +259,7 @@ class PublishingTrainer(GuardedTrainer):
             if path.is_file() and path.name not in (RUN_LOG, RUN_RECIPE):
                 link_file(path, folder / path.name)
         if (source / RESULTS_FOLDER).is_dir():
-            shutil.copytree(source / RESULTS_FOLDER, folder / RESULTS_FOLDER, copy_function=link_file)
+            shutil.copytree(source / RESULTS_FOLDER, folder / RESULTS_FOLDER, copy_function=_link)
         recipe = self._told_of_arguments() if self._recipe is None else dict(self._recipe)
         (folder / RUN_RECIPE).write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
         if self.state.log_history:
@@ -316,6 +318,10 @@ def _checkpoint_files(folder: Path, name: str) -> list[PublishedFile]:
     sizes = {path.name: path.stat().st_size for path in paths}
     files = [PublishedFile(f"{name}/{path.name}", path) for path in paths]
     return [*files, PublishedFile(f"{name}/{FILE_LIST}", json.dumps(sizes, indent=1, sort_keys=True).encode())]
+
+
+def _link(source: str, target: str) -> None:
+    link_file(Path(source), Path(target))
 
 
 def _remove(snapshot: Path) -> None:

@@ -62,7 +62,7 @@ def parse_recipe(recipe: str, overrides: Sequence[str] = ()) -> tuple[ModelArgum
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(values, dict) or "env" in values:
         raise ValueError(f"The recipe {path} must be a YAML mapping of argument names to values, without `env`.")
-    if "hub_token" in values or any(word.partition("=")[0] == "--hub_token" for word in overrides):
+    if "hub_token" in values or any(_argument_of(word) == "hub_token" for word in overrides):
         raise ValueError(
             "A recipe is kept beside the model and published with it, and so must not hold hub_token: log in by "
             "`hf auth login`, or set HF_TOKEN."
@@ -108,6 +108,11 @@ def run_recipe(recipe: str, overrides: Sequence[str] = (), *, draw_answer: DrawA
     run(model_args, data_args, training_args)
     path = Path(str(training_args.output_dir)) / RUN_RECIPE
     path.write_text(yaml.safe_dump(as_run, sort_keys=False), encoding="utf-8")
+
+
+def _argument_of(override: str) -> str | None:
+    """The argument that a word of the overrides names, in any way that the parser takes."""
+    return override.partition("=")[0][2:].replace("-", "_") if override.startswith("--") else None
 
 
 def _objective(values: dict[str, Any], overrides: Sequence[str]) -> str:

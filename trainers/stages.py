@@ -51,9 +51,7 @@ def run_dense_vision(
     if model_args.use_peft:
         raise ValueError("objective dense_vision trains a whole vision tower: leave use_peft out.")
     if training_args.push_to_hub:
-        raise ValueError(
-            "objective dense_vision trains a part of a model, which is not published: leave push_to_hub out."
-        )
+        raise ValueError("objective dense_vision trains a part of a model, and publishes none: leave push_to_hub out.")
     tower = _load_vision_tower(model_args)
     vision_config: Any = tower.config
     grid = vision_config.image_size // vision_config.patch_size
@@ -142,7 +140,7 @@ def run_grpo(
     training_args: GeoDiTGRPOConfig,
     recipe: Mapping[str, Any] | None = None,
 ) -> None:
-    """Tune a model, or an adapter of it, by rewards; save model, processor and training log, and push them if asked."""
+    """Tune a model, or an adapter of it, by rewards; save and, if asked to, push model, processor and log."""
     model, processor = _load_model(model_args)
     with _rendering_once(data_args, training_args):
         train_dataset = training_questions(data_args, processor)

@@ -47,6 +47,7 @@ ROUTES = (
     Route("GET", rf"{API}/refs", repositories.refs),
     Route("GET", rf"{API}/commits/{REVISION}", repositories.history),
     Route("POST", rf"{API}/branch/(?P<branch>[^/]+)", repositories.create_branch),
+    Route("DELETE", rf"{API}/branch/(?P<branch>[^/]+)", repositories.delete_branch),
     Route("POST", rf"{API}/tag/{REVISION}", repositories.create_tag),
     Route("POST", rf"{API}/preupload/{REVISION}", uploads.preupload),
     Route("POST", rf"{API}/commit/{REVISION}", uploads.commit),

@@ -109,6 +109,14 @@ def create_branch(hub: Hub, request: Request) -> Response:
     return _create_ref(repository, f"refs/heads/{request.args['branch']}", start)
 
 
+def delete_branch(hub: Hub, request: Request) -> Response:
+    repository, ref = hub.writable(request), f"refs/heads/{request.args['branch']}"
+    with repository.lock:
+        if ref == "refs/heads/main" or repository.refs.pop(ref, None) is None:
+            raise HubError(404 if ref not in repository.refs else 403, f"cannot delete {ref}")
+    return Response.of_json({})
+
+
 def create_tag(hub: Hub, request: Request) -> Response:
     repository = hub.writable(request)
     return _create_ref(repository, f"refs/tags/{request.json()['tag']}", request.args["revision"])
