@@ -189,7 +189,7 @@ def warn_of_moving_code(name: Any, revision: str | None) -> None:
     """
     commits = _COMMIT.findall(__name__)  # as Transformers names the modules that it has loaded from the Hub
     asked = getattr(revision, "initial", revision)
-    if not commits or name is None or os.path.isdir(name) or _COMMIT.fullmatch(asked or ""):
+    if not commits or name is None or Path(name).is_dir() or _COMMIT.fullmatch(asked or ""):
         return
     if getattr(revision, "resolved", commits[-1]) != commits[-1]:
         return  # the code has a revision of its own
