@@ -8,15 +8,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from hub_server.hub import Hub
 from hub_server.repository import File, Repository
 
-
-@pytest.fixture
-def repo(hub: Hub) -> Repository:
-    return hub.add("org/model")
-
-
-@pytest.fixture
-def api(hub: Hub, repo: Repository) -> HfApi:
-    return HfApi(endpoint=hub.endpoint, token=hub.tokens.write)
+pytestmark = pytest.mark.usefixtures("repo")
 
 
 def propose(api: HfApi, content: bytes = b"1", *, path: str = "a.txt", token: str | None = None):

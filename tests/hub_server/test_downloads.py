@@ -14,6 +14,8 @@ from hub_server.faults import DropResponse
 from hub_server.hub import Hub
 from hub_server.repository import File, Repository
 
+pytestmark = pytest.mark.usefixtures("repo")
+
 WEIGHTS = bytes(range(256)) * 4
 FILES = {
     "config.json": File(b"{}"),
@@ -24,16 +26,10 @@ FILES = {
 
 
 @pytest.fixture
-def repo(hub: Hub) -> Repository:
-    repo = hub.add("org/model")
+def repo(repo: Repository) -> Repository:
     repo.objects |= {file.sha256: file.content for file in FILES.values() if file.lfs}
     repo.commit("main", FILES, "Add")
     return repo
-
-
-@pytest.fixture
-def api(hub: Hub, repo: Repository) -> HfApi:
-    return HfApi(endpoint=hub.endpoint, token=hub.tokens.write)
 
 
 def test_a_folder_is_listed_or_everything(api: HfApi):

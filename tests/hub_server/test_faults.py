@@ -10,17 +10,9 @@ from hub_server.faults import DropRequest, DropResponse, Slow, Status
 from hub_server.hub import Hub
 from hub_server.repository import Repository
 
+pytestmark = pytest.mark.usefixtures("repo")
+
 WEIGHTS = bytes(range(256)) * 4096
-
-
-@pytest.fixture
-def repo(hub: Hub) -> Repository:
-    return hub.add("org/model")
-
-
-@pytest.fixture
-def api(hub: Hub, repo: Repository) -> HfApi:
-    return HfApi(endpoint=hub.endpoint, token=hub.tokens.write)
 
 
 def push(api: HfApi, **options: bool):

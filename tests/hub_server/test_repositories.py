@@ -13,11 +13,6 @@ from hub_server.hub import Hub
 CARD = "---\nlicense: apache-2.0\ntags: [remote-sensing]\n---\n# A model\n"
 
 
-@pytest.fixture
-def api(hub: Hub) -> HfApi:
-    return HfApi(endpoint=hub.endpoint, token=hub.tokens.write)
-
-
 def status_of(error: pytest.ExceptionInfo[HfHubHTTPError]) -> int:
     return error.value.response.status_code
 
