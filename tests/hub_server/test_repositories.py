@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Hub of the tests answers the real client as the Hub does: accounts, repositories, branches and tags."""
 
+import json
+
 import pytest
 from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from transformers import BertConfig
 
 from hub_server.hub import Hub
 
 CARD = "---\nlicense: apache-2.0\ntags: [remote-sensing]\n---\n# A model\n"
-
-
-@pytest.fixture
-def api(hub: Hub) -> HfApi:
-    return HfApi(endpoint=hub.endpoint, token=hub.tokens.write)
 
 
 def status_of(error: pytest.ExceptionInfo[HfHubHTTPError]) -> int:
@@ -130,6 +128,14 @@ def test_an_unknown_revision_is_told_from_an_unknown_repository(hub: Hub, api: H
 
 def test_a_good_card_is_valid(default_hub: Hub):
     ModelCard(CARD).validate()
+    assert len(default_hub.requested("validate_yaml")) == 1
+
+
+def test_transformers_pushes_to_the_default_hub(default_hub: Hub):
+    BertConfig(hidden_size=8).push_to_hub("org/model", private=True, token=default_hub.tokens.write)
+    repo = default_hub.repos["org/model"]
+    assert repo.private
+    assert json.loads(repo.head.files["config.json"].content)["hidden_size"] == 8
 
 
 @pytest.mark.parametrize(

@@ -8,19 +8,9 @@ from huggingface_hub.errors import HfHubHTTPError
 from hub_server.hub import Hub
 from hub_server.repository import File, Repository
 
+pytestmark = pytest.mark.usefixtures("repo")
+
 WEIGHTS = bytes(range(256)) * 4
-
-
-@pytest.fixture
-def api(hub: Hub) -> HfApi:
-    api = HfApi(endpoint=hub.endpoint, token=hub.tokens.write)
-    api.create_repo("org/model")
-    return api
-
-
-@pytest.fixture
-def repo(hub: Hub, api: HfApi) -> Repository:
-    return hub.repos["org/model"]
 
 
 def add(**files: bytes) -> list[CommitOperationAdd]:

@@ -40,8 +40,15 @@ class Tokens(NamedTuple):
     wrong: str = "hf_wrong"
 
 
+# Whoever comes with a token that is nobody's.
+UNKNOWN = Account("unknown", "read")
 ACCOUNTS = {
     Tokens().write: Account("ada", "write", (ORGANIZATION,)),
     Tokens().read: Account("ada", "read", (ORGANIZATION,)),
     Tokens().stranger: Account("sam", "write"),
 }
+
+
+def caller_of(authorization: str | None) -> Account | None:
+    """Whose token an `Authorization` header holds; None without a header."""
+    return None if authorization is None else ACCOUNTS.get(authorization.removeprefix("Bearer "), UNKNOWN)

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hub_server.messages import HubError, Response
+
 
 @dataclass(frozen=True)
 class Status:
@@ -16,6 +18,11 @@ class Status:
     status: int
     message: str = "as the test ordered"
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def response(self) -> Response:
+        wait = {"Retry-After": "0"} if self.status == 429 else {}
+        return HubError(self.status, self.message, headers={**wait, **self.headers}).response
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
-from hub_server.accounts import ACCOUNTS, Account, Tokens
+from hub_server.accounts import Account, Tokens
 from hub_server.faults import Fault, Slow
 from hub_server.messages import HubError, Request
 from hub_server.repository import Repository
@@ -38,24 +39,23 @@ class Hub:
         self.page_size = 1000
         self.part_size = 64 * 2**20
         self._operations = operations
-        self._faults: list[tuple[str, Fault]] = []
+        self._orders: defaultdict[str, list[Fault | None]] = defaultdict(list)
         self._slow: list[Slow] = []
         self._lock = threading.Lock()
 
-    def fail(self, on: str, fault: Fault, *, times: int = 1) -> None:
+    def fail(self, on: str, fault: Fault, *, times: int = 1, after: int = 0) -> None:
         """Orders that the next requests of an operation go wrong.
 
         Args:
-            on: Name of an operation: that of the function under `routes` that answers it.
+            on: Name of an operation: that of the function in `routes` that answers it.
             fault: What happens.
             times: To how many requests. Orders for the same operation are carried out one after the other.
+            after: How many requests go well before.
         """
         if on not in self._operations:
             raise ValueError(f"the Hub has no operation {on!r}; it has {', '.join(sorted(self._operations))}")
         with self._lock:
-            self._faults += [(on, fault)] * times
-            if isinstance(fault, Slow):
-                self._slow.append(fault)
+            self._orders[on] += [None] * after + [fault] * times
 
     def requested(self, operation: str) -> list[Request]:
         """The requests of one operation, in the order of arrival."""
@@ -68,7 +68,8 @@ class Hub:
             home: Folder for what the client keeps.
             token: The token it is logged in with; None for none.
         """
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        others = ("HF_", "HUGGING", "TRANSFORMERS_")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         return inherited | {
             "HF_ENDPOINT": self.endpoint,
             "HF_HOME": str(home),
@@ -137,33 +138,23 @@ class Hub:
             raise HubError(401, "Invalid username or password.")
         return request.caller
 
-    def account(self, authorization: str | None) -> Account | None:
-        """Whose token an `Authorization` header holds; 401 if it is nobody's."""
-        if authorization is None:
-            return None
-        scheme, _, token = authorization.partition(" ")
-        if scheme != "Bearer" or token not in ACCOUNTS:
-            raise HubError(401, "Invalid credentials in Authorization header")
-        return ACCOUNTS[token]
-
     def next_fault(self, operation: str) -> Fault | None:
-        """What is to go wrong with this request; taken from the list."""
+        """What goes wrong with this request. The order is crossed off."""
         with self._lock:
-            for index, (on, fault) in enumerate(self._faults):
-                if on == operation:
-                    del self._faults[index]
-                    return fault
-        return None
-
-    def _named(self, request: Request) -> Repository | None:
-        repo_type = request.args.get("repo_types", "models").removesuffix("s")
-        return self.find(f"{request.args['namespace']}/{request.args['name']}", repo_type)
+            fault = self._orders[operation].pop(0) if self._orders[operation] else None
+            if isinstance(fault, Slow):
+                self._slow.append(fault)
+            return fault
 
     def release(self) -> None:
         """Lets all slow answers go on."""
         with self._lock:
             for fault in self._slow:
                 fault.released.set()
+
+    def _named(self, request: Request) -> Repository | None:
+        repo_type = request.args.get("repo_types", "models").removesuffix("s")
+        return self.find(f"{request.args['namespace']}/{request.args['name']}", repo_type)
 
 
 def _qualified(repo_id: str, repo_type: str) -> str:

@@ -65,5 +65,5 @@ class HubError(Exception):
 
     def __init__(self, status: int, message: str, code: str | None = None, headers: Mapping[str, str] | None = None):
         super().__init__(message)
-        names = {"X-Error-Message": message, **({"X-Error-Code": code} if code else {})}
+        names = {"X-Error-Message": ascii(message)[1:-1], **({"X-Error-Code": code} if code else {})}
         self.response = Response.of_json({"error": message}, status, {**names, **(headers or {})})

@@ -56,7 +56,7 @@ ROUTES = (
     Route("GET HEAD", rf"{PAGE}/resolve/{REVISION}/{PATH}", files.resolve),
     Route("GET", rf"{API}/discussions", discussions.list_discussions),
     Route("POST", rf"{API}/discussions", discussions.create_discussion),
-    Route("GET", DISCUSSION, discussions.discussion),
+    Route("GET", DISCUSSION, discussions.show_discussion),
     Route("POST", rf"{DISCUSSION}/status", discussions.change_status),
     Route("POST", rf"{DISCUSSION}/merge", discussions.merge),
     Route("POST", rf"{PAGE}\.git/info/lfs/objects/batch", lfs.lfs_batch),

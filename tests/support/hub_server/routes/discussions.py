@@ -2,6 +2,7 @@
 """Discussions and pull requests."""
 
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 from hub_server.hub import Hub
@@ -32,16 +33,14 @@ def create_discussion(hub: Hub, request: Request) -> Response:
     return Response.of_json(_summary(repository, discussion), 201)
 
 
-def discussion(hub: Hub, request: Request) -> Response:
+def show_discussion(hub: Hub, request: Request) -> Response:
     repository = hub.readable(request)
     found = _find(repository, request)
     opening = {"edited": False, "hidden": False, "latest": {"raw": found.description}}
     events = [_event("comment", found.author, opening)]
     details = {**_summary(repository, found), "events": events}
     if found.base is not None:
-        made = [
-            commit for commit in repository.history(found.ref) if commit.sha not in _before(repository, found.base)
-        ]
+        made = list(takewhile(lambda commit: commit.sha != found.base, repository.history(found.ref)))
         events += [_event("commit", c.author, {"subject": c.message, "oid": c.sha}) for c in reversed(made)]
         details["changes"] = {"base": "refs/heads/main", "mergeCommitId": found.merge_commit}
         details["filesWithConflicts"] = repository.conflicts(found.num)
@@ -67,10 +66,6 @@ def _find(repository: Repository, request: Request) -> Discussion:
     if found is None:
         raise HubError(404, f"there is no discussion #{request.args['num']}")
     return found
-
-
-def _before(repository: Repository, revision: str) -> set[str]:
-    return {commit.sha for commit in repository.history(revision)}
 
 
 def _summary(repository: Repository, discussion: Discussion) -> dict[str, Any]:

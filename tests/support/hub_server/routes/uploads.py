@@ -33,7 +33,7 @@ def commit(hub: Hub, request: Request) -> Response:
         title, text, parent = header["summary"], header.get("description", ""), header.get("parentCommit")
         page = {}
         if as_pull_request:
-            discussion = repository.open_discussion(title, text, author, base=parent or repository.at(revision).sha)
+            discussion = repository.open_discussion(title, text, author, base=repository.at(parent or revision).sha)
             page = {"pullRequestUrl": f"{hub.url(repository)}/discussions/{discussion.num}"}
             revision, parent = discussion.ref, None
         made = repository.commit(revision, changes, title, description=text, author=author, parent=parent)
