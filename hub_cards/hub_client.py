@@ -41,7 +41,6 @@ class HubClient:
         token: The token to use; by default `HF_TOKEN`, or what `hf auth login` has stored.
         endpoint: Address of the Hub; by default `HF_ENDPOINT`, or else https://huggingface.co.
         waits: Seconds before each new attempt.
-        sleep: What waits.
 
     Raises:
         PermissionError: If there is no token, or it cannot be one.
@@ -53,7 +52,6 @@ class HubClient:
         *,
         endpoint: str | None = None,
         waits: Sequence[float] = WAITS,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         token = get_token() if token is None else token
         if not token:
@@ -65,7 +63,6 @@ class HubClient:
             raise PermissionError("the token of the Hub has spaces or characters that no token has")
         self._token = token
         self._waits = tuple(waits)
-        self._sleep = sleep
         self._user: str | None = None
         self.api = HfApi(
             endpoint=endpoint,
@@ -141,7 +138,7 @@ class HubClient:
                 raise error
             raise clear from error
         told = _told_to_wait(error)
-        self._sleep(self._waits[number] if told is None else told)
+        time.sleep(self._waits[number] if told is None else told)
 
     def clear_error(self, error: Exception, doing: str) -> Exception:
         """The error to raise in place of one of `huggingface_hub`; it names no token."""

@@ -10,30 +10,17 @@ from huggingface_hub import constants
 from huggingface_hub.repocard import metadata_load
 
 from geodit.configuration.remote_code_geodit import CODE_FILES
-from geodit.hub_cards import hub_client
-from geodit.hub_cards.hub_client import HubClient
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from hub_server.faults import DropRequest, Status
 
 REPO = "org/geodit-test"
 
 
-@pytest.fixture
-def hub(default_hub, monkeypatch, tmp_path):
-    """The Hub, with someone logged in who may write to it."""
+@pytest.fixture(autouse=True)
+def logged_in(default_hub, monkeypatch, tmp_path):
+    """Someone is, who may write; nothing of the account that runs the tests is looked at."""
     monkeypatch.setenv("HF_TOKEN", default_hub.tokens.write)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    return default_hub
-
-
-@pytest.fixture
-def at_once(monkeypatch, no_waiting):
-    """Nothing is waited for before another attempt."""
-    monkeypatch.setattr(hub_client.HubClient, "__init__", _without_waits(HubClient.__init__))
-
-
-def _without_waits(init):
-    return lambda self, token=None, **options: init(self, token, **options, waits=(0,), sleep=lambda _: None)
 
 
 def files_of(hub, revision="main", repo_id=REPO):
@@ -70,8 +57,8 @@ def test_what_was_pushed_as_json(hub, geodit, checkpoint):
     assert hub.repos[REPO].private
 
 
-def test_a_dry_run_lists_every_file_and_shows_the_card(default_hub, geodit, checkpoint, monkeypatch):
-    monkeypatch.delenv("HF_TOKEN", raising=False)
+def test_a_dry_run_lists_every_file_and_shows_the_card(hub, geodit, checkpoint, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
     arguments = ("push", checkpoint, "--repo", REPO, "--dry-run")
     document = json.loads(geodit(*arguments, "--json").stdout)
     shown = geodit(*arguments).stdout
@@ -83,7 +70,7 @@ def test_a_dry_run_lists_every_file_and_shows_the_card(default_hub, geodit, chec
     assert document["card"].startswith("---\n")
     assert document["card"] in shown
     assert f'"{REPO}"' in document["card"]
-    assert default_hub.requests == []
+    assert hub.requests == []
 
 
 def test_a_pull_request_and_a_branch(hub, geodit, checkpoint):
@@ -154,7 +141,7 @@ def test_an_adapter_is_published_and_answers_as_before(hub, geodit, checkpoint, 
 
 
 class TestErrors:
-    def test_of_what_is_to_be_pushed(self, default_hub, geodit, checkpoint, adapter, tmp_path):
+    def test_of_what_is_to_be_pushed(self, hub, geodit, checkpoint, adapter, tmp_path):
         repo = ("--repo", REPO)
         assert "there is no directory missing" in geodit.fails("push", "./missing", *repo).replace("./", "")
         assert "it has no config.json" in geodit.fails("push", tmp_path, *repo)
@@ -162,29 +149,28 @@ class TestErrors:
         assert "is not an adapter" in geodit.fails("push", checkpoint, "--adapter", *repo)
         assert "--repo takes the form owner/name" in geodit.fails("push", checkpoint, "--repo", "geodit")
         assert "there is no template" in geodit.fails("push", checkpoint, *repo, "--template", "none", "--dry-run")
-        assert default_hub.requests == []
+        assert hub.requests == []
 
-    def test_of_tokens(self, default_hub, geodit, checkpoint, monkeypatch, tmp_path):
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    def test_of_tokens(self, hub, geodit, checkpoint, monkeypatch, tmp_path):
+        monkeypatch.delenv("HF_TOKEN")
         push = ("push", checkpoint, "--repo", REPO)
         assert "there is no token of the Hub: log in by `hf auth login`" in geodit.fails(*push)
         for who, message in (("wrong", "does not accept the token"), ("read", "can only read")):
-            (tmp_path / "token").write_text(f"{getattr(default_hub.tokens, who)}\n")
+            (tmp_path / "token").write_text(f"{getattr(hub.tokens, who)}\n")
             error = geodit.fails(*push, "--token-file", tmp_path / "token")
             assert message in error
-            assert getattr(default_hub.tokens, who) not in error
+            assert getattr(hub.tokens, who) not in error
         (tmp_path / "token").write_text(" \n")
         assert "is empty" in geodit.fails(*push, "--token-file", tmp_path / "token")
         assert "cannot be read" in geodit.fails(*push, "--token-file", tmp_path / "nowhere")
-        assert not default_hub.repos
+        assert not hub.repos
 
     def test_no_access_is_bad_input(self, hub, geodit, checkpoint, monkeypatch):
         monkeypatch.setenv("HF_TOKEN", hub.tokens.stranger)
         assert "no permission" in geodit.fails("push", checkpoint, "--repo", REPO)
 
     @pytest.mark.parametrize("fault", [Status(503), DropRequest()], ids=repr)
-    def test_a_hub_that_stays_away_is_a_failure(self, hub, geodit, checkpoint, at_once, fault):
+    def test_a_hub_that_stays_away_is_a_failure(self, hub, geodit, checkpoint, no_waiting, fault):
         hub.fail("commit", fault, times=9)
         result = geodit("push", checkpoint, "--repo", REPO)
         assert (result.exit_code, result.stdout) == (1, "")
@@ -192,7 +178,7 @@ class TestErrors:
         assert result.stderr.count("\n") == 1
         assert files_of(hub) == {}
 
-    def test_with_debug_no_token_is_shown(self, hub, geodit, checkpoint, at_once):
+    def test_with_debug_no_token_is_shown(self, hub, geodit, checkpoint, no_waiting):
         hub.fail("commit", Status(403))
         result = geodit("--debug", "push", checkpoint, "--repo", REPO)
         assert isinstance(result.exception, PermissionError)

@@ -18,15 +18,9 @@ WEIGHTS = bytes(range(256)) * 8
 
 
 @pytest.fixture
-def waits() -> list[float]:
-    """The seconds that a client would have waited."""
-    return []
-
-
-@pytest.fixture
-def client(hub: Hub, waits, no_waiting) -> HubClient:
-    """A client that tries three times, at once."""
-    return HubClient(hub.tokens.write, endpoint=hub.endpoint, waits=(1, 2), sleep=waits.append)
+def client(hub: Hub, no_waiting) -> HubClient:
+    """A client that tries three times."""
+    return HubClient(hub.tokens.write, endpoint=hub.endpoint, waits=(1, 2))
 
 
 def some_files(**changes: bytes) -> list[PublishedFile]:
@@ -304,13 +298,13 @@ class TestFaults:
 
     @pytest.mark.parametrize("operation", OPERATIONS)
     @pytest.mark.parametrize("status", [401, 403])
-    def test_what_will_not_pass_is_not_tried_again(self, hub, waits, operation, status):
+    def test_what_will_not_pass_is_not_tried_again(self, hub, no_waiting, operation, status):
         hub.fail(operation, Status(status))
         with pytest.raises(PermissionError) as error:
-            push_files(self.NEW, REPO, client=HubClient(hub.tokens.write, endpoint=hub.endpoint, sleep=waits.append))
+            push_files(self.NEW, REPO, client=HubClient(hub.tokens.write, endpoint=hub.endpoint))
         assert "\n" not in str(error.value)
         assert hub.tokens.write not in str(error.value)
-        assert waits == []
+        assert no_waiting == []
         assert self.unchanged(hub)
 
     def test_what_was_uploaded_is_not_sent_again(self, hub, client):
@@ -350,11 +344,11 @@ class TestFaults:
         assert outcome[0].commit.oid == hub.repos[REPO].head.sha
 
     @pytest.mark.parametrize("status", [409, 412])
-    def test_a_conflict_is_tried_again_and_reported_if_it_stays(self, hub, client, waits, status):
+    def test_a_conflict_is_tried_again_and_reported_if_it_stays(self, hub, client, no_waiting, status):
         hub.fail("commit", Status(status), times=3)
         with pytest.raises(ConnectionError, match="changed by others again and again"):
             push_files(self.NEW, REPO, client=client)
-        assert waits == [1, 2]
+        assert no_waiting == [1, 2]
         assert self.unchanged(hub)
         hub.fail("commit", Status(status))
         push_files(self.NEW, REPO, client=client)
@@ -371,11 +365,11 @@ class TestFaults:
         pushing.join(60)
         assert contents(hub)["README.md"] == self.README
 
-    def test_the_hub_says_how_long_to_wait(self, hub, client, waits):
+    def test_the_hub_says_how_long_to_wait(self, hub, client, no_waiting):
         hub.fail("commit", Status(429, headers={"Retry-After": "7"}))
         hub.fail("commit", Status(429, headers={"RateLimit": '"api";r=0;t=40'}))
         push_files(self.NEW, REPO, client=client)
-        assert waits == [7, 40]
+        assert no_waiting == [7, 40]
 
     def test_a_card_that_the_hub_refuses_is_one_error(self, hub, client):
         with pytest.raises(ValueError, match=r"Invalid metadata in README\.md\. - .*license") as error:
