@@ -60,7 +60,13 @@ def as_checkpoint(folder: Path, name: str | None = None) -> Iterator[Path]:
             for source, ending in ((RUN_RECIPE, ".yaml"), (RUN_LOG, ".jsonl")):
                 if (run / source).is_file():
                     shutil.copyfile(run / source, view / TRAINING_FOLDER / f"{stage}{ending}")
-        yield view
+        try:
+            yield view
+        except ValueError as error:
+            if str(view) not in str(error):
+                raise
+            # What is wrong with the view is wrong with what the user knows.
+            raise ValueError(str(error).replace(str(view), str(folder))) from error
 
 
 def link_file(source: Path, target: Path) -> None:
