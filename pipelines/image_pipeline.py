@@ -92,6 +92,7 @@ class GeoDiTPipeline:
         device: str | torch.device | None = None,
         dtype: str | torch.dtype = "auto",
         revision: str = "main",
+        adapter_revision: str | None = None,
         local_files_only: bool = False,
     ) -> GeoDiTPipeline:
         """Loads a checkpoint with its processor.
@@ -103,6 +104,7 @@ class GeoDiTPipeline:
             device: where to run; by default a GPU if there is one.
             dtype: of the weights, `"auto"` for that of the checkpoint.
             revision: branch, tag or commit of the repository of the model.
+            adapter_revision: the same of the adapter.
             local_files_only: whether to do without the network.
 
         Raises:
@@ -115,8 +117,10 @@ class GeoDiTPipeline:
 
         options: dict[str, Any] = {"revision": revision, "local_files_only": local_files_only}
         if adapter is not None:
-            network = load_merged(adapter, model, dtype=dtype, **options)
-            source = processor_folder(adapter, model, local_files_only=local_files_only)
+            network = load_merged(adapter, model, dtype=dtype, adapter_revision=adapter_revision, **options)
+            source = processor_folder(
+                adapter, model, adapter_revision=adapter_revision, local_files_only=local_files_only
+            )
         elif model is not None:
             source = resolve_checkpoint(str(model))
             network = GeoDiTForMaskedDiffusion.from_pretrained(source, dtype=dtype, **options)
