@@ -81,7 +81,7 @@ _PUBLISHER = "geodit.hub_cards.saved_parts"
 class PublishedMixin(PushToHubMixin):
     """Gives a model, a configuration or a processor a `push_to_hub` that writes the model card, too."""
 
-    def push_to_hub(  # type: ignore[override]
+    def push_to_hub(
         self,
         repo_id: str,
         *,

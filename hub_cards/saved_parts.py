@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitInfo, ModelCard
-from huggingface_hub.hf_api import SafetensorsFileMetadata
+from huggingface_hub.utils import SafetensorsFileMetadata  # type: ignore[attr-defined]
 
 from geodit.hub_cards.hub_client import HubClient
 from geodit.hub_cards.publication import PublishedFile, published_files

@@ -98,7 +98,7 @@ class GeoDiTMultiModalProjector(nn.Module):
         return hidden_states
 
 
-class GeoDiTPreTrainedModel(PublishedMixin, PreTrainedModel):
+class GeoDiTPreTrainedModel(PublishedMixin, PreTrainedModel):  # type: ignore[misc]
     """Weight initialization, loading and saving shared by the GeoDiT models."""
 
     config: Any
@@ -507,7 +507,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         )
 
 
-class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):
+class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  # type: ignore[misc]
     """GeoDiT with its output projection: logits for every position at once, and `generate()`."""
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}

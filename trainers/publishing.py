@@ -59,7 +59,7 @@ class PublishingTrainer(GuardedTrainer):
     """
 
     _client: HubClient | None = None
-    hub_model_id: str | None
+    hub_model_id: str | None  # type: ignore[assignment]
     push_in_progress: Any
 
     def __init__(self, *args: Any, recipe: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
