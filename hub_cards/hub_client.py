@@ -170,7 +170,9 @@ class HubClient:
         if status is not None:
             return ValueError(f"{endpoint} refused ({doing}): {said or f'status {status}'}")
         if is_transient(error):
-            reason = self._without_token(" ".join(str(_cause(error)).split())) or type(_cause(error)).__name__
+            reason = (
+                self._without_token(" ".join(str(_cause(error)).split())).rstrip(".") or type(_cause(error)).__name__
+            )
             return ConnectionError(
                 f"the connection to {endpoint} broke again and again ({doing}): {reason}. Run it again: it goes on "
                 "from what has been uploaded"

@@ -27,8 +27,8 @@ from geodit.hub_cards.run_folders import link_file
 __all__ = ["push_saved"]
 
 _CARD = "README.md"
-# What a card is made of, beside weights: settings, tokenizer and chat template; recipes, logs and results.
-_DESCRIBES = re.compile(r"[^/]+\.(json|jinja)|training/[^/]+\.(yaml|jsonl)|results/.+\.json")
+# What a card is made of, beside weights: settings, tokenizer and licence; recipes and logs, results, pictures.
+_DESCRIBES = re.compile(r"[^/]+\.(json|jinja)|LICENSE|(training|results|assets)/.+")
 _KEPT_METADATA = ("license", "language", "base_model", "datasets", "tags")
 
 
