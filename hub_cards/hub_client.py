@@ -170,9 +170,8 @@ class HubClient:
         if status is not None:
             return ValueError(f"{endpoint} refused ({doing}): {said or f'status {status}'}")
         if is_transient(error):
-            reason = (
-                self._without_token(" ".join(str(_cause(error)).split())).rstrip(".") or type(_cause(error)).__name__
-            )
+            cause = _cause(error)
+            reason = self._without_token(" ".join(str(cause).split())).rstrip(".") or type(cause).__name__
             return ConnectionError(
                 f"the connection to {endpoint} broke again and again ({doing}): {reason}. Run it again: it goes on "
                 "from what has been uploaded"
