@@ -7,13 +7,12 @@ are long, and some name the header that carries the token.
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -112,12 +111,13 @@ class HubClient:
             ConnectionError: If the connection keeps breaking, or the Hub stays busy.
             ValueError: If the Hub finds something wrong with the request.
         """
-        for number in itertools.count():
+        number = 0
+        while True:
             try:
                 return request(*args, **kwargs)
             except Exception as error:
                 self.wait_or_raise(error, doing, number)
-        raise AssertionError("unreachable")
+            number += 1
 
     def wait_or_raise(self, error: Exception, doing: str, number: int, *, conflicts: bool = False) -> None:
         """Wait for the next attempt at a request.
@@ -133,15 +133,18 @@ class HubClient:
         """
         again = is_transient(error) or (conflicts and status_of(error) in _CONFLICT)
         if not again or number >= len(self._waits):
-            clear = self.clear_error(error, doing)
-            if clear is error:
-                raise error
-            raise clear from error
+            self.raise_clearly(error, doing)
         told = _told_to_wait(error)
         time.sleep(self._waits[number] if told is None else told)
 
-    def clear_error(self, error: Exception, doing: str) -> Exception:
-        """The error to raise in place of one of `huggingface_hub`; it names no token."""
+    def raise_clearly(self, error: Exception, doing: str) -> NoReturn:
+        """Raise an error of `huggingface_hub` as what [`HubClient.call`] raises; one of another kind as it is."""
+        clear = self._clear_error(error, doing)
+        if clear is None:
+            raise error
+        raise clear from error
+
+    def _clear_error(self, error: Exception, doing: str) -> Exception | None:
         endpoint = self.api.endpoint
         status = status_of(error)
         said = self._without_token(_server_message(error))
@@ -180,7 +183,7 @@ class HubClient:
             return ConnectionError(f"an upload to {endpoint} failed ({doing}): {self._without_token(str(error))}")
         if isinstance(error, ValueError) and "\n" in str(error):  # of a card
             return ValueError(" ".join(str(error).split()))
-        return error
+        return None
 
     def _without_token(self, text: str) -> str:
         return text.replace(self._token, "<token>")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -124,9 +123,18 @@ def push_files(
         raise ValueError("the message of a commit cannot be empty")
     user = client.check_token()
     repo_id = resolve_repo_id(repo_id, user)
-    push = _Push(client, repo_id, tuple(files), user)
     prepare_repo(client, repo_id, private=private, create=not create_pr)
-    return push.run(revision, create_pr, message, description)
+    push = _Push(
+        client,
+        repo_id,
+        tuple(files),
+        user,
+        revision=revision,
+        create_pr=create_pr,
+        message=message,
+        description=description,
+    )
+    return push.run()
 
 
 def prepare_repo(client: HubClient, repo_id: str, *, private: bool | None = None, create: bool = True) -> None:
@@ -223,63 +231,100 @@ def _commit_of(client: HubClient, repo_id: str, revision: str) -> str | None:
     return commit
 
 
-@dataclass(frozen=True)
 class _Push:
-    client: HubClient
-    repo_id: str
-    files: tuple[PublishedFile, ...]
-    user: str
+    """A push under way.
 
-    def run(self, revision: str | None, create_pr: bool, message: str, description: str | None) -> PushResult:
+    Args:
+        client: The Hub.
+        repo_id: The repository, which exists.
+        files: What it is to hold.
+        user: Who pushes.
+        revision: The branch, `None` for the main one.
+        create_pr: Whether to open a pull request on it.
+        message: First line of the commit message.
+        description: The rest of it.
+    """
+
+    def __init__(
+        self,
+        client: HubClient,
+        repo_id: str,
+        files: tuple[PublishedFile, ...],
+        user: str,
+        *,
+        revision: str | None,
+        create_pr: bool,
+        message: str,
+        description: str | None,
+    ) -> None:
+        self.client = client
+        self.repo_id = repo_id
+        self.files = files
+        self.user = user
+        self.revision = revision
+        self.create_pr = create_pr
+        self.message = message
+        self.description = description
+        self._additions: dict[str, CommitOperationAdd] = {}
+        self._branch_made_from: str | None = None
+
+    def run(self) -> PushResult:
         """Upload, and commit; after a failure that may pass, from the state that the repository has then."""
-        additions: dict[str, CommitOperationAdd] = {}
+        try:
+            return self._run()
+        except Exception:
+            self._take_branch_back()
+            raise
+
+    def _run(self) -> PushResult:
         changed: tuple[PublishedFile, ...] = ()
         removed: tuple[str, ...] = ()
-        made_from: str | None = None  # the commit from which we have made the branch
-        for number in itertools.count():
-            state = self._look(revision, create_pr)
+        number = 0
+        while True:
+            state = self._look()
             differing, left_over = state.differing(self.files), self._left_over(state)
             if not differing and not left_over:
                 # If this is not the first attempt, an earlier one has arrived whose answer was lost.
-                commit = self._commit_info(state.commit, message, description)
-                return PushResult(self.repo_id, commit, changed, removed)
+                return PushResult(self.repo_id, self._commit_info(state.commit), changed, removed)
             changed, removed = differing, left_over
-            for file in changed:
-                if file.path_in_repo not in additions:
-                    additions[file.path_in_repo] = CommitOperationAdd(file.path_in_repo, file.content)
-            added = [additions[file.path_in_repo] for file in changed]
-            self._upload(added, state.base, create_pr)
+            added = [self._addition(file) for file in changed]
+            self._upload(added, state)
             try:
-                if state.new_branch:
-                    self._make_branch(state)
-                    made_from = state.commit
-                commit = self.client.api.create_commit(
-                    self.repo_id,
-                    [*added, *map(CommitOperationDelete, removed)],
-                    commit_message=message,
-                    commit_description=description,
-                    revision=state.branch,
-                    create_pr=create_pr,
-                    parent_commit=state.commit,
-                )
-                return PushResult(self.repo_id, commit, changed, removed)
+                commit: CommitInfo | None = self._commit(state, [*added, *map(CommitOperationDelete, removed)])
             except Exception as error:
-                try:
-                    self.client.wait_or_raise(error, f"committing to {self.repo_id}", number, conflicts=True)
-                except Exception:
-                    self._remove_branch(state.branch, made_from)
-                    raise
-                if create_pr and is_transient(error):
-                    opened = self._find_pull_request(message, description, changed)
-                    if opened is not None:
-                        return PushResult(self.repo_id, opened, changed, removed)
-        raise AssertionError("unreachable")
+                self.client.wait_or_raise(error, f"committing to {self.repo_id}", number, conflicts=True)
+                commit = self._find_pull_request(changed) if self.create_pr and is_transient(error) else None
+            if commit is not None:
+                return PushResult(self.repo_id, commit, changed, removed)
+            number += 1
 
-    def _look(self, revision: str | None, create_pr: bool) -> RepoState:
-        state = read_repo(self.client, self.repo_id, revision)
+    def _addition(self, file: PublishedFile) -> CommitOperationAdd:
+        """The operation that adds a file, the same each time: it knows whether it was uploaded."""
+        if file.path_in_repo not in self._additions:
+            self._additions[file.path_in_repo] = CommitOperationAdd(file.path_in_repo, file.content)
+        return self._additions[file.path_in_repo]
+
+    def _commit(self, state: RepoState, operations: list[CommitOperationAdd | CommitOperationDelete]) -> CommitInfo:
+        api = self.client.api
+        if state.new_branch:
+            api.create_branch(self.repo_id, branch=state.branch, revision=state.commit, exist_ok=True)
+            self._branch_made_from = state.commit
+        commit: CommitInfo = api.create_commit(
+            self.repo_id,
+            operations,
+            commit_message=self.message,
+            commit_description=self.description,
+            revision=state.branch,
+            create_pr=self.create_pr,
+            parent_commit=state.commit,
+        )
+        return commit
+
+    def _look(self) -> RepoState:
+        state = read_repo(self.client, self.repo_id, self.revision)
         if state is None:
             raise ValueError(f"there is no repository {self.repo_id}")
-        if state.new_branch and (create_pr or _PULL_REQUEST.fullmatch(state.branch)):
+        if state.new_branch and (self.create_pr or _PULL_REQUEST.fullmatch(state.branch)):
             raise ValueError(f"{self.repo_id} has no branch {state.branch}")
         holds = {path for path in ("config.json", _ADAPTER_CONFIG) if path in state.files}
         pushed = {file.path_in_repo for file in self.files}
@@ -301,61 +346,49 @@ class _Push:
             if path not in pushed and _REPLACED.fullmatch(path) and (code if path.endswith(".py") else weights)
         )
 
-    def _upload(self, additions: list[CommitOperationAdd], revision: str, create_pr: bool) -> None:
-        doing = f"uploading to {self.repo_id}"
+    def _upload(self, additions: list[CommitOperationAdd], state: RepoState) -> None:
         try:
             self.client.api.preupload_lfs_files(
                 self.repo_id,
                 additions,
-                revision=revision,
-                create_pr=create_pr,
+                revision=state.base,
+                create_pr=self.create_pr,
                 free_memory=False,
                 # A .gitignore in the repository would leave out files, and not say so.
                 gitignore_content="",
             )
         except Exception as error:
             # Each request of it was tried again already.
-            clear = self.client.clear_error(error, doing)
-            if clear is error:
-                raise
-            raise clear from error
+            self.client.raise_clearly(error, f"uploading to {self.repo_id}")
 
-    def _commit_info(self, commit: str, message: str, description: str | None) -> CommitInfo:
+    def _commit_info(self, commit: str, pr_url: str | None = None) -> CommitInfo:
         endpoint = self.client.api.endpoint
         url = f"{endpoint}/{self.repo_id}/commit/{commit}"
-        return CommitInfo(url, message, description or "", commit, _endpoint=endpoint)
+        return CommitInfo(url, self.message, self.description or "", commit, _endpoint=endpoint, pr_url=pr_url)
 
-    def _find_pull_request(
-        self, title: str, description: str | None, changed: tuple[PublishedFile, ...]
-    ) -> CommitInfo | None:
+    def _find_pull_request(self, changed: tuple[PublishedFile, ...]) -> CommitInfo | None:
         """The pull request with these files that was opened, although its answer was lost."""
         api, repo_id = self.client.api, self.repo_id
-        doing = f"looking for the pull request on {repo_id}"
         listed = self.client.call(
-            doing, lambda: list(api.get_repo_discussions(repo_id, author=self.user, discussion_type="pull_request"))
+            f"looking for the pull request on {repo_id}",
+            lambda: list(api.get_repo_discussions(repo_id, author=self.user, discussion_type="pull_request")),
         )
         for found in listed:
-            if found.title != title or found.status not in ("open", "draft"):
+            if found.title != self.message or found.status not in ("open", "draft"):
                 continue
             state = read_repo(self.client, repo_id, f"refs/pr/{found.num}")
             if state is not None and not state.new_branch and not state.differing(changed):
-                url = f"{api.endpoint}/{repo_id}/commit/{state.commit}"
-                return CommitInfo(
-                    url, title, description or "", state.commit, _endpoint=api.endpoint, pr_url=found.url
-                )
+                return self._commit_info(state.commit, found.url)
         return None
 
-    def _make_branch(self, state: RepoState) -> None:
-        self.client.api.create_branch(self.repo_id, branch=state.branch, revision=state.commit, exist_ok=True)
-
-    def _remove_branch(self, branch: str, made_from: str | None) -> None:
-        """Take back a branch that was made for a commit that failed, unless it has a commit by now."""
-        if made_from is None:
+    def _take_branch_back(self) -> None:
+        """Remove a branch that was made for a commit that failed, unless it has a commit by now."""
+        if self._branch_made_from is None or self.revision is None:
             return
         # The error that brought us here is the one to report; the branch says no more than the main one.
         with contextlib.suppress(Exception):
-            if _commit_of(self.client, self.repo_id, branch) == made_from:
-                self.client.api.delete_branch(self.repo_id, branch=branch)
+            if _commit_of(self.client, self.repo_id, self.revision) == self._branch_made_from:
+                self.client.api.delete_branch(self.repo_id, branch=self.revision)
 
 
 def _is_same(file: PublishedFile, found: RepoFile | None) -> bool:

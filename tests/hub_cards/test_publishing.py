@@ -173,6 +173,14 @@ class TestBranches:
             push_files(some_files(config_json=b"[]"), REPO, client=client, revision="next")
         assert [ref.name for ref in client.api.list_repo_refs(REPO).branches] == ["main"]
 
+    def test_nor_is_one_where_the_hub_goes_away_meanwhile(self, hub, client):
+        push_files(some_files(), REPO, client=client)
+        hub.fail("commit", Status(500))
+        hub.fail("commit", Status(403))
+        with pytest.raises(PermissionError):
+            push_files(some_files(config_json=b"[]"), REPO, client=client, revision="next")
+        assert [ref.name for ref in client.api.list_repo_refs(REPO).branches] == ["main"]
+
     @pytest.mark.parametrize("revision", ["0123456789" * 4, " "])
     def test_what_is_no_branch_is_refused(self, hub, client, revision):
         with pytest.raises(ValueError, match="a push goes to a branch"):
@@ -421,6 +429,19 @@ class TestTokens:
 
     def test_a_client_does_not_show_its_token(self, hub, client):
         assert repr(client) == f"HubClient({hub.endpoint!r})"
+
+
+def test_offline_it_says_so(hub, client, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ConnectionError, match="cannot be reached in offline mode: unset HF_HUB_OFFLINE"):
+        push_files(some_files(), REPO, client=client)
+    assert hub.requests == []
+
+
+def test_an_error_that_is_not_of_the_hub_stays_what_it_is(client, tmp_path):
+    files = [PublishedFile("config.json", tmp_path / "gone")]
+    with pytest.raises(FileNotFoundError, match="gone"):
+        push_files(files, REPO, client=client)
 
 
 def test_shards_on_disk_are_pushed_as_they_are(hub, client, checkpoint, tmp_path):
