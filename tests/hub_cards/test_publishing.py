@@ -438,12 +438,6 @@ def test_offline_it_says_so(hub, client, monkeypatch):
     assert hub.requests == []
 
 
-def test_an_error_that_is_not_of_the_hub_stays_what_it_is(client, tmp_path):
-    files = [PublishedFile("config.json", tmp_path / "gone")]
-    with pytest.raises(FileNotFoundError, match="gone"):
-        push_files(files, REPO, client=client)
-
-
 def test_shards_on_disk_are_pushed_as_they_are(hub, client, checkpoint, tmp_path):
     folder = tmp_path / "sharded"
     shutil.copytree(checkpoint, folder)
