@@ -39,6 +39,8 @@ SNAPSHOTS = ".publishing"
 
 _README = "README.md"
 _ARGUMENTS = "training_args.bin"
+# Beside the files themselves: figures, and pictures of what the model answers.
+_FOLDERS_OF_A_CARD = (RESULTS_FOLDER, "assets")
 # What a card tells of a run even where it is as always.
 _ALWAYS_TOLD = ("learning_rate", "lr_scheduler_type", "num_train_epochs", "per_device_train_batch_size", "seed")
 _NOT_TOLD = ("hub_", "push_to_hub", "resume_from_checkpoint")
@@ -258,8 +260,9 @@ class PublishingTrainer(GuardedTrainer):
         for path in sorted(source.iterdir()):
             if path.is_file() and path.name not in (RUN_LOG, RUN_RECIPE):
                 link_file(path, folder / path.name)
-        if (source / RESULTS_FOLDER).is_dir():
-            shutil.copytree(source / RESULTS_FOLDER, folder / RESULTS_FOLDER, copy_function=_link)
+        for name in _FOLDERS_OF_A_CARD:
+            if (source / name).is_dir():
+                shutil.copytree(source / name, folder / name, copy_function=_link)
         recipe = self._told_of_arguments() if self._recipe is None else dict(self._recipe)
         (folder / RUN_RECIPE).write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
         if self.state.log_history:

@@ -92,7 +92,7 @@ def test_a_template_bases_and_data_sets_of_the_users(hub, geodit, checkpoint, tm
         *("--base-model", "org/one", "--base-model", "org/two", "--dataset", "org/scenes"),
     )
     card = files_of(hub)["README.md"].decode()
-    assert card.endswith("# Mine: geodit-test")
+    assert card.rstrip().endswith("# Mine: geodit-test")
     (tmp_path / "README.md").write_text(card)
     metadata = metadata_load(tmp_path / "README.md")
     assert metadata["base_model"] == ["org/one", "org/two"]

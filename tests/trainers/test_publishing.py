@@ -122,7 +122,7 @@ class TestAtTheEnd:
 
         processor = GeoDiTProcessor.from_pretrained(base)
         model = GeoDiTForMaskedDiffusion.from_pretrained(base)
-        model.config._name_or_path = "org/base"
+        model.name_or_path = "org/base"  # where it would have been loaded from
         trainer = GeoDiTTrainer(
             model=model,
             args=GeoDiTTrainingArguments(
