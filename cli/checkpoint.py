@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", "-m", help=f"Directory or Hub id of a checkpoint, by default {BUNDLED}."),
+    typer.Option(
+        "--model", "-m", help=f"Directory or Hub id of a checkpoint, also `id@revision`; by default {BUNDLED}."
+    ),
 ]
 AdapterOption = Annotated[
     str | None,
     typer.Option(
-        "--adapter", "-a", help="Directory or Hub id of an adapter, as LoRA trains one, on top of the model."
+        "--adapter",
+        "-a",
+        help="Directory or Hub id of an adapter, also `id@revision`, as LoRA trains one, on top of the model.",
     ),
 ]
 DeviceOption = Annotated[
@@ -33,8 +37,9 @@ def load_pipeline(model: str | None, device: str | None = None, *, adapter: str 
 
     Args:
         model: Directory or Hub id; None for the bundled checkpoint or, with an adapter, the one it was trained on.
+            A Hub id may end in `@` and a branch, tag or commit.
         device: Name of a torch device; None for a GPU if there is one.
-        adapter: Directory or Hub id of an adapter.
+        adapter: Directory or Hub id of an adapter, which may end likewise.
 
     Raises:
         CommandError: If there is no such checkpoint, adapter or device, or it is not one of GeoDiT, or it is damaged.
@@ -49,8 +54,10 @@ def load_pipeline(model: str | None, device: str | None = None, *, adapter: str 
     logging.disable_progress_bar()
     # Its retries are no news: what comes of them is reported.
     huggingface_hub.logging.set_verbosity_error()
-    name = resolve_model(model if adapter is None else model or _base_of(adapter))
-    config, _ = GeoDiTConfig.get_config_dict(name)
+    model, revision = (None, None) if model is None else split_revision(model)
+    adapter, adapter_revision = (None, None) if adapter is None else split_revision(adapter)
+    name = resolve_model(model if adapter is None else model or _base_of(adapter, adapter_revision))
+    config, _ = GeoDiTConfig.get_config_dict(name, revision=revision or "main")
     if config.get("model_type") != GeoDiTConfig.model_type:
         raise CommandError(
             f"{name} is not a GeoDiT checkpoint: its config.json has model_type "
@@ -59,7 +66,9 @@ def load_pipeline(model: str | None, device: str | None = None, *, adapter: str 
     if device is not None:
         _check_device(device)
     try:
-        return GeoDiTPipeline.from_pretrained(name, adapter=adapter, device=device)
+        return GeoDiTPipeline.from_pretrained(
+            name, adapter=adapter, device=device, revision=revision, adapter_revision=adapter_revision
+        )
     except SafetensorError as error:
         damaged = name if adapter is None else f"{name} or {adapter}"
         raise CommandError(f"the weights in {damaged} are damaged: {error}") from error
@@ -73,7 +82,15 @@ def model_label(model: str | None, adapter: str | None) -> str:
     return f"{adapter} on {name}" if model else adapter
 
 
-def _base_of(adapter: str) -> str:
+def split_revision(name: str) -> tuple[str, str | None]:
+    """The Hub id and the revision of `id@revision`; `None` for what has none, or is a directory."""
+    hub_id, _, revision = name.partition("@")
+    if not revision or Path(name).expanduser().exists():
+        return name, None
+    return hub_id, revision
+
+
+def _base_of(adapter: str, revision: str | None) -> str:
     """The checkpoint that an adapter was trained on.
 
     Raises:
@@ -81,7 +98,7 @@ def _base_of(adapter: str) -> str:
     """
     from geodit.modeling_geodit.adapters import adapter_base, find_adapter
 
-    base = adapter_base(find_adapter(adapter))
+    base = adapter_base(find_adapter(adapter, revision=revision))
     try:
         return resolve_model(base)
     except CommandError as error:

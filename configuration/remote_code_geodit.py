@@ -10,11 +10,16 @@ relative imports. This module is one of them: a checkpoint that was loaded by it
 from __future__ import annotations
 
 import ast
+import importlib
 import os
+import re
+import tempfile
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transformers.utils import logging
 from transformers.utils.hub import PushToHubMixin
 
 from geodit.configuration.files_geodit import write_atomically
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
     from geodit.modeling_geodit.diffusion_geodit import forward_process  # noqa: F401
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion  # noqa: F401
     from geodit.processing.processing_geodit import GeoDiTProcessor  # noqa: F401
+
+logger = logging.get_logger(__name__)
 
 MODULES = (
     "geodit.configuration.anyres_geodit",
@@ -67,11 +74,82 @@ PROCESSOR_AUTO_MAP = {"AutoProcessor": "processing_geodit.GeoDiTProcessor"}
 """The `auto_map` of processor_config.json."""
 
 
-class RemoteCodeMixin(PushToHubMixin):
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_PUBLISHER = "geodit.hub_cards.saved_parts"
+
+
+class PublishedMixin(PushToHubMixin):
+    """Gives a model, a configuration or a processor a `push_to_hub` that writes the model card, too."""
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str | None = None,
+        commit_description: str | None = None,
+        private: bool | None = None,
+        token: bool | str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        max_shard_size: int | str | None = "50GB",
+        tags: Sequence[str] | None = None,
+    ) -> Any:
+        """Save this object, with the code that loads it, to a repository of the Hub in one commit.
+
+        The card there is made anew, of what the repository holds then. That takes the package `geodit`; where it is
+        not installed, and this is the code of a checkpoint, Transformers pushes as it does for any model.
+
+        Args:
+            repo_id: Hub id of the repository, which is made if it does not exist.
+            commit_message: First line of the commit message.
+            commit_description: The rest of it.
+            private: Whether a repository that is made is private; by default as the organization has it.
+            token: Token with write access; by default `HF_TOKEN`, or that of `hf auth login`.
+            revision: The branch to push to, by default the main one.
+            create_pr: Whether to open a pull request instead.
+            max_shard_size: Size of a file of weights at most.
+            tags: Tags of the card beside those that every GeoDiT model has.
+
+        Returns:
+            The [`~huggingface_hub.CommitInfo`] of the commit.
+
+        Raises:
+            PermissionError: If the Hub does not accept the token, or it gives no access.
+            ConnectionError: If the connection keeps breaking, or the Hub stays busy.
+            ValueError: If the Hub refuses the files, or the repository is not one to push this to.
+        """
+        options: dict[str, Any] = {
+            "commit_message": commit_message,
+            "commit_description": commit_description,
+            "private": private,
+            "token": token,
+            "revision": revision,
+            "create_pr": create_pr,
+            "tags": [*(getattr(self, "model_tags", None) or ()), *(tags or ())],
+        }
+        push_saved = _publisher()
+        if push_saved is None:
+            return super().push_to_hub(repo_id, max_shard_size=max_shard_size, **options)
+        options["commit_message"] = commit_message or f"Upload {type(self).__name__}"
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, max_shard_size=max_shard_size)  # type: ignore[no-untyped-call]
+            return push_saved(folder, repo_id, **options)
+
+
+class RemoteCodeMixin(PublishedMixin):
     """Gives a configuration or a processor a `save_pretrained` that writes the code beside it.
 
     Models need none of their own: they save their configuration with them.
     """
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Load this object, with a warning if its code came from a branch of the Hub, which may change.
+
+        See `from_pretrained` of the class that this is mixed into.
+        """
+        warn_of_moving_code(pretrained_model_name_or_path, kwargs.get("revision"))
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> Any:
         """Save this object, and the code that loads it.
@@ -102,6 +180,36 @@ class RemoteCodeMixin(PushToHubMixin):
         """
 
 
+def warn_of_moving_code(name: Any, revision: str | None) -> None:
+    """Warn, once, if this is the code of a repository's branch: it may be other code the next time.
+
+    Args:
+        name: The Hub id, or folder, that is being loaded.
+        revision: What of it was asked for: a branch, a tag or a commit, or what Transformers has made of that.
+    """
+    commits = _COMMIT.findall(__name__)  # as Transformers names the modules that it has loaded from the Hub
+    asked = getattr(revision, "initial", revision)
+    if not commits or name is None or Path(name).is_dir() or _COMMIT.fullmatch(asked or ""):
+        return
+    if getattr(revision, "resolved", commits[-1]) != commits[-1]:
+        return  # the code has a revision of its own
+    logger.warning_once(
+        f"The code that loads {name} came from its {asked or 'main'} branch, and may be other code the next time. "
+        f"Read it, and stay with it by revision={commits[-1]!r}."
+    )
+
+
+def _publisher() -> Callable[..., Any] | None:
+    """What pushes with a card: a part of the package, which a checkpoint does not carry."""
+    try:
+        publisher: Callable[..., Any] = importlib.import_module(_PUBLISHER).push_saved
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "geodit":
+            return None
+        raise
+    return publisher
+
+
 def write_remote_code(folder: str | os.PathLike[str]) -> None:
     """Write [`MODULES`] to a folder, over those that are there. Each file is complete from the moment it appears.
 
@@ -114,7 +222,7 @@ def write_remote_code(folder: str | os.PathLike[str]) -> None:
     target = Path(folder)
     if target.is_file():
         raise ValueError(f"{target} is a file: name a folder to save to.")
-    sources = _read_sources()
+    sources = read_remote_code()
     target.mkdir(parents=True, exist_ok=True)
     for name, content in sources.items():
         write_atomically(target / name, content)
@@ -160,8 +268,12 @@ def _is_ours(module: str) -> bool:
     return module.partition(".")[0] == "geodit"
 
 
-def _read_sources() -> dict[str, bytes]:
-    """The files as a checkpoint has them, by name."""
+def read_remote_code() -> dict[str, bytes]:
+    """The files as a checkpoint has them, by name.
+
+    Raises:
+        ValueError: If a module imports what a checkpoint does not carry.
+    """
     if __name__ not in MODULES:  # loaded from a checkpoint, with the others beside
         return {name: Path(__file__).with_name(name).read_bytes() for name in CODE_FILES}
     sources = {}
@@ -176,7 +288,10 @@ __all__ = [
     "CONFIG_AUTO_MAP",
     "MODULES",
     "PROCESSOR_AUTO_MAP",
+    "PublishedMixin",
     "RemoteCodeMixin",
     "make_imports_relative",
+    "read_remote_code",
+    "warn_of_moving_code",
     "write_remote_code",
 ]

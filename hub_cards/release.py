@@ -13,6 +13,7 @@ import torch
 from geodit.hub_cards.folders import new_folder
 from geodit.hub_cards.model_card import write_model_card
 from geodit.hub_cards.remote_code import remove_remote_code
+from geodit.hub_cards.run_folders import RUN_LOG, RUN_RECIPE
 from geodit.hub_cards.training import TRAINING_FOLDER
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
@@ -21,7 +22,7 @@ __all__ = ["prepare_release"]
 
 RESULTS_FOLDER = "results"
 # What a run leaves behind, by the name that it has in a release.
-_RUN_FILES = {".yaml": "recipe.yaml", ".jsonl": "training_log.jsonl"}
+_RUN_FILES = {".yaml": RUN_RECIPE, ".jsonl": RUN_LOG}
 
 
 def prepare_release(

@@ -16,12 +16,13 @@ from geodit.configuration.remote_code_geodit import (
     CODE_FILES,
     CONFIG_AUTO_MAP,
     PROCESSOR_AUTO_MAP,
+    read_remote_code,
     write_remote_code,
 )
 from geodit.hub_cards.architecture import read_architecture
 from geodit.hub_cards.documents import read_json
 
-__all__ = ["export_remote_code", "has_remote_code", "remove_remote_code"]
+__all__ = ["code_files", "export_remote_code", "has_remote_code", "remove_remote_code"]
 
 _AUTO_MAPS = {"config.json": CONFIG_AUTO_MAP, "processor_config.json": PROCESSOR_AUTO_MAP}
 
@@ -29,6 +30,31 @@ _AUTO_MAPS = {"config.json": CONFIG_AUTO_MAP, "processor_config.json": PROCESSOR
 def has_remote_code(checkpoint_dir: str | PathLike[str]) -> bool:
     """Whether a checkpoint brings all the code that loads it."""
     return all((Path(checkpoint_dir) / name).is_file() for name in CODE_FILES)
+
+
+def code_files(checkpoint_dir: str | PathLike[str]) -> dict[str, Path | bytes]:
+    """The code that loads a checkpoint, and the configurations that name it; nothing is written.
+
+    Args:
+        checkpoint_dir: Folder of a checkpoint, or of an adapter with a processor.
+
+    Returns:
+        By name, the files of the folder, or what [`export_remote_code`] would write where it lacks them.
+        Without a configuration that could name the code there is none.
+
+    Raises:
+        ValueError: If a configuration cannot be read.
+    """
+    folder = Path(checkpoint_dir)
+    configurations: dict[str, Path | bytes] = {
+        name: folder / name if read_json(folder / name).mapping().get("auto_map") == _AUTO_MAPS[name] else content
+        for name, content in _with_auto_maps(folder, present=True).items()
+    }
+    if not configurations:
+        return {}
+    if has_remote_code(folder):
+        return {**{name: folder / name for name in CODE_FILES}, **configurations}
+    return {**read_remote_code(), **configurations}
 
 
 def export_remote_code(checkpoint_dir: str | PathLike[str]) -> None:
@@ -68,12 +94,18 @@ def remove_remote_code(checkpoint_dir: str | PathLike[str]) -> None:
 
 
 def _set_auto_maps(folder: Path, present: bool) -> None:
-    # All are read before one is written.
+    for name, content in _with_auto_maps(folder, present).items():
+        write_atomically(folder / name, content)
+
+
+def _with_auto_maps(folder: Path, present: bool) -> dict[str, bytes]:
+    """The configurations that are there, with or without the names of the classes to load."""
     documents = {name: read_json(folder / name).mapping() for name in _AUTO_MAPS if (folder / name).is_file()}
     for name, document in documents.items():
         document.pop("auto_map", None)
         if present:
             document["auto_map"] = _AUTO_MAPS[name]
-        # As Transformers writes it.
-        text = json.dumps(document, indent=2, sort_keys=True) + "\n"
-        write_atomically(folder / name, text.encode())
+    # As Transformers writes it.
+    return {
+        name: (json.dumps(document, indent=2, sort_keys=True) + "\n").encode() for name, document in documents.items()
+    }

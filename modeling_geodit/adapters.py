@@ -39,17 +39,18 @@ ADAPTER_CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
 
 
-def find_adapter(adapter: str | PathLike[str], *, local_files_only: bool = False) -> Path:
+def find_adapter(adapter: str | PathLike[str], *, revision: str | None = None, local_files_only: bool = False) -> Path:
     """The folder of an adapter.
 
     Args:
         adapter: A folder, or a Hub id, which is downloaded to the cache of huggingface_hub.
+        revision: Branch, tag or commit of a Hub id.
         local_files_only: Whether a Hub id is looked for in the cache alone.
 
     Raises:
         ValueError: If there is none of that name, it is no adapter, or its weights are pickled.
     """
-    folder = find_checkpoint(str(adapter), local_files_only=local_files_only)
+    folder = find_checkpoint(str(adapter), revision=revision, local_files_only=local_files_only)
     if not (folder / ADAPTER_CONFIG).is_file():
         hint = " It is a whole checkpoint: load it as the model." if (folder / "config.json").is_file() else ""
         raise ValueError(f"{adapter} is not an adapter: it has no {ADAPTER_CONFIG}.{hint}")
@@ -121,6 +122,7 @@ def load_merged(
     *,
     dtype: str | torch.dtype = "auto",
     revision: str | None = None,
+    adapter_revision: str | None = None,
     local_files_only: bool = False,
 ) -> GeoDiTForMaskedDiffusion:
     """Load a checkpoint with an adapter merged into its weights, which answers as fast as one without.
@@ -130,6 +132,7 @@ def load_merged(
         model: Folder or Hub id of its base, if it is no longer where the adapter says.
         dtype: Of the weights, `"auto"` for that of the checkpoint.
         revision: Branch, tag or commit of the base, by default the one that the adapter was trained on.
+        adapter_revision: Branch, tag or commit of the adapter.
         local_files_only: Whether to do without the network.
 
     Returns:
@@ -139,7 +142,7 @@ def load_merged(
         ValueError: If there is no such adapter, or it is not for that model.
         OSError: If there is no such checkpoint.
     """
-    folder = find_adapter(adapter, local_files_only=local_files_only)
+    folder = find_adapter(adapter, revision=adapter_revision, local_files_only=local_files_only)
     base = adapter_base(folder) if model is None else resolve_checkpoint(str(model))
     if model is not None:
         _check_is_base(folder, base)
@@ -160,16 +163,21 @@ def load_merged(
 
 
 def processor_folder(
-    adapter: str | PathLike[str], model: str | PathLike[str] | None = None, *, local_files_only: bool = False
+    adapter: str | PathLike[str],
+    model: str | PathLike[str] | None = None,
+    *,
+    adapter_revision: str | None = None,
+    local_files_only: bool = False,
 ) -> str:
     """Where the processor of an adapter is: beside it, or else that of its base.
 
     Args:
         adapter: Folder or Hub id of the adapter.
         model: Folder or Hub id of its base, if it is no longer where the adapter says.
+        adapter_revision: Branch, tag or commit of the adapter.
         local_files_only: Whether to do without the network.
     """
-    folder = find_adapter(adapter, local_files_only=local_files_only)
+    folder = find_adapter(adapter, revision=adapter_revision, local_files_only=local_files_only)
     if (folder / "processor_config.json").is_file():
         return str(folder)
     return adapter_base(folder) if model is None else resolve_checkpoint(str(model))

@@ -39,6 +39,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from geodit.configuration.anyres_geodit import anyres_max_tiles
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
+from geodit.configuration.remote_code_geodit import PublishedMixin, warn_of_moving_code
 from geodit.modeling_geodit.cache_geodit import SegmentCache
 from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin, ImageFeatures
 from geodit.modeling_geodit.pickles_geodit import refuse_pickles
@@ -97,7 +98,7 @@ class GeoDiTMultiModalProjector(nn.Module):
         return hidden_states
 
 
-class GeoDiTPreTrainedModel(PreTrainedModel):
+class GeoDiTPreTrainedModel(PublishedMixin, PreTrainedModel):  # type: ignore[misc]
     """Weight initialization, loading and saving shared by the GeoDiT models."""
 
     config: Any
@@ -131,6 +132,7 @@ class GeoDiTPreTrainedModel(PreTrainedModel):
             raise ValueError("use_safetensors=False is not supported: a pickle may run code when it is read.")
         if pretrained_model_name_or_path is not None:
             refuse_pickles(pretrained_model_name_or_path)
+            warn_of_moving_code(pretrained_model_name_or_path, kwargs.get("revision"))
         return super().from_pretrained(pretrained_model_name_or_path, *model_args, use_safetensors=True, **kwargs)
 
     @torch.no_grad()
@@ -505,7 +507,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         )
 
 
-class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):
+class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  # type: ignore[misc]
     """GeoDiT with its output projection: logits for every position at once, and `generate()`."""
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}

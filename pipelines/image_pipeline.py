@@ -92,6 +92,7 @@ class GeoDiTPipeline:
         device: str | torch.device | None = None,
         dtype: str | torch.dtype = "auto",
         revision: str | None = None,
+        adapter_revision: str | None = None,
         local_files_only: bool = False,
     ) -> GeoDiTPipeline:
         """Loads a checkpoint with its processor.
@@ -104,6 +105,7 @@ class GeoDiTPipeline:
             dtype: of the weights, `"auto"` for that of the checkpoint.
             revision: branch, tag or commit of the repository of the model; by default `"main"`, or the one that the
                 adapter was trained on.
+            adapter_revision: branch, tag or commit of the adapter.
             local_files_only: whether to do without the network.
 
         Raises:
@@ -116,8 +118,17 @@ class GeoDiTPipeline:
 
         options: dict[str, Any] = {"revision": revision or "main", "local_files_only": local_files_only}
         if adapter is not None:
-            network = load_merged(adapter, model, dtype=dtype, revision=revision, local_files_only=local_files_only)
-            source = processor_folder(adapter, model, local_files_only=local_files_only)
+            network = load_merged(
+                adapter,
+                model,
+                dtype=dtype,
+                revision=revision,
+                adapter_revision=adapter_revision,
+                local_files_only=local_files_only,
+            )
+            source = processor_folder(
+                adapter, model, adapter_revision=adapter_revision, local_files_only=local_files_only
+            )
         elif model is not None:
             source = resolve_checkpoint(str(model))
             network = GeoDiTForMaskedDiffusion.from_pretrained(source, dtype=dtype, **options)

@@ -68,9 +68,18 @@ def import_geodit() -> None:
     import geodit  # noqa: F401
 
 
+def trusting(checkpoint: str) -> tuple[str, dict[str, Any]]:
+    """The name that a checkpoint is loaded by, and the arguments that let its own code run."""
+    name, _, revision = checkpoint.partition("@")
+    return name, {"trust_remote_code": True, **({"revision": revision} if revision else {})}
+
+
 def ask(checkpoint: str, job: dict[str, Any]) -> dict[str, Any]:
-    """Loads a checkpoint in every way, and asks each model the question of the job with each of its settings."""
-    trusted: dict[str, Any] = {"trust_remote_code": True}
+    """Loads a checkpoint in every way, and asks each model the question of the job with each of its settings.
+
+    A Hub id may end in `@` and a commit.
+    """
+    checkpoint, trusted = trusting(checkpoint)
     image = Image.open(job["image"])
     processor = AutoProcessor.from_pretrained(checkpoint, **trusted)
     inputs = processor(images=image, text=job["query"], task=job["task"], return_tensors="pt")
@@ -96,9 +105,10 @@ def ask(checkpoint: str, job: dict[str, Any]) -> dict[str, Any]:
 
 def save(checkpoint: str, folder: Path) -> None:
     """Saves what `checkpoint` loads: the model and the processor to `folder`, the configuration to another."""
-    AutoModel.from_pretrained(checkpoint, trust_remote_code=True).save_pretrained(folder)
-    AutoProcessor.from_pretrained(checkpoint, trust_remote_code=True).save_pretrained(folder)
-    config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=True)
+    name, trusted = trusting(checkpoint)
+    AutoModel.from_pretrained(name, **trusted).save_pretrained(folder)
+    AutoProcessor.from_pretrained(name, **trusted).save_pretrained(folder)
+    config = AutoConfig.from_pretrained(name, **trusted)
     config.save_pretrained(folder.with_name("config-alone"))
 
 
@@ -109,7 +119,7 @@ def main() -> None:
         "hidden": HIDDEN,
         "import": error_of(import_geodit),
         "untrusted": {
-            loader.__name__: error_of(loader.from_pretrained, first)
+            loader.__name__: error_of(loader.from_pretrained, first.partition("@")[0])
             for loader in (AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor)
         },
         "asked": {first: ask(first, job)},

@@ -30,11 +30,11 @@ from geodit.trainers.grpo_loss import (
     kl_estimate,
     total_rewards,
 )
-from geodit.trainers.guarded_trainer import GuardedTrainer
 from geodit.trainers.item_records import ITEM_IDS, item_id
 from geodit.trainers.log_probabilities import HiddenTokens, draw_hidden_tokens, token_log_probabilities
 from geodit.trainers.lora import add_adapter, prepare_adapter
 from geodit.trainers.noise import seeded_generator
+from geodit.trainers.publishing import PublishingTrainer
 from geodit.trainers.rewards import RewardFunction, resolve_rewards
 from geodit.trainers.rollouts import Rollouts, sample_rollouts
 from geodit.trainers.trainable import set_trainable_parts
@@ -74,7 +74,7 @@ class _EpochRepeatSampler(RepeatSampler):
             self.generator.manual_seed(int(self.seed or 0) + epoch)
 
 
-class GeoDiTGRPOTrainer(GuardedTrainer):
+class GeoDiTGRPOTrainer(PublishingTrainer):
     """Group relative policy optimization (Shao et al., 2024) of a masked diffusion model.
 
     Each prompt is answered several times by the model's own `generate()`, at a temperature. An answer's advantage is
@@ -91,8 +91,8 @@ class GeoDiTGRPOTrainer(GuardedTrainer):
         processing_class: The model's processor.
         peft_config: An adapter to train instead of the model, see [`GeoDiTTrainer`].
         reward_functions: By name, in place of those that `args.reward_functions` names.
-        **kwargs: The other arguments of [`~transformers.Trainer`]. `train_dataset` and `eval_dataset` have items
-            `dict(image, image_id, question)`, as [`QuestionDataset`] does.
+        **kwargs: The other arguments of [`PublishingTrainer`] and [`~transformers.Trainer`]. `train_dataset` and
+            `eval_dataset` have items `dict(image, image_id, question)`, as [`QuestionDataset`] does.
 
     Raises:
         ValueError: for arguments that do not fit, or a way of distribution that leaves no process a whole model.

@@ -8,6 +8,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from geodit.trainers.argument_fields import changed_fields
 from geodit.trainers.distribution import read_data_in_every_process
 from geodit.trainers.grpo_loss import LOSS_TYPES, REWARD_SCALINGS
+from geodit.trainers.hub_token import TokenKeptOut
 from geodit.trainers.log_probabilities import LOG_PROBABILITY_ESTIMATORS
 from geodit.trainers.rewards import REWARDS, resolve_rewards
 from geodit.trainers.trainable import MODEL_PARTS
@@ -38,7 +39,7 @@ DEFAULT_TRAINABLE_PARTS = ["language_model"]
 
 
 @dataclass
-class GeoDiTGRPOConfig(GRPOConfig):
+class GeoDiTGRPOConfig(TokenKeptOut, GRPOConfig):
     """[`~trl.GRPOConfig`] for masked diffusion.
 
     The fields mean what they mean in TRL: `per_device_train_batch_size` counts answers, `num_generations` of them

@@ -121,7 +121,11 @@ class GuardedTrainer(Trainer):
         if _internal_call:
             super().save_model(output_dir, _internal_call=True)
             return
-        target = Path(str(output_dir or self.args.output_dir))
+        self._save_guarded(Path(str(output_dir or self.args.output_dir)))
+        if self.args.push_to_hub:
+            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
+
+    def _save_guarded(self, target: Path) -> None:
         staged = target / STAGING / "model"
         with clear_errors("The model", target):
             super().save_model(str(staged), _internal_call=True)
@@ -129,8 +133,6 @@ class GuardedTrainer(Trainer):
             if self.is_local_process_zero():
                 move_files(staged, target)
         self.accelerator.wait_for_everyone()
-        if self.args.push_to_hub:
-            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         run_dir = Path(self._get_output_dir(trial))

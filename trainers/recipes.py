@@ -17,6 +17,7 @@ from transformers import TrainingArguments, set_seed
 from trl.scripts.utils import TrlParser
 
 from geodit.configuration.files_geodit import write_atomically
+from geodit.hub_cards.run_folders import RUN_RECIPE
 from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
 from geodit.trainers.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.sample_callback import DrawAnswer
@@ -62,6 +63,11 @@ def parse_recipe(recipe: str, overrides: Sequence[str] = ()) -> tuple[ModelArgum
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(values, dict) or "env" in values:
         raise ValueError(f"The recipe {path} must be a YAML mapping of argument names to values, without `env`.")
+    if "hub_token" in values or any(_argument_of(word) == "hub_token" for word in overrides):
+        raise ValueError(
+            "A recipe is kept beside the model and published with it, and so must not hold hub_token: log in by "
+            "`hf auth login`, or set HF_TOKEN."
+        )
     training_arguments, _ = _RUNS.get(_objective(values, overrides), _RUNS["masked_diffusion"])
     arguments: list[Any] = [ModelArguments, DataArguments, training_arguments]
     parser = TrlParser(arguments, allow_abbrev=False)
@@ -98,10 +104,17 @@ def run_recipe(recipe: str, overrides: Sequence[str] = (), *, draw_answer: DrawA
     _, run = _RUNS[data_args.objective]
     if run is run_masked_diffusion:
         run = functools.partial(run, draw_answer=draw_answer)
+    if run is not run_dense_vision:
+        run = functools.partial(run, recipe=as_run)
     run(model_args, data_args, training_args)
     if training_args.process_index == 0:
-        path = Path(str(training_args.output_dir)) / "recipe.yaml"
+        path = Path(str(training_args.output_dir)) / RUN_RECIPE
         write_atomically(path, yaml.safe_dump(as_run, sort_keys=False).encode())
+
+
+def _argument_of(override: str) -> str | None:
+    """The argument that a word of the overrides names, in any way that the parser takes."""
+    return override.partition("=")[0][2:].replace("-", "_") if override.startswith("--") else None
 
 
 def _objective(values: dict[str, Any], overrides: Sequence[str]) -> str:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from geodit.data.dense import DenseBoxDataset, DensePatchDataset
 from geodit.data.synthetic.dense import DenseSceneDataset
 from geodit.data.synthetic.text import SceneTextDataset
 from geodit.data.synthetic.vocabulary import label_names
+from geodit.hub_cards.run_folders import RUN_LOG
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.argument_fields import changed_fields
@@ -28,6 +29,7 @@ from geodit.trainers.grpo import GeoDiTGRPOTrainer
 from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
 from geodit.trainers.guarded_trainer import GuardedTrainer
 from geodit.trainers.new_model import load_vision_tower, new_model, read_geometry
+from geodit.trainers.publishing import log_lines
 from geodit.trainers.quantization import quantization_config
 from geodit.trainers.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.sample_callback import DrawAnswer, SampleCallback, choose_samples
@@ -50,6 +52,8 @@ def run_dense_vision(
     """Pretrain a vision tower, new or that of a checkpoint; save it as a [`~transformers.SiglipVisionModel`]."""
     if model_args.use_peft:
         raise ValueError("objective dense_vision trains a whole vision tower: leave use_peft out.")
+    if training_args.push_to_hub:
+        raise ValueError("objective dense_vision trains a part of a model, and publishes none: leave push_to_hub out.")
     if without_effect := changed_fields(training_args, GeoDiTTrainingArguments):
         raise ValueError(f"{', '.join(without_effect)}: no effect on objective dense_vision, leave out.")
     tower = _load_vision_tower(model_args)
@@ -100,8 +104,9 @@ def run_masked_diffusion(
     data_args: DataArguments,
     training_args: GeoDiTTrainingArguments,
     draw_answer: DrawAnswer | None = None,
+    recipe: Mapping[str, Any] | None = None,
 ) -> None:
-    """Train a model by masked diffusion; save model, processor and training log."""
+    """Train a model by masked diffusion; save model, processor and training log, and push them if asked to."""
     model, processor = _load_model(model_args)
     with _rendering_once(data_args, training_args):
         train_dataset = training_questions(data_args, processor)
@@ -115,6 +120,7 @@ def run_masked_diffusion(
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
         callbacks=_sample_callbacks(training_args, processor, eval_dataset, draw_answer),
+        recipe=recipe,
     )
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
     trainer.save_model()
@@ -130,8 +136,13 @@ def _sample_callbacks(
     return [SampleCallback(processor, samples, draw_answer)]
 
 
-def run_grpo(model_args: ModelArguments, data_args: DataArguments, training_args: GeoDiTGRPOConfig) -> None:
-    """Tune a model, or an adapter of it, by rewards; save model, processor and training log."""
+def run_grpo(
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training_args: GeoDiTGRPOConfig,
+    recipe: Mapping[str, Any] | None = None,
+) -> None:
+    """Tune a model, or an adapter of it, by rewards; save and, if asked to, push model, processor and log."""
     model, processor = _load_model(model_args)
     with _rendering_once(data_args, training_args):
         train_dataset = training_questions(data_args, processor)
@@ -143,6 +154,7 @@ def run_grpo(model_args: ModelArguments, data_args: DataArguments, training_args
         peft_config=_peft_config(model_args),
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
+        recipe=recipe,
     )
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
     trainer.save_model()
@@ -240,5 +252,4 @@ def _save_log(trainer: Trainer, folder: Path) -> None:
     """Keep the loss curve beside the weights, one JSON object a line."""
     if not trainer.is_world_process_zero():
         return
-    lines = [json.dumps(entry) + "\n" for entry in trainer.state.log_history]
-    write_atomically(folder / "training_log.jsonl", "".join(lines).encode())
+    write_atomically(folder / RUN_LOG, log_lines(trainer.state.log_history).encode())

@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, Sampler
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import unwrap_peft_model
 
-from geodit.modeling_geodit.adapters import complete_adapter_folder
 from geodit.modeling_geodit.diffusion_geodit import (
     NoisedBatch,
     answer_losses,
@@ -26,12 +25,12 @@ from geodit.modeling_geodit.diffusion_geodit import (
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.distribution import refuse_ignored_sharding, require_whole_model
-from geodit.trainers.guarded_trainer import GuardedTrainer
 from geodit.trainers.item_records import TASK_IDS, ItemRecordCollator, model_inputs
 from geodit.trainers.likelihood import evaluate_nll
 from geodit.trainers.loss_logging import LossBreakdown
 from geodit.trainers.noise import AnswerNoise, UpdateNoise
 from geodit.trainers.preparation import prepare_model
+from geodit.trainers.publishing import PublishingTrainer
 from geodit.trainers.sample_callback import SampleCallback
 from geodit.trainers.samplers import EpochLengthGroupedSampler
 from geodit.trainers.streaming import StreamingTrainer
@@ -43,12 +42,12 @@ if TYPE_CHECKING:
 _NOISED = "noised"
 
 
-class GeoDiTTrainer(GuardedTrainer, StreamingTrainer):
+class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
     """[`~transformers.Trainer`] with the masked diffusion loss.
 
     Everything else (optimizer, schedule, checkpoints, distribution, callbacks) is Trainer's own, with what
-    [`GuardedTrainer`] adds for runs that may be killed. The loss of an update is a mean over its answers, or over
-    their tokens, whatever the number of micro-batches, padding or processes.
+    [`GuardedTrainer`] adds for runs that may be killed and [`PublishingTrainer`] for the Hub. The loss of an update is
+    a mean over its answers, or over their tokens, whatever the number of micro-batches, padding or processes.
 
     Batches come from [`GeoDiTDataCollator`]: `labels` holds the true canvas and -100 elsewhere. The noise is drawn
     here: while training it is a function of seed, step and place in the update, see [`UpdateNoise`], and evaluating
@@ -65,8 +64,8 @@ class GeoDiTTrainer(GuardedTrainer, StreamingTrainer):
         peft_config: An adapter to train instead of the model, such as `LoraConfig(r=16)`. What it leaves open is
             filled in: it adapts the linear layers of the text core and trains the projector, see
             [`~geodit.trainers.lora.complete_peft_config`].
-        **kwargs: The other arguments of [`~transformers.Trainer`], which checks them. `data_collator` is by default
-            the [`GeoDiTDataCollator`] of `processing_class`.
+        **kwargs: The other arguments of [`PublishingTrainer`] and [`~transformers.Trainer`], which check them.
+            `data_collator` is by default the [`GeoDiTDataCollator`] of `processing_class`.
     """
 
     args: GeoDiTTrainingArguments
@@ -261,11 +260,6 @@ class GeoDiTTrainer(GuardedTrainer, StreamingTrainer):
     def call_model_init(self, trial: Any = None) -> nn.Module:
         """Make a model by `model_init` and prepare it as one that was given."""
         return prepare_model(super().call_model_init(trial), self.args, self._peft_config)
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        super()._save(output_dir, state_dict)
-        if self.args.should_save and unwrap_peft_model(self.model) is not self.model:
-            complete_adapter_folder(cast(Any, self.model), output_dir or str(self.args.output_dir))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
         dataset = self.train_dataset if train_dataset is None else train_dataset

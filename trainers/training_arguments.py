@@ -7,11 +7,12 @@ from transformers import TrainingArguments
 
 from geodit.modeling_geodit.diffusion_geodit import LOSS_NORMALIZATIONS, LOSS_WEIGHTINGS
 from geodit.trainers.distribution import read_data_in_every_process
+from geodit.trainers.hub_token import TokenKeptOut
 from geodit.trainers.trainable import MODEL_PARTS
 
 
 @dataclass
-class GeoDiTTrainingArguments(TrainingArguments):
+class GeoDiTTrainingArguments(TokenKeptOut, TrainingArguments):
     """[`~transformers.TrainingArguments`] with GeoDiT's defaults.
 
     The paper trains both stages with AdamW (betas 0.9 and 0.95, no weight decay) under a cosine schedule with 3%

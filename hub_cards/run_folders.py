@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder that a run of training wrote, laid out as that of a checkpoint.
+
+A run leaves `recipe.yaml` and `training_log.jsonl` beside its model, and so did the runs that it went on from. A
+checkpoint has those of all stages in `training/`, by the name of the stage, for its card.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from geodit.hub_cards.documents import read_recipe
+from geodit.hub_cards.training import TRAINING_FOLDER
+
+__all__ = ["RUN_LOG", "RUN_RECIPE", "as_checkpoint", "link_file"]
+
+RUN_RECIPE = "recipe.yaml"
+"""What a run calls its recipe."""
+
+RUN_LOG = "training_log.jsonl"
+"""What a run calls its log."""
+
+# The arguments of a recipe that name what another run has written.
+_STARTS_FROM = ("vision_tower", "model_name_or_path")
+
+
+@contextlib.contextmanager
+def as_checkpoint(folder: Path, name: str | None = None) -> Iterator[Path]:
+    """A view of a folder, with the recipes and logs of its stages where a checkpoint has them.
+
+    Args:
+        folder: The folder of a run, or of a checkpoint, which is its own view.
+        name: Name of the run's own stage; by default that of the folder.
+
+    Yields:
+        A folder to read from. Nothing is copied but recipes and logs, and nothing is written to `folder`.
+
+    Raises:
+        ValueError: If a recipe cannot be read.
+    """
+    stages = _find_stages(folder, name or folder.resolve().name)
+    if not stages or (folder / TRAINING_FOLDER).is_dir():
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="geodit-") as temporary:
+        view = Path(temporary) / folder.resolve().name
+        view.mkdir()
+        for path in sorted(folder.iterdir()):
+            if not (path.name.startswith((".", PREFIX_CHECKPOINT_DIR)) or path.name in (RUN_RECIPE, RUN_LOG)):
+                _refer(path.resolve(), view / path.name)
+        (view / TRAINING_FOLDER).mkdir()
+        for stage, run in stages.items():
+            for source, ending in ((RUN_RECIPE, ".yaml"), (RUN_LOG, ".jsonl")):
+                if (run / source).is_file():
+                    shutil.copyfile(run / source, view / TRAINING_FOLDER / f"{stage}{ending}")
+        try:
+            yield view
+        except ValueError as error:
+            if str(view) not in str(error):
+                raise
+            # What is wrong with the view is wrong with what the user knows.
+            raise ValueError(str(error).replace(str(view), str(folder))) from error
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Give a file a second name, by which it can still be read when the first is gone or is that of another file."""
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one that has no such links
+        shutil.copyfile(source, target)
+
+
+def _find_stages(folder: Path, name: str) -> dict[str, Path]:
+    """The folders of a run and of those that it went on from, where they are there, by name, the first one first."""
+    stages: dict[str, Path] = {}
+    waiting = [(name, folder)]
+    while waiting:
+        stage, run = waiting.pop()
+        known = any(run.samefile(other) for other in stages.values())
+        if known or not ((run / RUN_RECIPE).is_file() or (run / RUN_LOG).is_file()):
+            continue
+        numbered = [stage, *(f"{stage}-{number}" for number in range(2, len(stages) + 3))]
+        stages[next(free for free in numbered if free not in stages)] = run
+        recipe = read_recipe(run / RUN_RECIPE) if (run / RUN_RECIPE).is_file() else {}
+        earlier = [Path(str(recipe[key])).expanduser() for key in _STARTS_FROM if recipe.get(key)]
+        waiting += [(path.resolve().name, path) for path in earlier if path.is_dir()]
+    return dict(reversed(stages.items()))
+
+
+def _refer(source: Path, target: Path) -> None:
+    try:
+        target.symlink_to(source, target_is_directory=source.is_dir())
+    except OSError:  # a system that lets no one make such links
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            link_file(source, target)
