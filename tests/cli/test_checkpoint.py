@@ -32,10 +32,10 @@ def test_what_is_no_path_is_a_name_on_the_hub():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("someone/geodit-8b", ("someone/geodit-8b", "main")),
+        ("someone/geodit-8b", ("someone/geodit-8b", None)),
         ("someone/geodit-8b@v1", ("someone/geodit-8b", "v1")),
         ("someone/geodit-8b@refs/pr/1", ("someone/geodit-8b", "refs/pr/1")),
-        ("geodit-tiny", ("geodit-tiny", "main")),
+        ("geodit-tiny", ("geodit-tiny", None)),
     ],
 )
 def test_a_hub_id_may_name_a_revision(name, expected):
@@ -44,7 +44,7 @@ def test_a_hub_id_may_name_a_revision(name, expected):
 
 def test_a_directory_is_itself(tmp_path):
     (tmp_path / "a@b").mkdir()
-    assert split_revision(str(tmp_path / "a@b")) == (str(tmp_path / "a@b"), "main")
+    assert split_revision(str(tmp_path / "a@b")) == (str(tmp_path / "a@b"), None)
 
 
 def test_a_model_and_an_adapter_are_loaded_at_their_commits(default_hub, checkpoint, adapter, tmp_path, monkeypatch):
