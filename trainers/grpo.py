@@ -19,7 +19,6 @@ from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.utils import RepeatSampler, disable_dropout_in_model, identity
 
 from geodit.data.schema import QuestionItem
-from geodit.modeling_geodit.adapters import complete_adapter_folder
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.distribution import require_whole_model
 from geodit.trainers.grpo_arguments import DEFAULT_TRAINABLE_PARTS, GeoDiTGRPOConfig
@@ -343,11 +342,6 @@ class GeoDiTGRPOTrainer(PublishingTrainer):
     def _log_mean(self, name: str, values: torch.Tensor) -> None:
         if values.numel():
             self._metrics[name].append(values.detach().mean().item())
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        super()._save(output_dir, state_dict)
-        if self.args.should_save and self._has_adapters:
-            complete_adapter_folder(cast(Any, self.model), output_dir or str(self.args.output_dir))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means, since the last time, of rewards, KL and the rest to what Trainer logs."""

@@ -25,6 +25,7 @@ from geodit.trainers.checkpoint_guard import (
     publish,
     set_broken_aside,
 )
+from geodit.trainers.distribution import refuse_ignored_sharding
 from geodit.trainers.finite_guard import FiniteGuard
 from geodit.trainers.item_records import ITEM_IDS
 from geodit.trainers.termination import EXIT_CODE, TerminationCallback
@@ -47,6 +48,7 @@ class GuardedTrainer(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        refuse_ignored_sharding(self.accelerator, self.args)
         self._termination = TerminationCallback()
         self.add_callback(self._termination)
         self._finite = FiniteGuard()

@@ -24,7 +24,7 @@ from geodit.modeling_geodit.diffusion_geodit import (
 )
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.data_collator import GeoDiTDataCollator
-from geodit.trainers.distribution import refuse_ignored_sharding, require_whole_model
+from geodit.trainers.distribution import require_whole_model
 from geodit.trainers.item_records import TASK_IDS, ItemRecordCollator, model_inputs
 from geodit.trainers.likelihood import evaluate_nll
 from geodit.trainers.loss_logging import LossBreakdown
@@ -94,7 +94,6 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
         self.loss_is_scaled_for_ga = True
         self._loss_breakdown = LossBreakdown()
         self._evaluation_step: int | None = None
-        refuse_ignored_sharding(self.accelerator, self.args)
         if self.args.sample_every_steps:
             require_whole_model(self, "sample_every_steps")
 
