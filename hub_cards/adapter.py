@@ -43,6 +43,7 @@ class Adapter:
         settings: What its configuration sets, by name.
         num_parameters: Parameters of the adapter, with those of the modules that it replaces; 0 without weights.
         dtypes: The data types of its weights, by their names in safetensors.
+        base_revision: Branch, tag or commit of the base that it was trained on, if it says.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class Adapter:
     settings: tuple[tuple[str, str], ...]
     num_parameters: int = 0
     dtypes: tuple[str, ...] = ()
+    base_revision: str | None = None
 
     @property
     def table(self) -> Table:
@@ -74,7 +76,14 @@ def read_adapter(folder: Path) -> Adapter:
     on_hub = is_hub_id(base)
     settings = [(name, _value(value)) for name in _SHOWN if (value := config.get(name)) is not None]
     name = base if on_hub else Path(without_folders(base)).name
-    return Adapter(kind, BaseModel(name, "whole model", on_hub), tuple(settings), *_count_parameters(folder))
+    revision = config.get("revision")
+    return Adapter(
+        kind,
+        BaseModel(name, "whole model", on_hub),
+        tuple(settings),
+        *_count_parameters(folder),
+        base_revision=revision.text() if on_hub and revision is not None else None,
+    )
 
 
 def _count_parameters(folder: Path) -> tuple[int, tuple[str, ...]]:

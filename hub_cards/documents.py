@@ -83,17 +83,13 @@ class Field:
         return ValueError(f"{self.file}: {self._named()} must be {expected}, but is {self.value!r:.80}")
 
 
-def read_json(path: Path, *, allow_nan: bool = False) -> Field:
+def read_json(path: Path) -> Field:
     """Read a JSON document.
-
-    Args:
-        path: The file.
-        allow_nan: Whether to take NaN and Infinity, which JSON does not have and Python writes nevertheless.
 
     Raises:
         ValueError: If the file is missing, is not UTF-8, or does not hold one JSON object.
     """
-    return parse_json(_read_text(path), path, allow_nan=allow_nan)
+    return parse_json(_read_text(path), path)
 
 
 def parse_json(text: str, path: Path, place: str = "", *, allow_nan: bool = False) -> Field:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from geodit.hub_cards.training import TRAINING_FOLDER
 
-__all__ = ["Emissions", "read_emissions"]
+__all__ = ["RUN_EMISSIONS", "Emissions", "read_emissions"]
 
-_RUN_FILE = "emissions.csv"
+RUN_EMISSIONS = "emissions.csv"
+"""What CodeCarbon calls its file in the folder of a run."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def read_emissions(folder: Path) -> Emissions | None:
     Raises:
         ValueError: If a file is not one of CodeCarbon; the message names it.
     """
-    paths = [*sorted((folder / TRAINING_FOLDER).glob(f"*.{_RUN_FILE}")), folder / _RUN_FILE]
+    paths = [*sorted((folder / TRAINING_FOLDER).glob(f"*.{RUN_EMISSIONS}")), folder / RUN_EMISSIONS]
     rows = [(path, row) for path in paths if path.is_file() for row in _read(path)]
     if not rows:
         return None

@@ -20,8 +20,8 @@ The folder of a checkpoint, with what the card is made of::
     assets/training.png               the logs as a picture, written by `write_model_card`
     README.md                         the card, written by `write_model_card`
 
-An adapter has `adapter_config.json` and `adapter_model.safetensors` in the place of network and weights. A folder that
-training has written has `recipe.yaml`, `training_log.jsonl` and `emissions.csv` instead of `training/`.
+An adapter has `adapter_config.json` and `adapter_model.safetensors` in the place of network and weights, and a folder
+that training has written `emissions.csv` in the place of those in `training/`.
 
 Every figure in a card is read from these files; a section without its files is left out.
 """
@@ -30,16 +30,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
-import jinja2
 from huggingface_hub import ModelCard
-from jinja2.sandbox import SandboxedEnvironment
 
 from geodit.checkpoints import BUNDLED
 from geodit.configuration.files_geodit import write_atomically
@@ -56,21 +52,32 @@ from geodit.hub_cards.plots import can_plot, training_plot
 from geodit.hub_cards.recipe_table import recipes_table
 from geodit.hub_cards.remote_code import has_remote_code
 from geodit.hub_cards.results import read_results
+from geodit.hub_cards.templating import TEMPLATES, fill_template
 from geodit.hub_cards.training import TRAINING_FOLDER, losses_table, read_stages, total_runtime
 from geodit.hub_cards.training_data import TrainingData, training_data
 from geodit.hub_cards.validation import check_card
 
 __all__ = ["DEFAULT_TEMPLATE", "CardOptions", "build_model_card", "render_card", "write_model_card"]
 
-_TEMPLATES = Path(__file__).parent / "templates"
-DEFAULT_TEMPLATE = _TEMPLATES / "model_card.md.jinja"
-ADAPTER_TEMPLATE = _TEMPLATES / "adapter_card.md.jinja"
+DEFAULT_TEMPLATE = TEMPLATES / "model_card.md.jinja"
+ADAPTER_TEMPLATE = TEMPLATES / "adapter_card.md.jinja"
 PLOT = f"{ASSETS_FOLDER}/training.png"
 
 
 @dataclass(frozen=True)
 class CardOptions:
-    """What a card says that no file of the checkpoint knows; see `build_model_card`."""
+    """What a card says that no file of the checkpoint knows.
+
+    Args:
+        model_name: Title of the card; by default the last part of `repo_id`, or else the folder's name.
+        repo_id: Hub id that the code in the card loads from; by default a path to be filled in.
+        license: The Hub's identifier of the licence of the weights.
+        language: ISO 639 code of the language of prompts and answers.
+        base_model: Hub id, or ids, of the models that training started from; by default those that the files name.
+        datasets: Hub ids of the data sets trained on.
+        tags: Tags beside those that every GeoDiT model has.
+        template_path: A Jinja template to use instead of GeoDiT's own.
+    """
 
     model_name: str | None = None
     repo_id: str | None = None
@@ -207,7 +214,7 @@ def render_card(
     default_template = DEFAULT_TEMPLATE if adapter is None else ADAPTER_TEMPLATE
     template = default_template if options.template_path is None else Path(options.template_path)
     code_names = [file for file in CODE_FILES if file in code_files]
-    content = _fill(
+    content = fill_template(
         template,
         {
             **metadata.to_dict(),
@@ -251,20 +258,6 @@ def render_card(
 def _build(folder: Path, options: CardOptions) -> tuple[ModelCard, dict[str, bytes]]:
     files = {name: folder / name for name in CODE_FILES} if has_remote_code(folder) else {}
     return render_card(folder, options, files)
-
-
-def _fill(template: Path, values: Mapping[str, Any]) -> str:
-    if not template.is_file():
-        raise ValueError(f"there is no template {template}")
-    environment = SandboxedEnvironment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    try:
-        text = environment.from_string(template.read_text(encoding="utf-8")).render(values)
-    except (jinja2.TemplateError, UnicodeDecodeError) as error:
-        raise ValueError(f"the template {template} cannot be used: {error}") from error
-    # So that a template need not care which of its sections are there.
-    return re.sub(r"\n{3,}", "\n\n", text).lstrip("\n")
 
 
 def _checksums(names: Sequence[str], files: Mapping[str, Path | bytes]) -> Table | None:

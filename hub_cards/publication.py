@@ -8,14 +8,12 @@ the folders and the tokens of who made them. Nothing is written.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from pathlib import Path
 
-import yaml
 from huggingface_hub.utils import validate_repo_id
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
@@ -28,7 +26,6 @@ from geodit.hub_cards.examples import EXAMPLES_FILE, read_examples
 from geodit.hub_cards.metadata import default_decoding
 from geodit.hub_cards.model_card import CardOptions, render_card
 from geodit.hub_cards.public_copies import public_json, public_recipe_file, refuse_tokens
-from geodit.hub_cards.recipe_table import public_recipe
 from geodit.hub_cards.remote_code import code_files
 from geodit.hub_cards.results import BENCHMARKS_FILE, RESULTS_FOLDER, read_results
 from geodit.hub_cards.training import TRAINING_FOLDER, read_stages
@@ -153,15 +150,8 @@ def _records(folder: Path) -> Contents:
         recipe, log = training / f"{stage.name}.yaml", training / f"{stage.name}.jsonl"
         if recipe.is_file():
             records[f"{TRAINING_FOLDER}/{recipe.name}"] = public_recipe_file(recipe)
-        elif stage.recipe:
-            records[f"{TRAINING_FOLDER}/{recipe.name}"] = yaml.safe_dump(
-                public_recipe(stage.recipe), sort_keys=False, allow_unicode=True
-            ).encode()
         if log.is_file():
             records[f"{TRAINING_FOLDER}/{log.name}"] = log
-        elif stage.log:
-            lines = "".join(json.dumps(entry) + "\n" for entry in stage.log)
-            records[f"{TRAINING_FOLDER}/{log.name}"] = lines.encode()
     for document in read_results(folder):
         records[document.path.as_posix()] = public_json(folder / document.path, fields=("command", "model"))
     benchmarks = f"{RESULTS_FOLDER}/{BENCHMARKS_FILE}"

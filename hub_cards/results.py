@@ -116,11 +116,13 @@ class Figure:
         mean: Mean over the repetitions.
         std: Sample standard deviation; `None` for a single repetition.
         interval: 95% confidence interval, if there is one.
+        values: The figure in each repetition.
     """
 
     mean: float
     std: float | None = None
     interval: tuple[float, float] | None = None
+    values: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         text = f"{self.mean:.3f}" if self.std is None else f"{self.mean:.3f} ± {self.std:.3f}"
@@ -197,6 +199,13 @@ class Results:
         """Name of the folder inside `results/` that the document is in: figures of another model."""
         folders = self.path.parent.relative_to(RESULTS_FOLDER).parts
         return " ".join(folders).replace("_", " ") or None
+
+    @property
+    def own_repetition(self) -> int | None:
+        """Which repetition has the images that the benchmark itself has: the first one, those of seed 0, or none."""
+        if self.dataset_seeds is None:
+            return 0
+        return self.dataset_seeds.index(0) if 0 in self.dataset_seeds else None
 
     @property
     def command_line(self) -> str | None:
@@ -368,17 +377,20 @@ def _read_cell(cell: Field, new_images: bool) -> ResultsCell:
 def _read_figure(name: str, spread: Field, runs: Sequence[Field], new_images: bool) -> Figure:
     std = spread.get("std")
     interval = None
+    values = tuple(value.number() for value in spread["values"].elements())
+    if len(values) != len(runs):
+        raise ValueError(f"{spread.file}: {spread.trail} must have a value for each of {len(runs)} runs")
     if len(runs) == 1:
         interval = _bootstrap_interval(name, runs[0])
     elif new_images:
-        interval = mean_interval([value.number() for value in spread["values"].elements()])
+        interval = mean_interval(values)
         if interval is not None and name.rpartition(".")[2] not in _UNBOUNDED:
             # Shares, which Student's t knows nothing of.
             interval = (max(interval[0], 0.0), min(interval[1], 1.0))
     elif all(run["figures"].value == runs[0]["figures"].value for run in runs):
         # The same answers in every repetition: images are all that the figure depends on.
         interval = _bootstrap_interval(name, runs[0])
-    return Figure(spread["mean"].number(), None if std is None else std.number(), interval)
+    return Figure(spread["mean"].number(), None if std is None else std.number(), interval, values)
 
 
 def _bootstrap_interval(name: str, run: Field) -> tuple[float, float] | None:

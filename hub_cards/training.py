@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geodit.hub_cards.documents import Field, parse_json, read_json, read_recipe
+from geodit.hub_cards.documents import Field, parse_json, read_recipe
 from geodit.hub_cards.markdown import Table
 
 __all__ = [
@@ -29,8 +29,6 @@ TRAINING_FOLDER = "training"
 STARTS_FROM = ("model_name_or_path", "vision_tower")
 """The arguments of a recipe that name what a stage starts from."""
 
-# What a run leaves in its output folder, and what a checkpoint of Trainer has in the place of a log.
-_RUN_RECIPE, _RUN_LOG, _TRAINER_STATE = "recipe.yaml", "training_log.jsonl", "trainer_state.json"
 # What the card reads of a log; what callbacks add beside that may be anything.
 _LOGGED = (
     "step",
@@ -111,9 +109,6 @@ class TrainingStage:
 def read_stages(folder: Path) -> list[TrainingStage]:
     """Read the stages in `training/`: for each `<stage>.yaml`, its recipe, `<stage>.jsonl`, its log, or both.
 
-    In the folder that a run wrote itself, its `recipe.yaml` and `training_log.jsonl` (in a checkpoint on the way,
-    `trainer_state.json`) are a stage, too.
-
     A stage that starts from what another one has written (`output_dir`) comes after it; otherwise they are in
     the order of their names.
 
@@ -126,9 +121,6 @@ def read_stages(folder: Path) -> list[TrainingStage]:
     directory = folder / TRAINING_FOLDER
     names = {path.stem for pattern in ("*.yaml", "*.jsonl") for path in directory.glob(pattern)}
     stages = {name: _read_stage(directory, name) for name in sorted(names)}
-    run = _read_run(folder)
-    if run is not None:
-        stages.setdefault(run.name, run)
     outputs = outputs_of(stages.values())
     before = {
         name: [other for other in _predecessors(stage, outputs) if other != name] for name, stage in stages.items()
@@ -190,21 +182,6 @@ def _read_stage(directory: Path, name: str) -> TrainingStage:
         read_recipe(recipe) if recipe.is_file() else {},
         _read_log(log) if log.is_file() else (),
     )
-
-
-def _read_run(folder: Path) -> TrainingStage | None:
-    """What the run that wrote a folder says about itself; `None` if it says nothing."""
-    recipe_file, log_file, state_file = (folder / name for name in (_RUN_RECIPE, _RUN_LOG, _TRAINER_STATE))
-    recipe = read_recipe(recipe_file) if recipe_file.is_file() else {}
-    log: tuple[Mapping[str, Any], ...] = ()
-    if log_file.is_file():
-        log = _read_log(log_file)
-    elif state_file.is_file():
-        log = tuple(_numbers(entry) for entry in read_json(state_file, allow_nan=True)["log_history"].elements())
-    if not recipe and not log:
-        return None
-    name = Path(folder_name(recipe.get("output_dir") or folder.resolve())).name
-    return TrainingStage(name or TRAINING_FOLDER, recipe, log)
 
 
 def _read_log(path: Path) -> tuple[dict[str, Any], ...]:
