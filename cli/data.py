@@ -21,6 +21,12 @@ CHECK_EXAMPLES = """Examples:
 
 `geodit data check dior-rsvg data/DIOR-RSVG --ignore leakage`"""
 
+SCENES_EXAMPLES = """Examples:
+
+`geodit data scenes my-scenes --test 500`
+
+`geodit data scenes my-scenes --train 30000 --test 500 --repo your-name/overhead-scenes --num-proc 4`"""
+
 NEON_DIRECTORY = Path("geodit-data/neon")
 
 app = typer.Typer(help="Fetch, make and check data.", no_args_is_help=True, rich_markup_mode="markdown")
@@ -54,6 +60,52 @@ def demo_scenes(
 
     write_demo_scenes(directory)
     results_console().print(f"the scenes are in {directory}", soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command(epilog=SCENES_EXAMPLES)
+def scenes(
+    directory: Annotated[Path, typer.Argument(help="The directory to make.")],
+    train: Annotated[int, typer.Option("--train", min=0, help="Scenes of the split train.")] = 0,
+    validation: Annotated[int, typer.Option("--validation", min=0, help="Scenes of the split validation.")] = 0,
+    test: Annotated[int, typer.Option("--test", min=0, help="Scenes of the split test.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the scenes.")] = 0,
+    image_size: Annotated[int, typer.Option("--image-size", min=1, help="Side of an image in pixels.")] = 96,
+    repo: Annotated[
+        str | None, typer.Option("--repo", help="Hub id that the code in the card is to load from.")
+    ] = None,
+    template: Annotated[
+        Path | None, typer.Option("--template", help="Jinja template of the card to use instead of geodit's own.")
+    ] = None,
+    num_proc: Annotated[int, typer.Option("--num-proc", min=1, help="Processes that draw.")] = 1,
+) -> None:
+    """Draw synthetic scenes with questions as a data set for the Hub: Parquet files and a card.
+
+    The first 500 test scenes of seed 0 are those of geodit evaluate --benchmark synthetic. Upload the directory with
+    `hf upload REPO DIRECTORY --repo-type dataset`.
+    """
+    import datasets
+
+    from geodit.hub_cards.scene_dataset import write_scene_dataset
+
+    datasets.disable_progress_bars()
+    asked = {"train": train, "validation": validation, "test": test}
+    num_scenes = {split: number for split, number in asked.items() if number}
+    if not num_scenes:
+        raise CommandError("there is nothing to draw: give --train, --validation or --test")
+    splits = write_scene_dataset(
+        directory,
+        num_scenes,
+        seed=seed,
+        image_size=image_size,
+        repo_id=repo,
+        template_path=template,
+        num_proc=num_proc,
+    )
+    console = results_console()
+    for split in splits:
+        number = sum(split.num_questions.values())
+        console.print(f"{split.name}: {split.num_scenes:,} scenes, {number:,} questions", highlight=False)
+    console.print(f"the data set is in {directory}", soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command("list", epilog="Example: `geodit data list`")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import geodit
-from geodit.cli import assemble, benchmark, data, demo, evaluate, merge_adapter, predict, push, train
+from geodit.cli import assemble, benchmark, card, data, demo, evaluate, merge_adapter, predict, push, train
 from geodit.cli.errors import CommandGroup
 
 app = typer.Typer(
@@ -48,5 +48,6 @@ evaluate.register(app)
 benchmark.register(app)
 assemble.register(app)
 merge_adapter.register(app)
+card.register(app)
 push.register(app)
 app.add_typer(data.app, name="data")

@@ -21,6 +21,7 @@ from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
 import geodit
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
+from geodit.hub_cards.base_models import ASSEMBLY_FILE
 from geodit.hub_cards.folders import check_free_space, new_folder
 from geodit.hub_cards.model_card import write_model_card
 from geodit.hub_cards.vocabulary import SPECIAL_IDS, Vocabulary, load_tokenizer, make_vocabulary, with_new_rows
@@ -46,9 +47,6 @@ from geodit.processing.image_processors import build_image_processor
 from geodit.processing.processing_geodit import GeoDiTProcessor
 
 __all__ = ["ASSEMBLY_FILE", "AssemblyReport", "assemble", "assemble_llada_v"]
-
-ASSEMBLY_FILE = "assembly.json"
-"""Says in the folder of a checkpoint what it was made of."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """The types that weights can be written in."""

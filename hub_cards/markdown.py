@@ -6,8 +6,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
 
-__all__ = ["Table", "code", "without_folders"]
+__all__ = ["Table", "code", "cut_paths", "without_folders"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,17 @@ def without_folders(argument: str) -> str:
     if absolute or argument.startswith("~"):
         return PureWindowsPath(argument).name or argument
     return argument
+
+
+def cut_paths(value: Any) -> Any:
+    """The same of all strings in a document, as JSON or YAML gives it."""
+    if isinstance(value, str):
+        return without_folders(value)
+    if isinstance(value, list):
+        return [cut_paths(item) for item in value]
+    if isinstance(value, dict):
+        return {name: cut_paths(item) for name, item in value.items()}
+    return value
 
 
 def _cell(text: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model card of a checkpoint, from the files in its folder.
+"""The card of a checkpoint or an adapter, from the files in its folder.
 
 The folder of a checkpoint, with what the card is made of::
 
@@ -9,35 +9,84 @@ The folder of a checkpoint, with what the card is made of::
     processor_config.json             tasks, prompts, canvas lengths, notation of boxes
     tokenizer.json                    special tokens
     *_geodit.py                       code that loads it where the package is not installed
+    assembly.json                     the models that it was assembled from
     training/<stage>.yaml             recipe of a stage, as it was run
     training/<stage>.jsonl            its log: one entry of `Trainer.state.log_history` a line
+    training/<stage>.emissions.csv    what CodeCarbon has measured
     results/*.json                    documents of `geodit evaluate --out`, of this checkpoint
     results/<other model>/*.json      the same of other models, shown for comparison
+    results/benchmarks.yaml           data sets of the Hub that benchmarks are published as
+    assets/examples.json              example predictions, with their pictures beside
+    assets/training.png               the logs as a picture, written by `write_model_card`
     README.md                         the card, written by `write_model_card`
+
+An adapter has `adapter_config.json` and `adapter_model.safetensors` in the place of network and weights, and a folder
+that training has written `emissions.csv` in the place of those in `training/`.
 
 Every figure in a card is read from these files; a section without its files is left out.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-import jinja2
 from huggingface_hub import ModelCard
 
+from geodit.checkpoints import BUNDLED
+from geodit.configuration.files_geodit import write_atomically
+from geodit.configuration.remote_code_geodit import CODE_FILES
+from geodit.hub_cards.adapter import is_adapter, read_adapter
 from geodit.hub_cards.architecture import read_architecture
+from geodit.hub_cards.base_models import BaseModel, hub_ids, read_base_models
+from geodit.hub_cards.emissions import read_emissions
+from geodit.hub_cards.examples import ASSETS_FOLDER, examples_table, read_examples
 from geodit.hub_cards.interface import Interface, read_interface, special_tokens_table
+from geodit.hub_cards.markdown import Table, code
 from geodit.hub_cards.metadata import card_metadata, default_decoding, eval_results
+from geodit.hub_cards.plots import can_plot, training_plot
+from geodit.hub_cards.recipe_table import recipes_table
 from geodit.hub_cards.remote_code import has_remote_code
 from geodit.hub_cards.results import read_results
-from geodit.hub_cards.training import TRAINING_FOLDER, data_sources, losses_table, read_stages, recipes_table
+from geodit.hub_cards.templating import TEMPLATES, fill_template
+from geodit.hub_cards.training import TRAINING_FOLDER, losses_table, read_stages, total_runtime
+from geodit.hub_cards.training_data import TrainingData, training_data
+from geodit.hub_cards.validation import check_card
 
-__all__ = ["DEFAULT_TEMPLATE", "build_model_card", "write_model_card"]
+__all__ = ["DEFAULT_TEMPLATE", "CardOptions", "build_model_card", "render_card", "write_model_card"]
 
-DEFAULT_TEMPLATE = Path(__file__).parent / "templates" / "model_card.md.jinja"
+DEFAULT_TEMPLATE = TEMPLATES / "model_card.md.jinja"
+ADAPTER_TEMPLATE = TEMPLATES / "adapter_card.md.jinja"
+PLOT = f"{ASSETS_FOLDER}/training.png"
+
+
+@dataclass(frozen=True)
+class CardOptions:
+    """What a card says that no file of the checkpoint knows.
+
+    Args:
+        model_name: Title of the card; by default the last part of `repo_id`, or else the folder's name.
+        repo_id: Hub id that the code in the card loads from; by default a path to be filled in.
+        license: The Hub's identifier of the licence of the weights.
+        language: ISO 639 code of the language of prompts and answers.
+        base_model: Hub id, or ids, of the models that training started from; by default those that the files name.
+        datasets: Hub ids of the data sets trained on.
+        tags: Tags beside those that every GeoDiT model has.
+        template_path: A Jinja template to use instead of GeoDiT's own.
+    """
+
+    model_name: str | None = None
+    repo_id: str | None = None
+    license: str = "apache-2.0"
+    language: str = "en"
+    base_model: str | Sequence[str] | None = None
+    datasets: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    template_path: str | PathLike[str] | None = None
 
 
 def build_model_card(
@@ -52,7 +101,7 @@ def build_model_card(
     tags: Sequence[str] = (),
     template_path: str | PathLike[str] | None = None,
 ) -> ModelCard:
-    """Make the model card of a checkpoint, without writing a file, loading weights or using the network.
+    """Make the card of a checkpoint or an adapter, without writing a file, loading weights or using the network.
 
     Args:
         checkpoint_dir: Folder of the checkpoint, laid out as the module describes.
@@ -60,65 +109,23 @@ def build_model_card(
         repo_id: Hub id that the code in the card loads from; by default a path to be filled in.
         license: The Hub's identifier of the licence of the weights.
         language: ISO 639 code of the language of prompts and answers.
-        base_model: Hub id, or ids, of the models that training started from.
+        base_model: Hub id, or ids, of the models that training started from; by default those that the files name.
         datasets: Hub ids of the data sets trained on.
         tags: Tags beside those that every GeoDiT model has.
-        template_path: A Jinja template to use instead of GeoDiT's own. Both are given `card_data` (YAML) and
-            the metadata by their names, `model_name`, `quoted_location`, `decoding`, `architecture`,
-            `interface`, `example`, `remote_code`, `special_tokens`, `stages`, `sources`, `recipes`, `losses`,
-            `training_folder` and `results`. What the folder does not have is `None`, false or empty; tables print as
-            Markdown.
+        template_path: A Jinja template to use instead of GeoDiT's own. It may start with
+            `{% extends "model_card.md.jinja" %}` and replace single blocks of that. Templates are given `card_data`
+            (YAML), the metadata by their names, and what `render_card` gathers. What the folder does not have is
+            `None`, false or empty; tables print as Markdown.
 
     Returns:
         The card, with the figures of `results/` in the model index of its metadata.
 
     Raises:
-        ValueError: If config.json is missing, or a file cannot be read or is not what it should be; the
-            message names the file.
+        ValueError: If config.json is missing, or a file cannot be read or is not what it should be, or the Hub would
+            not take the metadata; the message names the file or the field.
     """
-    folder = Path(checkpoint_dir)
-    architecture = read_architecture(folder)
-    interface = read_interface(folder)
-    decoding = default_decoding(folder)
-    stages = read_stages(folder)
-    results = read_results(folder)
-
-    name = model_name or (repo_id or folder.resolve().name).rpartition("/")[2]
-    metadata = card_metadata(
-        name,
-        eval_results(results, decoding),
-        license=license,
-        language=language,
-        base_model=base_model,
-        datasets=datasets,
-        tags=tags,
-    )
-    template = DEFAULT_TEMPLATE if template_path is None else Path(template_path)
-    if not template.is_file():
-        raise ValueError(f"there is no template {template}")
-    sources = data_sources(stages)
-    try:
-        card: ModelCard = ModelCard.from_template(
-            metadata,
-            template_path=str(template),
-            model_name=name,
-            quoted_location=json.dumps(repo_id or f"path/to/{name}", ensure_ascii=False),
-            decoding=decoding,
-            architecture=architecture,
-            interface=interface,
-            example=_example_question(interface, sources),
-            remote_code=has_remote_code(folder),
-            special_tokens=special_tokens_table(folder, architecture.config, interface),
-            stages=stages,
-            sources=sources,
-            recipes=recipes_table(stages),
-            losses=losses_table(stages),
-            training_folder=TRAINING_FOLDER,
-            results=results,
-        )
-    except jinja2.TemplateError as error:
-        raise ValueError(f"the template {template} cannot be used: {error}") from error
-    return card
+    options = CardOptions(model_name, repo_id, license, language, base_model, datasets, tags, template_path)
+    return _build(Path(checkpoint_dir), options)[0]
 
 
 def write_model_card(
@@ -152,30 +159,140 @@ def write_model_card(
     Raises:
         ValueError: As `build_model_card` does; nothing is written then.
     """
-    card = build_model_card(
-        checkpoint_dir,
-        model_name=model_name,
-        repo_id=repo_id,
-        license=license,
-        language=language,
-        base_model=base_model,
-        datasets=datasets,
-        tags=tags,
-        template_path=template_path,
-    )
-    path = Path(checkpoint_dir) / "README.md"
-    card.save(path)
+    options = CardOptions(model_name, repo_id, license, language, base_model, datasets, tags, template_path)
+    folder = Path(checkpoint_dir)
+    card, pictures = _build(folder, options)
+    for name, content in pictures.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        write_atomically(folder / name, content)
+    path = folder / "README.md"
+    write_atomically(path, str(card).encode())
     return path
 
 
-def _example_question(interface: Interface | None, sources: set[str]) -> dict[str, str]:
+def render_card(
+    folder: Path, options: CardOptions, code_files: Mapping[str, Path | bytes]
+) -> tuple[ModelCard, dict[str, bytes]]:
+    """The card of a folder, together with the pictures of it that the folder lacks.
+
+    Args:
+        folder: Folder of a checkpoint or an adapter.
+        options: What no file knows.
+        code_files: The code that is published with it, by name; empty if there is none.
+
+    Returns:
+        The card, and by their paths in the repository the pictures that it shows and that were drawn for it.
+
+    Raises:
+        ValueError: As `build_model_card` does.
+    """
+    adapter = read_adapter(folder) if is_adapter(folder) else None
+    architecture = read_architecture(folder) if adapter is None else None
+    interface = read_interface(folder)
+    decoding = default_decoding(folder)
+    stages = read_stages(folder)
+    data = training_data(stages)
+    results = read_results(folder)
+    emissions = read_emissions(folder)
+    examples = read_examples(folder)
+    base_models = read_base_models(folder, stages) if adapter is None else [adapter.base]
+    pictures = {PLOT: training_plot(stages)} if can_plot(stages) else {}
+
+    name = options.model_name or (options.repo_id or folder.resolve().name).rpartition("/")[2]
+    metadata = card_metadata(
+        name,
+        eval_results(results, decoding),
+        license=options.license,
+        language=options.language,
+        base_model=options.base_model or _one_or_all(hub_ids(base_models)),
+        base_model_relation=None if adapter is None else "adapter",
+        datasets=options.datasets,
+        tags=options.tags if adapter is None else [adapter.kind.lower(), *options.tags],
+        library_name="transformers" if adapter is None else "peft",
+        emissions=None if emissions is None else emissions.metadata,
+    )
+    default_template = DEFAULT_TEMPLATE if adapter is None else ADAPTER_TEMPLATE
+    template = default_template if options.template_path is None else Path(options.template_path)
+    code_names = [file for file in CODE_FILES if file in code_files]
+    content = fill_template(
+        template,
+        {
+            **metadata.to_dict(),
+            "card_data": metadata.to_yaml(),
+            "model_name": name,
+            "quoted_location": json.dumps(options.repo_id or f"path/to/{name}", ensure_ascii=False),
+            "decoding": decoding,
+            "architecture": architecture,
+            "adapter": adapter,
+            "base_is_found": adapter is not None and (adapter.base.on_hub or adapter.base.name == BUNDLED),
+            "base_models": _base_models_table(base_models) if adapter is None else None,
+            "interface": interface,
+            "example": _example_question(interface, data),
+            "remote_code": bool(code_names),
+            "code": _checksums(code_names, code_files),
+            "special_tokens": None
+            if architecture is None
+            else special_tokens_table(folder, architecture.config, interface),
+            "stages": stages,
+            "data": data,
+            "recipes": recipes_table(stages),
+            "has_grpo": any(stage.recipe.get("objective") == "grpo" for stage in stages),
+            "has_nll": any(stage.values("eval_nll") for stage in stages),
+            "plot": PLOT if pictures else None,
+            "losses": losses_table(stages),
+            "runtime": total_runtime(stages),
+            "on_cpu": all(stage.recipe.get("use_cpu") is True for stage in stages),
+            "emissions": emissions,
+            "training_folder": TRAINING_FOLDER,
+            "results": results,
+            "protocols": list(dict.fromkeys(line for document in results for line in document.protocols)),
+            "pictures": [example for example in examples if example.picture is not None],
+            "examples": examples_table(examples),
+        },
+    )
+    card = ModelCard(content)
+    check_card(card)
+    return card, pictures
+
+
+def _build(folder: Path, options: CardOptions) -> tuple[ModelCard, dict[str, bytes]]:
+    files = {name: folder / name for name in CODE_FILES} if has_remote_code(folder) else {}
+    return render_card(folder, options, files)
+
+
+def _checksums(names: Sequence[str], files: Mapping[str, Path | bytes]) -> Table | None:
+    if not names:
+        return None
+    contents = ((name, files[name]) for name in names)
+    rows = [
+        (code(name), code(hashlib.sha256(file if isinstance(file, bytes) else file.read_bytes()).hexdigest()))
+        for name, file in contents
+    ]
+    return Table(("file", "SHA-256"), tuple(rows), num_left=2)
+
+
+def _base_models_table(models: Sequence[BaseModel]) -> Table | None:
+    if not models:
+        return None
+    rows = []
+    for model in models:
+        name = f"[{model.name}](https://huggingface.co/{model.name})" if model.on_hub else code(model.name)
+        rows.append((name, model.part, model.licence or "see its own page"))
+    return Table(("model", "what was taken", "licence"), tuple(rows), num_left=3)
+
+
+def _one_or_all(names: Sequence[str]) -> str | Sequence[str] | None:
+    return names[0] if len(names) == 1 else list(names) or None
+
+
+def _example_question(interface: Interface | None, data: TrainingData) -> dict[str, str]:
     """The task, and the query if it takes one, that the code in the card asks with, as Python literals."""
     if interface is None:
         return {"task": '"detect"', "query": '"ship"'}
     task = interface.example_task
     example = {"task": json.dumps(task.name, ensure_ascii=False)}
     if task.takes_query and task.answer == "boxes":
-        example["query"] = '"tree"' if sources == {"neon"} else '"ship"'
+        example["query"] = '"tree"' if data.is_trees_alone else '"ship"'
     elif task.takes_query:
         example["query"] = '"How many ships are there?"'
     return example

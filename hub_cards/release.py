@@ -10,9 +10,11 @@ from pathlib import Path
 
 import torch
 
+from geodit.hub_cards.emissions import RUN_EMISSIONS
 from geodit.hub_cards.folders import new_folder
 from geodit.hub_cards.model_card import write_model_card
 from geodit.hub_cards.remote_code import remove_remote_code
+from geodit.hub_cards.results import RESULTS_FOLDER
 from geodit.hub_cards.run_folders import RUN_LOG, RUN_RECIPE
 from geodit.hub_cards.training import TRAINING_FOLDER
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
@@ -20,7 +22,6 @@ from geodit.processing.processing_geodit import GeoDiTProcessor
 
 __all__ = ["prepare_release"]
 
-RESULTS_FOLDER = "results"
 # What a run leaves behind, by the name that it has in a release.
 _RUN_FILES = {".yaml": RUN_RECIPE, ".jsonl": RUN_LOG}
 
@@ -61,6 +62,9 @@ def prepare_release(
     copies: list[tuple[Path, Path]] = []
     for name, folder in (stages or {}).items():
         copies += [(Path(folder) / file, Path(TRAINING_FOLDER) / (name + end)) for end, file in _RUN_FILES.items()]
+        emissions = Path(folder) / RUN_EMISSIONS
+        if emissions.is_file():
+            copies.append((emissions, Path(TRAINING_FOLDER) / f"{name}.{RUN_EMISSIONS}"))
     copies += [(Path(file), Path(RESULTS_FOLDER) / Path(file).name) for file in results]
     for name, files in (compared or {}).items():
         copies += [(Path(file), Path(RESULTS_FOLDER) / name / Path(file).name) for file in files]

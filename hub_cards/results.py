@@ -8,10 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geodit.hub_cards.documents import Field, read_json
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from geodit.hub_cards.documents import Field, read_json, read_recipe
+from geodit.hub_cards.intervals import mean_interval
 from geodit.hub_cards.markdown import Table, without_folders
 
 __all__ = [
+    "BENCHMARKS_FILE",
     "RESULTS_FOLDER",
     "DecodingPoint",
     "Figure",
@@ -23,6 +28,8 @@ __all__ = [
 ]
 
 RESULTS_FOLDER = "results"
+BENCHMARKS_FILE = "benchmarks.yaml"
+"""Beside the results: which data set of the Hub each benchmark is published as."""
 
 _BENCHMARKS = {"synthetic": "synthetic scenes", "neon": "NEON tree crowns"}
 _TITLES = {
@@ -31,15 +38,33 @@ _TITLES = {
     "accuracy": "accuracy",
     "majority_accuracy": "accuracy of always giving the commonest answer",
     "mean_iou": "mean IoU",
-    "precision": "precision@0.5",
-    "recall": "recall@0.5",
-    "f1": "F1@0.5",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
     "empty_accuracy": "accuracy where there is no object",
     "map50": "mAP@0.5",
     "map": "mAP@0.5:0.95",
     "parse_rate": "share of answers that parsed",
 }
+# The figures that count boxes which overlap the true ones by at least the threshold of the document.
+_BOX_FIGURES = {"ground": ("accuracy",), "detect": ("precision", "recall", "f1")}
+# All others are between 0 and 1.
+_UNBOUNDED = ("cider",)
 _PACKAGES = ("geodit", "torch", "transformers")
+
+_PROTOCOLS = {
+    "caption": (
+        "CIDEr and BLEU-4 of pycocoevalcap against all reference captions, lower-cased and without punctuation. "
+        "CIDEr is on the scale of that library, where papers print a hundred times as much"
+    ),
+    "ground": "the first box of an answer, by its IoU with the true one",
+    "detect": (
+        "boxes of a class matched one to one with the true ones, as many as can be; counted over the whole set, with "
+        "the images that have none"
+    ),
+    "vqa": "exact match, whatever the case, punctuation and spacing",
+    "classify": "exact match, whatever the case, punctuation and spacing",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +77,9 @@ class DecodingPoint:
         temperature: 0 is greedy.
         guidance_scale: 1 is off.
         block_length: Length of semi-autoregressive blocks, or `None` for the whole canvas at once.
+        confidence_threshold: Above which tokens are committed at once, or `None`.
+        entropy_bound: Up to which sum of entropies, in nats, tokens are committed, or `None`.
+        prefix_refresh_steps: After how many steps image and prompt are computed anew; 1 is exact.
     """
 
     steps: int
@@ -59,6 +87,9 @@ class DecodingPoint:
     temperature: float = 0.0
     guidance_scale: float = 1.0
     block_length: int | None = None
+    confidence_threshold: float | None = None
+    entropy_bound: float | None = None
+    prefix_refresh_steps: int = 1
 
     def __str__(self) -> str:
         parts = [f"N = {self.steps}", self.remasking.replace("_", " ")]
@@ -68,6 +99,12 @@ class DecodingPoint:
             parts.append(f"guidance {self.guidance_scale:g}")
         if self.block_length is not None:
             parts.append(f"blocks of {self.block_length}")
+        if self.confidence_threshold is not None:
+            parts.append(f"confidence threshold {self.confidence_threshold:g}")
+        if self.entropy_bound is not None:
+            parts.append(f"entropy bound {self.entropy_bound:g}")
+        if self.prefix_refresh_steps != 1:
+            parts.append(f"image and prompt computed anew every {self.prefix_refresh_steps} steps")
         return ", ".join(parts)
 
 
@@ -78,21 +115,21 @@ class Figure:
     Args:
         mean: Mean over the repetitions.
         std: Sample standard deviation; `None` for a single repetition.
-        interval: 95% confidence interval of a single repetition, if there is one.
+        interval: 95% confidence interval, if there is one.
+        values: The figure in each repetition.
     """
 
     mean: float
     std: float | None = None
     interval: tuple[float, float] | None = None
+    values: tuple[float, ...] = ()
 
     def __str__(self) -> str:
-        text = f"{self.mean:.3f}"
-        if self.std is not None:
-            return f"{text} ± {self.std:.3f}"
-        if self.interval is not None:
-            low, high = self.interval
-            return f"{text} ({low:.3f} to {high:.3f})"
-        return text
+        text = f"{self.mean:.3f}" if self.std is None else f"{self.mean:.3f} ± {self.std:.3f}"
+        if self.interval is None:
+            return text
+        low, high = self.interval
+        return f"{text} ({low:.3f} to {high:.3f})"
 
 
 @dataclass(frozen=True)
@@ -104,12 +141,19 @@ class ResultsCell:
         figures: By their flat names, e.g. `"detect.f1"` and `"vqa.count.accuracy"`.
         num_samples: Number of questions in each repetition, by task and by task and kind, e.g. `"vqa.count"`.
         num_images: Number of images in each repetition.
+        iou_thresholds: From which IoU on a box counts as right, by task.
     """
 
     point: DecodingPoint
     figures: Mapping[str, Figure]
     num_samples: Mapping[str, tuple[int, ...]]
     num_images: tuple[int, ...]
+    iou_thresholds: Mapping[str, float]
+
+    def title(self, name: str) -> str:
+        """A figure by its flat name, as the field writes it: `"detect.f1"` as `"F1@0.5"`."""
+        task, _, figure = name.rpartition(".")
+        return figure_title(task, figure, self.iou_thresholds.get(task))
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -129,6 +173,8 @@ class Results:
         cells: The points of the grid, at least one.
         command: The command line that wrote the document, if it is known.
         environment: Versions of what the figures depend on.
+        split: The split of the benchmark, if it is known.
+        hub_dataset: Hub id of the data set that the benchmark is published as, if it is.
     """
 
     path: Path
@@ -138,6 +184,8 @@ class Results:
     cells: tuple[ResultsCell, ...]
     command: tuple[str, ...] | None
     environment: Mapping[str, str]
+    split: str | None = None
+    hub_dataset: str | None = None
 
     @property
     def title(self) -> str:
@@ -153,25 +201,47 @@ class Results:
         return " ".join(folders).replace("_", " ") or None
 
     @property
+    def own_repetition(self) -> int | None:
+        """Which repetition has the images that the benchmark itself has: the first one, those of seed 0, or none."""
+        if self.dataset_seeds is None:
+            return 0
+        return self.dataset_seeds.index(0) if 0 in self.dataset_seeds else None
+
+    @property
     def command_line(self) -> str | None:
         """The command as a shell takes it, with absolute paths cut to their last part."""
         return None if self.command is None else shlex.join(map(without_folders, self.command))
 
     @property
     def repetitions(self) -> str:
-        """What was repeated over which seeds, in one sentence."""
+        """What was repeated over which seeds, and where intervals come from."""
         images = _span(sorted({number for cell in self.cells for number in cell.num_images}))
+        split = f" of the split {self.split}" if self.split else ""
         seeds = ", ".join(map(str, self.seeds))
+        bootstrapped = " In parentheses the 95% interval of a bootstrap over images." if self._has_intervals else ""
         if len(self.seeds) == 1:
-            return f"{images} images, seed {seeds}."
+            return f"{images} images{split}, seed {seeds}.{bootstrapped}"
         spread = f"mean ± sample standard deviation over seeds {seeds}"
         if self.dataset_seeds is None:
             return (
-                f"{images} images, the same for every seed; {spread}. The spread is 0 where decoding draws "
-                "nothing at random: every seed then gives the same answers."
+                f"{images} images{split}, the same for every seed; {spread}. The spread is 0 where decoding draws "
+                f"nothing at random: every seed then gives the same answers.{bootstrapped}"
             )
         dataset_seeds = ", ".join(map(str, self.dataset_seeds))
-        return f"{images} images, drawn anew for each seed (image seeds {dataset_seeds}); {spread}."
+        return (
+            f"{images} images{split}, drawn anew for each seed (image seeds {dataset_seeds}); {spread}. "
+            "In parentheses the 95% confidence interval of the mean by Student's t."
+        )
+
+    @property
+    def _has_intervals(self) -> bool:
+        return any(figure.interval is not None for cell in self.cells for figure in cell.figures.values())
+
+    @property
+    def protocols(self) -> tuple[tuple[str, str], ...]:
+        """Each task with how its answers are scored."""
+        tasks = dict.fromkeys(task for cell in self.cells for task in cell.tasks)
+        return tuple((task, _PROTOCOLS[task]) for task in tasks if task in _PROTOCOLS)
 
     @property
     def versions(self) -> str:
@@ -190,7 +260,8 @@ class Results:
                 continue
             samples = sorted({number for cell in self.cells for number in cell.num_samples.get(task, ())})
             cells = (str(cell.figures.get(name, "")) for cell in self.cells)
-            rows.append((task.replace(".", ", "), figure_title(task, figure), _span(samples), *cells))
+            title = next(cell.title(name) for cell in self.cells if name in cell.figures)
+            rows.append((task.replace(".", ", "), title, _span(samples), *cells))
         header = ("task", "figure", "questions", *(str(cell.point) for cell in self.cells))
         return Table(header, tuple(rows), num_left=2)
 
@@ -200,9 +271,18 @@ def benchmark_title(name: str) -> str:
     return _BENCHMARKS.get(name, name)
 
 
-def figure_title(task: str, name: str) -> str:
-    """A figure as the field writes it."""
-    return "accuracy@0.5" if (task, name) == ("ground", "accuracy") else _TITLES.get(name, name.replace("_", " "))
+def figure_title(task: str, name: str, iou_threshold: float | None = None) -> str:
+    """A figure as the field writes it.
+
+    Args:
+        task: The task, or a kind of its questions (`"vqa.count"`).
+        name: The figure.
+        iou_threshold: From which IoU on a box counts as right.
+    """
+    title = _TITLES.get(name, name.replace("_", " "))
+    if iou_threshold is not None and name in _BOX_FIGURES.get(task, ()):
+        return f"{title}@{iou_threshold:g}"
+    return title
 
 
 def read_results(folder: Path) -> list[Results]:
@@ -211,6 +291,9 @@ def read_results(folder: Path) -> list[Results]:
     Documents in a folder inside `results/` are figures of another model, for comparison, e.g. those of
     `results/before_training/neon.json`. They come last.
 
+    `results/benchmarks.yaml`, if there is one, names the data sets of the Hub that benchmarks are published as, such
+    as `synthetic: someone/overhead-scenes`.
+
     Args:
         folder: Folder of a checkpoint.
 
@@ -218,36 +301,57 @@ def read_results(folder: Path) -> list[Results]:
         ValueError: If a file is not a document of `geodit evaluate --out`; the message names file and field.
     """
     paths = sorted((folder / RESULTS_FOLDER).rglob("*.json"), key=lambda path: (len(path.parts), path))
-    return [_read(path, folder) for path in paths]
+    hub_datasets = _read_hub_datasets(folder / RESULTS_FOLDER / BENCHMARKS_FILE)
+    return [_read(path, folder, hub_datasets) for path in paths]
 
 
-def _read(path: Path, folder: Path) -> Results:
+def _read_hub_datasets(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    named = read_recipe(path)
+    for benchmark, hub_id in named.items():
+        try:
+            validate_repo_id(hub_id)
+        except HFValidationError as error:
+            raise ValueError(f"{path}: {benchmark} must be the Hub id of a data set: {error}") from error
+        if hub_id is None or "/" not in hub_id:
+            raise ValueError(f"{path}: {benchmark} must be the Hub id of a data set, owner/name, but is {hub_id!r}")
+    return named
+
+
+def _read(path: Path, folder: Path, hub_datasets: Mapping[str, str]) -> Results:
     document = read_json(path)
     dataset_seeds, command, environment = (document.get(name) for name in ("dataset_seeds", "command", "environment"))
     cells = document["cells"].elements()
     seeds = _integers(document["seeds"])
     if not cells or not seeds:
         raise ValueError(f"{path}: cells and seeds must have at least one element each")
+    split = document.get("split")
+    benchmark = document["benchmark"].text()
     return Results(
         path=path.relative_to(folder),
-        benchmark=document["benchmark"].text(),
+        benchmark=benchmark,
         seeds=seeds,
         dataset_seeds=None if dataset_seeds is None else _integers(dataset_seeds),
-        cells=tuple(_read_cell(cell) for cell in cells),
+        cells=tuple(_read_cell(cell, new_images=dataset_seeds is not None) for cell in cells),
         command=None if command is None else tuple(argument.text() for argument in command.elements()),
         environment={}
         if environment is None
         else {name: field.text() for name, field in environment.items() if field.value is not None},
+        split=None if split is None else split.text(),
+        hub_dataset=hub_datasets.get(benchmark),
     )
 
 
-def _read_cell(cell: Field) -> ResultsCell:
+def _read_cell(cell: Field, new_images: bool) -> ResultsCell:
     settings = cell["settings"]
-    block_length = settings.get("block_length")
+    block_length, threshold, bound, refresh = (
+        settings.get(name)
+        for name in ("block_length", "confidence_threshold", "entropy_bound", "prefix_refresh_steps")
+    )
     runs = cell["runs"].elements()
     if not runs or not cell["summary"].mapping():
         raise ValueError(f"{cell.file}: {cell.trail} has no runs or no figures")
-    single = runs[0] if len(runs) == 1 else None
     return ResultsCell(
         point=DecodingPoint(
             steps=settings["steps"].integer(),
@@ -255,26 +359,50 @@ def _read_cell(cell: Field) -> ResultsCell:
             temperature=settings["temperature"].number(),
             guidance_scale=settings["guidance_scale"].number(),
             block_length=None if block_length is None else block_length.integer(),
+            confidence_threshold=None if threshold is None else threshold.number(),
+            entropy_bound=None if bound is None else bound.number(),
+            prefix_refresh_steps=1 if refresh is None else refresh.integer(),
         ),
-        figures={name: _read_figure(name, spread, single) for name, spread in cell["summary"].items()},
+        figures={name: _read_figure(name, spread, runs, new_images) for name, spread in cell["summary"].items()},
         num_samples=_read_num_samples(runs),
         num_images=tuple(run["num_images"].integer() for run in runs),
+        iou_thresholds={
+            task: threshold.number()
+            for task, figures in runs[0]["figures"].items()
+            if (threshold := figures.get("iou_threshold")) is not None
+        },
     )
 
 
-def _read_figure(name: str, spread: Field, run: Field | None) -> Figure:
+def _read_figure(name: str, spread: Field, runs: Sequence[Field], new_images: bool) -> Figure:
     std = spread.get("std")
     interval = None
-    if run is not None:
-        part, _, figure = name.rpartition(".")
-        intervals = _part(run, part).get("confidence_intervals")
-        ends = None if intervals is None else intervals.get(figure)
-        if ends is not None:
-            values = [end.number() for end in ends.elements()]
-            if len(values) != 2:
-                raise ValueError(f"{ends.file}: {ends.trail} must be a lower and an upper end")
-            interval = (values[0], values[1])
-    return Figure(spread["mean"].number(), None if std is None else std.number(), interval)
+    values = tuple(value.number() for value in spread["values"].elements())
+    if len(values) != len(runs):
+        raise ValueError(f"{spread.file}: {spread.trail} must have a value for each of {len(runs)} runs")
+    if len(runs) == 1:
+        interval = _bootstrap_interval(name, runs[0])
+    elif new_images:
+        interval = mean_interval(values)
+        if interval is not None and name.rpartition(".")[2] not in _UNBOUNDED:
+            # Shares, which Student's t knows nothing of.
+            interval = (max(interval[0], 0.0), min(interval[1], 1.0))
+    elif all(run["figures"].value == runs[0]["figures"].value for run in runs):
+        # The same answers in every repetition: images are all that the figure depends on.
+        interval = _bootstrap_interval(name, runs[0])
+    return Figure(spread["mean"].number(), None if std is None else std.number(), interval, values)
+
+
+def _bootstrap_interval(name: str, run: Field) -> tuple[float, float] | None:
+    part, _, figure = name.rpartition(".")
+    intervals = _part(run, part).get("confidence_intervals")
+    ends = None if intervals is None else intervals.get(figure)
+    if ends is None:
+        return None
+    values = [end.number() for end in ends.elements()]
+    if len(values) != 2:
+        raise ValueError(f"{ends.file}: {ends.trail} must be a lower and an upper end")
+    return values[0], values[1]
 
 
 def _part(run: Field, name: str) -> Field:

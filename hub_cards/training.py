@@ -10,72 +10,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geodit.hub_cards.documents import parse_json, read_recipe
-from geodit.hub_cards.markdown import Table, code, without_folders
+from geodit.hub_cards.documents import Field, parse_json, read_recipe
+from geodit.hub_cards.markdown import Table
 
 __all__ = [
+    "STARTS_FROM",
     "TRAINING_FOLDER",
     "TrainingStage",
-    "data_sources",
+    "folder_name",
     "losses_table",
+    "outputs_of",
     "read_stages",
-    "recipes_table",
+    "total_runtime",
 ]
 
 TRAINING_FOLDER = "training"
 
-# What decides the result comes first, in this order, then what else a recipe sets by name.
-_FIRST = (
-    "objective",
-    "model_name_or_path",
-    "geometry",
-    "vision_tower",
-    "trainable_parts",
-    "num_scenes",
-    "num_text_scenes",
-    "num_neon_tiles",
-    "num_eval_scenes",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "num_train_epochs",
-    "max_steps",
-    "learning_rate",
-)
-# What changes where a run writes, how fast it is or how often it reports, and not what is learnt.
-_HOUSEKEEPING = frozenset(
-    {
-        "cache_dir",
-        "dataloader_num_workers",
-        "dataloader_persistent_workers",
-        "dataloader_pin_memory",
-        "disable_tqdm",
-        "eval_nll_draws",
-        "eval_steps",
-        "eval_strategy",
-        "log_level",
-        "logging_dir",
-        "logging_first_step",
-        "logging_steps",
-        "logging_strategy",
-        "neon_dir",
-        "num_proc",
-        "num_samples",
-        "output_dir",
-        "per_device_eval_batch_size",
-        "report_to",
-        "resume_from_checkpoint",
-        "run_name",
-        "sample_every_steps",
-        "save_only_model",
-        "save_steps",
-        "save_strategy",
-        "save_total_limit",
-    }
-)
-_STARTS_FROM = ("model_name_or_path", "vision_tower")
-_DATA_ARGUMENTS = {"num_scenes": "synthetic", "num_text_scenes": "text", "num_neon_tiles": "neon"}
+STARTS_FROM = ("model_name_or_path", "vision_tower")
+"""The arguments of a recipe that name what a stage starts from."""
+
 # What the card reads of a log; what callbacks add beside that may be anything.
-_LOGGED = ("step", "epoch", "loss", "eval_loss", "train_loss", "train_runtime", "train_samples_per_second")
+_LOGGED = (
+    "step",
+    "epoch",
+    "loss",
+    "reward",
+    "eval_loss",
+    "eval_nll",
+    "eval_nll_stderr",
+    "eval_reward",
+    "train_loss",
+    "train_runtime",
+    "train_samples_per_second",
+)
 _NOT_A_FIGURE = ("_runtime", "_per_second", "_stderr", "_answers")
 _CURVE_ROWS = 8
 
@@ -106,26 +73,33 @@ class TrainingStage:
         return sum(seconds) if seconds else None
 
     @property
+    def evaluations(self) -> list[Mapping[str, Any]]:
+        """The entries of the log that tell what an evaluation on the way gave."""
+        return [entry for entry in self.log if "step" in entry and any(map(_is_eval_figure, entry))]
+
+    @property
     def curve(self) -> Table | None:
-        """Losses over the stage, at no more than eight of its evaluations; `None` if it has fewer than two.
+        """Losses, and rewards if there are any, at no more than eight evaluations; `None` if there are fewer than two.
 
         Without evaluations, at as many of the training losses.
         """
-        points = [entry for entry in self.log if "eval_loss" in entry and "step" in entry]
-        if not points:
-            points = [entry for entry in self.log if "loss" in entry and "step" in entry]
+        points = self.evaluations or [entry for entry in self.log if "loss" in entry and "step" in entry]
         if len(points) < 2:
             return None
         points = _spread_out(points, _CURVE_ROWS)
-        names = list(dict.fromkeys(name for point in points for name in point if _is_eval_figure(name)))
+        trained = [name for name in ("loss", "reward") if name == "loss" or self.values(name)]
+        evaluated = list(dict.fromkeys(name for point in points for name in point if _is_eval_figure(name)))
         rows = []
         for point in points:
-            before = [e["loss"] for e in self.log if "loss" in e and e.get("step", 0) <= point["step"]]
-            figures = [_number(point.get(name)) for name in names]
-            loss = _number(before[-1]) if before else ""
-            rows.append((_number(point["step"]), _number(point.get("epoch")), loss, *figures))
-        header = ("update", "epoch", "loss", *(name.replace("_", " ") for name in names))
+            figures = [self._last_before(name, point["step"]) for name in trained]
+            figures += [point.get(name) for name in evaluated]
+            rows.append(tuple(_number(value) for value in (point["step"], point.get("epoch"), *figures)))
+        header = ("update", "epoch", *trained, *(name.replace("_", " ") for name in evaluated))
         return Table(header, tuple(rows), num_left=0)
+
+    def _last_before(self, name: str, step: float) -> float | None:
+        values = [entry[name] for entry in self.log if name in entry and entry.get("step", 0) <= step]
+        return values[-1] if values else None
 
     def values(self, name: str) -> list[float]:
         """Every value that was logged under a name, in order."""
@@ -145,11 +119,9 @@ def read_stages(folder: Path) -> list[TrainingStage]:
         ValueError: If a recipe or a log cannot be read, or stages start from each other in a circle.
     """
     directory = folder / TRAINING_FOLDER
-    if not directory.is_dir():
-        return []
     names = {path.stem for pattern in ("*.yaml", "*.jsonl") for path in directory.glob(pattern)}
     stages = {name: _read_stage(directory, name) for name in sorted(names)}
-    outputs = _outputs(stages.values())
+    outputs = outputs_of(stages.values())
     before = {
         name: [other for other in _predecessors(stage, outputs) if other != name] for name, stage in stages.items()
     }
@@ -159,24 +131,22 @@ def read_stages(folder: Path) -> list[TrainingStage]:
         raise ValueError(f"{directory}: the stages start from each other: {', '.join(error.args[1])}") from error
 
 
-def data_sources(stages: Sequence[TrainingStage]) -> set[str]:
-    """What the recipes train on, out of `"synthetic"`, `"text"` (scenes in words) and `"neon"`."""
-    return {source for stage in stages for name, source in _DATA_ARGUMENTS.items() if stage.recipe.get(name, 0) != 0}
+def outputs_of(stages: Iterable[TrainingStage]) -> dict[str, str]:
+    """The stage that wrote each folder, by the folder's name as in `folder_name`."""
+    return {folder_name(stage.recipe["output_dir"]): stage.name for stage in stages if stage.recipe.get("output_dir")}
 
 
-def recipes_table(stages: Sequence[TrainingStage]) -> Table | None:
-    """What the recipes set, a column for each stage; `None` if there are no recipes."""
-    stages = [stage for stage in stages if stage.recipe]
-    names = {name for stage in stages for name in stage.recipe} - _HOUSEKEEPING
-    if not names:
+def folder_name(path: object) -> str:
+    """A path as it is compared with others."""
+    return str(path).rstrip("/\\")
+
+
+def total_runtime(stages: Sequence[TrainingStage]) -> str | None:
+    """Wall-clock time of all stages as h:mm:ss; `None` if one has not logged its time, or there are none."""
+    times = [stage.runtime for stage in stages]
+    if not times or None in times:
         return None
-    outputs = _outputs(stages)
-    order = {name: index for index, name in enumerate(_FIRST)}
-    rows = [
-        (code(name), *(_argument(name, stage.recipe, outputs) for stage in stages))
-        for name in sorted(names, key=lambda name: (order.get(name, len(order)), name))
-    ]
-    return Table(("argument", *(stage.name for stage in stages)), tuple(rows), num_left=len(stages) + 1)
+    return _duration(sum(time for time in times if time is not None))
 
 
 def losses_table(stages: Sequence[TrainingStage]) -> Table | None:
@@ -193,6 +163,10 @@ def losses_table(stages: Sequence[TrainingStage]) -> Table | None:
         "mean loss": lambda stage: _last(stage.values("train_loss")),
         "last eval loss": lambda stage: _last(stage.values("eval_loss")),
         "lowest eval loss": lambda stage: _first(sorted(stage.values("eval_loss"))),
+        "last eval nll": lambda stage: _with_error(stage.values("eval_nll"), stage.values("eval_nll_stderr")),
+        "first reward": lambda stage: _first(stage.values("reward")),
+        "last reward": lambda stage: _last(stage.values("reward")),
+        "last eval reward": lambda stage: _last(stage.values("eval_reward")),
         "time, h:mm:ss": lambda stage: _duration(stage.runtime),
         "samples a second": lambda stage: _last(stage.values("train_samples_per_second")),
     }
@@ -215,47 +189,29 @@ def _read_log(path: Path) -> tuple[dict[str, Any], ...]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-    entries = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            # A loss that diverged is logged as NaN, and the card shall say so.
-            entry = parse_json(line, path, f"line {number}", allow_nan=True)
-            for name in _LOGGED:
-                if name in entry.mapping():
-                    entry[name].number()
-            entries.append({name: value for name, value in entry.mapping().items() if _is_number(value)})
-    return tuple(entries)
+    # A loss that diverged is logged as NaN, and the card shall say so.
+    return tuple(
+        _numbers(parse_json(line, path, f"line {number}", allow_nan=True))
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    )
+
+
+def _numbers(entry: Field) -> dict[str, Any]:
+    """The numbers of an entry of a log."""
+    for name in _LOGGED:
+        if name in entry.mapping():
+            entry[name].number()
+    return {name: value for name, value in entry.mapping().items() if _is_number(value)}
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _outputs(stages: Iterable[TrainingStage]) -> dict[str, str]:
-    """The stage that wrote each folder."""
-    return {_folder(stage.recipe["output_dir"]): stage.name for stage in stages if stage.recipe.get("output_dir")}
-
-
 def _predecessors(stage: TrainingStage, outputs: Mapping[str, str]) -> list[str]:
-    folders = [_folder(stage.recipe[name]) for name in _STARTS_FROM if stage.recipe.get(name)]
+    folders = [folder_name(stage.recipe[name]) for name in STARTS_FROM if stage.recipe.get(name)]
     return [outputs[folder] for folder in folders if folder in outputs]
-
-
-def _folder(path: object) -> str:
-    return str(path).rstrip("/\\")
-
-
-def _argument(name: str, recipe: Mapping[str, Any], outputs: Mapping[str, str]) -> str:
-    value = recipe.get(name)
-    if value is None:
-        return ""
-    if name in _STARTS_FROM and _folder(value) in outputs:
-        return f"stage {outputs[_folder(value)]}"
-    if isinstance(value, list):
-        return ", ".join(without_folders(str(item)) for item in value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    return without_folders(str(value))
 
 
 def _is_eval_figure(name: str) -> bool:
@@ -275,6 +231,10 @@ def _first(values: Sequence[float]) -> str:
 
 def _last(values: Sequence[float]) -> str:
     return _number(values[-1]) if values else ""
+
+
+def _with_error(values: Sequence[float], errors: Sequence[float]) -> str:
+    return f"{_last(values)} ± {_last(errors)}" if values and errors else _last(values)
 
 
 def _number(value: float | None) -> str:

@@ -2,6 +2,7 @@
 """The card of a checkpoint says what its files say, and leaves out what they do not."""
 
 import datetime
+import hashlib
 import json
 import re
 import socket
@@ -12,6 +13,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
 
+from geodit.configuration.remote_code_geodit import CODE_FILES
 from geodit.hub_cards.model_card import build_model_card, write_model_card
 
 
@@ -232,6 +234,7 @@ def test_sections_without_files_are_left_out(bare):
         "Architecture",
         "Intended use",
         "Limits",
+        "Code",
         "Licence",
         "Citation",
     ]
@@ -259,7 +262,7 @@ def test_a_card_is_tidy(card, bare):
             "drawn images only",
         ),
         ({"num_neon_tiles": 3}, "**Trained on tree crowns.**", "drawn images"),
-        ({"learning_rate": 0.1}, "`learning_rate`", "Trained on"),
+        ({"num_scenes": 5, "datasets": ["rsicd=X"]}, "**Trained on published data sets.**", "drawn images only"),
     ],
 )
 def test_limits_depend_on_what_was_trained_on(bare, recipe, said, unsaid):
@@ -269,6 +272,61 @@ def test_limits_depend_on_what_was_trained_on(bare, recipe, said, unsaid):
     assert said in text
     assert unsaid not in text
     assert "Unknown training" not in text
+
+
+def test_a_recipe_that_names_no_data_leaves_open_what_the_model_has_seen(bare):
+    (bare / "training").mkdir()
+    (bare / "training" / "only.yaml").write_text("learning_rate: 0.1")
+    text = build_model_card(bare).text
+    assert "`learning_rate`" in text
+    assert "Unknown training" in text
+    assert "Trained on" not in text
+
+
+def test_published_data_sets_are_named_with_their_licences_and_without_paths(bare):
+    (bare / "training").mkdir()
+    recipe = {"datasets": ["rsicd=/home/alice/RSICD", "mmrs-1m:optical=/home/alice/mmrs"], "hub_token": "secret"}
+    (bare / "training" / "only.yaml").write_text(yaml.safe_dump(recipe))
+    card = build_model_card(bare)
+    assert "[`mmrs-1m`](https://github.com/wivizhang/EarthGPT) (optical): a million instructions" in card.text
+    assert "Licence: not stated" in card.text
+    assert "| `datasets` | rsicd, mmrs-1m:optical |" in card.text
+    assert "alice" not in card.content
+    assert "secret" not in card.content
+
+
+def test_the_checksums_are_those_of_the_code(bare):
+    rows = {row[0].strip("`"): row[1].strip("`") for row in table(build_model_card(bare), "file")[1]}
+    assert rows == {name: hashlib.sha256((bare / name).read_bytes()).hexdigest() for name in CODE_FILES}
+    (bare / CODE_FILES[0]).write_text("changed")
+    changed = {row[0].strip("`"): row[1].strip("`") for row in table(build_model_card(bare), "file")[1]}
+    assert {name for name in rows if changed[name] != rows[name]} == {CODE_FILES[0]}
+
+
+def test_the_scoring_of_each_task_is_told(card):
+    assert "* `detect`: boxes of a class matched one to one" in card.text
+    assert "* `caption`" not in card.text  # the results have none
+
+
+def test_grpo_has_the_defaults_of_its_own_arguments(bare):
+    (bare / "training").mkdir()
+    (bare / "training" / "tuned.yaml").write_text("objective: grpo\nnum_scenes: 5")
+    assert "or of `GeoDiTGRPOConfig` with `objective: grpo`" in build_model_card(bare).text
+
+
+def test_writing_draws_the_logs_and_the_card_shows_them(folder):
+    pytest.importorskip("matplotlib")
+    write_model_card(folder)
+    text = (folder / "README.md").read_text()
+    assert "(assets/training.png)" in text
+    with Image.open(folder / "assets" / "training.png") as plot:
+        assert plot.format == "PNG"
+
+
+def test_metadata_that_the_hub_would_not_take_are_refused_before_anything_is_written(bare):
+    with pytest.raises(ValueError, match="license 'apache2' is none of the identifiers"):
+        write_model_card(bare, license="apache2")
+    assert not (bare / "README.md").exists()
 
 
 def test_the_code_in_the_card_runs(documented, tmp_path, monkeypatch, capsys):
@@ -289,6 +347,17 @@ def test_writing_replaces_the_readme_and_can_be_read_back(folder):
     assert "# geodit-tiny" in card.text
     assert "An old card" not in card.text
     assert card.content == build_model_card(folder, model_name="geodit-tiny").content
+
+
+def test_a_template_may_replace_a_single_block(documented, tmp_path):
+    template = tmp_path / "own.md.jinja"
+    template.write_text(
+        '{% extends "model_card.md.jinja" %}{% block citation %}Cite {{ model_name }} as you like.{% endblock %}'
+    )
+    card = build_model_card(documented, template_path=template)
+    ours = build_model_card(documented)
+    assert card.text.rstrip().endswith(f"Cite {documented.name} as you like.")
+    assert card.text.partition("## Citation")[0] == ours.text.partition("## Citation")[0]
 
 
 def test_the_template_can_be_replaced(documented, tmp_path):

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Documents of `geodit evaluate --out`, read back."""
 
+import copy
 import json
+import math
+import statistics
 
 import pytest
+import scipy.stats
 
 from geodit.hub_cards.metadata import default_decoding, eval_results
 from geodit.hub_cards.results import DecodingPoint, Figure, read_results
@@ -19,6 +23,7 @@ def document(**changes):
             "ground": {
                 "accuracy": 0.625,
                 "num_samples": 9,
+                "iou_threshold": 0.5,
                 "confidence_intervals": {"accuracy": [0.5, 0.75]},
             }
         },
@@ -29,6 +34,20 @@ def document(**changes):
         "runs": [run],
     }
     return {"benchmark": "neon", "seeds": [0], "dataset_seeds": None, "cells": [cell], **changes}
+
+
+def repeated(values, **changes):
+    """The same with as many runs."""
+    changed = document(seeds=list(range(len(values))), **changes)
+    (cell,) = changed["cells"]
+    runs = []
+    for value in values:
+        run = copy.deepcopy(cell["runs"][0])
+        run["figures"]["ground"]["accuracy"] = value
+        runs.append(run)
+    spread = {"mean": statistics.fmean(values), "std": statistics.stdev(values), "values": values}
+    cell |= {"runs": runs, "summary": {"ground.accuracy": spread}}
+    return changed
 
 
 def write(folder, name, content):
@@ -46,16 +65,71 @@ def test_a_single_run_has_its_interval_and_no_spread(tmp_path):
     (results,) = read_results(write(tmp_path, "neon.json", document()))
     assert results.title == "NEON tree crowns"
     assert results.table.rows == (("ground", "accuracy@0.5", "9", "0.625 (0.500 to 0.750)"),)
-    assert results.repetitions == "5 images, seed 0."
+    assert results.repetitions == "5 images, seed 0. In parentheses the 95% interval of a bootstrap over images."
     assert results.command_line is None
     assert results.versions == ""
 
 
 def test_images_that_change_with_the_seed_are_said_to(tmp_path):
-    changed = document(seeds=[0, 1], dataset_seeds=[10, 11], benchmark="ours")
+    changed = repeated([0.5, 0.75, 0.25], dataset_seeds=[10, 11, 12], benchmark="ours", split="test")
     (results,) = read_results(write(tmp_path, "a.json", changed))
     assert results.title == "Ours"
-    assert "drawn anew for each seed (image seeds 10, 11)" in results.repetitions
+    assert results.repetitions.startswith(
+        "5 images of the split test, drawn anew for each seed (image seeds 10, 11, 12)"
+    )
+    assert results.own_repetition is None
+
+
+def test_on_new_images_the_interval_is_students_and_stays_within_the_range_of_a_share(tmp_path):
+    changed = repeated([0.5, 0.75, 0.25], dataset_seeds=[10, 11, 12])
+    (results,) = read_results(write(tmp_path, "a.json", changed))
+    low, high = scipy.stats.t.interval(0.95, 2, loc=0.5, scale=0.25 / math.sqrt(3))
+    assert low < 0
+    assert high > 1
+    assert results.cells[0].figures["ground.accuracy"].interval == (0.0, 1.0)
+    changed["cells"][0]["summary"] = {"caption.cider": changed["cells"][0]["summary"]["ground.accuracy"]}
+    (results,) = read_results(write(tmp_path, "a.json", changed))
+    assert results.cells[0].figures["caption.cider"].interval == pytest.approx((low, high), rel=1e-4)
+
+
+def test_on_the_same_images_the_interval_is_that_of_the_answers_if_all_are_the_same(tmp_path):
+    (results,) = read_results(write(tmp_path, "a.json", repeated([0.625, 0.625])))
+    assert str(results.cells[0].figures["ground.accuracy"]) == "0.625 ± 0.000 (0.500 to 0.750)"
+    (results,) = read_results(write(tmp_path, "a.json", repeated([0.625, 0.5])))
+    assert results.cells[0].figures["ground.accuracy"].interval is None
+
+
+def test_a_benchmark_may_be_published_as_a_data_set(tmp_path):
+    write(tmp_path, "benchmarks.yaml", "neon: someone/trees\n")
+    (results,) = read_results(write(tmp_path, "neon.json", document()))
+    assert results.hub_dataset == "someone/trees"
+    assert [result.dataset_type for result in eval_results([results], DEFAULT)] == ["someone/trees"]
+
+
+@pytest.mark.parametrize(
+    "content", ["neon: trees", "neon: [1]", "neon: 5", "neon:", "neon: a/b/c", "[1]", "neon: /home/x"]
+)
+def test_a_data_set_that_is_none_is_refused(tmp_path, content):
+    write(tmp_path, "benchmarks.yaml", content)
+    with pytest.raises(ValueError, match=r"benchmarks\.yaml"):
+        read_results(write(tmp_path, "neon.json", document()))
+
+
+def test_another_threshold_is_named(tmp_path):
+    changed = document()
+    changed["cells"][0]["runs"][0]["figures"]["ground"]["iou_threshold"] = 0.75
+    (results,) = read_results(write(tmp_path, "a.json", changed))
+    assert results.table.rows[0][1] == "accuracy@0.75"
+
+
+def test_decoding_that_commits_by_confidence_is_not_the_default(tmp_path):
+    changed = document()
+    changed["cells"][0]["settings"] |= {"confidence_threshold": 0.9, "entropy_bound": None, "prefix_refresh_steps": 2}
+    (results,) = read_results(write(tmp_path, "a.json", changed))
+    assert str(results.cells[0].point) == (
+        "N = 8, low confidence, confidence threshold 0.9, image and prompt computed anew every 2 steps"
+    )
+    assert eval_results([results], DEFAULT) == []
 
 
 def test_settings_that_are_not_the_default_are_named():
@@ -131,6 +205,10 @@ def broken(path, value):
         (
             broken(["cells", 0, "summary", "ground.accuracy", "mean"], None),
             r"cells\[0\]\.summary\['ground\.accuracy'\]\.mean must be a number, but is None",
+        ),
+        (
+            broken(["cells", 0, "summary", "ground.accuracy", "values"], []),
+            r"summary\['ground\.accuracy'\] must have a value for each of 1 runs",
         ),
         (
             broken(["cells", 0, "runs", 0, "figures", "ground", "num_samples"], ...),

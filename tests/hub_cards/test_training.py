@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from geodit.hub_cards.training import data_sources, losses_table, read_stages, recipes_table
+from geodit.hub_cards.recipe_table import recipes_table
+from geodit.hub_cards.training import losses_table, read_stages, total_runtime
 
 
 def write(folder, **files):
@@ -48,11 +49,6 @@ def test_a_stage_may_go_on_where_it_stopped(tmp_path):
 def test_absolute_paths_are_cut_to_their_last_part(tmp_path):
     recorded = write(tmp_path, a_yaml="model_name_or_path: /home/someone/models/llada\nlist: [/home/x/y, z]")
     assert [row[1] for row in recipes_table(read_stages(recorded)).rows] == ["llada", "y, z"]
-
-
-def test_data_sources_are_what_the_recipes_name_with_a_number(tmp_path):
-    recorded = write(tmp_path, a_yaml="num_scenes: 3\nnum_neon_tiles: 0", b_yaml="num_text_scenes: 2")
-    assert data_sources(read_stages(recorded)) == {"synthetic", "text"}
 
 
 def test_a_loss_that_diverged_is_shown(tmp_path):
@@ -98,3 +94,33 @@ def test_errors_and_counts_of_figures_are_no_columns_of_the_curve(tmp_path):
     log = "\n".join(json.dumps({**figures, "step": step, "epoch": 0.5}) for step in (1, 2))
     (stage,) = read_stages(write(tmp_path, a_jsonl=log))
     assert stage.curve.header == ("update", "epoch", "loss", "eval loss", "eval nll")
+
+
+def test_rewards_of_grpo_stand_beside_the_losses(tmp_path):
+    entries = [
+        {"loss": 0.5, "reward": 0.25, "reward_std": 0.1, "step": 10},
+        {"eval_reward": 0.3, "eval_rewards/iou": 0.2, "step": 10},
+        {"loss": 0.125, "reward": 0.75, "step": 20},
+        {"eval_reward": 0.8, "eval_rewards/iou": 0.7, "step": 20},
+    ]
+    (stage,) = read_stages(write(tmp_path, a_jsonl="\n".join(map(json.dumps, entries))))
+    assert stage.curve.header == ("update", "epoch", "loss", "reward", "eval reward", "eval rewards/iou")
+    assert stage.curve.rows == (("10", "", "0.5", "0.25", "0.3", "0.2"), ("20", "", "0.125", "0.75", "0.8", "0.7"))
+    table = losses_table([stage])
+    told = dict(zip(table.header, table.rows[0], strict=True))
+    assert (told["first reward"], told["last reward"]) == ("0.25", "0.75")
+    assert told["last eval reward"] == "0.8"
+
+
+def test_a_bound_on_the_likelihood_has_its_standard_error(tmp_path):
+    log = '{"eval_loss": 1.5, "eval_nll": 1.25, "eval_nll_stderr": 0.0625, "step": 5}'
+    table = losses_table(read_stages(write(tmp_path, a_jsonl=log)))
+    assert dict(zip(table.header, table.rows[0], strict=True))["last eval nll"] == "1.25 ± 0.0625"
+
+
+def test_the_time_of_all_stages_is_known_if_that_of_each_is(tmp_path):
+    logs = {f"{name}_jsonl": json.dumps({"train_runtime": 1800.5, "step": 1}) for name in "ab"}
+    stages = read_stages(write(tmp_path, **logs, c_yaml="seed: 1"))
+    assert total_runtime(stages[:2]) == "1:00:01"
+    assert total_runtime(stages) is None
+    assert total_runtime([]) is None
