@@ -17,7 +17,7 @@ from pathlib import Path
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from geodit.hub_cards.documents import read_recipe
-from geodit.hub_cards.training import TRAINING_FOLDER
+from geodit.hub_cards.training import STARTS_FROM, TRAINING_FOLDER
 
 __all__ = ["RUN_LOG", "RUN_RECIPE", "as_checkpoint", "link_file"]
 
@@ -26,9 +26,6 @@ RUN_RECIPE = "recipe.yaml"
 
 RUN_LOG = "training_log.jsonl"
 """What a run calls its log."""
-
-# The arguments of a recipe that name what another run has written.
-_STARTS_FROM = ("vision_tower", "model_name_or_path")
 
 
 @contextlib.contextmanager
@@ -89,7 +86,7 @@ def _find_stages(folder: Path, name: str) -> dict[str, Path]:
         numbered = [stage, *(f"{stage}-{number}" for number in range(2, len(stages) + 3))]
         stages[next(free for free in numbered if free not in stages)] = run
         recipe = read_recipe(run / RUN_RECIPE) if (run / RUN_RECIPE).is_file() else {}
-        earlier = [Path(str(recipe[key])).expanduser() for key in _STARTS_FROM if recipe.get(key)]
+        earlier = [Path(str(recipe[key])).expanduser() for key in reversed(STARTS_FROM) if recipe.get(key)]
         waiting += [(path.resolve().name, path) for path in earlier if path.is_dir()]
     return dict(reversed(stages.items()))
 

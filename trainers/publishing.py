@@ -20,6 +20,7 @@ from transformers.utils import logging
 from transformers.utils.hub import PushInProgress
 
 from geodit.configuration.files_geodit import write_atomically
+from geodit.hub_cards.examples import ASSETS_FOLDER
 from geodit.hub_cards.hub_client import HubClient
 from geodit.hub_cards.markdown import without_folders
 from geodit.hub_cards.publication import PublishedFile, published_files
@@ -40,7 +41,7 @@ SNAPSHOTS = ".publishing"
 _README = "README.md"
 _ARGUMENTS = "training_args.bin"
 # Beside the files themselves: figures, and pictures of what the model answers.
-_FOLDERS_OF_A_CARD = (RESULTS_FOLDER, "assets")
+_FOLDERS_OF_A_CARD = (RESULTS_FOLDER, ASSETS_FOLDER)
 # What a card tells of a run even where it is as always.
 _ALWAYS_TOLD = ("learning_rate", "lr_scheduler_type", "num_train_epochs", "per_device_train_batch_size", "seed")
 _NOT_TOLD = ("hub_", "push_to_hub", "resume_from_checkpoint")

@@ -58,7 +58,7 @@ def test_what_it_does_not_take_is_named(metadata, message):
 
 
 def test_all_that_is_wrong_is_told_at_once():
-    with pytest.raises(ValueError, match="license 'x'.*language 'English'"):
+    with pytest.raises(ValueError, match=r"license 'x'.*language 'English'"):
         check_card(card(license="x", language="English"))
 
 
