@@ -17,6 +17,7 @@ _EXTRAS = {
     "datasets": "eval",
     "evaluate": "eval",
     "faster_coco_eval": "eval",
+    "matplotlib": "hub",
     "peft": "train",
     "pycocoevalcap": "eval",
     "rasterio": "geo",

@@ -9,8 +9,9 @@ from pathlib import Path
 from huggingface_hub import parse_local_safetensors_file_metadata
 from huggingface_hub.errors import SafetensorsParsingError
 
-from geodit.hub_cards.base_models import BaseModel, is_hub_id
+from geodit.hub_cards.base_models import BaseModel
 from geodit.hub_cards.documents import Field, read_json
+from geodit.hub_cards.hub_ids import is_hub_id
 from geodit.hub_cards.markdown import Table, code, without_folders
 
 __all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "Adapter", "is_adapter", "read_adapter"]

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
-
 from geodit.hub_cards.documents import read_json
+from geodit.hub_cards.hub_ids import is_hub_id
 from geodit.hub_cards.markdown import without_folders
 from geodit.hub_cards.training import STARTS_FROM, TrainingStage, folder_name, outputs_of
 
-__all__ = ["ASSEMBLY_FILE", "BaseModel", "hub_ids", "is_hub_id", "read_base_models"]
+__all__ = ["ASSEMBLY_FILE", "BaseModel", "hub_ids", "read_base_models"]
 
 ASSEMBLY_FILE = "assembly.json"
 """Says in the folder of a checkpoint what it was made of."""
@@ -63,8 +61,8 @@ def read_base_models(folder: Path, stages: Sequence[TrainingStage]) -> list[Base
     models: dict[str, BaseModel] = {}
     assembly = folder / ASSEMBLY_FILE
     if assembly.is_file():
-        for part, source in read_json(assembly)["sources"].items():
-            _add(models, source.text(), _PARTS.get(part, part))
+        for part, named in read_json(assembly)["sources"].items():
+            _add(models, named.text(), _PARTS.get(part, part))
     outputs = outputs_of(stages)
     run_folders = {output.partition("/")[0] for output in outputs}
     for stage in stages:
@@ -80,15 +78,6 @@ def read_base_models(folder: Path, stages: Sequence[TrainingStage]) -> list[Base
 def hub_ids(models: Sequence[BaseModel]) -> list[str]:
     """Those that can be linked to."""
     return [model.name for model in models if model.on_hub]
-
-
-def is_hub_id(name: str) -> bool:
-    """Whether a name is `owner/name` and not that of a folder that is there."""
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return "/" in name and not Path(name).exists()
 
 
 def _add(models: dict[str, BaseModel], source: str, part: str, may_be_hub_id: bool = True) -> None:

@@ -25,7 +25,15 @@ from geodit.hub_cards.markdown import Table, code
 if TYPE_CHECKING:
     from geodit.data.schema import Question
 
-__all__ = ["ASSETS_FOLDER", "EXAMPLES_FILE", "Example", "examples_table", "read_examples", "write_examples"]
+__all__ = [
+    "ASSETS_FOLDER",
+    "EXAMPLES_FILE",
+    "Example",
+    "examples_table",
+    "pictures_table",
+    "read_examples",
+    "write_examples",
+]
 
 ASSETS_FOLDER = "assets"
 EXAMPLES_FILE = f"{ASSETS_FOLDER}/examples.json"
@@ -128,6 +136,19 @@ def examples_table(examples: Sequence[Example]) -> Table | None:
     return Table(("scene", "task", "question", "answer", "truth"), tuple(rows), num_left=5)
 
 
+def pictures_table(examples: Sequence[Example]) -> Table | None:
+    """The pictures side by side; `None` if nothing is drawn."""
+    drawn = [example for example in examples if example.picture is not None]
+    if not drawn:
+        return None
+    header = tuple(f"{example.task} {code(example.query)}" for example in drawn)
+    pictures = tuple(
+        f"![{example.scene}: boxes that the model gives for {example.query}, and the true ones]({example.picture})"
+        for example in drawn
+    )
+    return Table(header, (pictures,), num_left=len(drawn))
+
+
 def _answer(model: Any, processor: Any, image: Image.Image, question: Question) -> dict[str, Any]:
     inputs = processor(images=image, text=question.query, task=question.task, return_tensors="pt").to(model.device)
     output = model.generate(
@@ -144,8 +165,8 @@ def _answer(model: Any, processor: Any, image: Image.Image, question: Question) 
 
 def _read(example: Field, folder: Path) -> Example:
     picture = example.get("picture")
-    names = ("scene", "task", "query", "answer", "truth")
-    read = Example(*(example[name].text() for name in names), None if picture is None else picture.text())
+    texts = {name: example[name].text() for name in ("scene", "task", "query", "answer", "truth")}
+    read = Example(**texts, picture=None if picture is None else picture.text())
     if read.picture is not None:
         path = Path(read.picture)
         if path.parent != Path(ASSETS_FOLDER) or not (folder / path).is_file():

@@ -44,7 +44,7 @@ from geodit.hub_cards.adapter import is_adapter, read_adapter
 from geodit.hub_cards.architecture import read_architecture
 from geodit.hub_cards.base_models import BaseModel, hub_ids, read_base_models
 from geodit.hub_cards.emissions import read_emissions
-from geodit.hub_cards.examples import ASSETS_FOLDER, examples_table, read_examples
+from geodit.hub_cards.examples import ASSETS_FOLDER, examples_table, pictures_table, read_examples
 from geodit.hub_cards.interface import Interface, read_interface, special_tokens_table
 from geodit.hub_cards.markdown import Table, code
 from geodit.hub_cards.metadata import card_metadata, default_decoding, eval_results
@@ -246,7 +246,7 @@ def render_card(
             "training_folder": TRAINING_FOLDER,
             "results": results,
             "protocols": list(dict.fromkeys(line for document in results for line in document.protocols)),
-            "pictures": [example for example in examples if example.picture is not None],
+            "pictures": pictures_table(examples),
             "examples": examples_table(examples),
         },
     )

@@ -14,7 +14,6 @@ from functools import partial
 from os import PathLike
 from pathlib import Path
 
-from huggingface_hub.utils import validate_repo_id
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from geodit.hub_cards.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter
@@ -23,6 +22,7 @@ from geodit.hub_cards.base_models import ASSEMBLY_FILE
 from geodit.hub_cards.documents import read_json
 from geodit.hub_cards.eval_results import EVAL_RESULTS_FOLDER, eval_results_files
 from geodit.hub_cards.examples import EXAMPLES_FILE, read_examples
+from geodit.hub_cards.hub_ids import hub_id_problem
 from geodit.hub_cards.metadata import default_decoding
 from geodit.hub_cards.model_card import CardOptions, render_card
 from geodit.hub_cards.public_copies import public_json, public_recipe_file, refuse_tokens
@@ -109,7 +109,8 @@ def published_files(
             a file is not what it should be or holds a token, or the Hub would not take the card; the message names
             the file or field.
     """
-    validate_repo_id(repo_id)
+    if (problem := hub_id_problem(repo_id)) is not None:
+        raise ValueError(f"repo_id {repo_id!r} is no Hub id: {problem}")
     folder = Path(checkpoint_dir)
     options = CardOptions(model_name, repo_id, license, language, base_model, datasets, tags, template_path)
     contents = {name: make(folder / name) for name, make in _SETTINGS.items() if (folder / name).is_file()}

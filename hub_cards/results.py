@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
-
 from geodit.hub_cards.documents import Field, read_json, read_recipe
+from geodit.hub_cards.hub_ids import hub_id_problem
 from geodit.hub_cards.intervals import mean_interval
 from geodit.hub_cards.markdown import Table, without_folders
 
@@ -310,11 +308,7 @@ def _read_hub_datasets(path: Path) -> dict[str, str]:
         return {}
     named = read_recipe(path)
     for benchmark, hub_id in named.items():
-        try:
-            validate_repo_id(hub_id)
-        except HFValidationError as error:
-            raise ValueError(f"{path}: {benchmark} must be the Hub id of a data set: {error}") from error
-        if hub_id is None or "/" not in hub_id:
+        if hub_id_problem(hub_id) is not None or "/" not in hub_id:
             raise ValueError(f"{path}: {benchmark} must be the Hub id of a data set, owner/name, but is {hub_id!r}")
     return named
 

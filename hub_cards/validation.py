@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 from huggingface_hub import EvalResultEntry, RepoCard, parse_eval_result_entries
-from huggingface_hub.errors import HFValidationError
 from huggingface_hub.repocard_data import model_index_to_eval_results
-from huggingface_hub.utils import validate_repo_id
+
+from geodit.hub_cards.hub_ids import hub_id_problem
 
 __all__ = ["LICENSES", "check_card", "check_eval_results"]
 
@@ -54,8 +54,7 @@ def check_card(card: RepoCard, what: str = "the card") -> None:
         ValueError: If it would not; the message names every field that is wrong.
     """
     metadata = yaml.safe_load(card.data.to_yaml())
-    # A dictionary with fields is what the front matter must be.
-    problems = list(_problems(metadata)) if isinstance(metadata, dict) else ["it has no front matter"]
+    problems = list(_problems(metadata)) if metadata else ["it has no front matter"]
     if problems:
         raise ValueError(f"The Hub would not take {what}: {'; '.join(problems)}")
 
@@ -133,13 +132,8 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _id_problem(name: str, hub_id: Any) -> str | None:
-    if not isinstance(hub_id, str):
-        return f"{name} must be a Hub id, but is {hub_id!r}"
-    try:
-        validate_repo_id(hub_id)
-    except HFValidationError as error:
-        return f"{name} {hub_id!r} is no Hub id: {error}"
-    return None
+    problem = hub_id_problem(hub_id)
+    return None if problem is None else f"{name} {hub_id!r} is no Hub id: {problem}"
 
 
 def _is_finite(value: Any) -> bool:

@@ -101,3 +101,20 @@ def test_a_check_of_what_is_not_there_is_bad_input(geodit, scenes):
     assert "Download it from https://captain-whu" in geodit.fails("data", "check", "aid", scenes / "nowhere")
     assert "unknown data set 'dota'" in geodit.fails("data", "check", "dota", scenes)
     assert "aid has no split 'dev'" in geodit.fails("data", "check", "aid", scenes, "--splits", "dev")
+
+
+def test_scenes_are_written_as_a_data_set(geodit, tmp_path):
+    out = tmp_path / "scenes"
+    result = geodit("data", "scenes", out, "--test", 2, "--train", 3, "--image-size", 32, "--repo", "org/scenes")
+    assert result.exit_code == 0, result.output
+    train, test, where = result.stdout.splitlines()
+    assert train.startswith("train: 3 scenes, ")
+    assert test.startswith("test: 2 scenes, ")
+    assert where == f"the data set is in {out}"
+    assert {path.name for path in (out / "data").iterdir()} == {"train.parquet", "test.parquet"}
+    assert "org/scenes" in (out / "README.md").read_text()
+
+
+def test_there_must_be_scenes_to_draw(geodit, tmp_path):
+    assert "give --train, --validation or --test" in geodit.fails("data", "scenes", tmp_path / "out")
+    assert "name a new folder" in geodit.fails("data", "scenes", tmp_path.parent, "--test", 1)

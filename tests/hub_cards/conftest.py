@@ -141,3 +141,25 @@ def folder(documented: Path, tmp_path: Path) -> Path:
 def bare(checkpoint: Path, tmp_path: Path) -> Path:
     """A copy of `checkpoint` to change."""
     return Path(shutil.copytree(checkpoint, tmp_path / checkpoint.name))
+
+
+@pytest.fixture(scope="session")
+def saved_adapter(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA adapter with its processor, as training saves one; its base is a folder of the one who trained."""
+    peft = pytest.importorskip("peft")
+    from geodit.modeling_geodit.adapters import complete_adapter_folder
+    from geodit.trainers.lora import add_adapter
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("adapters") / "geodit-lora"
+    model = add_adapter(GeoDiTForMaskedDiffusion.from_pretrained(checkpoint), peft.LoraConfig(r=4, lora_alpha=8))
+    model.save_pretrained(folder)
+    complete_adapter_folder(model, folder)
+    GeoDiTProcessor.from_pretrained(checkpoint).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def adapter(saved_adapter: Path, tmp_path: Path) -> Path:
+    """A copy of `saved_adapter` to change."""
+    return Path(shutil.copytree(saved_adapter, tmp_path / saved_adapter.name))

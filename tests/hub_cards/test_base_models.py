@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from geodit.hub_cards.base_models import BaseModel, is_hub_id, read_base_models
+from geodit.hub_cards.base_models import BaseModel, read_base_models
+from geodit.hub_cards.hub_ids import is_hub_id
 from geodit.hub_cards.model_card import build_model_card
 from geodit.hub_cards.training import TrainingStage
 

@@ -46,7 +46,7 @@ def test_what_the_hub_takes_passes():
         ({"license": ["mit", "mine"]}, "license 'mine'"),
         ({"language": "English"}, "language 'English' must be an ISO 639 code"),
         ({"base_model": "/home/alice/runs/stage2"}, "base_model '/home/alice/runs/stage2' is no Hub id"),
-        ({"base_model": ["org/a", 5]}, "base_model must be a Hub id, but is 5"),
+        ({"base_model": ["org/a", 5]}, "base_model 5 is no Hub id"),
         ({"datasets": ["a/b/c"]}, "datasets 'a/b/c' is no Hub id"),
         ({"base_model_relation": "child"}, "base_model_relation must be one of adapter"),
         ({"tags": ["a", 5]}, "tags must be words, but one is 5"),
