@@ -65,6 +65,13 @@ def predict(
             "--remasking", help="low_confidence, low_margin, high_entropy or random. By default the model's own."
         ),
     ] = None,
+    confidence_threshold: Annotated[
+        float | None,
+        typer.Option("--confidence-threshold", min=0.0, max=1.0, help="Commit all above it: fewer steps."),
+    ] = None,
+    entropy_bound: Annotated[
+        float | None, typer.Option("--entropy-bound", min=0.0, help="Commit up to it, in nats, with high_entropy.")
+    ] = None,
     temperature: Annotated[
         float | None, typer.Option("--temperature", min=0.0, help="0 takes the most probable tokens.")
     ] = None,
@@ -110,7 +117,14 @@ def predict(
     from geodit.pipelines.image_pipeline import DecodingOptions
     from geodit.pipelines.imagery import open_image
 
-    options = DecodingOptions(steps, remasking, temperature, seed=seed)
+    options = DecodingOptions(
+        steps,
+        remasking,
+        temperature,
+        seed=seed,
+        confidence_threshold=confidence_threshold,
+        entropy_bound=entropy_bound,
+    )
     with progress_bar() as progress:
         if tile_size is None:
             progress.add_task("answering", total=None)

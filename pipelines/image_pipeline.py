@@ -35,6 +35,8 @@ class DecodingOptions:
         temperature: 0 takes the most probable tokens.
         guidance_scale: classifier-free guidance; 1 is off.
         seed: makes an answer that draws random numbers reproducible, whatever the batch size.
+        confidence_threshold: commit all that is above it in a step, which takes fewer steps than N.
+        entropy_bound: with `"high_entropy"`, commit up to so many nats in a step.
     """
 
     steps: int | None = None
@@ -42,6 +44,8 @@ class DecodingOptions:
     temperature: float | None = None
     guidance_scale: float | None = None
     seed: int | None = None
+    confidence_threshold: float | None = None
+    entropy_bound: float | None = None
 
     def generate_arguments(self) -> dict[str, Any]:
         """The arguments of `generate()` that are given; `seed` is not among them."""
@@ -50,6 +54,8 @@ class DecodingOptions:
             "remasking": self.remasking,
             "temperature": self.temperature,
             "guidance_scale": self.guidance_scale,
+            "confidence_threshold": self.confidence_threshold,
+            "entropy_bound": self.entropy_bound,
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -150,6 +156,8 @@ class GeoDiTPipeline:
         temperature: float | None = None,
         guidance_scale: float | None = None,
         seed: int | None = None,
+        confidence_threshold: float | None = None,
+        entropy_bound: float | None = None,
         batch_size: int = 8,
         return_denoising: bool = False,
     ) -> list[Prediction]:
@@ -170,6 +178,8 @@ class GeoDiTPipeline:
             temperature: 0 takes the most probable tokens.
             guidance_scale: classifier-free guidance; 1 is off.
             seed: makes answers that draw random numbers reproducible, whatever the batch size.
+            confidence_threshold: commit all that is above it in a step, which takes fewer steps than N.
+            entropy_bound: with `"high_entropy"`, commit up to so many nats in a step.
             batch_size: images or tiles that run at once.
             return_denoising: whether to tell at which step each token was committed; not with tiles.
 
@@ -181,7 +191,9 @@ class GeoDiTPipeline:
             ValueError: if an image cannot be read or an argument is out of range.
         """
         self._check(task, query, tile_size, batch_size, return_denoising)
-        options = DecodingOptions(steps, remasking, temperature, guidance_scale, seed)
+        options = DecodingOptions(
+            steps, remasking, temperature, guidance_scale, seed, confidence_threshold, entropy_bound
+        )
         inputs: list[ImageInput] = list(images) if isinstance(images, list | tuple) else [images]
         if tile_size is not None:
             predictions = []

@@ -67,6 +67,7 @@ def test_random_remasking_repeats_with_its_seed(geodit, checkpoint, image):
         (["--task", "detect"], "detect"),  # without a query
         (["--task", "caption", "--query", "ship"], "caption"),
         (["--task", "caption", "--remasking", "best"], "low_confidence"),
+        (["--task", "caption", "--entropy-bound", "1"], "entropy_bound"),
         (["--task", "caption", "--tile-size", "32"], "tile_size"),
         (["--task", "caption", "--band", "7"], "1 to 3"),
         (["--task", "caption", "--out", "no/such/place.json"], "no/such"),

@@ -329,5 +329,17 @@ class TestRealNetwork:
         with pytest.raises(ValueError, match="remasking"):
             pipe(draw.scene(64, 64, []), "caption", remasking="hottest")
 
+    def test_a_threshold_takes_fewer_steps(self, checkpoint: Path, draw: Any) -> None:
+        pipe = GeoDiTPipeline.from_pretrained(checkpoint, device="cpu", local_files_only=True)
+
+        def steps(**options: Any) -> int:
+            prediction = pipe(draw.scene(64, 64, []), "caption", steps=4, return_denoising=True, **options)[0]
+            assert prediction.denoising is not None
+            return len(set(prediction.denoising.commit_steps))
+
+        assert steps(confidence_threshold=0.0) == 1
+        assert steps(remasking="high_entropy", entropy_bound=1e6) == 1
+        assert steps() == 4
+
     def test_default_options_say_nothing(self) -> None:
         assert DecodingOptions().generate_arguments() == {}
