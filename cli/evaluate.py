@@ -9,6 +9,7 @@ import typer
 
 from geodit.cli.checkpoint import AdapterOption, DeviceOption, ModelOption, load_pipeline, model_label
 from geodit.cli.data import NEON_DIRECTORY
+from geodit.cli.decoding import EntropyBoundOption, ThresholdOption
 from geodit.cli.errors import CommandError
 from geodit.cli.lists import positive_integers, split_list
 from geodit.cli.output import (
@@ -60,13 +61,8 @@ def evaluate(
     remasking: Annotated[
         str, typer.Option("--remasking", help="One or more of low_confidence, low_margin, high_entropy, random.")
     ] = "low_confidence",
-    confidence_threshold: Annotated[
-        float | None,
-        typer.Option("--confidence-threshold", min=0.0, max=1.0, help="Commit all above it: fewer steps."),
-    ] = None,
-    entropy_bound: Annotated[
-        float | None, typer.Option("--entropy-bound", min=0.0, help="Commit up to it, in nats, with high_entropy.")
-    ] = None,
+    confidence_threshold: ThresholdOption = None,
+    entropy_bound: EntropyBoundOption = None,
     prefix_refresh_steps: Annotated[
         int, typer.Option("--prefix-refresh-steps", min=1, help="Steps between runs on image and prompt; 1 is exact.")
     ] = 1,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geodit.cli.checkpoint import AdapterOption, DeviceOption, ModelOption, load_pipeline, model_label
+from geodit.cli.decoding import EntropyBoundOption, ThresholdOption
 from geodit.cli.errors import CommandError
 from geodit.cli.output import (
     check_can_write,
@@ -65,13 +66,8 @@ def predict(
             "--remasking", help="low_confidence, low_margin, high_entropy or random. By default the model's own."
         ),
     ] = None,
-    confidence_threshold: Annotated[
-        float | None,
-        typer.Option("--confidence-threshold", min=0.0, max=1.0, help="Commit all above it: fewer steps."),
-    ] = None,
-    entropy_bound: Annotated[
-        float | None, typer.Option("--entropy-bound", min=0.0, help="Commit up to it, in nats, with high_entropy.")
-    ] = None,
+    confidence_threshold: ThresholdOption = None,
+    entropy_bound: EntropyBoundOption = None,
     temperature: Annotated[
         float | None, typer.Option("--temperature", min=0.0, help="0 takes the most probable tokens.")
     ] = None,
