@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from geodit.data.schema import Question
+if TYPE_CHECKING:
+    # Not for use: the data packages need `datasets`, which answering does without.
+    from geodit.data.schema import Question
 
 Color = tuple[int, int, int]
 

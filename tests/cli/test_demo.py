@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +35,28 @@ def test_demo_shows_every_question_and_writes_two_pictures(geodit, checkpoint, s
         assert str(out / name) in result.stdout
         with Image.open(out / name) as picture:
             picture.verify()
+
+
+WITHOUT_EXTRAS = """
+import sys
+sys.modules.update(dict.fromkeys(
+    ["accelerate", "datasets", "evaluate", "faster_coco_eval", "matplotlib", "peft", "pycocoevalcap", "trl"]
+))
+from geodit.cli.main import app
+app()
+"""
+
+
+@pytest.mark.parametrize("command", ["demo", "predict"])
+def test_answering_needs_none_of_the_extras(checkpoint, tmp_path, command):
+    arguments = {
+        "demo": ["demo", "--out", tmp_path],
+        "predict": ["predict", SCENES / "harbor.png", "-t", "detect", "-q", "ship", "--overlay", tmp_path / "a.png"],
+    }[command]
+    run = [sys.executable, "-c", WITHOUT_EXTRAS, *map(str, arguments), "--model", str(checkpoint), "--steps", "2"]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("*.png"))
 
 
 def test_every_scene_is_asked_all_tasks(scenes):
