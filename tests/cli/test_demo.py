@@ -51,7 +51,7 @@ app()
 def test_answering_needs_none_of_the_extras(checkpoint, tmp_path, command):
     arguments = {
         "demo": ["demo", "--out", tmp_path],
-        "predict": ["predict", SCENES / "harbor.png", "-t", "detect", "-q", "ship", "--overlay", tmp_path / "a.png"],
+        "predict": ["predict", SCENES / "airport.png", "-t", "detect", "-q", "ship", "--overlay", tmp_path / "a.png"],
     }[command]
     run = [sys.executable, "-c", WITHOUT_EXTRAS, *map(str, arguments), "--model", str(checkpoint), "--steps", "2"]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
