@@ -185,6 +185,28 @@ def row_questions(row: Mapping[str, Any]) -> list[Question]:
     return [Question.from_dict(question) for question in row["questions"]]
 
 
+def check_columns(names: Sequence[str]) -> None:
+    """Refuse a data set that lacks a column that questions are read from.
+
+    Raises:
+        ValueError: If it does.
+    """
+    missing = [name for name in ("image", "image_id", "questions") if name not in names]
+    if missing:
+        raise ValueError(f"the data set has no column {missing}; it has {names}")
+
+
+def check_tasks(tasks: Sequence[str] | None) -> None:
+    """Refuse tasks that there are not; `None` stands for all.
+
+    Raises:
+        ValueError: If one is unknown.
+    """
+    unknown = sorted(set(tasks or ()) - set(TASKS))
+    if unknown:
+        raise ValueError(f"unknown tasks {unknown}; the tasks are {', '.join(TASKS)}")
+
+
 class QuestionDataset(torch.utils.data.Dataset[QuestionItem]):
     """The flat view of a data set: one item per (image, question).
 
@@ -203,12 +225,8 @@ class QuestionDataset(torch.utils.data.Dataset[QuestionItem]):
     """
 
     def __init__(self, dataset: datasets.Dataset, tasks: Sequence[str] | None = None, in_memory: bool = False) -> None:
-        missing = [name for name in ("image", "image_id", "questions") if name not in dataset.column_names]
-        if missing:
-            raise ValueError(f"the data set has no column {missing}; it has {dataset.column_names}")
-        unknown = sorted(set(tasks or ()) - set(TASKS))
-        if unknown:
-            raise ValueError(f"unknown tasks {unknown}; the tasks are {', '.join(TASKS)}")
+        check_columns(dataset.column_names)
+        check_tasks(tasks)
 
         self.dataset = dataset
         # Without the images: indexing a row of `dataset` would decode its PNG.

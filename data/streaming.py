@@ -15,7 +15,7 @@ from datasets.distributed import split_dataset_by_node
 from PIL import Image
 from torch.utils.data import get_worker_info
 
-from geodit.data.schema import TASKS, Question
+from geodit.data.schema import TASKS, Question, check_columns, check_tasks
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,9 @@ class QuestionStream(torch.utils.data.IterableDataset[dict[str, Any]]):
         world_size: int = 1,
     ) -> None:
         super().__init__()
-        names = dataset.column_names
-        missing = [name for name in ("image", "image_id", "questions") if names is not None and name not in names]
-        if missing:
-            raise ValueError(f"the data set has no column {missing}; it has {names}")
-        unknown = sorted(set(tasks or ()) - set(TASKS))
-        if unknown:
-            raise ValueError(f"unknown tasks {unknown}; the tasks are {', '.join(TASKS)}")
+        if dataset.column_names is not None:  # a stream may not know them yet
+            check_columns(dataset.column_names)
+        check_tasks(tasks)
         if questions_per_row < 1 or block_size < 1:
             raise ValueError(f"questions_per_row={questions_per_row} and block_size={block_size} must be at least 1")
         if not 0 <= rank < world_size:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from geodit.data.schema import TASKS, QuestionDataset
+from geodit.data.schema import TASKS, QuestionDataset, check_tasks
 from geodit.evaluation.answers import AnswerRecord, read_answer
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import DecodingSettings
@@ -148,9 +148,7 @@ def generate_answers(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    unknown = sorted(set(tasks or ()) - set(TASKS))
-    if unknown:
-        raise ValueError(f"unknown tasks {unknown}; the tasks are {', '.join(TASKS)}")
+    check_tasks(tasks)
     questions = QuestionDataset(dataset)
     batches = list(_batches(questions, TASKS if tasks is None else tasks, batch_size))
     total = sum(len(indices) for indices in batches)

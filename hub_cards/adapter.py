@@ -8,16 +8,14 @@ from pathlib import Path
 
 from huggingface_hub import parse_local_safetensors_file_metadata
 from huggingface_hub.errors import SafetensorsParsingError
+from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIGHTS_NAME
 
 from geodit.hub_cards.base_models import BaseModel
 from geodit.hub_cards.documents import Field, read_json
 from geodit.hub_cards.hub_ids import is_hub_id
 from geodit.hub_cards.markdown import Table, code, without_folders
 
-__all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "Adapter", "is_adapter", "read_adapter"]
-
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
+__all__ = ["Adapter", "is_adapter", "read_adapter"]
 
 # What decides what an adapter can learn, as far as its kind has it.
 _SHOWN = (
@@ -62,7 +60,7 @@ class Adapter:
 
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds an adapter and no whole checkpoint."""
-    return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
+    return (folder / ADAPTER_CONFIG_NAME).is_file() and not (folder / "config.json").is_file()
 
 
 def read_adapter(folder: Path) -> Adapter:
@@ -71,7 +69,7 @@ def read_adapter(folder: Path) -> Adapter:
     Raises:
         ValueError: If the configuration is not one of PEFT or names no base, or the weights are damaged.
     """
-    config = read_json(folder / ADAPTER_CONFIG)
+    config = read_json(folder / ADAPTER_CONFIG_NAME)
     kind = config["peft_type"].text()
     base = config["base_model_name_or_path"].text()
     on_hub = is_hub_id(base)
@@ -88,7 +86,7 @@ def read_adapter(folder: Path) -> Adapter:
 
 
 def _count_parameters(folder: Path) -> tuple[int, tuple[str, ...]]:
-    path = folder / ADAPTER_WEIGHTS
+    path = folder / ADAPTER_SAFE_WEIGHTS_NAME
     if not path.is_file():
         return 0, ()
     try:

@@ -15,8 +15,9 @@ from os import PathLike
 from pathlib import Path
 
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIGHTS_NAME
 
-from geodit.hub_cards.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter
+from geodit.hub_cards.adapter import is_adapter
 from geodit.hub_cards.architecture import read_architecture
 from geodit.hub_cards.base_models import ASSEMBLY_FILE
 from geodit.hub_cards.documents import read_json
@@ -42,7 +43,7 @@ def _as_it_is(path: Path) -> Path | bytes:
 
 # What describes model, decoding, processor and tokenizer, each with how it is made public.
 _SETTINGS: dict[str, Callable[[Path], Path | bytes]] = {
-    ADAPTER_CONFIG: partial(public_json, fields=("base_model_name_or_path",)),
+    ADAPTER_CONFIG_NAME: partial(public_json, fields=("base_model_name_or_path",)),
     ASSEMBLY_FILE: partial(public_json, fields=("sources",)),
     "LICENSE": _as_it_is,
     "chat_template.jinja": _as_it_is,
@@ -129,7 +130,7 @@ def published_files(
 def _weights(folder: Path) -> Contents:
     """The weights, as an index lists them where there is one: shards of an earlier save may lie beside them."""
     if is_adapter(folder):
-        names, wanted = [ADAPTER_WEIGHTS], ADAPTER_WEIGHTS
+        names, wanted = [ADAPTER_SAFE_WEIGHTS_NAME], ADAPTER_SAFE_WEIGHTS_NAME
     else:
         read_architecture(folder)  # refuses what is not a GeoDiT checkpoint
         names, wanted = [SAFE_WEIGHTS_NAME], f"{SAFE_WEIGHTS_NAME} or {SAFE_WEIGHTS_INDEX_NAME}"

@@ -21,6 +21,7 @@ from pathlib import Path
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
+from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from geodit.configuration.remote_code_geodit import CODE_FILES
 from geodit.hub_cards.hub_client import HubClient, is_transient
@@ -28,7 +29,6 @@ from geodit.hub_cards.publication import PublishedFile
 
 __all__ = ["PushResult", "RepoState", "prepare_repo", "push_files", "read_repo", "resolve_repo_id"]
 
-_ADAPTER_CONFIG = "adapter_config.json"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PULL_REQUEST = re.compile(r"refs/pr/\d+")
 # What an earlier push has written and `from_pretrained` might take in place of, or beside, what is pushed.
@@ -326,11 +326,11 @@ class _Push:
             raise ValueError(f"there is no repository {self.repo_id}")
         if state.new_branch and (self.create_pr or _PULL_REQUEST.fullmatch(state.branch)):
             raise ValueError(f"{self.repo_id} has no branch {state.branch}")
-        holds = {path for path in ("config.json", _ADAPTER_CONFIG) if path in state.files}
+        holds = {path for path in ("config.json", ADAPTER_CONFIG_NAME) if path in state.files}
         pushed = {file.path_in_repo for file in self.files}
-        if _ADAPTER_CONFIG in holds and "config.json" in pushed and _ADAPTER_CONFIG not in pushed:
+        if ADAPTER_CONFIG_NAME in holds and "config.json" in pushed and ADAPTER_CONFIG_NAME not in pushed:
             raise ValueError(f"{self.repo_id} holds an adapter: push a whole model to a repository of its own")
-        if "config.json" in holds and _ADAPTER_CONFIG not in holds and _ADAPTER_CONFIG in pushed:
+        if "config.json" in holds and ADAPTER_CONFIG_NAME not in holds and ADAPTER_CONFIG_NAME in pushed:
             raise ValueError(f"{self.repo_id} holds a whole model: push an adapter to a repository of its own")
         return state
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import safe_open
 from safetensors.torch import load_file
+from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIGHTS_NAME
 
 from geodit.checkpoints import checkpoint_name, resolve_checkpoint
 from geodit.configuration.files_geodit import write_atomically
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 __all__ = [
-    "ADAPTER_CONFIG",
     "adapter_base",
     "complete_adapter_folder",
     "find_adapter",
@@ -34,9 +34,6 @@ __all__ = [
     "load_merged",
     "processor_folder",
 ]
-
-ADAPTER_CONFIG = "adapter_config.json"
-_WEIGHTS = "adapter_model.safetensors"
 
 
 def find_adapter(adapter: str | PathLike[str], *, revision: str | None = None, local_files_only: bool = False) -> Path:
@@ -51,11 +48,13 @@ def find_adapter(adapter: str | PathLike[str], *, revision: str | None = None, l
         ValueError: If there is none of that name, it is no adapter, or its weights are pickled.
     """
     folder = find_checkpoint(str(adapter), revision=revision, local_files_only=local_files_only)
-    if not (folder / ADAPTER_CONFIG).is_file():
+    if not (folder / ADAPTER_CONFIG_NAME).is_file():
         hint = " It is a whole checkpoint: load it as the model." if (folder / "config.json").is_file() else ""
-        raise ValueError(f"{adapter} is not an adapter: it has no {ADAPTER_CONFIG}.{hint}")
-    if not (folder / _WEIGHTS).is_file():
-        raise ValueError(f"The adapter {adapter} has no {_WEIGHTS}; other files of weights are not read.")
+        raise ValueError(f"{adapter} is not an adapter: it has no {ADAPTER_CONFIG_NAME}.{hint}")
+    if not (folder / ADAPTER_SAFE_WEIGHTS_NAME).is_file():
+        raise ValueError(
+            f"The adapter {adapter} has no {ADAPTER_SAFE_WEIGHTS_NAME}; other files of weights are not read."
+        )
     return folder
 
 
@@ -68,7 +67,7 @@ def adapter_base(folder: Path) -> str:
     base = _read_config(folder).get("base_model_name_or_path")
     if not base:
         raise ValueError(
-            f"The adapter {folder} does not name its base in {ADAPTER_CONFIG}: say which model it is for."
+            f"The adapter {folder} does not name its base in {ADAPTER_CONFIG_NAME}: say which model it is for."
         )
     return resolve_checkpoint(str(base))
 
@@ -102,7 +101,7 @@ def load_adapter(
         raise ValueError(
             f"The adapter {folder}, trained on {trained_on}, is not for this model: {str(error).splitlines()[0]}"
         ) from error
-    found = _read_shapes(folder / _WEIGHTS)
+    found = _read_shapes(folder / ADAPTER_SAFE_WEIGHTS_NAME)
     # PEFT saves the base of an adapted embedding or output projection as well.
     with_embeddings = any(name.endswith(".base_layer.weight") for name in found)
     state = peft.get_peft_model_state_dict(adapted, save_embedding_layers=with_embeddings)
@@ -111,7 +110,7 @@ def load_adapter(
         raise ValueError(
             f"The adapter {folder}, trained on {trained_on}, does not fit this model: {_difference(found, expected)}"
         )
-    peft.set_peft_model_state_dict(adapted, load_file(folder / _WEIGHTS))
+    peft.set_peft_model_state_dict(adapted, load_file(folder / ADAPTER_SAFE_WEIGHTS_NAME))
     adapted.train(is_trainable)
     return adapted
 
@@ -197,7 +196,7 @@ def complete_adapter_folder(model: PeftModel, folder: str | PathLike[str]) -> No
     path = config.get("base_model_name_or_path")
     if path is not None and (name := checkpoint_name(path)) != path:
         config["base_model_name_or_path"] = name
-        write_atomically(folder / ADAPTER_CONFIG, json.dumps(config, indent=2, sort_keys=True).encode())
+        write_atomically(folder / ADAPTER_CONFIG_NAME, json.dumps(config, indent=2, sort_keys=True).encode())
         card = folder / "README.md"
         write_atomically(card, card.read_text(encoding="utf-8").replace(path, name).encode())
 
@@ -220,7 +219,7 @@ def _check_is_base(folder: Path, model: str) -> None:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / ADAPTER_CONFIG
+    path = folder / ADAPTER_CONFIG_NAME
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

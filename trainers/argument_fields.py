@@ -2,8 +2,14 @@
 """Which arguments were given, so that those without an effect can be refused."""
 
 import dataclasses
+from typing import Any
 
 from transformers import TrainingArguments
+
+
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """The default of a field, made anew if it has a factory."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def changed_fields(arguments: TrainingArguments, owner: type[TrainingArguments]) -> list[str]:
@@ -14,9 +20,8 @@ def changed_fields(arguments: TrainingArguments, owner: type[TrainingArguments])
         owner: The class.
     """
     inherited = {field.name for field in dataclasses.fields(TrainingArguments)}
-    changed = []
-    for field in dataclasses.fields(owner):
-        default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
-        if field.name not in inherited and getattr(arguments, field.name) != default:
-            changed.append(field.name)
-    return changed
+    return [
+        field.name
+        for field in dataclasses.fields(owner)
+        if field.name not in inherited and getattr(arguments, field.name) != default_of(field)
+    ]

@@ -31,12 +31,11 @@ from geodit.trainers.grpo_loss import (
 )
 from geodit.trainers.item_records import ITEM_IDS, item_id
 from geodit.trainers.log_probabilities import HiddenTokens, draw_hidden_tokens, token_log_probabilities
-from geodit.trainers.lora import add_adapter, prepare_adapter
 from geodit.trainers.noise import seeded_generator
+from geodit.trainers.preparation import prepare_parts
 from geodit.trainers.publishing import PublishingTrainer
 from geodit.trainers.rewards import RewardFunction, resolve_rewards
 from geodit.trainers.rollouts import Rollouts, sample_rollouts
-from geodit.trainers.trainable import set_trainable_parts
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -111,18 +110,14 @@ class GeoDiTGRPOTrainer(PublishingTrainer):
     ) -> None:
         if not isinstance(args, GeoDiTGRPOConfig):
             raise ValueError(f"args must be a GeoDiTGRPOConfig, got {type(args).__name__}.")
-        if peft_config is not None:
-            model = add_adapter(model, peft_config)
+        model = prepare_parts(
+            model,
+            args.trainable_parts,
+            peft_config,
+            default_parts=DEFAULT_TRAINABLE_PARTS,
+            autocast=args.bf16 or args.fp16,
+        )
         self._has_adapters = unwrap_peft_model(model) is not model
-        if not self._has_adapters:
-            set_trainable_parts(model, args.trainable_parts)
-        elif args.trainable_parts != DEFAULT_TRAINABLE_PARTS:
-            raise ValueError(
-                "trainable_parts says what of a whole model is trained; with an adapter target_modules and "
-                "modules_to_save say it. Leave trainable_parts out."
-            )
-        else:
-            prepare_adapter(model, autocast=args.bf16 or args.fp16)
         if args.disable_dropout:
             disable_dropout_in_model(model)
         self.reward_functions = dict(reward_functions or resolve_rewards(args.reward_functions))

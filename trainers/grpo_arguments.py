@@ -11,7 +11,7 @@ from geodit.trainers.grpo_loss import LOSS_TYPES, REWARD_SCALINGS
 from geodit.trainers.hub_token import TokenKeptOut
 from geodit.trainers.log_probabilities import LOG_PROBABILITY_ESTIMATORS
 from geodit.trainers.rewards import REWARDS, resolve_rewards
-from geodit.trainers.trainable import MODEL_PARTS
+from geodit.trainers.trainable import MODEL_PARTS, check_trainable_parts
 
 APPLICABLE = frozenset(
     {
@@ -86,11 +86,7 @@ class GeoDiTGRPOConfig(TokenKeptOut, GRPOConfig):
         # Prompts come from a data set of questions, whose items no signature names.
         self.remove_unused_columns = False
         read_data_in_every_process(self)
-        unknown = [part for part in self.trainable_parts if part not in MODEL_PARTS]
-        if unknown or not self.trainable_parts:
-            raise ValueError(
-                f"trainable_parts must name at least one of {', '.join(MODEL_PARTS)}, got {self.trainable_parts}."
-            )
+        check_trainable_parts(self.trainable_parts)
         resolve_rewards(self.reward_functions)
         if self.reward_weights is not None and len(self.reward_weights) != len(self.reward_functions):
             raise ValueError(

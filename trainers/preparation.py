@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def prepare_model(model: nn.Module, args: GeoDiTTrainingArguments, peft_config: PeftConfig | None = None) -> nn.Module:
-    """Freeze what is not trained: by `trainable_parts`, or with an adapter as PEFT does.
+    """Freeze what is not trained, as `args` say; see [`prepare_parts`].
 
     Args:
         model: A [`GeoDiTForMaskedDiffusion`], or a [`~peft.PeftModel`] of one. It is changed in place.
@@ -28,22 +29,51 @@ def prepare_model(model: nn.Module, args: GeoDiTTrainingArguments, peft_config: 
         The model, with the adapter if one was added.
 
     Raises:
-        ValueError: If the arguments contradict each other, or see [`add_adapter`] and [`set_trainable_parts`].
+        ValueError: If the arguments contradict each other, or see [`prepare_parts`].
+    """
+    model = prepare_parts(
+        model, args.trainable_parts, peft_config, default_parts=MODEL_PARTS, autocast=args.bf16 or args.fp16
+    )
+    if args.vision_learning_rate is not None and not any(
+        p.requires_grad for p in unwrap_peft_model(model).model.vision_tower.parameters()
+    ):
+        raise ValueError("vision_learning_rate is given, but the vision tower is not trained.")
+    return model
+
+
+def prepare_parts(
+    model: nn.Module,
+    trainable_parts: Sequence[str],
+    peft_config: PeftConfig | None = None,
+    *,
+    default_parts: Sequence[str],
+    autocast: bool,
+) -> nn.Module:
+    """Freeze what is not trained: by `trainable_parts`, or with an adapter as PEFT does.
+
+    Args:
+        model: A [`GeoDiTForMaskedDiffusion`], or a [`~peft.PeftModel`] of one. It is changed in place.
+        trainable_parts: Names out of `MODEL_PARTS`.
+        peft_config: The adapter to add, if any.
+        default_parts: What `trainable_parts` is where nobody has named any; with an adapter it must be that.
+        autocast: Whether it is trained under autocast.
+
+    Returns:
+        The model, with the adapter if one was added.
+
+    Raises:
+        ValueError: If parts are named beside an adapter, or see [`add_adapter`] and [`set_trainable_parts`].
     """
     if peft_config is not None:
         model = add_adapter(model, peft_config)
-    base = unwrap_peft_model(model)
-    if base is model:
-        set_trainable_parts(model, args.trainable_parts)
+    has_adapter = unwrap_peft_model(model) is not model
+    if not has_adapter:
+        set_trainable_parts(model, trainable_parts)
+    elif set(trainable_parts) != set(default_parts):
+        raise ValueError(
+            "trainable_parts says what of a whole model is trained; with an adapter target_modules and "
+            "modules_to_save say it. Leave trainable_parts out."
+        )
     else:
-        if set(args.trainable_parts) != set(MODEL_PARTS):
-            raise ValueError(
-                "trainable_parts says what of a whole model is trained; with an adapter target_modules and "
-                "modules_to_save say it. Leave trainable_parts out."
-            )
-        prepare_adapter(model, autocast=args.bf16 or args.fp16)
-    if args.vision_learning_rate is not None and not any(
-        p.requires_grad for p in base.model.vision_tower.parameters()
-    ):
-        raise ValueError("vision_learning_rate is given, but the vision tower is not trained.")
+        prepare_adapter(model, autocast=autocast)
     return model

@@ -28,6 +28,7 @@ from geodit.hub_cards.publishing import prepare_repo, push_files, resolve_repo_i
 from geodit.hub_cards.results import RESULTS_FOLDER
 from geodit.hub_cards.run_folders import RUN_LOG, RUN_RECIPE, as_checkpoint, link_file
 from geodit.modeling_geodit.adapters import complete_adapter_folder
+from geodit.trainers.argument_fields import default_of
 from geodit.trainers.checkpoint_guard import FILE_LIST
 from geodit.trainers.guarded_trainer import GuardedTrainer
 
@@ -279,14 +280,12 @@ class PublishingTrainer(GuardedTrainer):
         for field in dataclasses.fields(self.args):
             value = getattr(self.args, field.name)
             value = value.value if isinstance(value, enum.Enum) else value
-            factory = field.default_factory
-            default = field.default if factory is dataclasses.MISSING else factory()
             plain = isinstance(value, bool | int | float | str) or (
                 isinstance(value, list) and all(isinstance(item, str) for item in value)
             )
             if not plain or field.name.startswith(_NOT_TOLD) or "token" in field.name:
                 continue
-            if value != default or field.name in _ALWAYS_TOLD:
+            if value != default_of(field) or field.name in _ALWAYS_TOLD:
                 told[field.name] = without_folders(value) if isinstance(value, str) else value
         return told
 

@@ -122,9 +122,7 @@ def run_masked_diffusion(
         callbacks=_sample_callbacks(training_args, processor, eval_dataset, draw_answer),
         recipe=recipe,
     )
-    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
-    trainer.save_model()
-    _save_log(trainer, Path(str(training_args.output_dir)))
+    _train_and_save(trainer)
 
 
 def _sample_callbacks(
@@ -156,9 +154,7 @@ def run_grpo(
         eval_dataset=eval_dataset,
         recipe=recipe,
     )
-    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
-    trainer.save_model()
-    _save_log(trainer, Path(str(training_args.output_dir)))
+    _train_and_save(trainer)
 
 
 def _peft_config(args: ModelArguments) -> Any:
@@ -246,6 +242,12 @@ class _Concatenation(ConcatDataset[Any]):
     @property
     def lengths(self) -> list[int]:
         return [length for dataset in self.datasets for length in dataset.lengths]  # type: ignore[attr-defined]
+
+
+def _train_and_save(trainer: GeoDiTTrainer | GeoDiTGRPOTrainer) -> None:
+    trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
+    trainer.save_model()
+    _save_log(trainer, Path(str(trainer.args.output_dir)))
 
 
 def _save_log(trainer: Trainer, folder: Path) -> None:

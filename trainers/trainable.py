@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which parts of a model are trained and which are frozen."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,6 +19,17 @@ _PREFIXES = {
     "projector": ("model.multi_modal_projector.",),
     "language_model": ("model.language_model.", "model.image_newline", "lm_head."),
 }
+
+
+def check_trainable_parts(parts: Sequence[str]) -> None:
+    """Refuse what `trainable_parts` of training arguments cannot be.
+
+    Raises:
+        ValueError: for an unknown part, or none.
+    """
+    unknown = [part for part in parts if part not in MODEL_PARTS]
+    if unknown or not parts:
+        raise ValueError(f"trainable_parts must name at least one of {', '.join(MODEL_PARTS)}, got {parts}.")
 
 
 def set_trainable_parts(model: nn.Module, parts: Iterable[str]) -> int:

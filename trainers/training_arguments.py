@@ -8,7 +8,7 @@ from transformers import TrainingArguments
 from geodit.modeling_geodit.diffusion_geodit import LOSS_NORMALIZATIONS, LOSS_WEIGHTINGS
 from geodit.trainers.distribution import read_data_in_every_process
 from geodit.trainers.hub_token import TokenKeptOut
-from geodit.trainers.trainable import MODEL_PARTS
+from geodit.trainers.trainable import MODEL_PARTS, check_trainable_parts
 
 
 @dataclass
@@ -93,11 +93,7 @@ class GeoDiTTrainingArguments(TokenKeptOut, TrainingArguments):
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[no-untyped-call]
         read_data_in_every_process(self)
-        unknown = [part for part in self.trainable_parts if part not in MODEL_PARTS]
-        if unknown or not self.trainable_parts:
-            raise ValueError(
-                f"trainable_parts must name at least one of {', '.join(MODEL_PARTS)}, got {self.trainable_parts}."
-            )
+        check_trainable_parts(self.trainable_parts)
         for name, allowed in (("loss_weighting", LOSS_WEIGHTINGS), ("loss_normalization", LOSS_NORMALIZATIONS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")

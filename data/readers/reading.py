@@ -19,7 +19,7 @@ import geodit
 from geodit.data.readers.files import ImageFileError, read_image_size
 from geodit.data.readers.reader import DatasetReader, Sample
 from geodit.data.readers.registry import get_reader
-from geodit.data.schema import TASKS, Box, Question, features, make_row
+from geodit.data.schema import Box, Question, check_tasks, features, make_row
 
 logger = logging.getLogger(__name__)
 
@@ -97,9 +97,7 @@ def read_dataset(
     """
     reader = get_reader(name)
     reader.check_split(split)
-    unknown = sorted(set(tasks or ()) - set(TASKS))
-    if unknown:
-        raise ValueError(f"unknown tasks {unknown}; the tasks are {', '.join(TASKS)}")
+    check_tasks(tasks)
     if bad_records not in BAD_RECORDS:
         raise ValueError(f"bad_records must be one of {', '.join(BAD_RECORDS)}, got {bad_records!r}")
     if num_shards < 1:
