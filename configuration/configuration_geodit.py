@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration of GeoDiT: a SigLIP vision tower, a projector and a bidirectional LLaDA text core."""
 
+# First of all, as what follows cannot be imported from a Transformers that is too old.
+from geodit.configuration.requirements_geodit import TRANSFORMERS  # noqa: F401
+
+# isort: split
+import copy
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -44,7 +49,8 @@ class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
 
     Args:
         text_config: Geometry of the text core; defaults to LLaDA-8B's.
-        vision_config: Geometry of the SigLIP tower; defaults to so400m-patch14-384 (729 patches).
+        vision_config: Geometry of the SigLIP tower; defaults to so400m-patch14-384 (729 patches). Only the features
+            of the patches are used, so that it never has a pooling head (`vision_use_head` becomes false).
         image_token_id: Placeholder that the features of an image replace, one token a patch.
         mask_token_id: The absorbing state `[M]` of the diffusion process.
         bos_token_id: First token of a prompt.
@@ -81,8 +87,6 @@ class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
                 "num_attention_heads": 16,
                 "image_size": 384,
                 "patch_size": 14,
-                # The pooling head has no part in GeoDiT: only the patch features are used.
-                "vision_use_head": False,
             },
         ),
     }
@@ -108,6 +112,10 @@ class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         """Complete what is given: sub-configurations and, to see images in tiles, the grids."""
         super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
+        if self.vision_config.vision_use_head:
+            # The default of SigLIP, whose pooling head would be made here and never trained.
+            self.vision_config = copy.deepcopy(self.vision_config)
+            self.vision_config.vision_use_head = False
         if self.image_grid_pinpoints is None and anyres_max_tiles(self.vision_aspect_ratio) is not None:
             self.image_grid_pinpoints = default_grid_pinpoints(self.vision_config.image_size)
 

@@ -11,6 +11,8 @@ from typing import Any
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.generation.configuration_utils import GenerationConfig
 
+from geodit.configuration.generation_arguments_geodit import AUTOREGRESSIVE_FIELDS, translate_arguments
+
 REMASKING_STRATEGIES = ("low_confidence", "random", "low_margin", "high_entropy")
 
 _PROBABILITY_REMASKING = ("low_confidence", "low_margin")
@@ -40,9 +42,9 @@ _FIELDS = (
 class GeoDiTGenerationConfig(GenerationConfig):
     """Parameters of masked diffusion decoding.
 
-    Only the names below exist. The ones that [`~transformers.GenerationConfig`] has for autoregressive
+    Only the names below can be set. The ones that [`~transformers.GenerationConfig`] has for autoregressive
     decoding (`num_beams`, `do_sample`, `top_k`, ...) would do nothing here and are refused like any other
-    unknown name.
+    unknown name; they read as `None`, as where they are not set in a `GenerationConfig`.
 
     Args:
         max_new_tokens: L, the length of the canvas. Every answer fills it: short ones end with EOS.
@@ -141,6 +143,11 @@ class GeoDiTGenerationConfig(GenerationConfig):
         self.pad_token_id: int | None = pad_token_id
         self.transformers_version = transformers_version
         self.validate()
+
+    def __getattr__(self, name: str) -> None:
+        """The fields of autoregressive decoding are not set: code that asks for them goes on without."""
+        if name not in AUTOREGRESSIVE_FIELDS or name in _FIELDS:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def num_blocks(self) -> int:
@@ -262,13 +269,17 @@ class GeoDiTGenerationConfig(GenerationConfig):
         return config
 
     @classmethod
-    def from_generation_config(cls, generation_config: GenerationConfig, **overrides: Any) -> GeoDiTGenerationConfig:
+    def from_generation_config(
+        cls, generation_config: GenerationConfig, *, prompt_length: int | None = None, **overrides: Any
+    ) -> GeoDiTGenerationConfig:
         """Copy a configuration, whatever its class: remote code loads a copy of this class of its own.
 
         Args:
-            generation_config: A `GeoDiTGenerationConfig`, or a plain [`~transformers.GenerationConfig`] that
-                sets nothing but fields that exist here (unset fields of it are `None`).
-            **overrides: Values that differ in the copy.
+            generation_config: A `GeoDiTGenerationConfig`, or a plain [`~transformers.GenerationConfig`], whose
+                fields that are set are taken like `overrides`.
+            prompt_length: P, from which `max_length` counts.
+            **overrides: Values that differ in the copy, as `generate()` takes them; see [`translate_arguments`].
+                `None` leaves a field as it is, unless that is one of its values.
 
         Raises:
             ValueError: when it is no generation configuration, or a name or value is wrong.
@@ -282,7 +293,12 @@ class GeoDiTGenerationConfig(GenerationConfig):
             for name, value in generation_config.to_dict().items()
             if value is not None and not name.startswith("_")
         }
-        return cls(**{**values, **overrides})
+        defaults = vars(cls())
+        # Where a field always has a value, `None` can only mean that none is given.
+        given = {name: value for name, value in overrides.items() if value is not None or defaults.get(name) is None}
+        if "max_denoising_steps" not in values:  # a plain one
+            values, given = {}, {**values, **given}
+        return cls(**{**values, **translate_arguments(given, {**defaults, **values}, prompt_length)})
 
 
 def _refuse_unknown(names: Iterable[str]) -> None:

@@ -6,10 +6,35 @@ Shapes: B rows, S length of a segment, C capacity, H heads of keys and values, D
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+
+_CACHE_KEYWORDS = ("cache", "past_key_values")
+
+
+def cache_keyword(layer_class: type[torch.nn.Module]) -> str:
+    """Return the name by which a decoder layer of Transformers takes its cache.
+
+    It is `cache` from Transformers 5.24 on and `past_key_values` before; the old name goes in 5.40.
+
+    Args:
+        layer_class: The class of the layer.
+
+    Raises:
+        ImportError: when its `forward` has neither.
+    """
+    parameters = inspect.signature(layer_class.forward).parameters
+    for name in _CACHE_KEYWORDS:
+        if name in parameters:
+            return name
+    raise ImportError(
+        f"{layer_class.__name__} of this version of Transformers takes no cache by the name of "
+        f"{' or '.join(_CACHE_KEYWORDS)}: install a version that GeoDiT was tested with."
+    )
 
 
 class SegmentCache:
@@ -58,7 +83,11 @@ class SegmentCache:
         self._cursors = [start] * len(self._cursors)
 
     def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        layer_idx: int,
+        kwargs: Mapping[str, Any] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write the next tokens of the open segment for one layer.
 
@@ -66,10 +95,12 @@ class SegmentCache:
             key_states: `(B, H, S', D)`, with positions rotated in.
             value_states: `(B, H, S', D)`.
             layer_idx: The layer.
+            kwargs: What else the layer was called with, which the layers pass from Transformers 5.24 on. Not needed.
 
         Returns:
             Keys and values `(B, H, written so far, D)`, views of the buffers.
         """
+        del kwargs
         buffers = self._buffers[layer_idx]
         if buffers is None:
             shape = (*key_states.shape[:2], self._valid.shape[1], key_states.shape[3])
@@ -80,6 +111,25 @@ class SegmentCache:
         for buffer, states in zip(buffers, (key_states, value_states), strict=True):
             buffer[:, :, start:stop] = states
         return buffers[0][:, :, :stop], buffers[1][:, :, :stop]
+
+    def check_written(self, layer_idx: int) -> None:
+        """Check that a layer has written the whole open segment.
+
+        A layer that takes no notice of its cache attends to its own tokens alone, and the answers that come of it
+        look like answers.
+
+        Args:
+            layer_idx: The layer.
+
+        Raises:
+            RuntimeError: if it has not.
+        """
+        if self._cursors[layer_idx] != self._stop:
+            raise RuntimeError(
+                f"Layer {layer_idx} wrote {self._cursors[layer_idx]} of {self._stop} tokens to the cache that it was "
+                "given, so that the answer would be nonsense. Use a version of Transformers that GeoDiT was tested "
+                "with and, under gradient checkpointing, call model.eval() first."
+            )
 
     def copy_from(self, other: SegmentCache, rows: torch.Tensor) -> None:
         """Start with what another cache holds.

@@ -20,6 +20,7 @@ from typing import Any, cast
 import torch
 from transformers.generation.configuration_utils import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import GENERATION_CONFIG_NAME, logging
 from transformers.utils.generic import ModelOutput
 
@@ -42,11 +43,19 @@ from geodit.modeling_geodit.predictors_geodit import (
     PrefixCachedPredictor,
     RefreshedPredictor,
 )
+from geodit.modeling_geodit.stop_strings_geodit import StopStrings
 
 logger = logging.get_logger(__name__)
 
 ImageFeatures = torch.Tensor | tuple[torch.Tensor, ...]
 """Encoded images: `(images, n, d)`, or one `(n_i, d)` an image where images differ in their number of features."""
+
+
+def pooled_features(image_features: ImageFeatures | BaseModelOutputWithPooling) -> ImageFeatures:
+    """The features of images themselves, given those or the output of `get_image_features` that holds them."""
+    if isinstance(image_features, ModelOutput):
+        return cast(ImageFeatures, image_features.pooler_output)
+    return image_features
 
 
 @dataclass
@@ -135,6 +144,19 @@ class DenoisingState:
         ):
             grid[self.rows, positions] = torch.where(decision.transfer, values, grid[self.rows, positions])
         self.step += 1
+
+    def cut(self, lengths: Sequence[int], fill: int) -> None:
+        """Shorten answers, in place.
+
+        Args:
+            lengths: How many tokens of each row stay.
+            fill: The token behind them.
+        """
+        places = torch.arange(self.canvas.shape[1], device=self.canvas.device)
+        behind = places >= torch.tensor(lengths, device=self.canvas.device).unsqueeze(-1)
+        self.canvas.masked_fill_(behind, fill)
+        self.commit_steps.masked_fill_(behind, -1)
+        self.confidences.masked_fill_(behind, 0)
 
     def finish_rows(self, eos_token_ids: Sequence[int]) -> list[int]:
         """Take out the rows that nothing is left to do for.
@@ -247,7 +269,7 @@ class GeoDiTGenerationMixin:
             What `generate(image_prefix=...)` takes.
         """
         model: Any = self
-        features = model.get_image_features(pixel_values, image_sizes)
+        features = model.get_image_features(pixel_values, image_sizes, return_dict=True).pooler_output
         if self.config.attention_mode == "full":
             return ImagePrefix(features, None)
         rows = torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True)
@@ -257,9 +279,7 @@ class GeoDiTGenerationMixin:
         cache = SegmentCache.empty(self.config.text_config.num_hidden_layers, len(valid), valid.shape[1], valid.device)
         cache.begin_segment(0, valid)
         embeds = rows.to(model.get_input_embeddings().weight.dtype)
-        model.model.language_model(
-            inputs_embeds=embeds, position_ids=position_ids, past_key_values=cache, num_outputs=0
-        )
+        model.model.language_model(inputs_embeds=embeds, position_ids=position_ids, cache=cache, num_outputs=0)
         return ImagePrefix(features, cache)
 
     @torch.no_grad()
@@ -269,14 +289,17 @@ class GeoDiTGenerationMixin:
         pixel_values: torch.FloatTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         *,
-        image_features: ImageFeatures | None = None,
+        image_features: ImageFeatures | BaseModelOutputWithPooling | None = None,
         image_sizes: torch.LongTensor | None = None,
         image_prefix: ImagePrefix | None = None,
         canvas_lengths: Sequence[int] | torch.Tensor | None = None,
         generation_config: GenerationConfig | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        stop_strings: str | Sequence[str] | None = None,
+        tokenizer: Any = None,
         streamer: BaseStreamer | None = None,
         step_callback: Callable[[DenoisingState], None] | None = None,
+        inputs: torch.LongTensor | None = None,
         **kwargs: Any,
     ) -> torch.LongTensor | GeoDiTGenerateOutput:
         """Answer prompts by denoising a canvas behind each of them.
@@ -305,8 +328,13 @@ class GeoDiTGenerationMixin:
             generator: Source of random numbers, or one a row; excludes `seed`. With neither, the global one.
             streamer: Is given the prompts (`put`), the canvas after every step if it takes drafts (`put_draft`), the
                 finished canvases (`put`), and the end, as [`~transformers.TextDiffusionStreamer`] expects them.
+            stop_strings: Strings that end an answer: behind the first that is found in the finished text EOS stands.
+            tokenizer: Decodes the canvas to look for `stop_strings`.
             step_callback: Called after every step with the [`DenoisingState`], which it must not change.
-            **kwargs: Fields of [`GeoDiTGenerationConfig`] that override the configuration for this call.
+            inputs: `input_ids`, by the name that `generate()` of other models has for it.
+            **kwargs: Fields of [`GeoDiTGenerationConfig`] that override the configuration for this call. `do_sample`
+                and `max_length` are translated; other parameters of autoregressive decoding may be given where they
+                do nothing (`num_beams=1`) and are refused by name where they would not.
 
         Returns:
             `(B, P + L)` int64, the prompts followed by the canvases, or a [`GeoDiTGenerateOutput`] when
@@ -317,27 +345,35 @@ class GeoDiTGenerationMixin:
                 placeholders that do not match the images.
         """
         model: Any = self
-        config = GeoDiTGenerationConfig.from_generation_config(
-            self.generation_config if generation_config is None else generation_config, **kwargs
-        )
+        if inputs is not None and input_ids is not None:
+            raise ValueError("Give input_ids or inputs, which is another name for them, not both.")
         given = {"pixel_values": pixel_values, "image_features": image_features, "image_prefix": image_prefix}
-        prompt_ids, prompt_mask = self._check_inputs(input_ids, attention_mask, image_sizes, given)
+        prompt_ids, prompt_mask = self._check_inputs(
+            input_ids if inputs is None else inputs, attention_mask, image_sizes, given
+        )
+        config = GeoDiTGenerationConfig.from_generation_config(
+            self.generation_config if generation_config is None else generation_config,
+            prompt_length=prompt_ids.shape[1],
+            **kwargs,
+        )
         if pixel_values is not None:
-            image_features = model.get_image_features(pixel_values, image_sizes)
+            image_features = model.get_image_features(pixel_values, image_sizes, return_dict=True)
+        features = None if image_features is None else pooled_features(image_features)
 
         batch_size, device = prompt_ids.shape[0], prompt_ids.device
         mask_token_id = cast(int, _first_given(config.mask_token_id, self.config.mask_token_id))
         eos = _first_given(config.eos_token_id, self.config.eos_token_id)
         eos_token_ids = [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
         placeholders = [mask_token_id, self.config.image_token_id]
+        stopping = None if stop_strings is None else StopStrings(stop_strings, tokenizer)
+        if stopping is not None and not eos_token_ids:
+            raise ValueError("stop_strings need an eos_token_id, which stands behind the end of an answer.")
         policy = build_decoding_policy(config, [token for token in placeholders if token is not None])
         random = None
         if policy.draws:
             random = RowGenerators.spawn(batch_size, device, seed=config.seed, generator=generator)
         lengths = _check_canvas_lengths(canvas_lengths, config.max_new_tokens, batch_size).to(device)
-        predictor = self._make_predictor(
-            config, prompt_ids, prompt_mask.bool(), image_features, image_prefix, mask_token_id
-        )
+        predictor = self._make_predictor(config, prompt_ids, prompt_mask.bool(), features, image_prefix, mask_token_id)
         fill = (
             eos_token_ids[0]
             if eos_token_ids
@@ -365,6 +401,8 @@ class GeoDiTGenerationMixin:
                 streamer.put_draft(state.canvas.cpu())
             if step_callback is not None:
                 step_callback(state)
+        if stopping is not None:
+            state.cut(stopping.lengths(state.canvas, eos_token_ids), eos_token_ids[0])
         if streamer is not None:
             streamer.put(state.canvas.cpu())
             streamer.end()
@@ -545,4 +583,5 @@ __all__ = [
     "GeoDiTGenerationMixin",
     "ImageFeatures",
     "denoise",
+    "pooled_features",
 ]

@@ -5,8 +5,13 @@ Only the wiring is GeoDiT's own. The vision tower is [`~transformers.SiglipVisio
 made of stock Llama layers, which match LLaDA's reference code exactly once the causal mask is gone.
 """
 
+# First of all, as what follows cannot be imported from a Transformers that is too old.
+from geodit.configuration.requirements_geodit import TRANSFORMERS  # noqa: F401
+
+# isort: split
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self, Unpack, cast
 
@@ -15,7 +20,7 @@ from torch import nn
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling
 from transformers.modeling_utils import PreTrainedModel
 from transformers.models.llama.modeling_llama import (
     LlamaAttention,
@@ -29,6 +34,7 @@ from transformers.models.llava_onevision.modeling_llava_onevision import (
     image_size_to_num_patches,
 )
 from transformers.models.siglip.modeling_siglip import SiglipVisionModel
+from transformers.utils import torch_compilable_check
 from transformers.utils.generic import (
     ModelOutput,
     TransformersKwargs,
@@ -40,31 +46,46 @@ from transformers.utils.output_capturing import capture_outputs
 from geodit.configuration.anyres_geodit import anyres_max_tiles
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
 from geodit.configuration.remote_code_geodit import PublishedMixin, warn_of_moving_code
-from geodit.modeling_geodit.cache_geodit import SegmentCache
-from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin, ImageFeatures
+from geodit.modeling_geodit.cache_geodit import SegmentCache, cache_keyword
+from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin, ImageFeatures, pooled_features
 from geodit.modeling_geodit.pickles_geodit import refuse_pickles
+
+_CACHE_KEYWORD = cache_keyword(LlamaDecoderLayer)
+
+_TOWER_FLAGS = ("output_attentions", "output_hidden_states")
+
+
+class _ImageOutputs:
+    """What the outputs with an image have in common."""
+
+    image_outputs: BaseModelOutputWithPooling | None
+
+    @property
+    def image_hidden_states(self) -> ImageFeatures | None:
+        """The projected features of the images, which Transformers calls so up to 5.23."""
+        return None if self.image_outputs is None else cast(ImageFeatures, self.image_outputs.pooler_output)
 
 
 @dataclass
-class GeoDiTModelOutput(ModelOutput):
+class GeoDiTModelOutput(_ImageOutputs, ModelOutput):
     """Output of [`GeoDiTModel`].
 
     Args:
         last_hidden_state: `(B, L, d)`, after the final norm.
         hidden_states: One `(B, L, d)` a layer and one for the embeddings, when asked for.
         attentions: One `(B, heads, L, L)` a layer, when asked for (eager attention only).
-        image_hidden_states: The projected features, as [`GeoDiTModel.get_image_features`] returns them, when images
-            were given.
+        image_outputs: What [`GeoDiTModel.get_image_features`] returned, when images were given; its `pooler_output`
+            are the projected features.
     """
 
     last_hidden_state: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
-    image_hidden_states: ImageFeatures | None = None
+    image_outputs: BaseModelOutputWithPooling | None = None
 
 
 @dataclass
-class GeoDiTMaskedDiffusionOutput(ModelOutput):
+class GeoDiTMaskedDiffusionOutput(_ImageOutputs, ModelOutput):
     """Output of [`GeoDiTForMaskedDiffusion`].
 
     Args:
@@ -72,14 +93,14 @@ class GeoDiTMaskedDiffusionOutput(ModelOutput):
         logits: `(B, L', V)`, or `(K, V)` when `logits_to_keep` is a mask of K positions.
         hidden_states: As in [`GeoDiTModelOutput`].
         attentions: As in [`GeoDiTModelOutput`].
-        image_hidden_states: As in [`GeoDiTModelOutput`].
+        image_outputs: As in [`GeoDiTModelOutput`].
     """
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
-    image_hidden_states: ImageFeatures | None = None
+    image_outputs: BaseModelOutputWithPooling | None = None
 
 
 class GeoDiTMultiModalProjector(nn.Module):
@@ -113,6 +134,11 @@ class GeoDiTPreTrainedModel(PublishedMixin, PreTrainedModel):  # type: ignore[mi
     _supports_attention_backend = True
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": LlamaDecoderLayer, "attentions": LlamaAttention}
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)  # type: ignore[no-untyped-call]
+        # Images in tiles have their grid by their size, which is not known when a graph is made.
+        self._can_compile_fullgraph = getattr(config, "vision_aspect_ratio", "square") == "square"
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -176,7 +202,7 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         visibility: torch.Tensor | None = None,
         segment_ids: torch.Tensor | None = None,
-        past_key_values: SegmentCache | None = None,
+        cache: SegmentCache | None = None,
         num_outputs: int | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutput:
@@ -185,32 +211,36 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
         Args:
             input_ids: `(B, L)` token ids; exactly one of `input_ids` and `inputs_embeds`.
             attention_mask: `(B, L)`, 1 for real tokens and 0 for padding on either side. Not with
-                `past_key_values`, which knows it.
+                `cache`, which knows it.
             position_ids: `(B, L)`; by default the real tokens of a row count from 0, so that padding shifts
-                nothing. Needed with `past_key_values`.
+                nothing. Needed with `cache`.
             inputs_embeds: `(B, L, d)`.
             visibility: `(B, L)` integer levels: a token attends to the tokens of its own and lower levels.
                 `None` lets every token attend to every token.
             segment_ids: `(B, L)`, 0 for tokens that all share and k for the k-th segment: a token attends to its
                 own segment and to what is shared.
-            past_key_values: A cache in which the segment that these tokens are has been opened. They attend to
+            cache: A cache in which the segment that these tokens are has been opened. They attend to
                 everything in it.
             num_outputs: Only the hidden states of so many last positions are needed. In the last layer the others
                 have keys and values and nothing else.
 
         Returns:
             The hidden states of the outputs, after the final norm.
+
+        Raises:
+            ValueError: when arguments exclude each other.
+            RuntimeError: when the layers did not write to the cache.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give exactly one of input_ids and inputs_embeds.")
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
-        if past_key_values is not None:
+        if cache is not None:
             if attention_mask is not None or visibility is not None or segment_ids is not None:
-                raise ValueError("past_key_values tell what is seen: give no attention_mask, visibility, segment_ids.")
-            attention_mask = past_key_values.valid
+                raise ValueError("The cache tells what is seen: give no attention_mask, visibility, segment_ids.")
+            attention_mask = cache.valid
             if position_ids is None:
-                raise ValueError("Give position_ids with past_key_values.")
+                raise ValueError("Give position_ids with a cache.")
         if position_ids is None:
             position_ids = default_position_ids(attention_mask, inputs_embeds)
 
@@ -226,18 +256,18 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
                 attention_mask=mask,
                 position_ids=position_ids,
                 position_embeddings=position_embeddings,
-                past_key_values=past_key_values,
+                **{_CACHE_KEYWORD: cache},
                 **kwargs,
             )
         if last is not None and num_outputs is not None:
             split = hidden_states.shape[1] - num_outputs
-            cache = past_key_values
-            if cache is None:
+            last_cache = cache
+            if last_cache is None:
                 valid = torch.ones(hidden_states.shape[:2], dtype=torch.bool, device=hidden_states.device)
-                cache = SegmentCache.empty(len(self.layers), len(valid), valid.shape[1], valid.device)
-                cache.begin_segment(0, valid)
+                last_cache = SegmentCache.empty(len(self.layers), len(valid), valid.shape[1], valid.device)
+                last_cache.begin_segment(0, valid)
             if split:
-                _write_keys_and_values(last, hidden_states[:, :split], position_embeddings, cache)
+                _write_keys_and_values(last, hidden_states[:, :split], position_embeddings, last_cache)
             hidden_states = hidden_states[:, split:]
             if num_outputs:
                 hidden_states = last(
@@ -245,9 +275,13 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
                     attention_mask=self._attention_mask(hidden_states, attention_mask, levels),
                     position_ids=position_ids[:, split:],
                     position_embeddings=tuple(part[:, split:] for part in position_embeddings),
-                    past_key_values=cache,
+                    **{_CACHE_KEYWORD: last_cache},
                     **kwargs,
                 )
+            last_cache.check_written(last.self_attn.layer_idx)
+        if cache is not None:
+            for layer in layers:
+                cache.check_written(layer.self_attn.layer_idx)
         return BaseModelOutput(last_hidden_state=self.norm(hidden_states))
 
     def _attention_mask(
@@ -348,7 +382,13 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         """Replace the token embeddings."""
         self.language_model.embed_tokens = cast(nn.Embedding, value)
 
-    def get_image_features(self, pixel_values: torch.Tensor, image_sizes: torch.Tensor | None = None) -> ImageFeatures:
+    @can_return_tuple  # type: ignore[untyped-decorator]
+    def get_image_features(
+        self,
+        pixel_values: torch.Tensor,
+        image_sizes: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutputWithPooling:
         """Encode images and project them to the width of the text core.
 
         Args:
@@ -357,16 +397,21 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
                 then padding up to the T tiles of the largest grid.
             image_sizes: `(images, 2)`, height and width of each image in pixels before it was resized. Needed with
                 `"anyres_max_<k>"`, refused with `"square"`.
+            **kwargs: `output_hidden_states` and `output_attentions` of the vision tower; `return_dict`.
 
         Returns:
-            With `"square"` `(images, n, d)`, one vector a patch. With `"anyres_max_<k>"` a tuple of one `(n_i, d)` an
-            image: the n patches of the whole image, then the patches of all tiles row by row, without those of the
-            border that fitted the image into its grid, scaled down to about k * n where they are more, and with
-            `image_newline` at the end of each row.
+            The output of the vision tower, with `last_hidden_state` `(pictures, n, d_v)` of all pictures, a picture
+            an image or a tile, and the projected features as `pooler_output`. With `"square"` these are
+            `(images, n, d)`, one vector per patch. With `"anyres_max_<k>"` a tuple of one `(n_i, d)` per image: the n
+            patches of the whole image, then the patches of all tiles row by row, without those of the border that
+            fitted the image into its grid, scaled down to about k * n where they are more, and with `image_newline`
+            at the end of each row.
 
         Raises:
             ValueError: when the tensors are not those of the configuration's `vision_aspect_ratio`.
+            TypeError: for a keyword argument that nothing here reads.
         """
+        _refuse_unknown("get_image_features", kwargs)
         mode = self.config.vision_aspect_ratio
         tiled = anyres_max_tiles(mode) is not None
         expected = (len(pixel_values), 2) if tiled else None
@@ -377,53 +422,61 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
                 f"With vision_aspect_ratio={mode!r} the model takes pixel_values {takes}, got shapes "
                 f"{tuple(pixel_values.shape)} and {given}. Give the processor the vision_aspect_ratio of the model."
             )
-        return self._encode(pixel_values) if image_sizes is None else self._encode_tiles(pixel_values, image_sizes)
+        if image_sizes is None:
+            outputs, outputs.pooler_output = self._encode(pixel_values, kwargs)
+            return outputs
+        sizes = image_sizes.tolist()
+        num_tiles = self._count_tiles(sizes, pixel_values.shape[1])
+        tiles = torch.cat([image[:count] for image, count in zip(pixel_values, num_tiles, strict=True)])
+        outputs, features = self._encode(tiles, kwargs)
+        packed, _ = self.pack_image_features(
+            features.split(num_tiles), sizes, image_newline=self.image_newline, vision_aspect_ratio=mode
+        )
+        outputs.pooler_output = tuple(packed)
+        return outputs
 
-    def _encode_tiles(self, pixel_values: torch.Tensor, image_sizes: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """`(n_i, d)` of each image from `(images, T, 3, H, W)` and `(images, 2)`."""
-        config, sizes = self.config, image_sizes.tolist()
+    def _count_tiles(self, sizes: list[list[int]], available: int) -> list[int]:
+        """How many pictures each image of (height, width) `sizes` is, of the `available` that the tensor holds."""
+        config = self.config
         num_tiles = [
             image_size_to_num_patches(size, config.image_grid_pinpoints, config.vision_config.image_size)
             for size in sizes
         ]
-        if max(num_tiles) > pixel_values.shape[1]:
+        if max(num_tiles) > available:
             raise ValueError(
                 f"Images of (height, width) {sizes} are seen in {num_tiles} tiles, but pixel_values hold "
-                f"{pixel_values.shape[1]}: the image_grid_pinpoints of processor and model differ."
+                f"{available}: the image_grid_pinpoints of processor and model differ."
             )
-        tiles = torch.cat([image[:count] for image, count in zip(pixel_values, num_tiles, strict=True)])
-        packed, _ = self.pack_image_features(
-            self._encode(tiles).split(num_tiles),
-            sizes,
-            image_newline=self.image_newline,
-            vision_aspect_ratio=config.vision_aspect_ratio,
-        )
-        return tuple(packed)
+        return num_tiles
 
-    def _encode(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Patches `(pictures, n, d)` of pictures `(pictures, 3, H, W)`."""
+    def _encode(
+        self, pixel_values: torch.Tensor, kwargs: Mapping[str, Any]
+    ) -> tuple[BaseModelOutputWithPooling, torch.Tensor]:
+        """The tower's output for pictures `(pictures, 3, H, W)`, and their projected patches `(pictures, n, d)`."""
         layer = self.config.vision_feature_layer
         last = layer in (-1, self.config.vision_config.num_hidden_layers)
-        pixel_values = pixel_values.to(self.vision_tower.dtype)
-        if last and self.config.vision_post_layernorm:
-            features = self.vision_tower(pixel_values).last_hidden_state
+        flags = {name: kwargs[name] for name in _TOWER_FLAGS if kwargs.get(name) is not None}
+        use_last_hidden_state = last and self.config.vision_post_layernorm
+        if not use_last_hidden_state and not flags.get("output_hidden_states"):
+            flags["output_hidden_states"] = [layer]  # only this one is kept
+        outputs = self.vision_tower(pixel_values.to(self.vision_tower.dtype), return_dict=True, **flags)
+        if use_last_hidden_state:
+            features = outputs.last_hidden_state
         else:
-            # Of the hidden states only this one is kept.
-            features = self.vision_tower(pixel_values, output_hidden_states=[layer]).hidden_states[layer]
+            features = outputs.hidden_states[layer]
             if self.config.vision_post_layernorm:
                 features = self.vision_tower.post_layernorm(features)
-        projected: torch.Tensor = self.multi_modal_projector(features)
-        return projected
+        return outputs, self.multi_modal_projector(features)
 
     def place_image_features(
-        self, input_ids: torch.Tensor, inputs_embeds: torch.Tensor, image_features: ImageFeatures
+        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor, image_features: ImageFeatures
     ) -> torch.Tensor:
         """Put encoded images where their placeholders are.
 
         Args:
-            input_ids: `(B, L)`.
-            inputs_embeds: `(B, L, d)`, the embeddings of `input_ids`.
-            image_features: What [`get_image_features`] returned, in the order of the placeholders.
+            input_ids: `(B, L)`; `None` finds the placeholders by their embeddings.
+            inputs_embeds: `(B, L, d)`, the embeddings of the tokens.
+            image_features: The `pooler_output` of [`get_image_features`], in the order of the placeholders.
 
         Returns:
             `(B, L, d)`.
@@ -431,30 +484,41 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         Raises:
             ValueError: when placeholders and images do not match in number.
         """
-        placeholders = input_ids == self.config.image_token_id
+        placeholders = self._find_placeholders(input_ids, inputs_embeds)
         counts = [len(features) for features in image_features]
-        if (found := int(placeholders.sum())) != sum(counts):
+        found = placeholders.sum()
+
+        def message() -> str:
             each = f"{counts[0]} each" if len(set(counts)) == 1 else " + ".join(map(str, counts))
-            raise ValueError(
-                f"The text holds {found} image tokens, but the {len(counts)} images given need {sum(counts)} "
+            return (
+                f"The text holds {int(found)} image tokens, but the {len(counts)} images given need {sum(counts)} "
                 f"({each}). Make both with the processor."
             )
+
+        torch_compilable_check(found == sum(counts), message)
         if not isinstance(image_features, torch.Tensor):
             image_features = torch.cat(image_features)
         image_features = image_features.to(inputs_embeds.device, inputs_embeds.dtype)
         return inputs_embeds.masked_scatter(placeholders.unsqueeze(-1), image_features)
 
-    def _visibility(self, input_ids: torch.Tensor | None, canvas_mask: torch.Tensor | None) -> torch.Tensor | None:
+    def _find_placeholders(self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor) -> torch.Tensor:
+        """`(B, L)` bool, true where an image token stands."""
+        image_token_id = self.config.image_token_id
+        if image_token_id is None:
+            return torch.zeros(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
+        if input_ids is not None:
+            return input_ids == image_token_id
+        token = torch.full((), image_token_id, dtype=torch.long, device=inputs_embeds.device)
+        return (inputs_embeds == self.get_input_embeddings()(token)).all(-1)
+
+    def _visibility(
+        self, input_ids: torch.Tensor | None, token_embeds: torch.Tensor, canvas_mask: torch.Tensor | None
+    ) -> torch.Tensor | None:
         """Levels of `attention_mode="prefix"`: image 0, prompt 1, canvas 2; `None` in full mode."""
         if self.config.attention_mode == "full":
             return None
-        if input_ids is None or canvas_mask is None:
-            raise ValueError(
-                'attention_mode="prefix" needs input_ids (to find the image) and canvas_mask (to find the answer).'
-            )
-        levels = torch.ones_like(input_ids)
-        levels = levels.masked_fill(input_ids == self.config.image_token_id, 0)
-        return levels.masked_fill(canvas_mask.bool(), 2)
+        levels = (~self._find_placeholders(input_ids, token_embeds)).long()
+        return levels if canvas_mask is None else levels.masked_fill(canvas_mask.bool(), 2)
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(  # type: ignore[misc]
@@ -464,10 +528,11 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
-        image_features: ImageFeatures | None = None,
+        image_features: ImageFeatures | BaseModelOutputWithPooling | None = None,
         canvas_mask: torch.Tensor | None = None,
         segment_ids: torch.Tensor | None = None,
         image_sizes: torch.Tensor | None = None,
+        use_cache: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> GeoDiTModelOutput:
         """Run the network once; see [`GeoDiTForMaskedDiffusion.forward`] for the arguments."""
@@ -482,28 +547,34 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
             )
         if image_sizes is not None and pixel_values is None:
             raise ValueError("image_sizes describe pixel_values: give both or neither.")
+        if use_cache:
+            raise ValueError("forward() keeps no cache, use_cache=True is for generate(): leave it out.")
+        image_outputs = None
         if pixel_values is not None:
-            image_features = self.get_image_features(pixel_values, image_sizes)
+            flags = {name: kwargs[name] for name in _TOWER_FLAGS if name in kwargs}
+            image_outputs = self.get_image_features(pixel_values, image_sizes, return_dict=True, **flags)
+        elif image_features is not None:
+            image_outputs = BaseModelOutputWithPooling(pooler_output=pooled_features(image_features))
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
-            if image_features is not None:
-                inputs_embeds = self.place_image_features(cast(torch.Tensor, input_ids), inputs_embeds, image_features)
-        elif image_features is not None:
-            raise ValueError("inputs_embeds already hold the image: give them without images.")
+        visibility = self._visibility(input_ids, inputs_embeds, canvas_mask)
+        if image_outputs is not None:
+            inputs_embeds = self.place_image_features(input_ids, inputs_embeds, image_outputs.pooler_output)
 
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            visibility=self._visibility(input_ids, canvas_mask),
+            visibility=visibility,
             segment_ids=segment_ids,
+            return_dict=True,
             **kwargs,
         )
         return GeoDiTModelOutput(
             last_hidden_state=outputs.last_hidden_state,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
-            image_hidden_states=image_features,
+            image_outputs=image_outputs,
         )
 
 
@@ -512,6 +583,7 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
     _fsdp_plan = {"lm_head": "keep_full_weight"}
+    _tp_plan = {"lm_head": "colwise_gather_output"}
 
     def __init__(self, config: GeoDiTConfig):
         super().__init__(config)
@@ -535,9 +607,14 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
         """Replace the output projection."""
         self.lm_head = value
 
-    def get_image_features(self, pixel_values: torch.Tensor, image_sizes: torch.Tensor | None = None) -> ImageFeatures:
+    def get_image_features(
+        self,
+        pixel_values: torch.Tensor,
+        image_sizes: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutputWithPooling:
         """See [`GeoDiTModel.get_image_features`]."""
-        return cast(ImageFeatures, self.model.get_image_features(pixel_values, image_sizes))
+        return self.model.get_image_features(pixel_values, image_sizes, **kwargs)
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(  # type: ignore[misc]
@@ -547,10 +624,11 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
-        image_features: ImageFeatures | None = None,
+        image_features: ImageFeatures | BaseModelOutputWithPooling | None = None,
         canvas_mask: torch.Tensor | None = None,
         segment_ids: torch.Tensor | None = None,
         image_sizes: torch.Tensor | None = None,
+        use_cache: bool | None = None,
         labels: torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         **kwargs: Unpack[TransformersKwargs],
@@ -559,18 +637,21 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
 
         Args:
             input_ids: `(B, L)`: image placeholders, prompt and canvas. May accompany `inputs_embeds`, to tell
-                where the image stands.
+                where the image stands; without, it stands where the embedding of the placeholder does.
             pixel_values: `(images, 3, H, W)` or tiles, in the order of their placeholders; see
                 [`GeoDiTModel.get_image_features`].
             attention_mask: `(B, L)`, 1 for real tokens (the canvas included) and 0 for padding on either side.
             position_ids: `(B, L)`; by default the real tokens of a row count from 0.
-            inputs_embeds: `(B, L, d)` in place of the embeddings of `input_ids`.
+            inputs_embeds: `(B, L, d)` in place of the embeddings of `input_ids`. Images that are given are put where
+                their placeholders stand.
             image_features: What [`get_image_features`] returned, instead of `pixel_values`.
-            canvas_mask: `(B, L)`, true on the canvas; needed with `attention_mode="prefix"` only.
+            canvas_mask: `(B, L)`, true on the canvas. With `attention_mode="prefix"` the canvas sees the prompt and
+                not the other way round; without this mask all text is prompt. No effect with `"full"`.
             segment_ids: `(B, L)`, 0 for the image and k for the k-th of several questions behind it, which see the
                 image and nothing of each other; needs `attention_mode="prefix"`, where the result is that of
                 asking them one by one, and `position_ids` that count on from the image for each of them.
             image_sizes: `(images, 2)`, height and width of the images, if `pixel_values` are tiles.
+            use_cache: Taken as Transformers models do; there is no cache to return, so that true is refused.
             labels: `(B, L)` true tokens, -100 where nothing is to be learnt. The loss is the plain mean; the
                 weighted loss of training is [`masked_diffusion_loss`].
             logits_to_keep: Where to compute the output projection: an integer keeps that many last positions
@@ -580,8 +661,7 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
             ValueError: when placeholders and images do not match, or arguments exclude each other.
             TypeError: for a keyword argument that nothing here reads.
         """
-        if unknown := kwargs.keys() - TransformersKwargs.__annotations__.keys():
-            raise TypeError(f"forward() got unexpected keyword arguments: {', '.join(sorted(unknown))}.")
+        _refuse_unknown("forward", kwargs)
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,
@@ -592,6 +672,8 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
             canvas_mask=canvas_mask,
             segment_ids=segment_ids,
             image_sizes=image_sizes,
+            use_cache=use_cache,
+            return_dict=True,
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state
@@ -608,8 +690,14 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
             logits=logits,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
-            image_hidden_states=outputs.image_hidden_states,
+            image_outputs=outputs.image_outputs,
         )
+
+
+def _refuse_unknown(function: str, kwargs: Mapping[str, Any]) -> None:
+    """Refuse keyword arguments that are none of those that all models of Transformers take."""
+    if unknown := kwargs.keys() - TransformersKwargs.__annotations__.keys():
+        raise TypeError(f"{function}() got unexpected keyword arguments: {', '.join(sorted(unknown))}.")
 
 
 def default_position_ids(attention_mask: torch.Tensor | None, inputs_embeds: torch.Tensor) -> torch.Tensor:

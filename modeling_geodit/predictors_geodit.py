@@ -188,7 +188,7 @@ class _CachedPredictor(_TextCorePredictor):
         outputs = self._text_core(
             inputs_embeds=self._embed_tokens(canvas),
             position_ids=self._canvas_positions(canvas),
-            past_key_values=self._cache,
+            cache=self._cache,
         )
         return self._project(outputs.last_hidden_state, wanted)
 
@@ -243,9 +243,7 @@ class PrefixCachedPredictor(_CachedPredictor):
     def _run_segment(self, start: int, embeds: torch.Tensor, position_ids: torch.Tensor, valid: torch.Tensor) -> None:
         if valid.shape[1]:
             self._cache.begin_segment(start, valid)
-            self._text_core(
-                inputs_embeds=embeds, position_ids=position_ids, past_key_values=self._cache, num_outputs=0
-            )
+            self._text_core(inputs_embeds=embeds, position_ids=position_ids, cache=self._cache, num_outputs=0)
 
     def __call__(
         self, canvas: torch.Tensor, valid: torch.Tensor, wanted: torch.Tensor, *, begins_block: bool
@@ -339,7 +337,7 @@ class RefreshedPredictor(_CachedPredictor):
         if not refresh:
             return self._predict_canvas(canvas, valid, wanted)
         self._cache.begin_segment(0, torch.cat([self._prompt.valid, valid], dim=1))
-        outputs = self._text_core(past_key_values=self._cache, **self._everything(canvas))
+        outputs = self._text_core(cache=self._cache, **self._everything(canvas))
         return self._project(outputs.last_hidden_state, wanted)
 
 

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+# First of all, as what follows cannot be imported from a Transformers that is too old.
+from geodit.configuration.requirements_geodit import TRANSFORMERS  # noqa: F401
+
+# isort: split
 import difflib
 import itertools
 import math

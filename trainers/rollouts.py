@@ -107,7 +107,7 @@ def sample_rollouts(
     model.eval()
     try:
         with torch.no_grad():
-            features: ImageFeatures = model.get_image_features(**inputs)
+            features: ImageFeatures = model.get_image_features(**inputs, return_dict=True).pooler_output
             output = model.generate(
                 input_ids=prompt_ids,
                 attention_mask=prompt_mask.long(),

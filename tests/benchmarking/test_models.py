@@ -64,7 +64,7 @@ class TestPeer:
         assert isinstance(features, BaseModelOutputWithPooling)
         normed = model.model.vision_tower.post_layernorm(features.hidden_states[-1])
         torch.testing.assert_close(
-            peer.model.multi_modal_projector(normed), model.get_image_features(inputs.pixel_values)
+            peer.model.multi_modal_projector(normed), model.get_image_features(inputs.pixel_values).pooler_output
         )
         plain = peer.model.multi_modal_projector(features.hidden_states[-1])
         torch.testing.assert_close(

@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from transformers import SiglipVisionConfig
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
@@ -91,3 +92,11 @@ def test_tiles_that_cannot_work_are_refused_by_name(fields, message):
 def test_what_cannot_work_is_refused_by_name(field, value, message):
     with pytest.raises(Exception, match=message):
         GeoDiTConfig(**{**SMALL, field: value})
+
+
+@pytest.mark.parametrize("given", [{}, {"vision_use_head": True}, SiglipVisionConfig(image_size=28, patch_size=14)])
+def test_the_tower_never_has_a_pooling_head(given):
+    config = GeoDiTConfig(vision_config=given)
+    assert config.vision_config.vision_use_head is False
+    # A configuration that was handed in is left as it is.
+    assert not isinstance(given, SiglipVisionConfig) or given.vision_use_head

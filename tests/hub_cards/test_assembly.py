@@ -91,7 +91,7 @@ class TestAssembled:
         pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         features = tower(pixels, output_hidden_states=True).hidden_states[layer]
         expected = model.model.multi_modal_projector(tower.post_layernorm(features) if norm else features)
-        assert torch.equal(model.get_image_features(pixels), expected)
+        assert torch.equal(model.get_image_features(pixels).pooler_output, expected)
 
     def test_every_tensor_of_the_sources_is_copied_or_reported(self, assembled, siglip):
         folder, report = assembled

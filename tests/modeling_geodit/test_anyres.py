@@ -87,7 +87,7 @@ def make_batch(model, sizes, prompt_lengths):
     """Prompts behind the placeholders of their images, padded on the left."""
     images = make_images(sizes)
     with torch.no_grad():
-        counts = [len(features) for features in model.get_image_features(**images)]
+        counts = [len(features) for features in model.get_image_features(**images).pooler_output]
     rows = []
     for count, length in zip(counts, prompt_lengths, strict=True):
         words = torch.randint(0, 50, (length,), generator=torch.Generator().manual_seed(length))
@@ -116,7 +116,7 @@ class TestFeatures:
         reference.image_newline.data = model.image_newline.data
         images = make_images(SIZES)
         expected = reference.get_image_features(**images).pooler_output
-        features = model.get_image_features(**images)
+        features = model.get_image_features(**images).pooler_output
         assert isinstance(features, tuple)
         assert len(features) == len(SIZES)
         for ours, theirs in zip(features, expected, strict=True):
@@ -125,8 +125,9 @@ class TestFeatures:
     @torch.no_grad()
     def test_begin_with_the_whole_image_and_end_every_row_with_the_newline(self, model):
         images = make_images([(TILE, 2 * TILE)])
-        (features,) = model.get_image_features(**images)
-        whole, left, right = model.model._encode(images["pixel_values"][0])
+        (features,) = model.get_image_features(**images).pooler_output
+        patches = model.model.vision_tower(images["pixel_values"][0]).last_hidden_state
+        whole, left, right = model.model.multi_modal_projector(patches)
         newline = model.model.image_newline[None]
         rows = [torch.cat([left[row : row + SIDE], right[row : row + SIDE], newline]) for row in range(0, N, SIDE)]
         torch.testing.assert_close(features, torch.cat([whole, *rows]))
@@ -137,20 +138,21 @@ class TestFeatures:
         pinpoints = [[2 * TILE, 2 * TILE]]
         model = build_model(image_grid_pinpoints=pinpoints)
         pixel_values = torch.randn(1, 5, 3, TILE, TILE)
-        (features,) = model.get_image_features(pixel_values, torch.tensor([[10, 20]]))
+        (features,) = model.get_image_features(pixel_values, torch.tensor([[10, 20]])).pooler_output
         assert features.shape == (N + 2 * (4 + 1), 32)
 
     @torch.no_grad()
     def test_of_many_tiles_are_scaled_down_to_about_k(self, model):
-        (features,) = model.get_image_features(**make_images([(6 * TILE, 6 * TILE)]))
+        (features,) = model.get_image_features(**make_images([(6 * TILE, 6 * TILE)])).pooler_output
         side = math.isqrt(4 * N)
         assert len(features) == N + side * (side + 1)
 
     @torch.no_grad()
     def test_do_not_depend_on_the_other_images(self, model):
-        together = model.get_image_features(**make_images(SIZES))
+        together = model.get_image_features(**make_images(SIZES)).pooler_output
         for features, size in zip(together, SIZES, strict=True):
-            torch.testing.assert_close(features, model.get_image_features(**make_images([size]))[0])
+            (alone,) = model.get_image_features(**make_images([size])).pooler_output
+            torch.testing.assert_close(features, alone)
 
     @torch.no_grad()
     def test_of_a_tower_without_its_last_layer_are_those_of_the_last_layer_but_one(self):
@@ -161,7 +163,8 @@ class TestFeatures:
         assert result.missing_keys == []
         assert all(".encoder.layers.2." in key for key in result.unexpected_keys)
         images = make_images([(7, 30)])
-        assert torch.equal(shorter.get_image_features(**images)[0], whole.get_image_features(**images)[0])
+        seen = [model.get_image_features(**images).pooler_output[0] for model in (shorter, whole)]
+        assert torch.equal(*seen)
 
 
 class TestNewline:
@@ -217,7 +220,7 @@ class TestGenerate:
         expected = model.generate(**batch, max_new_tokens=8)
         images = {name: batch.pop(name) for name in ("pixel_values", "image_sizes")}
         with torch.no_grad():
-            features = model.get_image_features(**images)
+            features = model.get_image_features(**images).pooler_output
             assert torch.equal(
                 model(**batch, image_features=features, canvas_mask=batch["input_ids"] < 0).logits,
                 model(**batch, **images, canvas_mask=batch["input_ids"] < 0).logits,

@@ -384,8 +384,20 @@ class TestBadInput:
         ("changes", "complaint"),
         [
             ({"max_denoising_step": 4}, "Did you mean max_denoising_steps"),
-            ({"num_beams": 4}, "Unknown generation parameter.*num_beams.*Allowed"),
-            ({"assistant_model": None}, "Unknown generation parameter.*assistant_model"),
+            ({"num_beams": 4}, r"num_beams \(4\) is for decoding from left to right.*max_denoising_steps"),
+            ({"top_p": 0.9}, r"top_p \(0.9\) .* Instead, temperature"),
+            ({"assistant_model": torch.nn.Linear(1, 1)}, r"assistant_model \(Linear\) .* Leave it out"),
+            ({"inputs_embeds": torch.zeros(3, 10, 32)}, r"inputs_embeds \(Tensor\) .*give input_ids"),
+            ({"logits_processor": [len]}, r"logits_processor \(list\) .*suppress_tokens"),
+            ({"stopping_criteria": [len]}, r"stopping_criteria \(list\) .*stop_strings"),
+            ({"do_sample": False, "temperature": 0.5}, "do_sample=False and temperature=0.5 contradict"),
+            ({"do_sample": True, "temperature": 0.0}, "do_sample=True and temperature=0.0 contradict"),
+            ({"do_sample": 1}, "do_sample must be True or False"),
+            ({"max_length": 10}, "an integer above its 10 tokens, but is 10"),
+            ({"max_length": 20, "max_new_tokens": 8}, "not both"),
+            ({"inputs": torch.zeros(1, 2)}, "input_ids or inputs"),
+            ({"stop_strings": "."}, "give generate.. the tokenizer"),
+            ({"stop_strings": [""], "tokenizer": object()}, "none of them empty"),
             ({"defaults_only": True}, "Unknown generation parameter.*defaults_only"),
             ({"max_denoising_steps": -1}, "max_denoising_steps must be an integer >= 1, but is -1"),
             ({"remasking": "entropy"}, "remasking must be one of 'low_confidence', 'random'"),
@@ -406,6 +418,91 @@ class TestBadInput:
     def test_is_refused_with_a_reason(self, model, batch, changes, complaint):
         with pytest.raises(ValueError, match=complaint):
             model.generate(**{**batch, **changes})
+
+
+class TestAutoregressiveArguments:
+    """What users of other models are used to write means the same here, or nothing."""
+
+    def test_do_sample_is_a_temperature(self, model, batch):
+        greedy = model.generate(**batch, max_new_tokens=6)
+        sampled = model.generate(**batch, max_new_tokens=6, temperature=1.0, seed=3)
+        assert not torch.equal(greedy, sampled)
+        assert torch.equal(model.generate(**batch, max_new_tokens=6, do_sample=False), greedy)
+        assert torch.equal(model.generate(**batch, max_new_tokens=6, do_sample=True, seed=3), sampled)
+        warm = GeoDiTGenerationConfig(max_new_tokens=6, temperature=0.3, seed=3)
+        assert torch.equal(model.generate(**batch, generation_config=warm, do_sample=False), greedy)
+        kept = model.generate(**batch, generation_config=warm, do_sample=True)
+        assert torch.equal(kept, model.generate(**batch, generation_config=warm))
+
+    def test_max_length_counts_the_prompt(self, model, batch):
+        length = batch["input_ids"].shape[1] + 6
+        expected = model.generate(**batch, max_new_tokens=6)
+        assert torch.equal(model.generate(**batch, max_length=length), expected)
+        plain = GenerationConfig(max_length=length)
+        assert torch.equal(model.generate(**batch, generation_config=plain), expected)
+
+    def test_the_prompts_may_be_called_inputs(self, model, batch):
+        expected = model.generate(**batch, max_new_tokens=6)
+        input_ids = batch.pop("input_ids")
+        assert torch.equal(model.generate(inputs=input_ids, **batch, max_new_tokens=6), expected)
+
+    def test_what_does_nothing_is_taken(self, model, batch):
+        expected = model.generate(**batch, max_new_tokens=6)
+        nothing = {
+            "num_beams": 1,
+            "num_return_sequences": 1,
+            "top_p": 1.0,
+            "top_k": None,
+            "temperature": None,
+            "repetition_penalty": 1.0,
+            "output_scores": False,
+            "logits_processor": [],
+            "stopping_criteria": None,
+            "synced_gpus": False,
+            "assistant_model": None,
+        }
+        assert torch.equal(model.generate(**batch, max_new_tokens=6, **nothing), expected)
+
+    def test_code_that_asks_for_other_parameters_finds_them_unset(self, model):
+        plain = GenerationConfig()
+        for name in ("num_beams", "do_sample", "max_length", "top_k", "stop_strings"):
+            assert getattr(model.generation_config, name) is getattr(plain, name) is None
+        assert not hasattr(model.generation_config, "num_beems")
+        assert "num_beams" not in model.generation_config.to_dict()
+
+
+class TestStopStrings:
+    class Tokenizer:
+        """Writes every token as its number."""
+
+        def decode(self, ids, **_):
+            return "".join(f"<{token}>" for token in ids)
+
+    def test_an_answer_ends_with_the_first_of_them(self, model, batch):
+        whole = model.generate(**batch, max_new_tokens=8, suppress_tokens=[EOS], return_dict_in_generate=True)
+        canvas = canvas_of(whole.sequences, batch)
+        third = f"<{int(canvas[0, 2])}>"
+        ends = [next((i + 1 for i, token in enumerate(row) if f"<{token}>" == third), 8) for row in canvas.tolist()]
+        assert ends[0] <= 3
+        stopped = model.generate(
+            **batch,
+            max_new_tokens=8,
+            suppress_tokens=[EOS],
+            return_dict_in_generate=True,
+            stop_strings=["never", third],
+            tokenizer=self.Tokenizer(),
+        )
+        for row, end in enumerate(ends):
+            kept = canvas_of(stopped.sequences, batch)[row]
+            assert torch.equal(kept[:end], canvas[row, :end])
+            assert kept[end:].tolist() == [EOS] * (8 - end)
+            assert stopped.commit_steps[row, end:].tolist() == [-1] * (8 - end)
+            assert torch.equal(stopped.confidences[row, :end], whole.confidences[row, :end])
+
+    def test_one_that_is_not_there_changes_nothing(self, model, batch):
+        expected = model.generate(**batch, max_new_tokens=8)
+        stopped = model.generate(**batch, max_new_tokens=8, stop_strings="never", tokenizer=self.Tokenizer())
+        assert torch.equal(stopped, expected)
 
 
 class TestConfiguration:

@@ -160,10 +160,66 @@ def test_forward_adds_no_noise():
 @torch.no_grad()
 def test_images_encoded_beforehand_give_the_same_logits():
     model, inputs = make_model(), make_inputs()
-    encoded = {**inputs, "image_features": model.get_image_features(inputs["pixel_values"])}
-    del encoded["pixel_values"]
-    assert encoded["image_features"].shape == (1, N_IMAGE_TOKENS, 32)
-    assert torch.equal(model(**encoded).logits, model(**inputs).logits)
+    expected = model(**inputs).logits
+    outputs = model.get_image_features(inputs.pop("pixel_values"))
+    assert outputs.last_hidden_state.shape == (1, N_IMAGE_TOKENS, 16)
+    assert outputs.pooler_output.shape == (1, N_IMAGE_TOKENS, 32)
+    assert torch.equal(model(**inputs, image_features=outputs).logits, expected)
+    assert torch.equal(model(**inputs, image_features=outputs.pooler_output).logits, expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("attention_mode", ["full", "prefix"])
+def test_embeddings_of_the_tokens_give_the_same_logits(attention_mode):
+    model, inputs = make_model(attention_mode=attention_mode), make_inputs()
+    expected = model(**inputs).logits
+    input_ids = inputs.pop("input_ids")
+    embeds = model.get_input_embeddings()(input_ids)
+    assert torch.equal(model(**inputs, inputs_embeds=embeds).logits, expected)
+    assert torch.equal(model(**inputs, inputs_embeds=embeds, input_ids=input_ids).logits, expected)
+
+
+@torch.no_grad()
+def test_without_canvas_mask_all_text_is_prompt():
+    model, inputs = make_model(attention_mode="prefix"), make_inputs()
+    canvas_mask = inputs.pop("canvas_mask")
+    logits = model(**inputs).logits
+    assert torch.equal(logits, model(**inputs, canvas_mask=torch.zeros_like(canvas_mask)).logits)
+    assert not torch.allclose(logits, model(**inputs, canvas_mask=canvas_mask).logits)
+    assert model(input_ids=torch.tensor([[5, 6, 7]])).logits.shape == (1, 3, 50)
+
+
+@torch.no_grad()
+def test_forward_returns_what_the_tower_returned():
+    model, inputs = make_model(), make_inputs()
+    model.set_attn_implementation("eager")
+    output = model(**inputs, output_hidden_states=True, output_attentions=True)
+    tower = model.model.vision_tower(inputs["pixel_values"], output_hidden_states=True)
+    torch.testing.assert_close(output.image_outputs.hidden_states, tower.hidden_states)
+    assert len(output.image_outputs.attentions) == 3
+    assert output.image_hidden_states is output.image_outputs.pooler_output
+    assert model(inputs["input_ids"][:, N_IMAGE_TOKENS:]).image_hidden_states is None
+
+
+def test_a_tuple_comes_back_where_no_dictionary_is_wanted():
+    model, inputs = make_model(), make_inputs()
+    features = model.get_image_features(inputs["pixel_values"], return_dict=False)
+    assert isinstance(features, tuple)
+    assert isinstance(model(**inputs, return_dict=False), tuple)
+
+
+def test_forward_keeps_no_cache():
+    model, inputs = make_model(), make_inputs()
+    assert torch.equal(model(**inputs, use_cache=False).logits, model(**inputs).logits)
+    with pytest.raises(ValueError, match="forward\\(\\) keeps no cache"):
+        model(**inputs, use_cache=True)
+
+
+@pytest.mark.parametrize("function", ["forward", "get_image_features"])
+def test_unknown_arguments_are_refused_by_name(function):
+    model, inputs = make_model(), make_inputs()
+    with pytest.raises(TypeError, match=f"{function}\\(\\) got unexpected keyword arguments: attn_mask"):
+        getattr(model, function)(pixel_values=inputs["pixel_values"], attn_mask=None)
 
 
 @torch.no_grad()
@@ -194,7 +250,8 @@ def test_vision_features_are_those_of_the_stock_tower(layer, post_layernorm):
     features = stock(pixel_values, output_hidden_states=True).hidden_states[layer]
     if post_layernorm:
         features = stock.post_layernorm(features)
-    torch.testing.assert_close(model.get_image_features(pixel_values), model.model.multi_modal_projector(features))
+    projected = model.get_image_features(pixel_values).pooler_output
+    torch.testing.assert_close(projected, model.model.multi_modal_projector(features))
 
 
 def test_images_and_placeholders_must_match():
@@ -208,8 +265,8 @@ def test_arguments_that_exclude_each_other_are_refused():
     model, inputs = make_model(), make_inputs()
     with pytest.raises(ValueError, match="pixel_values or image_features, not both"):
         model(**inputs, image_features=torch.zeros(1, 4, 32))
-    with pytest.raises(ValueError, match="needs input_ids"):
-        make_model(attention_mode="prefix")(inputs_embeds=torch.zeros(1, 3, 32))
+    with pytest.raises(ValueError, match="Give input_ids, inputs_embeds or both"):
+        model(pixel_values=inputs["pixel_values"])
 
 
 @torch.no_grad()
