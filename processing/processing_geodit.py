@@ -51,13 +51,20 @@ _TEXT_OF_MESSAGE = (
     "{%- endmacro -%}"
 )
 
+
+def _marked_if_generated(text: str) -> str:
+    """Mark what the assistant writes, for `apply_chat_template(..., return_assistant_tokens_mask=True)`."""
+    generated = "{%- generation -%}" + text + "{%- endgeneration -%}"
+    return "{%- if message['role'] == 'assistant' -%}" + generated + "{%- else -%}" + text + "{%- endif -%}"
+
+
 CHAT_TEMPLATE = (
     _TEXT_OF_MESSAGE
     + _IMAGES_FIRST
     + "{{- bos_token -}}"
     + "{%- for message in messages -%}"
     + "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' -}}"
-    + "{{- text_of(message) + '<|eot_id|>' -}}"
+    + _marked_if_generated("{{- text_of(message) + '<|eot_id|>' -}}")
     + "{%- endfor -%}"
     + "{%- if add_generation_prompt -%}"
     + "{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' -}}"
@@ -72,7 +79,8 @@ COMPACT_CHAT_TEMPLATE = (
     _TEXT_OF_MESSAGE
     + _IMAGES_FIRST
     + "{%- for message in messages -%}"
-    + "{{- '<|' + message['role'] + '|>' + text_of(message) -}}"
+    + "{{- '<|' + message['role'] + '|>' -}}"
+    + _marked_if_generated("{{- text_of(message) -}}")
     + "{%- endfor -%}"
     + "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
 )
