@@ -56,6 +56,7 @@ MODULES = (
     "geodit.modeling_geodit.softmax_geodit",
     "geodit.modeling_geodit.stop_strings_geodit",
     "geodit.processing.boxes_geodit",
+    "geodit.processing.images_geodit",
     "geodit.processing.processing_geodit",
     "geodit.processing.tasks_geodit",
 )

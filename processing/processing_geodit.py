@@ -8,29 +8,31 @@ from geodit.configuration.requirements_geodit import TRANSFORMERS  # noqa: F401
 
 # isort: split
 import difflib
+import inspect
 import itertools
 import math
-import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, is_typeddict
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from transformers import (
     BatchFeature,
     LlavaOnevisionImageProcessorPil,
     ProcessorMixin,
     SiglipImageProcessorPil,
 )
-from transformers.image_utils import load_image
 from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
-from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, TextKwargs
+from transformers.processing_utils import MultiModalData, TextKwargs
+from transformers.utils import logging
 
 from geodit.configuration.anyres_geodit import anyres_max_tiles, check_grid_pinpoints
 from geodit.configuration.remote_code_geodit import PROCESSOR_AUTO_MAP, RemoteCodeMixin
 from geodit.processing.boxes_geodit import BoxCodec, get_box_codec
+from geodit.processing.images_geodit import group_images
 from geodit.processing.tasks_geodit import Task, load_tasks, resolve_task
+
+logger = logging.get_logger(__name__)
 
 # In both templates all images of the conversation come first, before the beginning of the text.
 _IMAGES_FIRST = (
@@ -53,13 +55,20 @@ _TEXT_OF_MESSAGE = (
     "{%- endmacro -%}"
 )
 
+
+def _marked_if_generated(text: str) -> str:
+    """Mark what the assistant writes, for `apply_chat_template(..., return_assistant_tokens_mask=True)`."""
+    generated = "{%- generation -%}" + text + "{%- endgeneration -%}"
+    return "{%- if message['role'] == 'assistant' -%}" + generated + "{%- else -%}" + text + "{%- endif -%}"
+
+
 CHAT_TEMPLATE = (
     _TEXT_OF_MESSAGE
     + _IMAGES_FIRST
     + "{{- bos_token -}}"
     + "{%- for message in messages -%}"
     + "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' -}}"
-    + "{{- text_of(message) + '<|eot_id|>' -}}"
+    + _marked_if_generated("{{- text_of(message) + '<|eot_id|>' -}}")
     + "{%- endfor -%}"
     + "{%- if add_generation_prompt -%}"
     + "{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' -}}"
@@ -74,14 +83,12 @@ COMPACT_CHAT_TEMPLATE = (
     _TEXT_OF_MESSAGE
     + _IMAGES_FIRST
     + "{%- for message in messages -%}"
-    + "{{- '<|' + message['role'] + '|>' + text_of(message) -}}"
+    + "{{- '<|' + message['role'] + '|>' -}}"
+    + _marked_if_generated("{{- text_of(message) -}}")
     + "{%- endfor -%}"
     + "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
 )
 """A template for small models, which adds two tokens to a question: `<|user|>Detect: ship.<|assistant|>`."""
-
-# PIL modes with more than 8 bits a sample, which convert("RGB") would cut off at 255 without a word.
-_DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 _ADD_TOKENS = "Add it to the tokenizer and the model's embeddings, as `geodit.processing.tokenization` does."
 
@@ -122,6 +129,14 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         ValueError: If the tokenizer lacks a token, a value is not among those allowed, or the image processor is not
             one for this `vision_aspect_ratio`.
     """
+
+    # Defaults, which arguments of the tokenizer and of a call override.
+    text_kwargs: TextKwargs = {
+        "padding": True,
+        "padding_side": "left",
+        "add_special_tokens": False,  # the template has them
+        "return_token_type_ids": False,
+    }
 
     # How LLaVA-OneVision counts the tokens of an image, from attributes that have the same names here.
     _get_number_of_features: Any = LlavaOnevisionProcessor._get_number_of_features
@@ -177,8 +192,8 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         self,
         images: Any = None,
         text: str | Sequence[str] | None = None,
-        videos: None = None,
-        audio: None = None,
+        videos: Any = None,
+        audio: Any = None,
         task: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
@@ -186,17 +201,21 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
 
         Args:
             images: One image, a list of one image for each text, or a list of lists with the images of each
-                text (which may be empty). An image is a PIL image of 8 bits a sample (converted to RGB), a
-                uint8 array (H, W, 3), or the path or URL of an image that Pillow reads.
+                text (which may be empty). An image is a PIL image of 8 bits a sample, an array or tensor of 1, 3 or 4
+                channels first or last (uint8, or floats from 0 to 1), the bytes of a file, its path, URL or base64, or
+                a dictionary of `bytes` and `path`. All are converted to RGB. So rows of a data set can be passed as
+                they are, in each of its formats. See `geodit.processing.images_geodit` for the rules, and for the
+                shapes that `input_data_format="channels_first"` or `"channels_last"` makes unambiguous.
             text: With `task`, what the user asks (the query), None for tasks without a query. Without `task`,
                 a whole prompt that is used as it stands: the output of `apply_chat_template`, or any text.
                 `<image>` marks the place of an image; if there is none, the image comes first of all.
-            videos: Not supported; only there because Transformers passes it.
-            audio: Not supported; only there because Transformers passes it.
+            videos: Ignored with a warning, as other processors of images and text do.
+            audio: Ignored with a warning, as other processors of images and text do.
             task: A task of `self.tasks`, or one for each text.
             **kwargs: Arguments of the tokenizer and the image processor, such as `return_tensors="pt"`,
-                `padding_side`, or `text_kwargs` and `images_kwargs`. By default texts are padded on the left
-                to the longest.
+                `padding_side`, or `text_kwargs`, `images_kwargs` and `common_kwargs`, in the order of precedence of
+                [`~transformers.ProcessorMixin`]. By default texts are padded to the longest, on the left unless the
+                tokenizer was told otherwise.
 
         Returns:
             `input_ids` (B, L) and `attention_mask` (B, L) if there is a text or a task, `pixel_values`
@@ -211,10 +230,17 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
                 image is of a kind that cannot be used, an argument is unknown, or a text has several images, which
                 `vision_aspect_ratio="anyres_max_<k>"` does not take.
         """
-        if videos is not None or audio is not None:
-            raise ValueError("GeoDiT reads images and text, neither video nor audio.")
+        for name, given in (("videos", videos), ("audio", audio)):
+            if given is not None:
+                logger.warning_once(f"GeoDiT reads images and text: the argument `{name}` is ignored.")
         self._check_kwargs(kwargs)
-        image_groups = None if images is None else _group_images(images)
+        image_groups = None
+        if images is not None:
+            image_groups = group_images(
+                images,
+                input_data_format=_image_argument("input_data_format", kwargs),
+                do_rescale=_image_argument("do_rescale", kwargs, getattr(self.image_processor, "do_rescale", True)),
+            )
 
         if task is not None:
             texts = self._render_tasks(task, text, image_groups)
@@ -235,17 +261,6 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
             )
 
         flat_images = None if image_groups is None else [image for group in image_groups for image in group]
-        text_defaults = {
-            "padding": True,
-            "padding_side": "left",
-            "add_special_tokens": False,  # the template has them
-            "return_token_type_ids": False,
-        }
-        given = {**kwargs, **kwargs.get("text_kwargs", {})}
-        kwargs["text_kwargs"] = {
-            **{name: value for name, value in text_defaults.items() if name not in given},
-            **kwargs.get("text_kwargs", {}),
-        }
         inputs: BatchFeature = super().__call__(images=flat_images or None, text=texts, **kwargs)
         return inputs
 
@@ -260,6 +275,16 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         tile = self.image_processor.size
         return int(self._get_number_of_features(*image_size, tile["height"], tile["width"]))
 
+    def _get_num_multimodal_tokens(
+        self, image_sizes: Iterable[Sequence[int]] | None = None, **kwargs: Any
+    ) -> MultiModalData:
+        """Return how many tokens images of these sizes, (height, width) in pixels, take: what vLLM asks for."""
+        self._check_kwargs(kwargs)
+        if image_sizes is None:
+            return MultiModalData()
+        counts = [self.count_image_tokens((height, width)) for height, width in image_sizes]
+        return MultiModalData(num_image_tokens=counts, num_image_patches=[1] * len(counts))
+
     def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **kwargs: Any) -> str:
         """Returns what takes the place of one `<image>`: the image token, once for each of the image's features."""
         if not self._tiled:
@@ -271,6 +296,40 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
     def unused_input_names(self) -> list[str]:
         """What the image processor of LLaVA-OneVision returns and the model does not take."""
         return ["batch_num_images"]
+
+    def _process_images(self, images: Any, **kwargs: Any) -> Any:
+        kwargs.pop("input_data_format", None)  # these are PIL images by now
+        return super()._process_images(images, **kwargs)
+
+    @classmethod
+    def _get_arguments_from_pretrained(
+        cls, pretrained_model_name_or_path: Any, processor_dict: dict[str, Any] | None = None, **kwargs: Any
+    ) -> Any:
+        """Load the tokenizer and the image processor, which are not told what only the processor takes."""
+        own = _own_arguments(cls)
+        for name in kwargs.keys() - own:
+            close = difflib.get_close_matches(name, own, cutoff=0.85)
+            if close:
+                raise ValueError(f"Unknown argument {name!r}. Did you mean {close[0]}?")
+        # The chat template is also the tokenizer's: the two share its file.
+        of_parts = {name: value for name, value in kwargs.items() if name not in own or name == "chat_template"}
+        return super()._get_arguments_from_pretrained(pretrained_model_name_or_path, processor_dict, **of_parts)  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Make a processor of its parts and of what processor_config.json says, overridden by `kwargs`.
+
+        Raises:
+            ValueError: If a value is not among those allowed, or the chat template does not write the image token.
+        """
+        template = {**processor_dict, **kwargs}.get("chat_template")
+        token = kwargs.get("image_token")
+        templates = template.values() if isinstance(template, Mapping) else [template]
+        if token is not None and any(one and token not in one and "image_token" not in one for one in templates):
+            raise ValueError(
+                f"The chat template does not write the image token {token!r}. Give a `chat_template`, too."
+            )
+        return super().from_args_and_dict(args, processor_dict, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything that `save_pretrained` writes to processor_config.json."""
@@ -507,30 +566,56 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         elif complete and any(number != 1 for number in given):
             complete = given == placed
         if not complete:
+            token = self.image_token
             raise ValueError(
-                _count_error(sum(given), len(texts)) + f" Found {sum(placed)} {self.image_token} in the texts."
+                f"{_count_error(sum(given), len(texts))} The number of {token} tokens in the prompts should be the "
+                f"same as the number of images, if there are any. Found {sum(placed)} {token}."
             )
         return texts
 
-    def _check_kwargs(self, kwargs: dict[str, Any]) -> None:
-        # Transformers itself only warns of arguments that it does not know.
-        kinds = (
-            ProcessingKwargs,
-            TextKwargs,
-            ImagesKwargs,
-            getattr(self.image_processor, "valid_kwargs", None),
-        )
-        allowed = {name for kind in kinds for name in getattr(kind, "__annotations__", {})}
-        for name in kwargs:
-            if name not in allowed:
-                close = difflib.get_close_matches(name, [*allowed, "images", "text", "task"])
-                hint = f" Did you mean {' or '.join(close)}?" if close else ""
-                raise ValueError(f"Unknown argument {name!r}.{hint}")
+    def _check_kwargs(self, kwargs: Mapping[str, Any]) -> None:
+        """Refuse arguments that neither Transformers nor a part knows, of which Transformers itself only warns."""
+        kinds = {
+            name: set(kind.__annotations__)
+            for name, kind in self.valid_processor_kwargs.__annotations__.items()
+            if is_typeddict(kind)
+        }
+        image_kwargs = getattr(self.image_processor, "valid_kwargs", None)
+        kinds["images_kwargs"] |= set(getattr(image_kwargs, "__annotations__", ()))
+        flat = {"common_kwargs", *self.valid_processor_kwargs.__annotations__}.union(*kinds.values())
+        _check_names(kwargs, flat, "argument", suggestions=("images", "text", "task"))
+        kinds["text_kwargs"] |= inspect.signature(self.tokenizer.__call__).parameters.keys() - {"text", "kwargs"}
+        kinds["common_kwargs"] = kinds["text_kwargs"] & kinds["images_kwargs"]  # each of them goes to both
+        for name, value in kwargs.items():
+            if name in kinds:
+                if not isinstance(value, Mapping):
+                    raise ValueError(f"`{name}` must be a dictionary of arguments, got {value!r}.")
+                _check_names(value, kinds[name], f"argument in {name}:")
+
+
+def _own_arguments(processor_class: type[GeoDiTProcessor]) -> set[str]:
+    """Return the names of what the constructor takes beside the parts."""
+    parts: list[str] = processor_class.get_attributes()  # type: ignore[no-untyped-call]
+    return set(inspect.signature(processor_class.__init__).parameters) - {"self", *parts}
+
+
+def _check_names(given: Iterable[str], allowed: set[str], what: str, suggestions: Iterable[str] = ()) -> None:
+    for name in given:
+        if name not in allowed:
+            close = difflib.get_close_matches(name, [*allowed, *suggestions])
+            hint = f" Did you mean {' or '.join(close)}?" if close else ""
+            raise ValueError(f"Unknown {what} {name!r}.{hint}")
+
+
+def _image_argument(name: str, kwargs: Mapping[str, Any], default: Any = None) -> Any:
+    """Return an argument of the image processor, given to a call by itself or in `images_kwargs`."""
+    sources = (kwargs.get("images_kwargs", {}), kwargs)
+    return next((source[name] for source in sources if source.get(name) is not None), default)
 
 
 def _list_of_strings(name: str, value: Any) -> list[str]:
-    strings = [value] if isinstance(value, str) else value
-    if not isinstance(strings, (list, tuple)) or not strings or not all(isinstance(s, str) for s in strings):
+    strings = [value] if isinstance(value, str) else _to_list(value)
+    if not isinstance(strings, Sequence) or not len(strings) or not all(isinstance(s, str) for s in strings):
         raise ValueError(f"`{name}` must be a string or a list of at least one string, got {value!r}.")
     return list(strings)
 
@@ -552,8 +637,8 @@ def _count_location_tokens(vocabulary: Mapping[str, int]) -> int:
 
 def _count_error(num_images: int, num_texts: int) -> str:
     return (
-        f"Got {num_images} image(s) for {num_texts} text(s): give one image for each text, a list of images "
-        "for each text, or as many <image> placeholders as images."
+        f"Got {num_images} image(s) for {num_texts} text(s): give one image for each text, or a list of images for "
+        "each text."
     )
 
 
@@ -584,54 +669,3 @@ def _check_image_processor(image_processor: Any, max_tiles: int | None, num_imag
     if patches_per_side**2 != num_image_tokens:
         raise ValueError(f"`num_image_tokens` must be the patches of a square tile, got {num_image_tokens}.")
     check_grid_pinpoints(image_processor.image_grid_pinpoints, max_tiles, size["height"], patches_per_side)
-
-
-def _group_images(images: Any) -> list[list[Any]]:
-    """Returns the images of each text, as RGB images."""
-    if not isinstance(images, (list, tuple)):
-        is_batch = isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == 4
-        images = list(images) if is_batch else [images]
-    if not images:
-        raise ValueError("`images` is an empty list. Leave it out to ask without an image.")
-    return [
-        [_to_rgb(image) for image in item] if isinstance(item, (list, tuple)) else [_to_rgb(item)] for item in images
-    ]
-
-
-def _to_rgb(image: Any) -> Image.Image:
-    if isinstance(image, (str, os.PathLike)):
-        image = _open(os.fspath(image))
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(
-                f"An image array must be uint8 of shape (H, W, 3), got {image.dtype} of shape {image.shape}."
-            )
-        image = Image.fromarray(image)
-    if not isinstance(image, Image.Image):
-        raise ValueError(
-            "An image must be a PIL image, a uint8 array of shape (H, W, 3), a path or a URL, got "
-            f"{type(image).__name__}."
-        )
-    if 0 in image.size:
-        raise ValueError("The image has no pixels.")
-    if image.mode in _DEEP_MODES:
-        raise ValueError(
-            f"The image has mode {image.mode!r}, more than 8 bits a sample. Scale it to 8 bits first: "
-            "converting it would cut off its bright parts."
-        )
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _open(source: str) -> Image.Image:
-    # Not Path.is_file(), which raises where a base64 string is too long for a path.
-    if not os.path.isfile(source):  # noqa: PTH113
-        return load_image(source)
-    # load_image converts to RGB by itself, which would hide a depth of more than 8 bits.
-    try:
-        with Image.open(source) as image:
-            return ImageOps.exif_transpose(image)
-    except UnidentifiedImageError as error:
-        raise ValueError(
-            f"Pillow cannot read {source!r} as an image. Read it with another library, such as rasterio, and "
-            "pass a uint8 array of shape (H, W, 3)."
-        ) from error

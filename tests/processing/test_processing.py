@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import base64
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from transformers import PreTrainedTokenizerFast, SiglipImageProcessorPil
+from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast, SiglipImageProcessorPil
 
+from geodit.configuration.configuration_geodit import GeoDiTConfig
+from geodit.processing import processing_geodit
 from geodit.processing.boxes_geodit import BOX_FORMATS
-from geodit.processing.processing_geodit import COMPACT_CHAT_TEMPLATE, GeoDiTProcessor
+from geodit.processing.image_processors import build_image_processor
+from geodit.processing.processing_geodit import CHAT_TEMPLATE, COMPACT_CHAT_TEMPLATE, GeoDiTProcessor
 from geodit.processing.tasks_geodit import DEFAULT_TASKS, Task
 from geodit.processing.tokenization import build_tokenizer
 
@@ -150,162 +153,6 @@ class TestBatch:
             processor(text=["ship"], task=["detect", "ground"])
 
 
-class TestChatTemplate:
-    @pytest.fixture(params=["processor", "compact_processor"])
-    def any_processor(self, request: pytest.FixtureRequest) -> GeoDiTProcessor:
-        return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
-
-    @pytest.mark.parametrize("task", list(DEFAULT_TASKS))
-    @pytest.mark.parametrize("image_first", [True, False])
-    def test_a_conversation_gives_the_same_inputs_as_the_task(
-        self, any_processor: GeoDiTProcessor, image: Image.Image, task: str, image_first: bool
-    ) -> None:
-        query = QUERIES[task]
-        content = [
-            {"type": "image", "image": image},
-            {"type": "text", "text": any_processor.format_prompt(task, query)},
-        ]
-        conversation: Any = [{"role": "user", "content": content if image_first else content[::-1]}]
-
-        from_task = any_processor(images=image, text=query, task=task, return_tensors="pt")
-        from_conversation = any_processor.apply_chat_template(
-            conversation, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
-        )
-        rendered = any_processor.apply_chat_template(conversation, add_generation_prompt=True)
-        from_text = any_processor(images=image, text=rendered, return_tensors="pt")
-
-        for inputs in (from_conversation, from_text):
-            assert set(inputs) == set(from_task)
-            for name, value in from_task.items():
-                assert torch.equal(inputs[name], value), name
-
-    def test_a_batch_of_conversations(
-        self, any_processor: GeoDiTProcessor, image: Image.Image, other_image: Image.Image
-    ) -> None:
-        conversations: Any = [
-            [
-                {
-                    "role": "user",
-                    "content": [{"type": "image", "image": picture}, {"type": "text", "text": text}],
-                }
-            ]
-            for picture, text in ((image, "How many ships?"), (other_image, "Where?"))
-        ]
-        from_conversations = any_processor.apply_chat_template(
-            conversations, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
-        )
-        from_task = any_processor(
-            images=[image, other_image], text=["How many ships?", "Where?"], task="vqa", return_tensors="pt"
-        )
-        for name, value in from_task.items():
-            assert torch.equal(from_conversations[name], value), name
-
-    def test_several_turns(self, processor: GeoDiTProcessor) -> None:
-        """The format of LLaDA-8B-Instruct: every message ends with <|eot_id|>."""
-        conversation: Any = [
-            {"role": "user", "content": [{"type": "text", "text": "Hi "}]},
-            {"role": "assistant", "content": "Hello"},
-            {"role": "user", "content": [{"type": "text", "text": "What is this?"}, {"type": "image"}]},
-        ]
-        assert processor.apply_chat_template(conversation) == (
-            "<image><|startoftext|>"
-            "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
-            "<|start_header_id|>assistant<|end_header_id|>\n\nHello<|eot_id|>"
-            "<|start_header_id|>user<|end_header_id|>\n\nWhat is this?<|eot_id|>"
-        )
-
-    def test_control_tokens_in_a_conversation_can_be_made_harmless(
-        self, processor: GeoDiTProcessor, image: Image.Image
-    ) -> None:
-        text = "Read <image> and <|eot_id|>"
-        conversation: Any = [
-            {"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": text}]}
-        ]
-        inputs = processor.apply_chat_template(
-            conversation,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            sanitize_control_tokens=True,
-        )
-        assert (inputs["input_ids"] == processor.image_token_id).sum() == 4
-        assert text_of(processor, inputs) == "<image>" * 4 + LLADA.format(text)
-
-
-class TestImages:
-    @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "1"])
-    def test_other_modes_are_converted_to_rgb(self, processor: GeoDiTProcessor, image: Image.Image, mode: str) -> None:
-        converted = image.convert("RGB").convert(mode) if mode != "LA" else image.convert("L").convert("LA")
-        expected = processor(images=converted.convert("RGB"), return_tensors="pt")["pixel_values"]
-        assert torch.equal(processor(images=converted, return_tensors="pt")["pixel_values"], expected)
-
-    def test_arrays_and_files_are_read_as_the_image(
-        self, processor: GeoDiTProcessor, image: Image.Image, tmp_path: Path
-    ) -> None:
-        path = tmp_path / "image.png"
-        image.save(path)
-        encoded = base64.b64encode(path.read_bytes()).decode()
-        expected = processor(images=image, return_tensors="pt")["pixel_values"]
-        for source in (np.asarray(image), path, str(path), encoded):
-            assert torch.equal(processor(images=source, return_tensors="pt")["pixel_values"], expected)
-
-    @pytest.mark.parametrize("mode", ["I", "F", "I;16"])
-    def test_more_than_8_bits_are_refused(self, processor: GeoDiTProcessor, mode: str, tmp_path: Path) -> None:
-        deep = Image.new(mode, (8, 8))
-        with pytest.raises(ValueError, match="more than 8 bits"):
-            processor(images=deep)
-        deep.save(tmp_path / "deep.tif")
-        with pytest.raises(ValueError, match="more than 8 bits"):
-            processor(images=tmp_path / "deep.tif")
-
-    @pytest.mark.parametrize(
-        ("value", "message"),
-        [
-            (np.zeros((8, 8, 3), np.float32), r"uint8 of shape \(H, W, 3\), got float32"),
-            (np.zeros((3, 8, 9), np.uint8), r"got uint8 of shape \(3, 8, 9\)"),
-            (np.zeros((8, 8), np.uint8), r"got uint8 of shape \(8, 8\)"),
-            (np.zeros((8, 8, 4), np.uint8), r"got uint8 of shape \(8, 8, 4\)"),
-            (torch.zeros(3, 8, 8), "got Tensor"),
-            (3, "got int"),
-            (None, "got NoneType"),
-            ("missing.png", "missing.png"),
-        ],
-    )
-    def test_what_is_no_image_is_refused(self, processor: GeoDiTProcessor, value: Any, message: str) -> None:
-        with pytest.raises(ValueError, match=message):
-            processor(images=[value], text="a")
-
-    def test_an_empty_image_is_refused(self, processor: GeoDiTProcessor) -> None:
-        with pytest.raises(ValueError, match="no pixels"):
-            processor(images=Image.new("RGB", (0, 4)))
-
-    def test_an_empty_list_is_refused(self, processor: GeoDiTProcessor) -> None:
-        with pytest.raises(ValueError, match="empty list"):
-            processor(images=[], text="a")
-
-    def test_a_file_that_is_no_image_is_refused(self, processor: GeoDiTProcessor, tmp_path: Path) -> None:
-        path = tmp_path / "notes.txt"
-        path.write_text("notes")
-        with pytest.raises(ValueError, match=r"cannot read .*notes\.txt"):
-            processor(images=path)
-
-    def test_a_photo_taken_sideways_is_turned_upright(self, processor: GeoDiTProcessor, tmp_path: Path) -> None:
-        upright = Image.fromarray(np.arange(20 * 10 * 3, dtype=np.uint8).reshape(20, 10, 3))
-        exif = Image.Exif()
-        exif[0x0112] = 6  # shown after a quarter turn clockwise
-        buffer = tmp_path / "sideways.png"
-        upright.transpose(Image.Transpose.ROTATE_90).save(buffer, exif=exif)
-        expected = processor(images=upright, return_tensors="pt")["pixel_values"]
-        assert torch.equal(processor(images=buffer, return_tensors="pt")["pixel_values"], expected)
-
-    def test_siglip_is_always_used_on_pillow(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        other_backend = type("SiglipImageProcessor", (SiglipImageProcessorPil,), {"backend": "torchvision"})
-        processor = GeoDiTProcessor(other_backend(size={"height": 16, "width": 16}), tokenizer)
-        assert type(processor.image_processor) is SiglipImageProcessorPil
-        assert processor.image_processor.size.height == 16
-
-
 class TestArguments:
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -316,7 +163,11 @@ class TestArguments:
             ({"text": 3}, "string"),
             ({"text": [3]}, "string"),
             ({"text": []}, "string"),
-            ({"text": "a", "videos": [1]}, "neither video nor audio"),
+            ({"videos": [1], "audio": [1]}, "at least one input"),
+            ({"text": "a", "text_kwargs": {"pading": True}}, r"in text_kwargs: 'pading'\. Did you mean padding"),
+            ({"text": "a", "images_kwargs": {"do_resiz": True}}, r"in images_kwargs: 'do_resiz'\. Did you mean do_re"),
+            ({"text": "a", "common_kwargs": {"padding": True}}, "in common_kwargs: 'padding'"),
+            ({"text": "a", "text_kwargs": None}, "`text_kwargs` must be a dictionary of arguments, got None"),
             ({"text": "a", "task": 3}, "`task` must be a string"),
             ({"text": "a", "task": "segment"}, "caption, ground, detect, vqa, classify"),
             ({"task": "detect"}, "needs a query"),
@@ -330,6 +181,71 @@ class TestArguments:
     def test_wrong_arguments(self, processor: GeoDiTProcessor, arguments: dict[str, Any], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             processor(**arguments)
+
+    def test_videos_and_audio_are_ignored_with_a_warning(
+        self, processor: GeoDiTProcessor, image: Image.Image, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        warnings: list[str] = []
+        monkeypatch.setattr(processing_geodit.logger, "warning_once", warnings.append, raising=False)
+        expected = processor(images=image, text="a", return_tensors="pt")
+        assert warnings == []
+        inputs = processor(images=image, text="a", videos=[np.zeros((2, 3, 8, 8))], audio=[0.5], return_tensors="pt")
+        assert [re.findall(r"`(\w+)` is ignored", warning) for warning in warnings] == [["videos"], ["audio"]]
+        assert set(inputs) == set(expected)
+        for name, value in expected.items():
+            assert torch.equal(inputs[name], value), name
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"common_kwargs": {"return_tensors": "pt"}},
+            {"text_kwargs": {"return_tensors": "pt"}, "images_kwargs": {"return_tensors": "pt"}},
+            {"return_tensors": "pt", "text_kwargs": {}, "videos_kwargs": {"num_frames": 2}, "audio_kwargs": {}},
+            {"return_tensors": "pt", "num_frames": 2, "fps": None, "sampling_rate": 16000},
+        ],
+    )
+    def test_that_transformers_knows_are_accepted(
+        self, processor: GeoDiTProcessor, image: Image.Image, arguments: dict[str, Any]
+    ) -> None:
+        inputs = processor(images=image, text="a", **arguments)
+        assert {name: type(value) for name, value in inputs.items()} == {
+            "input_ids": torch.Tensor,
+            "attention_mask": torch.Tensor,
+            "pixel_values": torch.Tensor,
+        }
+
+    @pytest.mark.parametrize(
+        ("told", "arguments", "lengths", "first"),
+        [
+            ({}, {}, [3, 3], 0),
+            ({}, {"padding": False}, [1, 3], 1),
+            ({}, {"text_kwargs": {"padding": False}}, [1, 3], 1),
+            ({}, {"text_kwargs": {"padding": "max_length", "max_length": 5}}, [5, 5], 0),
+            ({"padding": False}, {}, [1, 3], 1),
+            ({"padding": "max_length", "max_length": 5}, {}, [5, 5], 0),
+            ({"padding": "max_length", "max_length": 5}, {"padding": True}, [3, 3], 0),
+            ({"padding_side": "right"}, {}, [3, 3], 1),
+            ({"padding_side": "right"}, {"text_kwargs": {"padding_side": "left"}}, [3, 3], 0),
+        ],
+    )
+    def test_of_a_call_come_before_those_of_the_tokenizer_before_defaults(
+        self,
+        image_processor: SiglipImageProcessorPil,
+        tmp_path: Path,
+        told: dict[str, Any],
+        arguments: dict[str, Any],
+        lengths: list[int],
+        first: int,
+    ) -> None:
+        build_tokenizer(["ship"]).save_pretrained(tmp_path)
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path, **told)
+        batch = GeoDiTProcessor(image_processor, tokenizer)(text=["1", "123"], **arguments)
+        assert [len(ids) for ids in batch["input_ids"]] == lengths
+        assert batch["attention_mask"][0][0] == first
+
+    def test_given_twice_are_refused(self, processor: GeoDiTProcessor) -> None:
+        with pytest.raises(ValueError, match="padding was passed two times"):
+            processor(text="a", padding=True, text_kwargs={"padding": False})
 
     def test_the_arguments_given_are_left_alone(self, processor: GeoDiTProcessor, image: Image.Image) -> None:
         texts, images, text_kwargs = ["a"], [image], {"padding": True}
@@ -378,6 +294,12 @@ class TestConstruction:
         with pytest.raises(ValueError, match=message):
             GeoDiTProcessor(image_processor, tokenizer, **arguments)
 
+    def test_siglip_is_always_used_on_pillow(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        other_backend = type("SiglipImageProcessor", (SiglipImageProcessorPil,), {"backend": "torchvision"})
+        processor = GeoDiTProcessor(other_backend(size={"height": 16, "width": 16}), tokenizer)
+        assert type(processor.image_processor) is SiglipImageProcessorPil
+        assert processor.image_processor.size.height == 16
+
     def test_integers_need_no_location_tokens(self, image_processor: SiglipImageProcessorPil) -> None:
         tokenizer = build_tokenizer(["ship"], location_bins=0)
         assert GeoDiTProcessor(image_processor, tokenizer, box_format="integers_100").box_codec.name == (
@@ -418,6 +340,84 @@ class TestSaving:
         after = loaded(images=image, text="ship", task="find", return_tensors="pt")
         for name, value in before.items():
             assert torch.equal(after[name], value), name
+
+    @pytest.mark.parametrize("load", [GeoDiTProcessor.from_pretrained, AutoProcessor.from_pretrained])
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("num_image_tokens", 64),
+            ("box_format", "integers_1000"),
+            ("location_bins", 32),
+            ("tasks", {"find": {"name": "find", "prompt": "Find {query}", "max_new_tokens": 4, "answer": "boxes"}}),
+            ("image_token", "<img>"),
+            ("chat_template", "{{ '<image>' }} Hello"),
+        ],
+    )
+    def test_an_argument_of_the_constructor_overrides_the_file(
+        self,
+        image_processor: SiglipImageProcessorPil,
+        image: Image.Image,
+        tmp_path: Path,
+        load: Callable[..., GeoDiTProcessor],
+        name: str,
+        value: Any,
+    ) -> None:
+        tokenizer = build_tokenizer(["ship"], location_bins=64)
+        tokenizer.add_special_tokens({"extra_special_tokens": ["<img>"]}, replace_extra_special_tokens=False)
+        GeoDiTProcessor(image_processor, tokenizer, num_image_tokens=4).save_pretrained(tmp_path)
+        # As in a checkpoint, whose configuration has properties of the same names.
+        GeoDiTConfig().save_pretrained(tmp_path)
+        arguments = {name: value}
+        if name == "image_token":
+            arguments["chat_template"] = CHAT_TEMPLATE.replace("<image>", "<img>")
+        expected = GeoDiTProcessor(image_processor, tokenizer, **{"num_image_tokens": 4, **arguments})
+        loaded = load(tmp_path, **arguments)
+        assert loaded.to_dict() == expected.to_dict() != load(tmp_path).to_dict() or name == "chat_template"
+        assert loaded.chat_template == loaded.tokenizer.chat_template == expected.chat_template
+        conversation: Any = [{"role": "user", "content": [{"type": "image", "image": image}]}]
+        ids, expected_ids = (one.apply_chat_template(conversation, tokenize=True) for one in (loaded, expected))
+        assert ids == expected_ids
+
+    def test_the_vision_aspect_ratio_can_be_overridden_with_an_image_processor_for_it(
+        self, processor: GeoDiTProcessor, tmp_path: Path
+    ) -> None:
+        processor.save_pretrained(tmp_path)
+        GeoDiTConfig().save_pretrained(tmp_path)
+        config = GeoDiTConfig(vision_config={"image_size": 32, "patch_size": 16}, vision_aspect_ratio="anyres_max_4")
+        tiles = build_image_processor(config)
+        loaded = GeoDiTProcessor.from_pretrained(tmp_path, vision_aspect_ratio="anyres_max_4", image_processor=tiles)
+        assert loaded.vision_aspect_ratio == "anyres_max_4"
+        assert loaded.image_processor is tiles
+        assert loaded.count_image_tokens((32, 32)) == 4 + 2 * 3
+        with pytest.raises(ValueError, match="needs an image processor that cuts images into square tiles"):
+            GeoDiTProcessor.from_pretrained(tmp_path, vision_aspect_ratio="anyres_max_4")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"num_image_tokens": 0}, "`num_image_tokens` must be a positive integer, got 0"),
+            ({"box_format": "xyxy"}, "location_tokens, integers_100"),
+            ({"location_bins": 65}, "no token '<loc_64>'"),
+            ({"image_token": "<img>"}, r"does not write the image token '<img>'\. Give a `chat_template`, too"),
+            ({"image_token": "<img>", "chat_template": "<img>"}, "no image token '<img>'"),
+            ({"num_image_token": 64}, r"Unknown argument 'num_image_token'\. Did you mean num_image_tokens"),
+            ({"task": {}}, r"Unknown argument 'task'\. Did you mean tasks"),
+        ],
+    )
+    def test_an_override_that_does_not_work_is_refused(
+        self, processor: GeoDiTProcessor, tmp_path: Path, arguments: dict[str, Any], message: str
+    ) -> None:
+        processor.save_pretrained(tmp_path)
+        with pytest.raises(ValueError, match=message):
+            GeoDiTProcessor.from_pretrained(tmp_path, **arguments)
+
+    def test_arguments_of_the_parts_reach_them(self, processor: GeoDiTProcessor, tmp_path: Path) -> None:
+        processor.save_pretrained(tmp_path)
+        loaded = GeoDiTProcessor.from_pretrained(
+            tmp_path, do_normalize=False, padding_side="right", num_image_tokens=9
+        )
+        assert loaded.image_processor.do_normalize is False
+        assert loaded.tokenizer.padding_side == "right"
 
     def test_the_tasks_are_saved_as_a_table(self, processor: GeoDiTProcessor, tmp_path: Path) -> None:
         processor.save_pretrained(tmp_path)
