@@ -10,7 +10,7 @@ from transformers.models.auto import modeling_auto
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion, GeoDiTModel, GeoDiTTextModel
-from transformers_suite import except_for, load_suite_module
+from transformers_suite import GENERATIVE_MODEL, except_for, load_suite_module
 
 common = load_suite_module("test_modeling_common")
 ConfigTester = load_suite_module("test_configuration_common").ConfigTester
@@ -155,19 +155,19 @@ class GeoDiTConformance(common.ModelTesterMixin):  # type: ignore[misc, name-def
         super().test_model_forward_default_config_values()
 
 
-@except_for("ModelTesterMixin")
+@except_for(GENERATIVE_MODEL)
 class TestFullAttention(GeoDiTConformance, unittest.TestCase):
     def make_tester(self, **options: Any) -> ModelTester:
         return ModelTester("full", **options)
 
 
-@except_for("ModelTesterMixin")
+@except_for(GENERATIVE_MODEL)
 class TestPrefixAttention(GeoDiTConformance, unittest.TestCase):
     def make_tester(self, **options: Any) -> ModelTester:
         return ModelTester("prefix", **options)
 
 
-@except_for("ModelTesterMixin")
+@except_for(GENERATIVE_MODEL)
 class TestTiles(GeoDiTConformance, unittest.TestCase):
     # All pictures of all images come out of the tower together.
     skip_test_image_features_output_shape = True

@@ -27,7 +27,11 @@ CACHE = Path(__file__).parents[3] / ".pytest_cache" / "d" / "transformers"
 def load_suite_module(name: str) -> types.ModuleType:
     """Import a module of Transformers' tests, such as `test_modeling_common`."""
     _register_package()
-    return importlib.import_module(f"{PACKAGE}.{name}")
+    path = list(sys.path)
+    try:
+        return importlib.import_module(f"{PACKAGE}.{name}")
+    finally:
+        sys.path[:] = path  # the modules append to it
 
 
 @cache
@@ -37,7 +41,7 @@ def _register_package() -> None:
     package = importlib.util.module_from_spec(specification)
     package.__path__ = [str(_source_folder(transformers.__version__) / "tests")]
     sys.modules[PACKAGE] = package
-    sys.modules.update(stand_ins(PACKAGE))
+    sys.modules.update(stand_ins(PACKAGE, CACHE / "pictures"))
 
 
 def _source_folder(version: str) -> Path:

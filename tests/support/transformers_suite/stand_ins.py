@@ -2,6 +2,10 @@
 """What the tests of Transformers import and its source distribution lacks."""
 
 import types
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 FILES = {
     # Two of the modules execute these, to come by the module `transformers`.
@@ -49,8 +53,16 @@ MODULES: dict[str, dict[str, object]] = {
 """Modules below the package of the tests, with their contents."""
 
 
-def stand_ins(package: str) -> dict[str, types.ModuleType]:
-    """The modules, by name, of which all but the last are below `package`."""
+def stand_ins(package: str, pictures: Path) -> dict[str, types.ModuleType]:
+    """Make the modules.
+
+    Args:
+        package: The package that all but the last are below.
+        pictures: The folder for those that are drawn in place of pictures on the Hub.
+
+    Returns:
+        The modules by name.
+    """
     modules = {}
     for name, content in MODULES.items():
         module = types.ModuleType(f"{package}.{name}")
@@ -58,10 +70,21 @@ def stand_ins(package: str) -> dict[str, types.ModuleType]:
             module.__path__ = []
         vars(module).update(content)
         modules[module.__name__] = module
-    # Downloads pictures and sounds, which no test here needs.
     fetcher = types.ModuleType("fetch_hub_objects_for_ci")
-    vars(fetcher)["url_to_local_path"] = lambda url: url
+    vars(fetcher)["url_to_local_path"] = lambda url, return_url_if_not_found=True: _local_picture(url, pictures)
     return {**modules, fetcher.__name__: fetcher}
+
+
+def _local_picture(url: str, folder: Path) -> str:
+    """Draw what has the address of a picture; what else is on the Hub does not exist here."""
+    file = folder / url.rpartition("/")[2]
+    if file.suffix not in (".jpg", ".png"):
+        return url
+    if not file.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(file)
+    return str(file)
 
 
 __all__ = ["FILES", "stand_ins"]
