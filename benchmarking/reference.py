@@ -45,7 +45,7 @@ def reference_generate(
         `(B, L)` int64, the canvases.
     """
     mask_token_id = model.config.mask_token_id
-    image_features = model.get_image_features(pixel_values, return_dict=True).pooler_output
+    image_features = model.get_image_features(pixel_values).pooler_output
     if mark is not None:
         mark(0)
     canvas = input_ids.new_full((input_ids.shape[0], canvas_length), mask_token_id)

@@ -34,13 +34,13 @@ from transformers.models.llava_onevision.modeling_llava_onevision import (
     image_size_to_num_patches,
 )
 from transformers.models.siglip.modeling_siglip import SiglipVisionModel
-from transformers.utils import torch_compilable_check
 from transformers.utils.generic import (
     ModelOutput,
     TransformersKwargs,
     can_return_tuple,
     merge_with_config_defaults,
 )
+from transformers.utils.import_utils import torch_compilable_check
 from transformers.utils.output_capturing import capture_outputs
 
 from geodit.configuration.anyres_geodit import anyres_max_tiles
@@ -136,7 +136,7 @@ class GeoDiTPreTrainedModel(PublishedMixin, PreTrainedModel):  # type: ignore[mi
     _can_record_outputs = {"hidden_states": LlamaDecoderLayer, "attentions": LlamaAttention}
 
     def __init__(self, config: Any) -> None:
-        super().__init__(config)  # type: ignore[no-untyped-call]
+        super().__init__(config)
         # Images in tiles have their grid by their size, which is not known when a graph is made.
         self._can_compile_fullgraph = getattr(config, "vision_aspect_ratio", "square") == "square"
 
@@ -278,10 +278,10 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
                     **{_CACHE_KEYWORD: last_cache},
                     **kwargs,
                 )
-            last_cache.check_written(last.self_attn.layer_idx)
+            last_cache.check_written(len(layers))
         if cache is not None:
-            for layer in layers:
-                cache.check_written(layer.self_attn.layer_idx)
+            for layer_idx in range(len(layers)):
+                cache.check_written(layer_idx)
         return BaseModelOutput(last_hidden_state=self.norm(hidden_states))
 
     def _attention_mask(
@@ -423,7 +423,8 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
                 f"{tuple(pixel_values.shape)} and {given}. Give the processor the vision_aspect_ratio of the model."
             )
         if image_sizes is None:
-            outputs, outputs.pooler_output = self._encode(pixel_values, kwargs)
+            outputs, features = self._encode(pixel_values, kwargs)
+            outputs.pooler_output = features
             return outputs
         sizes = image_sizes.tolist()
         num_tiles = self._count_tiles(sizes, pixel_values.shape[1])
@@ -432,7 +433,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         packed, _ = self.pack_image_features(
             features.split(num_tiles), sizes, image_newline=self.image_newline, vision_aspect_ratio=mode
         )
-        outputs.pooler_output = tuple(packed)
+        outputs.pooler_output = tuple(packed)  # type: ignore[assignment]
         return outputs
 
     def _count_tiles(self, sizes: list[list[int]], available: int) -> list[int]:
@@ -507,9 +508,9 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         if image_token_id is None:
             return torch.zeros(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
         if input_ids is not None:
-            return input_ids == image_token_id
+            return input_ids.eq(image_token_id)
         token = torch.full((), image_token_id, dtype=torch.long, device=inputs_embeds.device)
-        return (inputs_embeds == self.get_input_embeddings()(token)).all(-1)
+        return inputs_embeds.eq(self.get_input_embeddings()(token)).all(-1)
 
     def _visibility(
         self, input_ids: torch.Tensor | None, token_embeds: torch.Tensor, canvas_mask: torch.Tensor | None
@@ -554,7 +555,9 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
             flags = {name: kwargs[name] for name in _TOWER_FLAGS if name in kwargs}
             image_outputs = self.get_image_features(pixel_values, image_sizes, return_dict=True, **flags)
         elif image_features is not None:
-            image_outputs = BaseModelOutputWithPooling(pooler_output=pooled_features(image_features))
+            image_outputs = BaseModelOutputWithPooling(
+                pooler_output=pooled_features(image_features)  # type: ignore[arg-type]
+            )
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         visibility = self._visibility(input_ids, inputs_embeds, canvas_mask)
@@ -614,7 +617,7 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
         """See [`GeoDiTModel.get_image_features`]."""
-        return self.model.get_image_features(pixel_values, image_sizes, **kwargs)
+        return cast(BaseModelOutputWithPooling, self.model.get_image_features(pixel_values, image_sizes, **kwargs))
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(  # type: ignore[misc]
