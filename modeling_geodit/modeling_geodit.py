@@ -7,6 +7,7 @@ made of stock Llama layers, which match LLaDA's reference code exactly once the 
 
 import math
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, Unpack, cast
 
@@ -41,6 +42,7 @@ from geodit.configuration.anyres_geodit import anyres_max_tiles
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
 from geodit.configuration.remote_code_geodit import PublishedMixin, warn_of_moving_code
 from geodit.modeling_geodit.cache_geodit import SegmentCache
+from geodit.modeling_geodit.diffusion_geodit import check_masked_labels, labelled_loss
 from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin, ImageFeatures
 from geodit.modeling_geodit.pickles_geodit import refuse_pickles
 
@@ -68,7 +70,8 @@ class GeoDiTMaskedDiffusionOutput(ModelOutput):
     """Output of [`GeoDiTForMaskedDiffusion`].
 
     Args:
-        loss: Mean cross-entropy over the positions whose label is not -100, when labels were given.
+        loss: Mean cross-entropy over the positions whose label is not -100, when labels were given; a sum over them
+            divided by `num_items_in_batch` if that was given.
         logits: `(B, L', V)`, or `(K, V)` when `logits_to_keep` is a mask of K positions.
         hidden_states: As in [`GeoDiTModelOutput`].
         attentions: As in [`GeoDiTModelOutput`].
@@ -471,6 +474,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> GeoDiTModelOutput:
         """Run the network once; see [`GeoDiTForMaskedDiffusion.forward`] for the arguments."""
+        _refuse_unknown(kwargs)
         if input_ids is None and inputs_embeds is None:
             raise ValueError("Give input_ids, inputs_embeds or both.")
         if pixel_values is not None and image_features is not None:
@@ -512,6 +516,8 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
     _fsdp_plan = {"lm_head": "keep_full_weight"}
+    # Trainer then counts the labels of a whole update: micro-batches differ in how many positions are masked.
+    accepts_loss_kwargs = True
 
     def __init__(self, config: GeoDiTConfig):
         super().__init__(config)
@@ -535,6 +541,25 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
         """Replace the output projection."""
         self.lm_head = value
 
+    @property
+    def prepare_inputs_for_generation(self) -> Callable[..., dict[str, Any]]:
+        """What PEFT asks of a base with `task_type="CAUSAL_LM"`: inputs as a forward pass takes them, all of them.
+
+        `generate()` prepares its own inputs, so setting it is refused: what prompt tuning and its kin add to a prompt
+        by a function of their own would be left out of the answer.
+
+        Raises:
+            ValueError: when it is set.
+        """
+        return _keep_inputs
+
+    @prepare_inputs_for_generation.setter
+    def prepare_inputs_for_generation(self, value: Any) -> None:
+        raise ValueError(
+            "generate() denoises a canvas and has no place for a prepare_inputs_for_generation of others, such as "
+            "that of prompt tuning, prefix tuning or p-tuning: train an adapter of the layers, such as LoraConfig."
+        )
+
     def get_image_features(self, pixel_values: torch.Tensor, image_sizes: torch.Tensor | None = None) -> ImageFeatures:
         """See [`GeoDiTModel.get_image_features`]."""
         return cast(ImageFeatures, self.model.get_image_features(pixel_values, image_sizes))
@@ -553,6 +578,7 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
         image_sizes: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
+        num_items_in_batch: int | torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> GeoDiTMaskedDiffusionOutput:
         """Predict the token of every position. Nothing is masked here: the caller passes the canvas as it is.
@@ -571,17 +597,24 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
                 image and nothing of each other; needs `attention_mode="prefix"`, where the result is that of
                 asking them one by one, and `position_ids` that count on from the image for each of them.
             image_sizes: `(images, 2)`, height and width of the images, if `pixel_values` are tiles.
-            labels: `(B, L)` true tokens, -100 where nothing is to be learnt. The loss is the plain mean; the
-                weighted loss of training is [`masked_diffusion_loss`].
+            labels: `(B, L)` true tokens, -100 where nothing is to be learnt. The loss is the plain mean over all
+                others, `[M]` or not: LLaDA's objective is a loss at masked positions alone, so give -100 at visible
+                ones. The weighted loss of training is [`masked_diffusion_loss`]. In training, labels that stand at
+                visible positions only are refused, see [`check_masked_labels`]; where there are no `input_ids` but
+                `inputs_embeds` alone, what is masked cannot be known and nothing is checked.
             logits_to_keep: Where to compute the output projection: an integer keeps that many last positions
                 (0 keeps all), a boolean mask `(B, L)` keeps the marked positions, flattened to `(K, V)`.
+            num_items_in_batch: The number of labels that are not -100 in all micro-batches of an update, which the
+                sum of the losses is divided by in place of this batch's own; Trainer gives it.
 
         Raises:
-            ValueError: when placeholders and images do not match, or arguments exclude each other.
+            ValueError: when placeholders and images do not match, arguments exclude each other, or labels in training
+                stand at visible positions only.
             TypeError: for a keyword argument that nothing here reads.
         """
-        if unknown := kwargs.keys() - TransformersKwargs.__annotations__.keys():
-            raise TypeError(f"forward() got unexpected keyword arguments: {', '.join(sorted(unknown))}.")
+        _refuse_unknown(kwargs)
+        if labels is not None and input_ids is not None and self.training and torch.is_grad_enabled():
+            check_masked_labels(input_ids, labels, self.config.mask_token_id)
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,
@@ -602,7 +635,7 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
         logits = self.lm_head(hidden_states)
         loss = None
         if labels is not None:
-            loss = nn.functional.cross_entropy(logits.flatten(0, -2).float(), labels.flatten())
+            loss = labelled_loss(logits, labels, num_items_in_batch)
         return GeoDiTMaskedDiffusionOutput(
             loss=loss,
             logits=logits,
@@ -610,6 +643,23 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
         )
+
+
+def _keep_inputs(input_ids: torch.Tensor, **inputs: Any) -> dict[str, Any]:
+    return {"input_ids": input_ids, **inputs}
+
+
+def _refuse_unknown(kwargs: Mapping[str, Any]) -> None:
+    """Raise TypeError for keyword arguments of a forward pass that nothing reads."""
+    unknown = kwargs.keys() - TransformersKwargs.__annotations__.keys()
+    if "use_cache" in unknown:
+        # Trainers of causal models give it; that of trl then calls the backbone with a head of its own.
+        raise TypeError(
+            "forward() takes no use_cache, which is for models that predict the next token: a trainer made for them, "
+            "such as trl's SFTTrainer, trains GeoDiT wrongly. Use GeoDiTTrainer (docs/your-own-training-code.md)."
+        )
+    if unknown:
+        raise TypeError(f"forward() got unexpected keyword arguments: {', '.join(sorted(unknown))}.")
 
 
 def default_position_ids(attention_mask: torch.Tensor | None, inputs_embeds: torch.Tensor) -> torch.Tensor:
