@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import safe_open
 from safetensors.torch import load_file
-from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIGHTS_NAME
+from transformers.utils.peft_utils import (
+    ADAPTER_CONFIG_NAME,
+    ADAPTER_SAFE_WEIGHTS_NAME,
+    find_adapter_config_file,
+)
 
-from geodit.checkpoints import checkpoint_name, resolve_checkpoint
+from geodit.checkpoints import BUNDLED, bundled_checkpoint, checkpoint_name, resolve_checkpoint
 from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
 from geodit.modeling_geodit.checkpoint_sources import find_checkpoint
@@ -24,16 +28,30 @@ from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 
 if TYPE_CHECKING:
     import torch
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
 
 __all__ = [
     "adapter_base",
+    "adapter_kind",
+    "adapter_of",
+    "check_adapter_kind",
     "complete_adapter_folder",
     "find_adapter",
     "load_adapter",
     "load_merged",
     "processor_folder",
 ]
+
+_ADAPT_LAYERS = "use one that adapts the layers of the text core, such as LoraConfig"
+# Why a method of PEFT is of no use here, where it is not for one of the two reasons in `check_adapter_kind`.
+_UNFIT_KINDS = {
+    "ADALORA": "its ranks change by a call after every step that no Trainer makes",
+    "BEFT": "it trains biases, which the layers of the text core do not have",
+    "LILY": "it cannot be merged into the weights",
+    "POLY": "it needs task ids with every batch",
+    "SHADOW": "it runs a second network that is made for causal models",
+    "XLORA": "it mixes adapters that were trained before",
+}
 
 
 def find_adapter(adapter: str | PathLike[str], *, revision: str | None = None, local_files_only: bool = False) -> Path:
@@ -58,18 +76,71 @@ def find_adapter(adapter: str | PathLike[str], *, revision: str | None = None, l
     return folder
 
 
-def adapter_base(folder: Path) -> str:
+def adapter_base(folder: str | PathLike[str]) -> str:
     """The name of the checkpoint that an adapter was trained on, as [`from_pretrained`] takes it.
+
+    The checkpoint that comes with this package is found under the name that a Trainer saves, `geodit-tiny`, and under
+    its path in another installation, which PEFT saves by itself.
+
+    Args:
+        folder: The folder of the adapter.
 
     Raises:
         ValueError: If the adapter does not say, or its configuration cannot be read.
     """
-    base = _read_config(folder).get("base_model_name_or_path")
+    base = _read_config(Path(folder)).get("base_model_name_or_path")
     if not base:
         raise ValueError(
             f"The adapter {folder} does not name its base in {ADAPTER_CONFIG_NAME}: say which model it is for."
         )
-    return resolve_checkpoint(str(base))
+    return _resolve_base(str(base))
+
+
+def adapter_of(
+    name: str | PathLike[str], *, revision: str | None = None, local_files_only: bool = False
+) -> str | None:
+    """The base that an adapter names, where one may have been given in place of a checkpoint.
+
+    Args:
+        name: Folder or Hub id.
+        revision: Branch, tag or commit of a Hub id.
+        local_files_only: Whether a Hub id is looked for in the cache alone.
+
+    Returns:
+        The name of the base as the adapter has it, `""` if it has none; `None` for a whole checkpoint, and for what
+        is not there or cannot be reached.
+
+    Raises:
+        ValueError: If the configuration of the adapter cannot be read.
+    """
+    name = resolve_checkpoint(str(name))
+    try:
+        path = find_adapter_config_file(name, revision=revision, local_files_only=local_files_only)
+    except (OSError, ValueError):  # a name that there cannot be
+        return None
+    if path is None or (Path(name) / "config.json").is_file():
+        return None
+    return str(_read_config(Path(path).parent).get("base_model_name_or_path") or "")
+
+
+def adapter_kind(config: PeftConfig) -> str:
+    """The method of an adapter, by PEFT's name for it, such as `"LORA"`."""
+    return str(getattr(config.peft_type, "value", config.peft_type))
+
+
+def check_adapter_kind(config: PeftConfig) -> None:
+    """Refuse the methods of PEFT whose adapters a GeoDiT model cannot answer with.
+
+    Raises:
+        ValueError: If it is one of them.
+    """
+    reason = _UNFIT_KINDS.get(adapter_kind(config))
+    if config.is_prompt_learning or config.is_adaption_prompt:
+        reason = "it adds virtual tokens to a text, and generate() denoises a canvas without them"
+    elif getattr(config, "alora_invocation_tokens", None):
+        reason = "an activated LoRA is for text that is written from left to right"
+    if reason:
+        raise ValueError(f"GeoDiT takes no adapter of the kind {adapter_kind(config)}, as {reason}: {_ADAPT_LAYERS}.")
 
 
 def load_adapter(
@@ -86,13 +157,15 @@ def load_adapter(
         The model with the adapter; its parameters are frozen unless `is_trainable`.
 
     Raises:
-        ValueError: If the adapter is for a model of other layers or shapes. The model is then no longer of use.
+        ValueError: If the adapter is of a kind that [`check_adapter_kind`] refuses, or for a model of other layers or
+            shapes. The model is then no longer of use.
     """
     import peft
 
     folder = Path(folder)
     trained_on = _read_config(folder).get("base_model_name_or_path")
     config = peft.PeftConfig.from_pretrained(str(folder))
+    check_adapter_kind(config)
     config.inference_mode = not is_trainable
     config.base_model_name_or_path = None  # get_peft_model takes the name of the model at hand
     try:
@@ -155,7 +228,9 @@ def load_merged(
         if model is None:
             raise OSError(f"The base of the adapter {adapter} is not there, name it as the model: {error}") from error
         raise
-    merged: GeoDiTForMaskedDiffusion = load_adapter(network, folder).merge_and_unload(safe_merge=True)
+    adapted = load_adapter(network, folder)
+    _unwrap_trained_modules(adapted)
+    merged: GeoDiTForMaskedDiffusion = adapted.merge_and_unload(safe_merge=True)
     if (folder / "generation_config.json").is_file():
         merged.generation_config = GeoDiTGenerationConfig.from_pretrained(folder)
     return merged.requires_grad_(True)
@@ -201,6 +276,20 @@ def complete_adapter_folder(model: PeftModel, folder: str | PathLike[str]) -> No
         write_atomically(card, card.read_text(encoding="utf-8").replace(path, name).encode())
 
 
+def _unwrap_trained_modules(model: PeftModel) -> None:
+    """Put what was trained whole (`modules_to_save`) in the place of what it was trained from.
+
+    Most methods of PEFT merge by moving `weight` and `bias` alone, and fail at a module that has others in it.
+    """
+    from peft.utils import ModulesToSaveWrapper
+
+    network: Any = model.get_base_model()
+    wrapped = [name for name, module in network.named_modules() if isinstance(module, ModulesToSaveWrapper)]
+    for name in wrapped:
+        wrapper = network.get_submodule(name)
+        network.set_submodule(name, wrapper.modules_to_save[wrapper.active_adapters[0]])
+
+
 def _check_is_base(folder: Path, model: str) -> None:
     """A name may differ because a folder was moved or a repository downloaded, but not if both are there.
 
@@ -210,12 +299,18 @@ def _check_is_base(folder: Path, model: str) -> None:
     named = _read_config(folder).get("base_model_name_or_path")
     if not named:
         return
-    paths = Path(resolve_checkpoint(str(named))), Path(model)
+    paths = Path(_resolve_base(str(named))), Path(model)
     found = [path.is_dir() for path in paths]
     if (all(found) and not paths[0].samefile(paths[1])) or (not any(found) and named != model):
         raise ValueError(
             f"The adapter {folder} was trained on {named}, not on {model}. Leave the model out to take the right one."
         )
+
+
+def _resolve_base(name: str) -> str:
+    """As [`resolve_checkpoint`], and also by the path of the bundled checkpoint in an installation that is gone."""
+    elsewhere = Path(name).is_absolute() and Path(name).parts[-2:] == ("checkpoints", BUNDLED)
+    return bundled_checkpoint() if elsewhere and not Path(name).exists() else resolve_checkpoint(name)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

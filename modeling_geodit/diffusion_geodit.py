@@ -12,6 +12,12 @@ import torch
 LOSS_WEIGHTINGS = ("inverse", "uniform", "masked_mean")
 """What the masked tokens of an answer count in the loss; see [`forward_process`]."""
 
+_VISIBLE_LABELS = (
+    "labels were given while training, but no position that has one holds [M] in input_ids, so the model would learn "
+    "to copy what it sees. Train with GeoDiTTrainer, or mask the canvas with forward_process of "
+    "geodit.modeling_geodit.diffusion_geodit (docs/your-own-training-code.md)."
+)
+
 LOSS_NORMALIZATIONS = ("sequence", "token")
 """Over what the loss is a mean, over answers or over their tokens; see [`forward_process`]."""
 
@@ -274,6 +280,51 @@ def answer_losses(token_losses: torch.Tensor, noised: NoisedBatch) -> torch.Tens
     return sums.index_add_(0, noised.answers[noised.targets], token_losses)
 
 
+def check_masked_labels(input_ids: torch.Tensor, labels: torch.Tensor, mask_token_id: int | None) -> None:
+    """Refuse labels of which none stands where the model sees `[M]`. A batch without labels at all passes.
+
+    On a GPU the check is queued and the caller does not wait for it: a failure ends the process by a device-side
+    assertion, which prints the message. So it is in compiled code on every device.
+
+    Args:
+        input_ids: `(B, L)`, what the model sees.
+        labels: `(B, L)` true tokens, -100 where nothing is to be learnt.
+        mask_token_id: The id of `[M]`; `None` for a model without one, which cannot be checked.
+
+    Raises:
+        ValueError: for labels at visible positions alone. In compiled code it is a RuntimeError.
+    """
+    if mask_token_id is None or labels.is_meta:
+        return
+    sees_mask = ((labels != -100) & (input_ids == mask_token_id)).any() | (labels == -100).all()
+    if labels.is_cuda or torch.compiler.is_compiling():
+        torch._assert_async(sees_mask, _VISIBLE_LABELS)
+    elif not sees_mask:
+        raise ValueError(_VISIBLE_LABELS)
+
+
+def labelled_loss(
+    logits: torch.Tensor, labels: torch.Tensor, num_items: int | torch.Tensor | None = None
+) -> torch.Tensor:
+    """Plain mean of the cross-entropy over the labels that are not -100, masked or not.
+
+    Args:
+        logits: `(..., V)`.
+        labels: `(...)`, -100 where nothing is to be learnt.
+        num_items: Divisor in place of the number of labels: that of all micro-batches of an update, so that their
+            losses add up to the mean over all of their labels.
+
+    Returns:
+        A scalar in float32. Without any label it is 0 and still differentiable.
+    """
+    total = torch.nn.functional.cross_entropy(logits.flatten(0, -2).float(), labels.flatten(), reduction="sum")
+    if isinstance(num_items, int):
+        return total / max(num_items, 1)
+    divisor = (labels != -100).sum() if num_items is None else num_items.to(total.device)
+    # Trainer repeats the number for each device of DataParallel, which leaves one of shape (1, 1) here.
+    return total / divisor.reshape(()).clamp(min=1)
+
+
 def masked_diffusion_loss(
     token_losses: torch.Tensor, noised: NoisedBatch, *, num_items: int | torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -301,8 +352,10 @@ __all__ = [
     "LOSS_WEIGHTINGS",
     "NoisedBatch",
     "answer_losses",
+    "check_masked_labels",
     "fixed_count_process",
     "forward_process",
+    "labelled_loss",
     "masked_diffusion_loss",
     "number_canvases",
     "sample_timesteps",

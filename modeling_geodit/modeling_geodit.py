@@ -11,7 +11,7 @@ from geodit.configuration.requirements_geodit import TRANSFORMERS  # noqa: F401
 # isort: split
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, Unpack, cast
 
@@ -47,12 +47,15 @@ from geodit.configuration.anyres_geodit import anyres_max_tiles
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
 from geodit.configuration.remote_code_geodit import PublishedMixin, warn_of_moving_code
 from geodit.modeling_geodit.cache_geodit import SegmentCache, cache_keyword
+from geodit.modeling_geodit.diffusion_geodit import check_masked_labels, labelled_loss
 from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin, ImageFeatures, pooled_features
 from geodit.modeling_geodit.pickles_geodit import refuse_pickles
 
 _CACHE_KEYWORD = cache_keyword(LlamaDecoderLayer)
 
 _TOWER_FLAGS = ("output_attentions", "output_hidden_states")
+
+_NO_CACHE = "forward() keeps no cache, use_cache=True is for generate(): leave it out."
 
 
 class _ImageOutputs:
@@ -89,7 +92,8 @@ class GeoDiTMaskedDiffusionOutput(_ImageOutputs, ModelOutput):
     """Output of [`GeoDiTForMaskedDiffusion`].
 
     Args:
-        loss: Mean cross-entropy over the positions whose label is not -100, when labels were given.
+        loss: Mean cross-entropy over the positions whose label is not -100, when labels were given; a sum over them
+            divided by `num_items_in_batch` if that was given.
         logits: `(B, L', V)`, or `(K, V)` when `logits_to_keep` is a mask of K positions.
         hidden_states: As in [`GeoDiTModelOutput`].
         attentions: As in [`GeoDiTModelOutput`].
@@ -537,6 +541,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> GeoDiTModelOutput:
         """Run the network once; see [`GeoDiTForMaskedDiffusion.forward`] for the arguments."""
+        _refuse_unknown(kwargs)
         if input_ids is None and inputs_embeds is None:
             raise ValueError("Give input_ids, inputs_embeds or both.")
         if pixel_values is not None and image_features is not None:
@@ -549,7 +554,13 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         if image_sizes is not None and pixel_values is None:
             raise ValueError("image_sizes describe pixel_values: give both or neither.")
         if use_cache:
-            raise ValueError("forward() keeps no cache, use_cache=True is for generate(): leave it out.")
+            raise ValueError(_NO_CACHE)
+        if use_cache is not None and self.training and torch.is_grad_enabled():
+            # The model itself passes none. Trainers of causal models do, to put a head of their own on the backbone.
+            raise ValueError(
+                "use_cache tells that this is trained to predict the next token: a trainer made for that, such as trl's "
+                "SFTTrainer, trains GeoDiT wrongly. Use GeoDiTTrainer (docs/your-own-training-code.md)."
+            )
         image_outputs = None
         if pixel_values is not None:
             flags = {name: kwargs[name] for name in _TOWER_FLAGS if name in kwargs}
@@ -587,6 +598,8 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
     _fsdp_plan = {"lm_head": "keep_full_weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
+    # Trainer then counts the labels of a whole update: micro-batches differ in how many positions are masked.
+    accepts_loss_kwargs = True
 
     def __init__(self, config: GeoDiTConfig):
         super().__init__(config)
@@ -609,6 +622,25 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
     def set_output_embeddings(self, value: nn.Module) -> None:
         """Replace the output projection."""
         self.lm_head = value
+
+    @property
+    def prepare_inputs_for_generation(self) -> Callable[..., dict[str, Any]]:
+        """What PEFT asks of a base with `task_type="CAUSAL_LM"`: inputs as a forward pass takes them, all of them.
+
+        `generate()` prepares its own inputs, so setting it is refused: what prompt tuning and its kin add to a prompt
+        by a function of their own would be left out of the answer.
+
+        Raises:
+            ValueError: when it is set.
+        """
+        return _keep_inputs
+
+    @prepare_inputs_for_generation.setter
+    def prepare_inputs_for_generation(self, value: Any) -> None:
+        raise ValueError(
+            "generate() denoises a canvas and has no place for a prepare_inputs_for_generation of others, such as "
+            "that of prompt tuning, prefix tuning or p-tuning: train an adapter of the layers, such as LoraConfig."
+        )
 
     def get_image_features(
         self,
@@ -634,6 +666,7 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
         use_cache: bool | None = None,
         labels: torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
+        num_items_in_batch: int | torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> GeoDiTMaskedDiffusionOutput:
         """Predict the token of every position. Nothing is masked here: the caller passes the canvas as it is.
@@ -655,16 +688,26 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
                 asking them one by one, and `position_ids` that count on from the image for each of them.
             image_sizes: `(images, 2)`, height and width of the images, if `pixel_values` are tiles.
             use_cache: Taken as Transformers models do; there is no cache to return, so that true is refused.
-            labels: `(B, L)` true tokens, -100 where nothing is to be learnt. The loss is the plain mean; the
-                weighted loss of training is [`masked_diffusion_loss`].
+            labels: `(B, L)` true tokens, -100 where nothing is to be learnt. The loss is the plain mean over all
+                others, `[M]` or not: LLaDA's objective is a loss at masked positions alone, so give -100 at visible
+                ones. The weighted loss of training is [`masked_diffusion_loss`]. In training, labels that stand at
+                visible positions only are refused, see [`check_masked_labels`]; where there are no `input_ids` but
+                `inputs_embeds` alone, what is masked cannot be known and nothing is checked.
             logits_to_keep: Where to compute the output projection: an integer keeps that many last positions
                 (0 keeps all), a boolean mask `(B, L)` keeps the marked positions, flattened to `(K, V)`.
+            num_items_in_batch: The number of labels that are not -100 in all micro-batches of an update, which the
+                sum of the losses is divided by in place of this batch's own; Trainer gives it.
 
         Raises:
-            ValueError: when placeholders and images do not match, or arguments exclude each other.
+            ValueError: when placeholders and images do not match, arguments exclude each other, or labels in training
+                stand at visible positions only.
             TypeError: for a keyword argument that nothing here reads.
         """
         _refuse_unknown("forward", kwargs)
+        if use_cache:
+            raise ValueError(_NO_CACHE)
+        if labels is not None and input_ids is not None and self.training and torch.is_grad_enabled():
+            check_masked_labels(input_ids, labels, self.config.mask_token_id)
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,
@@ -675,7 +718,6 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
             canvas_mask=canvas_mask,
             segment_ids=segment_ids,
             image_sizes=image_sizes,
-            use_cache=use_cache,
             return_dict=True,
             **kwargs,
         )
@@ -687,7 +729,7 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
         logits = self.lm_head(hidden_states)
         loss = None
         if labels is not None:
-            loss = nn.functional.cross_entropy(logits.flatten(0, -2).float(), labels.flatten())
+            loss = labelled_loss(logits, labels, num_items_in_batch)
         return GeoDiTMaskedDiffusionOutput(
             loss=loss,
             logits=logits,
@@ -695,6 +737,10 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
             attentions=outputs.attentions,
             image_outputs=outputs.image_outputs,
         )
+
+
+def _keep_inputs(input_ids: torch.Tensor, **inputs: Any) -> dict[str, Any]:
+    return {"input_ids": input_ids, **inputs}
 
 
 def _refuse_unknown(function: str, kwargs: Mapping[str, Any]) -> None:

@@ -116,9 +116,10 @@ class GeoDiTPipeline:
 
         Raises:
             OSError: if there is no such checkpoint, or it is not complete.
-            ValueError: if there is no such adapter, it is not for that model, or neither is given.
+            ValueError: if there is no such adapter, it is not for that model, neither is given, or the model is an
+                adapter.
         """
-        from geodit.modeling_geodit.adapters import load_merged, processor_folder
+        from geodit.modeling_geodit.adapters import adapter_of, load_merged, processor_folder
         from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
         from geodit.processing.processing_geodit import GeoDiTProcessor
 
@@ -136,6 +137,12 @@ class GeoDiTPipeline:
                 adapter, model, adapter_revision=adapter_revision, local_files_only=local_files_only
             )
         elif model is not None:
+            base = adapter_of(model, **options)
+            if base is not None:
+                raise ValueError(
+                    f"{model} is an adapter of {base or 'a checkpoint that it does not name'}: use "
+                    f"GeoDiTPipeline.from_pretrained({base or 'CHECKPOINT'!r}, adapter={str(model)!r})"
+                )
             source = resolve_checkpoint(str(model))
             network = GeoDiTForMaskedDiffusion.from_pretrained(source, dtype=dtype, **options)
         else:

@@ -1,26 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """docs/publishing.md and SECURITY.md are run as they stand, against the Hub of the tests."""
 
-import re
-import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard, constants
-from typer.testing import CliRunner
 
-from geodit.cli.main import app
+from guide_reader import GuideReader, blocks_of
 
-CHECKOUT = Path(__file__).parents[1]
 USER = "ada"
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks_of(name: str) -> list[tuple[str, str]]:
-    """Language and text of each block of code, with the name of the user of the tests."""
-    text = (CHECKOUT / name).read_text().replace("your-name", USER)
-    return BLOCK.findall(text)
 
 
 @pytest.fixture
@@ -33,44 +21,10 @@ def hub(default_hub, monkeypatch, tmp_path):
     return default_hub
 
 
-class Reader:
-    """Does what a guide says, one block after the other.
-
-    Attributes:
-        names: What its Python has defined so far.
-        printed: What its commands have printed, by command.
-    """
-
-    def __init__(self) -> None:
-        self.names: dict[str, object] = {}
-        self.printed: dict[str, str] = {}
-
-    def follow(self, language: str, text: str) -> None:
-        if language == "yaml":
-            name = re.match(r"# (\S+\.yaml)\n", text)
-            assert name, "a file needs a name in its first line"
-            Path(name[1]).write_text(text)
-        elif language == "python":
-            exec(compile(text, "guide", "exec"), self.names)
-        else:
-            assert language == "bash"
-            for line in text.splitlines():
-                self._run(line)
-
-    def _run(self, line: str) -> None:
-        program, *arguments = shlex.split(line, comments=True)
-        if program != "geodit":
-            subprocess.run([program, *arguments], check=True)
-            return
-        result = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
-        assert result.exit_code == 0, f"{line}\n{result.output}"
-        self.printed[line] = result.output
-
-
 def test_the_guides_work(hub, capsys):
-    reader = Reader()
+    reader = GuideReader()
     for name in ("docs/publishing.md", "SECURITY.md"):
-        for block in blocks_of(name):
+        for block in blocks_of(name, {"your-name": USER}):
             reader.follow(*block)
 
     whole, while_training, adapter = (

@@ -31,6 +31,7 @@ from geodit.trainers.grpo_loss import (
 )
 from geodit.trainers.item_records import ITEM_IDS, item_id
 from geodit.trainers.log_probabilities import HiddenTokens, draw_hidden_tokens, token_log_probabilities
+from geodit.trainers.named_parts import load_named_model
 from geodit.trainers.noise import seeded_generator
 from geodit.trainers.preparation import prepare_parts
 from geodit.trainers.publishing import PublishingTrainer
@@ -84,7 +85,8 @@ class GeoDiTGRPOTrainer(PublishingTrainer):
 
     Args:
         model: A [`GeoDiTForMaskedDiffusion`]; parts that `args.trainable_parts` does not name are frozen. Or one with
-            adapters (peft), whose trainable parameters stay as they are.
+            adapters (peft), whose trainable parameters stay as they are. Or the folder or Hub id of a checkpoint,
+            which is loaded in float32.
         args: [`GeoDiTGRPOConfig`].
         processing_class: The model's processor.
         peft_config: An adapter to train instead of the model, see [`GeoDiTTrainer`].
@@ -111,7 +113,7 @@ class GeoDiTGRPOTrainer(PublishingTrainer):
         if not isinstance(args, GeoDiTGRPOConfig):
             raise ValueError(f"args must be a GeoDiTGRPOConfig, got {type(args).__name__}.")
         model = prepare_parts(
-            model,
+            load_named_model(model),
             args.trainable_parts,
             peft_config,
             default_parts=DEFAULT_TRAINABLE_PARTS,

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 from transformers.utils.import_utils import is_peft_available
+
+from geodit.modeling_geodit.adapters import adapter_kind, check_adapter_kind
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -21,13 +25,27 @@ NEVER_ADAPTED = r".*\.(vision_tower|multi_modal_projector)\..*"
 
 PROJECTOR = "multi_modal_projector"
 
+_DOWN_PROJECTIONS = r".*\.language_model\.layers\.\d+\.mlp\.down_proj"
+# What methods that are not for all linear layers adapt, where nobody has named anything.
+_DEFAULT_TARGETS = {
+    # Keys, values and the feed-forward's last layer, as in its paper.
+    "IA3": r".*\.language_model\.layers\.\d+\.(self_attn\.[kv]_proj|mlp\.down_proj)",
+    "LN_TUNING": r".*\.language_model\.(layers\.\d+\.\w+_layernorm|norm)",
+    # PEFT's own default, the token embeddings.
+    "TRAINABLE_TOKENS": None,
+}
+
+TASK_TYPES = (None, "CAUSAL_LM", "FEATURE_EXTRACTION")
+"""PEFT's task types under which its wrapper calls a GeoDiT model as it is."""
+
 
 def complete_peft_config(config: PeftConfig) -> PeftConfig:
     """Fill in what a configuration of PEFT leaves open, so that `LoraConfig(r=16)` is right for GeoDiT.
 
-    `target_modules` become the linear layers of the text core. Named by the caller, they are kept, but
-    `exclude_modules` keep them out of vision tower and projector. `modules_to_save`, which PEFT trains whole, become
-    the projector.
+    `target_modules` become the linear layers of the text core, or the part of it that a method is for: the norms of
+    LN tuning, the keys, values and down projections of IA3. Named by the caller, they are kept, but looked for outside
+    vision tower and projector only, unless `exclude_modules` says otherwise. `modules_to_save`, which PEFT trains
+    whole, become the projector.
 
     Args:
         config: As the user gave it.
@@ -36,14 +54,29 @@ def complete_peft_config(config: PeftConfig) -> PeftConfig:
         A copy.
     """
     completed: Any = copy.deepcopy(config)
-    if hasattr(completed, "target_modules"):
-        if completed.target_modules is None:
-            completed.target_modules = LANGUAGE_MODEL_LINEARS
-        elif completed.exclude_modules is None:
-            completed.exclude_modules = NEVER_ADAPTED
+    kind = adapter_kind(config)
     if getattr(completed, "modules_to_save", PROJECTOR) is None:
         completed.modules_to_save = [PROJECTOR]
+    if not hasattr(completed, "target_modules"):
+        return cast("PeftConfig", completed)
+    if completed.target_modules is None:
+        completed.target_modules = _DEFAULT_TARGETS.get(kind, LANGUAGE_MODEL_LINEARS)
+        if kind == "IA3" and completed.feedforward_modules is None:
+            completed.feedforward_modules = _DOWN_PROJECTIONS
+    elif not hasattr(completed, "exclude_modules"):
+        completed.target_modules = _outside_vision(completed.target_modules)
+    elif completed.exclude_modules is None:
+        completed.exclude_modules = NEVER_ADAPTED
     return cast("PeftConfig", completed)
+
+
+def _outside_vision(target_modules: str | Iterable[str]) -> str:
+    """The same layers but for [`NEVER_ADAPTED`], for methods of PEFT that have no `exclude_modules`."""
+    if target_modules == "all-linear":
+        return LANGUAGE_MODEL_LINEARS
+    if not isinstance(target_modules, str):
+        target_modules = rf"(.*\.)?({'|'.join(map(re.escape, sorted(target_modules)))})"
+    return f"(?!{NEVER_ADAPTED})({target_modules})"
 
 
 def add_adapter(model: nn.Module, config: PeftConfig) -> PeftModel:
@@ -55,8 +88,8 @@ def add_adapter(model: nn.Module, config: PeftConfig) -> PeftModel:
 
     Raises:
         ImportError: If PEFT is not installed.
-        ValueError: If `config` is none of PEFT's, names layers that the model does not have, or the model has an
-            adapter already.
+        ValueError: If `config` is none of PEFT's, is of a kind that GeoDiT cannot be trained with, names layers that
+            the model does not have, or the model has an adapter already.
     """
     if not is_peft_available():
         raise ImportError("peft_config needs PEFT: pip install 'geodit[train]'.", name="peft")
@@ -71,8 +104,28 @@ def add_adapter(model: nn.Module, config: PeftConfig) -> PeftModel:
             "The model has an adapter already: train that one, without peft_config, or merge it first "
             "(model.merge_and_unload())."
         )
+    check_trainable_adapter(config)
     adapted: PeftModel = get_peft_model(model, complete_peft_config(config))
     return adapted
+
+
+def check_trainable_adapter(config: PeftConfig) -> None:
+    """Refuse an adapter that would not be trained as its configuration says, or not be of use in `generate()`.
+
+    Args:
+        config: As the user gave it, or that of a model with an adapter.
+
+    Raises:
+        ValueError: If it is of a kind that [`check_adapter_kind`] refuses, or for another task.
+    """
+    check_adapter_kind(config)
+    task_type = config.task_type
+    if task_type not in TASK_TYPES:
+        name = str(getattr(task_type, "value", task_type))
+        raise ValueError(
+            f"task_type={name!r} makes PEFT call the model as one for another task: write "
+            'task_type="CAUSAL_LM", or leave it out.'
+        )
 
 
 def prepare_adapter(model: nn.Module, *, autocast: bool) -> None:

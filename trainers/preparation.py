@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from transformers.trainer_utils import unwrap_peft_model
 
-from geodit.trainers.lora import add_adapter, prepare_adapter
+from geodit.trainers.lora import add_adapter, check_trainable_adapter, prepare_adapter
 from geodit.trainers.trainable import MODEL_PARTS, set_trainable_parts
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
@@ -62,8 +62,14 @@ def prepare_parts(
         The model, with the adapter if one was added.
 
     Raises:
-        ValueError: If parts are named beside an adapter, or see [`add_adapter`] and [`set_trainable_parts`].
+        ValueError: If parts are named beside an adapter, the model has one that cannot be trained, or see
+            [`add_adapter`] and [`set_trainable_parts`].
     """
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise ValueError(
+            "The model holds an adapter that its own add_adapter() or from_pretrained() put into it, and of such a "
+            "model the adapter alone would be saved: give the model without it, and peft_config or a PeftModel."
+        )
     if peft_config is not None:
         model = add_adapter(model, peft_config)
     has_adapter = unwrap_peft_model(model) is not model
@@ -75,5 +81,8 @@ def prepare_parts(
             "modules_to_save say it. Leave trainable_parts out."
         )
     else:
+        configs: Any = model.peft_config
+        for config in configs.values():
+            check_trainable_adapter(config)
         prepare_adapter(model, autocast=autocast)
     return model

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from os import PathLike
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -22,12 +23,12 @@ from geodit.modeling_geodit.diffusion_geodit import (
     supervised_positions,
     weighted_token_losses,
 )
-from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.distribution import require_whole_model
 from geodit.trainers.item_records import TASK_IDS, ItemRecordCollator, model_inputs
 from geodit.trainers.likelihood import evaluate_nll
 from geodit.trainers.loss_logging import LossBreakdown
+from geodit.trainers.named_parts import check_processor, find_processor, load_named_model
 from geodit.trainers.noise import AnswerNoise, UpdateNoise
 from geodit.trainers.preparation import prepare_model
 from geodit.trainers.publishing import PublishingTrainer
@@ -59,20 +60,27 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
 
     Args:
         model: A [`GeoDiTForMaskedDiffusion`], of which the parts that `args.trainable_parts` does not name are frozen,
-            or a [`~peft.PeftModel`] of one, which is taken as it is. `None` if `model_init` is given.
+            or a [`~peft.PeftModel`] of one, which is taken as it is. Or the folder or Hub id of a checkpoint, or
+            `"geodit-tiny"`, which is loaded in float32. `None` if `model_init` is given.
         args: [`GeoDiTTrainingArguments`], by default with nothing set.
         peft_config: An adapter to train instead of the model, such as `LoraConfig(r=16)`. What it leaves open is
             filled in: it adapts the linear layers of the text core and trains the projector, see
             [`~geodit.trainers.lora.complete_peft_config`].
         **kwargs: The other arguments of [`PublishingTrainer`] and [`~transformers.Trainer`], which check them.
-            `data_collator` is by default the [`GeoDiTDataCollator`] of `processing_class`.
+            `data_collator` is by default the [`GeoDiTDataCollator`] of `processing_class`, which takes questions and
+            conversations, these on canvases of the model's `generation_config.max_new_tokens`. `processing_class` is
+            by default the processor of the checkpoint that the model was loaded from.
+
+    Raises:
+        ValueError: If an argument is of the wrong kind, arguments contradict each other, or there are data to train or
+            evaluate on and no processor to read them with.
     """
 
     args: GeoDiTTrainingArguments
 
     def __init__(
         self,
-        model: nn.Module | None = None,
+        model: nn.Module | str | PathLike[str] | None = None,
         args: GeoDiTTrainingArguments | None = None,
         *,
         peft_config: PeftConfig | None = None,
@@ -81,14 +89,20 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
         args = GeoDiTTrainingArguments() if args is None else args
         if not isinstance(args, GeoDiTTrainingArguments):
             raise ValueError(f"args must be GeoDiTTrainingArguments, got {type(args).__name__}.")
+        if kwargs.get("compute_loss_func") is not None:
+            raise ValueError(
+                "compute_loss_func has no effect on GeoDiTTrainer, whose loss the fields loss_weighting and "
+                "loss_normalization of its arguments choose: leave it out, or override compute_loss."
+            )
         callbacks = kwargs.get("callbacks") or ()
         if args.sample_every_steps and not any(isinstance(callback, SampleCallback) for callback in callbacks):
             raise ValueError("sample_every_steps needs a SampleCallback among the callbacks.")
         self._peft_config = peft_config
         if model is not None:
-            model = prepare_model(model, args, peft_config)
-        if kwargs.get("data_collator") is None and isinstance(kwargs.get("processing_class"), GeoDiTProcessor):
-            kwargs["data_collator"] = GeoDiTDataCollator(kwargs["processing_class"])
+            model = prepare_model(load_named_model(model), args, peft_config)
+        if kwargs.get("data_collator") is None:
+            has_data = any(kwargs.get(name) is not None for name in ("train_dataset", "eval_dataset"))
+            kwargs |= _default_collator(model, kwargs.get("processing_class"), has_data=has_data)
         super().__init__(model=model, args=args, **kwargs)
         # Trainer then leaves the scaling over micro-batches to compute_loss.
         self.loss_is_scaled_for_ga = True
@@ -282,3 +296,26 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
     def _lengths(self, dataset: Any) -> list[int] | None:
         """The `lengths` that a data set knows, if it is to be grouped by them; Trainer reads a column only."""
         return getattr(dataset, "lengths", None) if self.args.train_sampling_strategy == "group_by_length" else None
+
+
+def _default_collator(model: nn.Module | None, processing_class: Any, *, has_data: bool) -> dict[str, Any]:
+    """The collator that fits a model, and its processor, as arguments of Trainer; nothing where neither is needed.
+
+    Args:
+        model: The model, if there is one already.
+        processing_class: Its processor, if it was given.
+        has_data: Whether there is anything to train or evaluate on.
+
+    Raises:
+        ValueError: If there are data and no processor.
+    """
+    if processing_class is None:
+        if not has_data:
+            return {}
+        if model is None:
+            raise ValueError("With model_init give processing_class, a GeoDiTProcessor, or a data_collator.")
+        processing_class = find_processor(model)
+    processor = check_processor(processing_class)
+    base: Any = None if model is None else unwrap_peft_model(model)
+    lengths = {} if base is None else {"max_new_tokens": base.generation_config.max_new_tokens}
+    return {"processing_class": processor, "data_collator": GeoDiTDataCollator(processor, **lengths)}

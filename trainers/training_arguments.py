@@ -104,6 +104,11 @@ class GeoDiTTrainingArguments(TokenKeptOut, TrainingArguments):
             raise ValueError(f"mask_eps must be between 0 and 1, got {self.mask_eps}.")
         if self.complementary_masks and self.mask_eps >= 0.5:
             raise ValueError(f"With complementary_masks mask_eps must be below 0.5, got {self.mask_eps}.")
+        if self.label_smoothing_factor:
+            raise ValueError(
+                f"label_smoothing_factor={self.label_smoothing_factor} has no effect on the masked diffusion loss: "
+                "leave it out."
+            )
         if self.enable_jit_checkpoint:
             raise ValueError(
                 "enable_jit_checkpoint may save in the middle of an update, from where a run cannot go on exactly. "

@@ -77,3 +77,14 @@ def test_the_vector_that_ends_the_rows_belongs_to_the_text_core(tiling_model_and
     for part, trained in (("projector", False), ("language_model", True)):
         set_trainable_parts(model, [part])
         assert model.model.image_newline.requires_grad is trained
+
+
+def test_conversations_see_the_same_tiles(tiling_model_and_processor, items):
+    _, processor = tiling_model_and_processor
+    (item,) = [item for item in resized(items[2:3], (60, 200)) if item["question"].task == "vqa"]
+    question = item["question"]
+    turns = [{"role": "user", "content": question.query}, {"role": "assistant", "content": question.answer}]
+    batch = GeoDiTDataCollator(processor, max_new_tokens=8)([{"messages": turns, "images": [item["image"]]}])
+    expected = GeoDiTDataCollator(processor)([item])
+    assert batch.keys() == expected.keys()
+    assert all(torch.equal(batch[name], expected[name]) for name in batch)

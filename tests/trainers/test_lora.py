@@ -3,11 +3,13 @@
 
 import functools
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import HfApi, constants
 from safetensors import safe_open
 from torch.utils.data import Dataset
 from transformers import AutoProcessor, TorchAoConfig
@@ -17,6 +19,7 @@ import geodit
 peft = pytest.importorskip("peft")
 
 from geodit.modeling_geodit.adapters import (  # noqa: E402
+    adapter_base,
     find_adapter,
     load_adapter,
     load_merged,
@@ -295,6 +298,61 @@ def test_the_bundled_checkpoint_is_named_as_it_is_called_everywhere(tmp_path, it
     assert load_merged(tmp_path).num_parameters() == model.num_parameters() - sum(
         p.numel() for name, p in model.named_parameters() if ".lora_" in name or ".original_module" in name
     )
+
+
+class TestBases:
+    """The base of an adapter is found again, whoever has saved it, and an adapter is not taken for a whole model."""
+
+    @pytest.fixture
+    def bundled(self, tmp_path, items, make_trainer):
+        """An adapter of the bundled checkpoint, as a Trainer saves it."""
+        model, processor = load(geodit.bundled_checkpoint(), dtype=torch.float32)
+        trainer = make_trainer(model, processor, items, tmp_path, peft_config=peft.LoraConfig(r=2), max_steps=1)
+        trainer.train()
+        trainer.save_model()
+        return tmp_path
+
+    def test_peft_loads_an_adapter_on_the_base_that_it_names(self, bundled):
+        assert peft.PeftConfig.from_pretrained(bundled).base_model_name_or_path == "geodit-tiny"
+        assert adapter_base(bundled) == geodit.bundled_checkpoint()
+        base = GeoDiTForMaskedDiffusion.from_pretrained(adapter_base(bundled), dtype=torch.float32)
+        adapted = peft.PeftModel.from_pretrained(base, bundled)
+        assert any(value.any() for name, value in adapted.named_parameters() if ".lora_B." in name)
+
+    def test_the_bundled_checkpoint_is_found_from_another_installation(self, bundled, items):
+        """PEFT by itself names the folder of the checkpoint."""
+        config = json.loads((bundled / "adapter_config.json").read_text())
+        elsewhere = "/opt/python/site-packages/geodit/checkpoints/geodit-tiny"
+        (bundled / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": elsewhere}))
+        assert adapter_base(bundled) == geodit.bundled_checkpoint()
+        assert load_merged(bundled, geodit.bundled_checkpoint()).num_parameters() > 0
+        gone = {"base_model_name_or_path": "/opt/models/geodit-8b"}
+        (bundled / "adapter_config.json").write_text(json.dumps(config | gone))
+        assert adapter_base(bundled) == "/opt/models/geodit-8b"
+
+    def test_a_pipeline_says_how_to_load_an_adapter(self, trained, bundled, base):
+        folder, _ = trained
+        for adapter, named in ((folder, base), (bundled, "geodit-tiny")):
+            message = (
+                f"{adapter} is an adapter of {named}: use "
+                f"GeoDiTPipeline.from_pretrained({str(named)!r}, adapter={str(adapter)!r})"
+            )
+            with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+                GeoDiTPipeline.from_pretrained(adapter)
+
+    def test_so_it_does_where_the_adapter_is_on_the_hub(self, trained, default_hub, tmp_path, monkeypatch):
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        api = HfApi(endpoint=default_hub.endpoint, token=default_hub.tokens.write)
+        api.create_repo("org/lora")
+        api.upload_folder(repo_id="org/lora", folder_path=trained[0])
+        with pytest.raises(ValueError, match=r"^org/lora is an adapter of .*, adapter='org/lora'\)$"):
+            GeoDiTPipeline.from_pretrained("org/lora")
+
+    def test_an_adapter_that_names_no_base(self, adapter):
+        config = json.loads((adapter / "adapter_config.json").read_text())
+        (adapter / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": None}))
+        with pytest.raises(ValueError, match=r"a checkpoint that it does not name: use .*\('CHECKPOINT', adapter="):
+            GeoDiTPipeline.from_pretrained(adapter)
 
 
 class TestQuantizedBase:

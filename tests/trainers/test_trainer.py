@@ -99,6 +99,7 @@ def test_logits_are_computed_where_the_loss_is_taken_and_nowhere_else(
         ({"loss_normalization": "batch"}, "loss_normalization must be one of sequence, token, got 'batch'"),
         ({"complementary_masks": True, "mask_eps": 0.5}, "mask_eps must be below 0.5"),
         ({"eval_nll_draws": -1}, "eval_nll_draws must not be negative"),
+        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor=0.1 has no effect on the masked diffusion loss"),
         ({"enable_jit_checkpoint": True}, "at SIGTERM the update is finished and saved anyway"),
     ],
 )
@@ -144,3 +145,6 @@ def test_other_arguments_are_refused(model_and_processor, tmp_path):
     model, _ = model_and_processor
     with pytest.raises(ValueError, match="args must be GeoDiTTrainingArguments"):
         GeoDiTTrainer(model=model, args=TrainingArguments(output_dir=str(tmp_path), use_cpu=True))
+    args = GeoDiTTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    with pytest.raises(ValueError, match="compute_loss_func has no effect on GeoDiTTrainer"):
+        GeoDiTTrainer(model=model, args=args, compute_loss_func=lambda outputs, labels, num_items_in_batch: 0)
