@@ -541,7 +541,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> GeoDiTModelOutput:
         """Run the network once; see [`GeoDiTForMaskedDiffusion.forward`] for the arguments."""
-        _refuse_unknown(kwargs)
+        _refuse_unknown("forward", kwargs)
         if input_ids is None and inputs_embeds is None:
             raise ValueError("Give input_ids, inputs_embeds or both.")
         if pixel_values is not None and image_features is not None:
@@ -558,8 +558,8 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         if use_cache is not None and self.training and torch.is_grad_enabled():
             # The model itself passes none. Trainers of causal models do, to put a head of their own on the backbone.
             raise ValueError(
-                "use_cache tells that this is trained to predict the next token: a trainer made for that, such as trl's "
-                "SFTTrainer, trains GeoDiT wrongly. Use GeoDiTTrainer (docs/your-own-training-code.md)."
+                "use_cache shows that this is trained to predict the next token: a trainer made for that, such as "
+                "trl's SFTTrainer, trains GeoDiT wrongly. Use GeoDiTTrainer (docs/your-own-training-code.md)."
             )
         image_outputs = None
         if pixel_values is not None:

@@ -3,6 +3,7 @@
 
 import configparser
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,3 +68,9 @@ def test_published_code_says_so_before_it_imports_what_an_old_one_lacks(entry, t
     assert finished.returncode == 1
     last_line = finished.stderr.strip().splitlines()[-1]
     assert last_line.startswith("ImportError: GeoDiT needs Transformers >=5.23,<5.25, but 4.57.6 is installed")
+
+
+def test_the_newest_version_that_is_allowed_is_the_one_that_is_pinned():
+    (pinned,) = re.findall(r"^transformers==(\d+)\.(\d+)\.", (CHECKOUT / "constraints.txt").read_text(), re.MULTILINE)
+    limit = re.search(r"<(\d+)\.(\d+)", TRANSFORMERS).groups()
+    assert (pinned[0], int(pinned[1]) + 1) == (limit[0], int(limit[1]))
