@@ -140,14 +140,12 @@ class TestTaskTypes:
     @pytest.mark.filterwarnings("ignore")
     @pytest.mark.parametrize("kind", ["P_TUNING", "PREFIX_TUNING", "PROMPT_TUNING"])
     def test_virtual_tokens_are_never_left_out_of_an_answer(self, kind, parts, items):
-        """PEFT wraps the model without asking it; then `generate()` refuses, and training with an image does."""
+        """PEFT wraps the model without asking it, and `generate()` of the model would not see what it adds."""
         model, processor = parts
         adapted = peft.get_peft_model(model, make_config(kind, num_attention_heads=2, num_layers=2, token_dim=32))
         inputs = question(processor, items[0])
         with pytest.raises(ValueError, match=r"prompt tuning, prefix tuning or p-tuning: train .* such as LoraConfig"):
             adapted.generate(**inputs, max_new_tokens=8)
-        with pytest.raises((ValueError, TypeError), match=r"without images|past_key_values"):
-            adapted.train()(**inputs)
 
 
 class TestModelsThatHaveOne:
