@@ -283,8 +283,8 @@ def answer_losses(token_losses: torch.Tensor, noised: NoisedBatch) -> torch.Tens
 def check_masked_labels(input_ids: torch.Tensor, labels: torch.Tensor, mask_token_id: int | None) -> None:
     """Refuse labels of which none stands where the model sees `[M]`. A batch without labels at all passes.
 
-    On a GPU the check is queued and the caller does not wait for it: a failure ends the process by a device-side
-    assertion, which prints the message. So it is in compiled code on every device.
+    On a CUDA device the check is queued and the caller does not wait for it: a failure ends the process by a
+    device-side assertion, which prints the message. Compiled code asserts in the same way on every device.
 
     Args:
         input_ids: `(B, L)`, what the model sees.
@@ -317,6 +317,7 @@ def labelled_loss(
     Returns:
         A scalar in float32. Without any label it is 0 and still differentiable.
     """
+    labels = labels.to(logits.device)  # where a model is spread over several
     total = torch.nn.functional.cross_entropy(logits.flatten(0, -2).float(), labels.flatten(), reduction="sum")
     if isinstance(num_items, int):
         return total / max(num_items, 1)

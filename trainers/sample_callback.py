@@ -18,6 +18,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from geodit.configuration.files_geodit import write_atomically
 from geodit.data.schema import Question
 from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.trainers.conversations import is_conversation
 from geodit.trainers.data_collator import item_questions
 from geodit.trainers.item_records import item_id
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
@@ -45,11 +46,12 @@ def choose_samples(dataset: Any, number: int) -> list[Sample]:
     """Choose questions that are spread over a data set; of one that is streamed the first.
 
     Args:
-        dataset: Items as [`GeoDiTDataCollator`] takes them. Those without an image are passed over.
+        dataset: Items as [`GeoDiTDataCollator`] takes them. Those without an image are passed over, and so are
+            conversations, which have no task.
         number: How many questions, of as many items.
 
     Raises:
-        ValueError: if no item has an image.
+        ValueError: if no item has a question about an image.
     """
     items: Iterable[Mapping[str, Any]]
     if hasattr(dataset, "__len__"):
@@ -59,7 +61,7 @@ def choose_samples(dataset: Any, number: int) -> list[Sample]:
         items = itertools.islice(dataset, number)
     samples = []
     for index, item in enumerate(items):
-        if item["image"] is not None:
+        if item.get("image") is not None and not is_conversation(item):
             questions = item_questions(item)
             # Another place in each item, for different tasks.
             question = questions[index % len(questions)]

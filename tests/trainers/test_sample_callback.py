@@ -57,6 +57,8 @@ def test_a_stream_gives_its_first_items(items):
 def test_there_must_be_images_and_someone_to_draw_them(make_trainer, model_and_processor, items, tmp_path):
     with pytest.raises(ValueError, match="needs held-out questions about images"):
         choose_samples([{"image": None, "question": items[0]["question"]}], 1)
+    with pytest.raises(ValueError, match="needs held-out questions about images"):
+        choose_samples([{"image": items[0]["image"], "messages": []}, {"images": [], "messages": []}], 2)
     with pytest.raises(ValueError, match="needs a SampleCallback among the callbacks"):
         make_trainer(*model_and_processor, items, tmp_path, sample_every_steps=1)
     assert torch.is_grad_enabled()
