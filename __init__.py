@@ -2,11 +2,14 @@
 """GeoDiT: masked-diffusion vision-language models that answer questions about overhead imagery.
 
 The names below are loaded when they are first used. Importing the package makes the checkpoints known to
-Transformers: `AutoModelForImageTextToText.from_pretrained(...)` and its kin load them without remote code.
+Transformers, whichever is imported first: `AutoModelForImageTextToText.from_pretrained(...)` and its kin load them
+without remote code.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from geodit.configuration.after_import import call_after_import
 
 if TYPE_CHECKING:
     from geodit.checkpoints import bundled_checkpoint
@@ -64,29 +67,42 @@ def __dir__() -> list[str]:
 
 
 def register_auto_classes() -> None:
-    """Makes the Auto classes of Transformers know GeoDiT. It can be called more than once.
+    """Make the Auto classes of Transformers know GeoDiT. It can be called more than once.
 
+    `import geodit` is enough; call this after `importlib.reload` of a module that defines them.
     `AutoModel`, `AutoModelForImageTextToText` and `AutoModelForMultimodalLM` all give the network that generates, as
     they do where a checkpoint is loaded by the code that it carries.
+
+    Raises:
+        ImportError: If Transformers lacks one of them, or a module of GeoDiT cannot be imported.
     """
-    from transformers import (
-        AutoConfig,
-        AutoModel,
-        AutoModelForImageTextToText,
-        AutoModelForMultimodalLM,
-        AutoProcessor,
-    )
+    try:
+        from transformers.models.auto.configuration_auto import AutoConfig
+        from transformers.models.auto.modeling_auto import (
+            AutoModel,
+            AutoModelForImageTextToText,
+            AutoModelForMultimodalLM,
+        )
+        from transformers.models.auto.processing_auto import AutoProcessor
 
-    from geodit.configuration.configuration_geodit import GeoDiTConfig
-    from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
-    from geodit.processing.processing_geodit import GeoDiTProcessor
+        from geodit.configuration.configuration_geodit import GeoDiTConfig
+        from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+        from geodit.processing.processing_geodit import GeoDiTProcessor
 
-    AutoConfig.register(GeoDiTConfig.model_type, GeoDiTConfig, exist_ok=True)
-    AutoModel.register(GeoDiTConfig, GeoDiTForMaskedDiffusion, exist_ok=True)
-    AutoModelForImageTextToText.register(GeoDiTConfig, GeoDiTForMaskedDiffusion, exist_ok=True)
-    AutoModelForMultimodalLM.register(GeoDiTConfig, GeoDiTForMaskedDiffusion, exist_ok=True)
-    AutoProcessor.register(GeoDiTConfig, GeoDiTProcessor, exist_ok=True)
+        AutoConfig.register(GeoDiTConfig.model_type, GeoDiTConfig, exist_ok=True)
+        AutoModel.register(GeoDiTConfig, GeoDiTForMaskedDiffusion, exist_ok=True)
+        AutoModelForImageTextToText.register(GeoDiTConfig, GeoDiTForMaskedDiffusion, exist_ok=True)
+        AutoModelForMultimodalLM.register(GeoDiTConfig, GeoDiTForMaskedDiffusion, exist_ok=True)
+        AutoProcessor.register(GeoDiTConfig, GeoDiTProcessor, exist_ok=True)
+    except Exception as error:
+        raise ImportError(
+            f"the Auto classes of Transformers cannot be made to know GeoDiT: {type(error).__name__}: {error}; "
+            "install the versions that geodit requires, or do not import geodit"
+        ) from error
 
 
-# Transformers registers classes, not their names, so importing the package loads torch.
-register_auto_classes()
+# Transformers registers classes, not their names, so registering loads torch and the network. Every module of the
+# Auto classes imports this one.
+call_after_import(
+    "transformers.models.auto.configuration_auto", register_auto_classes, packages=("transformers", "geodit")
+)

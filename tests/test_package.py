@@ -164,23 +164,6 @@ class TestImport:
         with pytest.raises(AttributeError, match="has no attribute 'GeoDit'"):
             geodit.GeoDit  # noqa: B018
 
-    def test_importing_geodit_is_enough_for_the_auto_classes(self, checkpoint):
-        code = f"""
-import sys
-import geodit
-assert not {{"trl", "peft", "datasets", "rasterio"}} & set(sys.modules)
-from transformers import (
-    AutoConfig, AutoModel, AutoModelForImageTextToText, AutoModelForMultimodalLM, AutoProcessor
-)
-folder = {str(checkpoint)!r}
-assert type(AutoConfig.from_pretrained(folder)) is geodit.GeoDiTConfig
-assert type(AutoModel.from_pretrained(folder)) is geodit.GeoDiTForMaskedDiffusion
-assert type(AutoModelForImageTextToText.from_pretrained(folder)) is geodit.GeoDiTForMaskedDiffusion
-assert type(AutoModelForMultimodalLM.from_pretrained(folder)) is geodit.GeoDiTForMaskedDiffusion
-assert type(AutoProcessor.from_pretrained(folder)) is geodit.GeoDiTProcessor
-"""
-        assert run_python(code) == ""
-
     @pytest.mark.parametrize("name", ["configuration", "processing", "trainers", "data", "cli", "recipes"])
     def test_generic_names_stay_free(self, name, tmp_path):
         assert run_python(f"import {name}", tmp_path) == f"ModuleNotFoundError: No module named {name!r}"
