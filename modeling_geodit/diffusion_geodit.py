@@ -209,7 +209,24 @@ def forward_process(
 
 def _count(answer: torch.Tensor, counted: torch.Tensor, num_answers: int) -> torch.Tensor:
     """`(S,)` float32: how many of the positions of each answer are counted."""
-    return torch.zeros(num_answers, device=answer.device).index_add_(0, answer, counted.float())
+    return answer[counted].bincount(minlength=num_answers).float()
+
+
+def positions_in_answers(answer: torch.Tensor) -> torch.Tensor:
+    """Count the tokens of the same answer before each token.
+
+    Args:
+        answer: `(K,)` int64, the number of the answer that each token belongs to.
+
+    Returns:
+        `(K,)` int64, 0 for the first token of each answer.
+    """
+    lengths = answer.bincount()
+    order = answer.argsort(stable=True)
+    starts = (lengths.cumsum(0) - lengths)[answer[order]]
+    positions = torch.empty_like(answer)
+    positions[order] = torch.arange(answer.numel(), device=answer.device) - starts
+    return positions
 
 
 def fixed_count_process(
@@ -276,8 +293,13 @@ def weighted_token_losses(logits: torch.Tensor, labels: torch.Tensor, noised: No
 
 def answer_losses(token_losses: torch.Tensor, noised: NoisedBatch) -> torch.Tensor:
     """Add up what [`weighted_token_losses`] returned to `(S,)`, one sum for each answer."""
-    sums = torch.zeros(len(noised.items), device=token_losses.device)
-    return sums.index_add_(0, noised.answers[noised.targets], token_losses)
+    answer = noised.answers[noised.targets]
+    if not answer.numel():
+        return torch.zeros(len(noised.items), device=token_losses.device)
+    position = positions_in_answers(answer)
+    # Not index_add_, which on a GPU adds in any order: the same run is to have the same log.
+    grid = torch.zeros(len(noised.items), int(position.max()) + 1, device=token_losses.device)
+    return grid.index_put((answer, position), token_losses).sum(dim=-1)
 
 
 def check_masked_labels(input_ids: torch.Tensor, labels: torch.Tensor, mask_token_id: int | None) -> None:
@@ -359,6 +381,7 @@ __all__ = [
     "labelled_loss",
     "masked_diffusion_loss",
     "number_canvases",
+    "positions_in_answers",
     "sample_timesteps",
     "supervised_positions",
     "weighted_token_losses",

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for all tests (no network, one thread), and a checkpoint with random weights."""
+"""What holds for all tests (no network, one thread, one device), and a checkpoint with random weights."""
+
+# Before what reads the environment when it is imported.
+from defined_environment import DEVICE, REQUESTED_DEVICE  # isort: split
 
 import socket
 from collections.abc import Iterator
@@ -18,6 +21,28 @@ pytest_plugins = ["hub_server.fixtures"]
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("geodit", deadline=None)
 settings.load_profile("geodit")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="torch device that models are tested on, by default cpu")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    asked = config.getoption("device")
+    if asked != REQUESTED_DEVICE:
+        raise pytest.UsageError(f"--device {asked} has to stand on the command line or in PYTEST_ADDOPTS")
+    try:
+        torch.empty(0, device=DEVICE)
+    # What torch raises depends on why there is no such device: its name, this build, or this machine.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise pytest.UsageError(f"there is no device {asked}: {str(error).splitlines()[0]}") from error
+
+
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    """Where models and their inputs are. What is compared with numbers on the CPU is moved there."""
+    return torch.device(DEVICE)
+
 
 LOCAL = ("127.0.0.1", "::1", "localhost", None)
 

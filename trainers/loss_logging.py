@@ -35,9 +35,12 @@ class LossBreakdown:
             self._sums = torch.zeros(len(NAMES), 2, device=losses.device)
         pairs = torch.stack([losses, items], dim=-1)
         quartile = (timesteps * len(_QUARTILES)).long().clamp(max=len(_QUARTILES) - 1)
-        self._sums.index_add_(0, quartile + len(TASKS), pairs)
+        groups = torch.arange(len(NAMES), device=losses.device)[:, None]
+        belongs = groups == quartile + len(TASKS)
         if task_ids is not None:
-            self._sums.index_add_(0, task_ids, pairs)
+            belongs |= groups == task_ids
+        # Not index_add_, which on a GPU adds in any order: the same run is to have the same log.
+        self._sums += torch.where(belongs[..., None], pairs, 0.0).sum(dim=1)
 
     def pop(self, accelerator: Accelerator) -> dict[str, float]:
         """Return the means over all processes and start anew. Every process must call it.

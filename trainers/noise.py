@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from geodit.modeling_geodit.diffusion_geodit import number_canvases, sample_timesteps
+from geodit.modeling_geodit.diffusion_geodit import number_canvases, positions_in_answers, sample_timesteps
 
 
 @dataclass(frozen=True)
@@ -102,17 +102,7 @@ class UpdateNoise:
         while len(self._uniform) < int(answer.bincount().amax()):
             self._uniform.append(torch.rand(self._num_answers, generator=self._generator))
         drawn = torch.stack(self._uniform)[:, place]
-        return AnswerNoise(self._timesteps[place], drawn[_positions(answer), answer])
-
-
-def _positions(answer: torch.Tensor) -> torch.Tensor:
-    """`(K,)`, how many tokens of the same answer stand before each token; `answer` `(K,)` numbers the answers."""
-    lengths = answer.bincount()
-    order = answer.argsort(stable=True)
-    starts = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
-    positions = torch.empty_like(answer)
-    positions[order] = torch.arange(answer.numel()) - starts
-    return positions
+        return AnswerNoise(self._timesteps[place], drawn[positions_in_answers(answer), answer])
 
 
 def seeded_generator(*key: int) -> torch.Generator:

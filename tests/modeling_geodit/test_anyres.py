@@ -10,6 +10,7 @@ from transformers.models.llava_onevision.modeling_llava_onevision import image_s
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+from on_device import OnDevice
 
 V, MASK, IMAGE, EOS = 64, 60, 61, 62
 TILE, SIDE = 8, 2  # pixels and patches on the side of a tile
@@ -61,7 +62,7 @@ def build_model(**fields):
         # Large weights give every position clear preferences: no choice hangs on rounding errors.
         if parameter.dim() > 1:
             parameter.data.normal_(0, 0.3, generator=generator)
-    return model
+    return OnDevice(model)
 
 
 @pytest.fixture(scope="module", params=["full", "prefix"])
@@ -110,13 +111,13 @@ class TestFeatures:
             vision_aspect_ratio="anyres_max_4",
             image_grid_pinpoints=model.config.image_grid_pinpoints,
         )
-        reference = LlavaOnevisionForConditionalGeneration(config).eval().model
+        reference = OnDevice(LlavaOnevisionForConditionalGeneration(config).eval().model)
         reference.vision_tower.load_state_dict(model.vision_tower.state_dict())
         reference.multi_modal_projector.load_state_dict(model.multi_modal_projector.state_dict())
         reference.image_newline.data = model.image_newline.data
         images = make_images(SIZES)
         expected = reference.get_image_features(**images).pooler_output
-        features = model.get_image_features(**images).pooler_output
+        features = OnDevice(model).get_image_features(**images).pooler_output
         assert isinstance(features, tuple)
         assert len(features) == len(SIZES)
         for ours, theirs in zip(features, expected, strict=True):
@@ -126,9 +127,10 @@ class TestFeatures:
     def test_begin_with_the_whole_image_and_end_every_row_with_the_newline(self, model):
         images = make_images([(TILE, 2 * TILE)])
         (features,) = model.get_image_features(**images).pooler_output
-        patches = model.model.vision_tower(images["pixel_values"][0]).last_hidden_state
-        whole, left, right = model.model.multi_modal_projector(patches)
-        newline = model.model.image_newline[None]
+        tower = OnDevice(model.model.vision_tower)(images["pixel_values"][0], output_hidden_states=True)
+        patches = tower.hidden_states[model.config.vision_feature_layer]
+        whole, left, right = OnDevice(model.model.multi_modal_projector)(patches)
+        newline = model.model.image_newline[None].cpu()
         rows = [torch.cat([left[row : row + SIDE], right[row : row + SIDE], newline]) for row in range(0, N, SIDE)]
         torch.testing.assert_close(features, torch.cat([whole, *rows]))
 
@@ -176,12 +178,12 @@ class TestNewline:
 
     def test_is_initialized_with_about_unit_length(self):
         newline = build_model(text_config={**TEXT, "hidden_size": 512}).model.image_newline
-        torch.testing.assert_close(newline.norm(), torch.tensor(1.0), atol=0.1, rtol=0)
+        assert newline.norm().item() == pytest.approx(1, abs=0.1)
 
     def test_comes_back(self, tmp_path):
         model = build_model()
         model.save_pretrained(tmp_path)
-        loaded = GeoDiTForMaskedDiffusion.from_pretrained(tmp_path)
+        loaded = OnDevice(GeoDiTForMaskedDiffusion.from_pretrained(tmp_path))
         assert torch.equal(loaded.model.image_newline, model.model.image_newline)
         assert loaded.config.image_grid_pinpoints == model.config.image_grid_pinpoints
 
@@ -189,14 +191,15 @@ class TestNewline:
         square = build_model(vision_aspect_ratio="square")
         square.save_pretrained(tmp_path)
         grids = {"vision_aspect_ratio": "anyres_max_4", "image_grid_pinpoints": [[TILE, 2 * TILE]]}
-        loaded = GeoDiTForMaskedDiffusion.from_pretrained(tmp_path, **grids)
+        loaded = OnDevice(GeoDiTForMaskedDiffusion.from_pretrained(tmp_path, **grids))
         assert loaded.model.image_newline.norm().isfinite()
         assert torch.equal(loaded.lm_head.weight, square.lm_head.weight)
         with pytest.raises(Exception, match="give image_grid_pinpoints"):
             GeoDiTForMaskedDiffusion.from_pretrained(tmp_path, vision_aspect_ratio="anyres_max_4")
 
     def test_is_learnt(self):
-        model = build_model().train()
+        model = build_model()
+        model.train()
         batch = make_batch(model, [(7, 30)], [3])
         model(**batch).logits.square().sum().backward()
         assert model.model.image_newline.grad.abs().sum() > 0

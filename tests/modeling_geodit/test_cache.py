@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers.models.llama.modeling_llama import LlamaAttention
 
+from defined_environment import DEVICE
 from geodit.configuration.configuration_geodit import GeoDiTTextConfig
 from geodit.modeling_geodit.cache_geodit import SegmentCache, cache_keyword
 from geodit.modeling_geodit.modeling_geodit import GeoDiTTextModel
@@ -15,14 +16,15 @@ def text_core():
     torch.manual_seed(0)
     size = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
     tokens = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
-    return GeoDiTTextModel(GeoDiTTextConfig(vocab_size=50, **size, **tokens)).eval()
+    return GeoDiTTextModel(GeoDiTTextConfig(vocab_size=50, **size, **tokens)).eval().to(DEVICE)
 
 
 def run(text_core, **options):
     """Five tokens with a cache of their own."""
-    cache = SegmentCache.empty(2, 1, 8, torch.device("cpu"))
-    cache.begin_segment(0, torch.ones(1, 5, dtype=torch.bool))
-    input_ids, positions = torch.tensor([[5, 6, 7, 8, 9]]), torch.arange(5).unsqueeze(0)
+    cache = SegmentCache.empty(2, 1, 8, torch.device(DEVICE))
+    cache.begin_segment(0, torch.ones(1, 5, dtype=torch.bool, device=DEVICE))
+    input_ids = torch.tensor([[5, 6, 7, 8, 9]], device=DEVICE)
+    positions = torch.arange(5, device=DEVICE).unsqueeze(0)
     return text_core(input_ids=input_ids, position_ids=positions, cache=cache, **options).last_hidden_state
 
 
@@ -51,7 +53,7 @@ def test_a_layer_that_does_not_write_to_it_is_an_error(text_core, deaf_layer, nu
 def test_so_is_one_without_a_cache_of_the_callers(text_core):
     text_core.layers[1].self_attn.__class__ = DeafAttention
     with pytest.raises(RuntimeError, match="Layer 1 wrote 3 of 5 tokens"):
-        text_core(input_ids=torch.tensor([[5, 6, 7, 8, 9]]), num_outputs=2)
+        text_core(input_ids=torch.tensor([[5, 6, 7, 8, 9]], device=DEVICE), num_outputs=2)
 
 
 def test_gradient_checkpointing_that_takes_the_cache_away_is_an_error(text_core):

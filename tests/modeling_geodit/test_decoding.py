@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from defined_environment import DEVICE
 from geodit.configuration.generation_configuration_geodit import REMASKING_STRATEGIES, GeoDiTGenerationConfig
 from geodit.modeling_geodit.decoding_geodit import (
     REMASKING_CLASSES,
@@ -26,8 +27,8 @@ from geodit.modeling_geodit.decoding_geodit import (
     TopKSelection,
     build_decoding_policy,
 )
+from on_device import OnDevice
 
-CPU = torch.device("cpu")
 CONFIGURATIONS = [
     {},
     {"remasking": "random"},
@@ -78,7 +79,7 @@ class TestBuilding:
 class TestDecide:
     def test_a_decision_is_a_grid_that_is_empty_where_nothing_is_masked(self):
         masked = torch.tensor([[True, False, True], [False, True, False]])
-        decision = DecodingPolicy().decide(random_logits(3, 9), masked, torch.tensor([1, 1]))
+        decision = OnDevice(DecodingPolicy()).decide(random_logits(3, 9), masked, torch.tensor([1, 1]))
         assert decision.tokens.dtype == torch.int64
         for grid in (decision.tokens, decision.confidence, decision.transfer):
             assert grid.shape == (2, 3)
@@ -87,15 +88,15 @@ class TestDecide:
         assert decision.transfer.sum(-1).tolist() == [1, 1]
 
     def test_with_nothing_masked_nothing_happens(self):
-        decision = DecodingPolicy().decide(torch.zeros(0, 9), ~all_masked(2, 3), torch.tensor([0, 0]))
+        decision = OnDevice(DecodingPolicy()).decide(torch.zeros(0, 9), ~all_masked(2, 3), torch.tensor([0, 0]))
         assert not decision.transfer.any()
 
     def test_a_row_of_logits_for_every_position_is_not_what_is_asked_for(self):
         masked = torch.tensor([[True, False, True]])
         with pytest.raises(ValueError, match=r"K = 2 masked positions, but are of shape \(1, 3, 9\)"):
-            DecodingPolicy().decide(random_logits(1, 3, 9), masked, torch.tensor([1]))
+            OnDevice(DecodingPolicy()).decide(random_logits(1, 3, 9), masked, torch.tensor([1]))
         with pytest.raises(ValueError, match=r"K = 2 masked positions, but are of shape \(3, 9\)"):
-            DecodingPolicy().decide(random_logits(3, 9), masked, torch.tensor([1]))
+            OnDevice(DecodingPolicy()).decide(random_logits(3, 9), masked, torch.tensor([1]))
 
     @pytest.mark.parametrize("temperature", [0.0, 2.0])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -106,7 +107,7 @@ class TestDecide:
         policy = build_decoding_policy(
             GeoDiTGenerationConfig(temperature=temperature, suppress_tokens=[1]), suppress_tokens=[3, 99]
         )
-        proposal = policy.propose(logits.clone(), all_masked(2, 30), RowGenerators.spawn(2, CPU, seed=0))
+        proposal = OnDevice(policy).propose(logits.clone(), all_masked(2, 30), RowGenerators.spawn(2, DEVICE, seed=0))
         assert set(proposal.tokens.tolist()) <= {0, 2, 4}
         expected = logits.double().softmax(-1).gather(-1, proposal.tokens.unsqueeze(-1)).squeeze(-1)
         torch.testing.assert_close(proposal.confidence, expected, rtol=1e-6, atol=0)
@@ -116,12 +117,14 @@ class TestDecide:
         policy = build_decoding_policy(GeoDiTGenerationConfig(**options))
         masked = torch.rand(3, 6, generator=torch.Generator().manual_seed(1)) < 0.7
         logits, num_transfer = random_logits(int(masked.sum()), 20), torch.tensor([1, 2, 1])
-        random = RowGenerators.spawn(3, CPU, seed=2)
-        together = policy.decide(logits.clone(), masked, num_transfer, random)
+        random = RowGenerators.spawn(3, DEVICE, seed=2)
+        together = OnDevice(policy).decide(logits.clone(), masked, num_transfer, random)
         owner = masked.nonzero()[:, 0]
         for row in range(3):
-            streams = RowGenerators.spawn(3, CPU, seed=2).take([row])
-            alone = policy.decide(logits[owner == row], masked[row : row + 1], num_transfer[row : row + 1], streams)
+            streams = RowGenerators.spawn(3, DEVICE, seed=2).take([row])
+            alone = OnDevice(policy).decide(
+                logits[owner == row], masked[row : row + 1], num_transfer[row : row + 1], streams
+            )
             assert torch.equal(alone.tokens[0], together.tokens[row])
             assert torch.equal(alone.transfer[0], together.transfer[row])
             assert torch.equal(alone.confidence[0], together.confidence[row])
@@ -130,7 +133,9 @@ class TestDecide:
 class TestRemasking:
     def test_low_confidence_keeps_the_surest_tokens(self):
         logits = random_logits(2, 8, 20)
-        decision = DecodingPolicy().decide(logits.flatten(0, 1).clone(), all_masked(2, 8), torch.tensor([3, 3]))
+        decision = OnDevice(DecodingPolicy()).decide(
+            logits.flatten(0, 1).clone(), all_masked(2, 8), torch.tensor([3, 3])
+        )
         probability, tokens = logits.softmax(-1).max(-1)
         assert torch.equal(decision.tokens, tokens)
         torch.testing.assert_close(decision.confidence.float(), probability)
@@ -146,7 +151,10 @@ class TestRemasking:
         ]
         logits, masked, one = torch.tensor(probabilities).log(), all_masked(1, 3), torch.tensor([1])
         chosen = {
-            strategy: DecodingPolicy(remasking=strategy()).decide(logits.clone(), masked, one).transfer[0].tolist()
+            strategy: OnDevice(DecodingPolicy(remasking=strategy()))
+            .decide(logits.clone(), masked, one)
+            .transfer[0]
+            .tolist()
             for strategy in (LowConfidenceRemasking, LowMarginRemasking, HighEntropyRemasking)
         }
         assert chosen == {
@@ -157,11 +165,11 @@ class TestRemasking:
 
     def test_random_chooses_positions_evenly_and_still_reports_probabilities(self):
         policy = DecodingPolicy(remasking=RandomRemasking())
-        random = RowGenerators.spawn(1, CPU, seed=0)
+        random = RowGenerators.spawn(1, DEVICE, seed=0)
         logits = random_logits(4, 6)
         counts = torch.zeros(4)
         for _ in range(2000):
-            decision = policy.decide(logits.clone(), all_masked(1, 4), torch.tensor([1]), random)
+            decision = OnDevice(policy).decide(logits.clone(), all_masked(1, 4), torch.tensor([1]), random)
             counts += decision.transfer[0]
         assert torch.allclose(counts / 2000, torch.full((4,), 0.25), atol=0.04)
         torch.testing.assert_close(decision.confidence[0], logits.double().softmax(-1).amax(-1))
@@ -169,7 +177,7 @@ class TestRemasking:
     def test_a_policy_that_draws_asks_for_random_numbers(self):
         policy = DecodingPolicy(remasking=RandomRemasking())
         with pytest.raises(ValueError, match="RowGenerators"):
-            policy.decide(random_logits(4, 6), all_masked(1, 4), torch.tensor([1]))
+            OnDevice(policy).decide(random_logits(4, 6), all_masked(1, 4), torch.tensor([1]))
 
     def test_a_further_strategy_is_a_class_with_one_method(self):
         class LeftToRight(RemaskingStrategy):
@@ -180,7 +188,7 @@ class TestRemasking:
 
         masked = torch.tensor([[False, True, True, True], [True, True, True, True]])
         policy = DecodingPolicy(remasking=LeftToRight())
-        transfer = policy.decide(random_logits(7, 6), masked, torch.tensor([2, 1])).transfer
+        transfer = OnDevice(policy).decide(random_logits(7, 6), masked, torch.tensor([2, 1])).transfer
         assert transfer.tolist() == [[False, True, True, False], [True, False, False, False]]
 
 
@@ -190,12 +198,12 @@ def denoise(policy, masked, steps, seed):
     Returns `(B, L)` int64, how often each position was committed, and the number of steps that committed something.
     """
     generator = torch.Generator().manual_seed(seed)
-    random = RowGenerators.spawn(len(masked), CPU, seed=seed)
+    random = RowGenerators.spawn(len(masked), DEVICE, seed=seed)
     committed, used = torch.zeros(masked.shape, dtype=torch.long), 0
     for steps_left in range(steps, 0, -1):
         num_transfer = policy.schedule.num_transfer(masked.sum(-1), steps_left)
         logits = torch.randn(int(masked.sum()), 12, generator=generator) * 4
-        transfer = policy.decide(logits, masked, num_transfer, random).transfer
+        transfer = OnDevice(policy).decide(logits, masked, num_transfer, random).transfer
         assert not (transfer & ~masked).any()
         assert (transfer.sum(-1) >= num_transfer).all()
         masked = masked & ~transfer

@@ -6,13 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geodit.modeling_geodit.diffusion_geodit import (
-    LOSS_WEIGHTINGS,
-    forward_process,
-    masked_diffusion_loss,
-    sample_timesteps,
-    weighted_token_losses,
-)
+from geodit.modeling_geodit import diffusion_geodit
+from geodit.modeling_geodit.diffusion_geodit import LOSS_WEIGHTINGS, sample_timesteps
+from on_device import OnDevice
+
+forward_process = OnDevice(diffusion_geodit.forward_process)
+masked_diffusion_loss = OnDevice(diffusion_geodit.masked_diffusion_loss)
+weighted_token_losses = OnDevice(diffusion_geodit.weighted_token_losses)
 
 MASK = 2
 

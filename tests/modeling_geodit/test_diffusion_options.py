@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch.nn.functional import pad
 
-from geodit.modeling_geodit.diffusion_geodit import (
-    LOSS_NORMALIZATIONS,
-    LOSS_WEIGHTINGS,
-    answer_losses,
-    fixed_count_process,
-    forward_process,
-    masked_diffusion_loss,
-    number_canvases,
-    supervised_positions,
-    weighted_token_losses,
-)
+from geodit.modeling_geodit import diffusion_geodit
+from geodit.modeling_geodit.diffusion_geodit import LOSS_NORMALIZATIONS, LOSS_WEIGHTINGS
+from on_device import OnDevice
+
+answer_losses = OnDevice(diffusion_geodit.answer_losses)
+fixed_count_process = OnDevice(diffusion_geodit.fixed_count_process)
+forward_process = OnDevice(diffusion_geodit.forward_process)
+masked_diffusion_loss = OnDevice(diffusion_geodit.masked_diffusion_loss)
+number_canvases = OnDevice(diffusion_geodit.number_canvases)
+supervised_positions = OnDevice(diffusion_geodit.supervised_positions)
+weighted_token_losses = OnDevice(diffusion_geodit.weighted_token_losses)
 
 MASK, EOS, EPS = 2, 1, 0.05
 # Answers of 5, 3, 0 and 4 tokens on canvases of 6, 6, 2 and 4: one is empty and one has no EOS behind it.

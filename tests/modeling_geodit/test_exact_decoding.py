@@ -10,6 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from defined_environment import DEVICE
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.modeling_geodit.predictors_geodit import (
@@ -18,6 +19,7 @@ from geodit.modeling_geodit.predictors_geodit import (
     PrefixCachedPredictor,
     RefreshedPredictor,
 )
+from on_device import OnDevice, moved
 
 V, MASK, IMAGE, EOS, PAD = 64, 60, 61, 62, 63
 NUM_IMAGE_TOKENS = 4
@@ -61,7 +63,7 @@ def build_model(attention_mode, *, eos_bias=0.0, num_key_value_heads=2, layers=3
         # A direction that all hidden states share a little makes EOS likelier everywhere.
         model.model.language_model.norm.weight.data[0] = 3.0
         model.lm_head.weight.data[EOS, 0] += eos_bias
-    return model
+    return OnDevice(model)
 
 
 MODELS = {(mode, kv): build_model(mode, num_key_value_heads=kv) for mode in ("full", "prefix") for kv in (1, 4)}
@@ -154,8 +156,12 @@ class TestRefreshing:
         """Also after rows have left."""
         model = MODELS["full", 4]
         valid = batch["attention_mask"].bool()
-        prompt = EmbeddedPrompt(model.get_input_embeddings()(batch["input_ids"]), valid, torch.zeros_like(valid))
-        predictors = [FullPredictor(model, prompt), RefreshedPredictor(model, prompt, canvas_length, 1)]
+        embeds = OnDevice(model.get_input_embeddings())(batch["input_ids"])
+        prompt = moved(EmbeddedPrompt(embeds, valid, torch.zeros_like(valid)), DEVICE)
+        predictors = [
+            OnDevice(FullPredictor(model.wrapped, prompt)),
+            OnDevice(RefreshedPredictor(model.wrapped, prompt, canvas_length, 1)),
+        ]
         canvas = torch.full((len(valid), canvas_length), MASK)
         for rows in (list(range(len(valid))), [len(valid) - 1]):
             everywhere = torch.ones_like(canvas, dtype=torch.bool)
@@ -299,7 +305,7 @@ class TestWatching:
             prompt,
             max_new_tokens=6,
             max_denoising_steps=3,
-            step_callback=lambda state: seen.append((state.step, state.canvas.clone())),
+            step_callback=lambda state: seen.append((state.step, state.canvas.cpu().clone())),
             return_dict_in_generate=True,
         )
         assert [step for step, _ in seen] == [1, 2, 3]
@@ -359,7 +365,7 @@ class TestCompiled:
 
 
 def test_the_predictor_follows_the_configuration():
-    prompt = torch.tensor([[1, 2, 3]])
+    prompt = torch.tensor([[1, 2, 3]], device=DEVICE)
     mask = torch.ones_like(prompt, dtype=torch.bool)
     for mode, options, expected in [
         ("full", {}, FullPredictor),

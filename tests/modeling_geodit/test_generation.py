@@ -14,6 +14,7 @@ from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
 from geodit.modeling_geodit.generation_geodit import GeoDiTGenerateOutput
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+from on_device import OnDevice
 
 V, MASK, IMAGE, EOS, PAD = 64, 60, 61, 62, 63
 NUM_IMAGE_TOKENS = 4
@@ -55,7 +56,7 @@ def build_model(attention_mode="full"):
         # Large weights give every position clear preferences: no choice hangs on rounding errors.
         if parameter.dim() > 1:
             parameter.data.normal_(0, 0.3, generator=generator)
-    return model
+    return OnDevice(model)
 
 
 @pytest.fixture(scope="module", params=["full", "prefix"])

@@ -16,6 +16,7 @@ from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.conversion_llada import load_llada_text_state, read_llada_config
 from geodit.modeling_geodit.decoding_geodit import LinearSchedule
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+from on_device import OnDevice
 
 GOLDEN = Path(__file__).parents[1] / "data" / "llada-tiny"
 EXPECTED = load_file(GOLDEN / "expected.safetensors")
@@ -51,7 +52,7 @@ def model(request):
     assert not loaded.unexpected_keys
     assert not [key for key in loaded.missing_keys if "vision_tower" not in key and "projector" not in key]
     assert model.config._attn_implementation == request.param
-    return model
+    return OnDevice(model)
 
 
 @torch.no_grad()
@@ -62,7 +63,7 @@ def test_logits_of_text(model):
 
 @torch.no_grad()
 def test_logits_behind_embeddings_that_stand_before_the_text(model):
-    text_embeds = model.get_input_embeddings()(EXPECTED["multimodal.input_ids"])
+    text_embeds = OnDevice(model.get_input_embeddings())(EXPECTED["multimodal.input_ids"])
     logits = model(inputs_embeds=torch.cat([EXPECTED["multimodal.prefix_embeds"], text_embeds], dim=1)).logits
     torch.testing.assert_close(logits, EXPECTED["multimodal.logits"], atol=1e-5, rtol=0)
 

@@ -5,14 +5,16 @@ import pytest
 import torch
 from transformers import SiglipVisionModel
 
+from defined_environment import DEVICE
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+from on_device import OnDevice
 
 IMAGE, MASK, PAD = 3, 2, 1
 N_IMAGE_TOKENS = 4
 
 
-def make_model(**fields) -> GeoDiTForMaskedDiffusion:
+def make_model(**fields) -> OnDevice:
     torch.manual_seed(0)
     config = GeoDiTConfig(
         text_config={
@@ -41,7 +43,7 @@ def make_model(**fields) -> GeoDiTForMaskedDiffusion:
             **fields,
         },
     )
-    return GeoDiTForMaskedDiffusion(config).eval()
+    return OnDevice(GeoDiTForMaskedDiffusion(config).eval())
 
 
 def make_inputs(prompt_length: int = 5, canvas_length: int = 6) -> dict[str, torch.Tensor]:
@@ -174,7 +176,7 @@ def test_embeddings_of_the_tokens_give_the_same_logits(attention_mode):
     model, inputs = make_model(attention_mode=attention_mode), make_inputs()
     expected = model(**inputs).logits
     input_ids = inputs.pop("input_ids")
-    embeds = model.get_input_embeddings()(input_ids)
+    embeds = OnDevice(model.get_input_embeddings())(input_ids)
     assert torch.equal(model(**inputs, inputs_embeds=embeds).logits, expected)
     assert torch.equal(model(**inputs, inputs_embeds=embeds, input_ids=input_ids).logits, expected)
 
@@ -194,7 +196,7 @@ def test_forward_returns_what_the_tower_returned():
     model, inputs = make_model(), make_inputs()
     model.set_attn_implementation("eager")
     output = model(**inputs, output_hidden_states=True, output_attentions=True)
-    tower = model.model.vision_tower(inputs["pixel_values"], output_hidden_states=True)
+    tower = OnDevice(model.model.vision_tower)(inputs["pixel_values"], output_hidden_states=True)
     torch.testing.assert_close(output.image_outputs.hidden_states, tower.hidden_states)
     assert len(output.image_outputs.attentions) == 3
     assert output.image_hidden_states is output.image_outputs.pooler_output
@@ -244,14 +246,14 @@ def test_labels_give_the_mean_cross_entropy_of_the_labelled_positions():
 @pytest.mark.parametrize(("layer", "post_layernorm"), [(-1, True), (-1, False), (-2, False), (-2, True), (1, False)])
 def test_vision_features_are_those_of_the_stock_tower(layer, post_layernorm):
     model = make_model(vision_feature_layer=layer, vision_post_layernorm=post_layernorm)
-    stock = SiglipVisionModel(model.config.vision_config).eval()
+    stock = OnDevice(SiglipVisionModel(model.config.vision_config).eval())
     stock.load_state_dict(model.model.vision_tower.state_dict())
     pixel_values = make_inputs()["pixel_values"]
     features = stock(pixel_values, output_hidden_states=True).hidden_states[layer]
     if post_layernorm:
-        features = stock.post_layernorm(features)
-    projected = model.get_image_features(pixel_values).pooler_output
-    torch.testing.assert_close(projected, model.model.multi_modal_projector(features))
+        features = OnDevice(stock.post_layernorm)(features)
+    expected = OnDevice(model.model.multi_modal_projector)(features)
+    torch.testing.assert_close(model.get_image_features(pixel_values).pooler_output, expected)
 
 
 def test_images_and_placeholders_must_match():
@@ -274,9 +276,9 @@ def test_save_and_load_in_another_dtype(tmp_path):
     model, inputs = make_model(), make_inputs()
     model.save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").is_file()
-    loaded = GeoDiTForMaskedDiffusion.from_pretrained(tmp_path)
+    loaded = OnDevice(GeoDiTForMaskedDiffusion.from_pretrained(tmp_path))
     assert torch.equal(loaded(**inputs).logits, model(**inputs).logits)
-    half = GeoDiTForMaskedDiffusion.from_pretrained(tmp_path, dtype=torch.bfloat16, device_map="cpu")
+    half = OnDevice(GeoDiTForMaskedDiffusion.from_pretrained(tmp_path, dtype=torch.bfloat16, device_map=DEVICE))
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half(**inputs).logits.float(), model(**inputs).logits, atol=0.3, rtol=0.1)
 
@@ -284,7 +286,8 @@ def test_save_and_load_in_another_dtype(tmp_path):
 def test_gradient_checkpointing_gives_the_same_gradients():
     gradients = {}
     for checkpointing in (False, True):
-        model, inputs = make_model().train(), make_inputs()
+        model, inputs = make_model(), make_inputs()
+        model.train()
         if checkpointing:
             model.gradient_checkpointing_enable()
             assert model.model.language_model.layers[0].gradient_checkpointing
@@ -295,7 +298,8 @@ def test_gradient_checkpointing_gives_the_same_gradients():
 
 
 def test_every_parameter_gets_a_gradient():
-    model, inputs = make_model().train(), make_inputs()
+    model, inputs = make_model(), make_inputs()
+    model.train()
     model(**inputs).logits.square().sum().backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantized loading through `quantization_config`, as any Transformers model, on a CPU."""
+"""Quantized loading through `quantization_config`, as any Transformers model, on a CPU.
+
+The kernels of a GPU want matrices of other sizes than those of a small model.
+"""
 
 import pytest
 import torch

@@ -4,11 +4,12 @@
 import pytest
 import torch
 
+from defined_environment import DEVICE
 from geodit.modeling_geodit.random_geodit import RowGenerators
 from geodit.modeling_geodit.sampling_geodit import GreedySampler, GumbelSampler, Proposal
 from geodit.modeling_geodit.softmax_geodit import Softmax
+from on_device import OnDevice
 
-CPU = torch.device("cpu")
 MASKED = torch.tensor([[True, True, False, True], [False, False, False, False], [False, True, True, False]])
 
 
@@ -19,37 +20,39 @@ def random_logits(*shape, seed=0):
 class TestGumbel:
     def test_gives_the_choice_of_lladas_formula_for_the_same_random_numbers(self):
         logits = random_logits(5, 50)
-        uniform = RowGenerators.spawn(3, CPU, seed=4).uniform_like(MASKED, 50)
+        uniform = RowGenerators.spawn(3, DEVICE, seed=4).uniform_like(MASKED, 50).cpu()
         reference = (logits.double().exp() / (-uniform.log()) ** 0.7).argmax(-1)
-        assert torch.equal(GumbelSampler(0.7).propose(logits, MASKED, RowGenerators.spawn(3, CPU, seed=4)), reference)
+        assert torch.equal(
+            OnDevice(GumbelSampler(0.7)).propose(logits, MASKED, RowGenerators.spawn(3, DEVICE, seed=4)), reference
+        )
 
     def test_samples_from_the_softmax_at_the_temperature(self):
         logits, temperature = torch.tensor([2.0, 1.0, 0.0, -1.0]), 1.5
         masked = torch.ones(1, 40_000, dtype=torch.bool)
-        tokens = GumbelSampler(temperature).propose(
-            logits.expand(40_000, 4), masked, RowGenerators.spawn(1, CPU, seed=0)
+        tokens = OnDevice(GumbelSampler(temperature)).propose(
+            logits.expand(40_000, 4), masked, RowGenerators.spawn(1, DEVICE, seed=0)
         )
         frequencies = tokens.bincount(minlength=4) / 40_000
         assert torch.allclose(frequencies, (logits / temperature).softmax(-1), atol=0.01)
 
     def test_a_rows_tokens_do_not_depend_on_the_other_rows(self):
-        logits, sampler = random_logits(5, 50), GumbelSampler(3.0)
-        together = sampler.propose(logits, MASKED, RowGenerators.spawn(3, CPU, seed=1))
+        logits, sampler = random_logits(5, 50), OnDevice(GumbelSampler(3.0))
+        together = sampler.propose(logits, MASKED, RowGenerators.spawn(3, DEVICE, seed=1))
         others_done = MASKED & torch.tensor([[False], [False], [True]])
-        alone = sampler.propose(logits[3:], others_done, RowGenerators.spawn(3, CPU, seed=1))
+        alone = sampler.propose(logits[3:], others_done, RowGenerators.spawn(3, DEVICE, seed=1))
         assert torch.equal(together[3:], alone)
 
     def test_logits_too_large_for_exp_are_no_trouble(self):
         masked = torch.tensor([[True]])
-        tokens = GumbelSampler(1.0).propose(
-            torch.tensor([[2000.0, 1000.0]]), masked, RowGenerators.spawn(1, CPU, seed=0)
+        tokens = OnDevice(GumbelSampler(1.0)).propose(
+            torch.tensor([[2000.0, 1000.0]]), masked, RowGenerators.spawn(1, DEVICE, seed=0)
         )
         assert tokens.tolist() == [0]
 
     def test_the_logits_stay_as_they_are(self):
         logits = random_logits(5, 50)
         before = logits.clone()
-        GumbelSampler(1.0).propose(logits, MASKED, RowGenerators.spawn(3, CPU, seed=1))
+        OnDevice(GumbelSampler(1.0)).propose(logits, MASKED, RowGenerators.spawn(3, DEVICE, seed=1))
         assert torch.equal(logits, before)
 
     def test_temperature_zero_is_the_greedy_samplers_business(self):
@@ -58,7 +61,7 @@ class TestGumbel:
 
     def test_random_numbers_must_be_given(self):
         with pytest.raises(ValueError, match="RowGenerators"):
-            GumbelSampler(1.0).propose(random_logits(5, 50), MASKED, None)
+            OnDevice(GumbelSampler(1.0)).propose(random_logits(5, 50), MASKED, None)
 
 
 class TestProposal:
@@ -68,7 +71,7 @@ class TestProposal:
 
     def test_confidence_is_the_probability_of_the_proposed_token(self):
         logits = random_logits(5, 8)
-        tokens = GreedySampler().propose(logits, MASKED, None)
+        tokens = OnDevice(GreedySampler()).propose(logits, MASKED, None)
         tokens[2] = 3
         expected = logits.double().softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
         confidence = Proposal(MASKED, tokens, Softmax.of(logits)).confidence

@@ -6,9 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from defined_environment import DEVICE
 from geodit.modeling_geodit.sampling_geodit import Proposal
 from geodit.modeling_geodit.selection_geodit import EntropyBoundSelection, ThresholdSelection, TopKSelection
 from geodit.modeling_geodit.softmax_geodit import Softmax
+from on_device import OnDevice, moved
 
 B, L, V = 3, 8, 16
 
@@ -24,6 +26,7 @@ def steps(draw):
     if num_masked > 1 and draw(st.booleans()):
         logits[-1] = logits[0]
     least = torch.randint(0, draw(st.integers(1, L + 2)), (B,), generator=generator)
+    masked, least, logits = moved((masked, least, logits), DEVICE)
     softmax = Softmax.of(logits)
     return masked, least, Proposal(masked, softmax.peaks, softmax)
 
@@ -31,7 +34,7 @@ def steps(draw):
 def select(selection, scores, masked, num_transfer):
     """Select by scores alone."""
     proposal = Proposal(masked, torch.zeros(int(masked.sum()), dtype=torch.long), None)
-    return selection.select(scores, masked, num_transfer, proposal)
+    return OnDevice(selection).select(scores, masked, num_transfer, proposal)
 
 
 def entropy_bound_by_hand(entropy, masked, least, bound):
@@ -109,7 +112,8 @@ class TestEntropyBound:
         proposal = Proposal(masked, torch.zeros(5, dtype=torch.long), Softmax.of(logits))
         scores = -num_candidates.double().log()
         for bound, count in [(0.0, 2), (0.5, 2), (0.7, 3), (1.3, 3), (1.4, 4), (2.4, 4), (2.5, 5)]:
-            transfer = EntropyBoundSelection(bound).select(scores, masked, torch.tensor([0]), proposal)
+            selection = OnDevice(EntropyBoundSelection(bound))
+            transfer = selection.select(scores, masked, torch.tensor([0]), proposal)
             assert transfer[0].tolist() == [place < count for place in range(5)]
 
     @settings(deadline=None)

@@ -34,11 +34,11 @@ class RedSquareModel:
     It has the parts of a Transformers model that a pipeline uses, and keeps the arguments it was called with.
     """
 
-    device = torch.device("cpu")
     dtype = torch.float32
 
-    def __init__(self, processor: GeoDiTProcessor) -> None:
+    def __init__(self, processor: GeoDiTProcessor, device: torch.device) -> None:
         self.processor = processor
+        self.device = device
         self.calls: list[dict[str, Any]] = []
 
     def to(self, device: object) -> RedSquareModel:
@@ -58,11 +58,12 @@ class RedSquareModel:
     ) -> GeoDiTGenerateOutput:
         self.calls.append({**arguments, "images": len(pixel_values), "max_new_tokens": max_new_tokens})
         assert len(input_ids) == len(pixel_values) == len(attention_mask)
-        rows = [self.answer(image, max_new_tokens) for image in pixel_values]
-        canvas = torch.tensor([ids for ids, _ in rows])
-        confidences = torch.tensor([confidence for _, confidence in rows])
+        assert {tensor.device.type for tensor in (input_ids, pixel_values, attention_mask)} == {self.device.type}
+        rows = [self.answer(image, max_new_tokens) for image in pixel_values.cpu()]
+        canvas = torch.tensor([ids for ids, _ in rows], device=self.device)
+        confidences = torch.tensor([confidence for _, confidence in rows], device=self.device)
         steps = arguments.get("max_denoising_steps", 4)
-        commit_steps = (torch.arange(max_new_tokens) * steps // max_new_tokens).expand_as(canvas)
+        commit_steps = (torch.arange(max_new_tokens, device=self.device) * steps // max_new_tokens).expand_as(canvas)
         return GeoDiTGenerateOutput(
             sequences=torch.cat([input_ids, canvas], dim=1),  # type: ignore[arg-type]
             commit_steps=commit_steps,  # type: ignore[arg-type]
@@ -111,13 +112,13 @@ def processor() -> GeoDiTProcessor:
 
 
 @pytest.fixture
-def model(processor: GeoDiTProcessor) -> RedSquareModel:
-    return RedSquareModel(processor)
+def model(processor: GeoDiTProcessor, device: torch.device) -> RedSquareModel:
+    return RedSquareModel(processor, device)
 
 
 @pytest.fixture
-def pipe(model: RedSquareModel, processor: GeoDiTProcessor) -> GeoDiTPipeline:
-    return GeoDiTPipeline(model, processor)
+def pipe(model: RedSquareModel, processor: GeoDiTProcessor, device: torch.device) -> GeoDiTPipeline:
+    return GeoDiTPipeline(model, processor, device)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from geodit.trainers.new_model import new_model
 
 
 @pytest.fixture(scope="module")
-def pipe():
+def pipe(device):
     part = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
     vision = {**part, "image_size": 32, "patch_size": 8, "vision_use_head": False}
     torch.manual_seed(0)
@@ -20,7 +20,8 @@ def pipe():
         "vision_aspect_ratio": "anyres_max_4",
         "initializer_range": 0.5,  # clear preferences: no answer hangs on rounding errors
     }
-    return GeoDiTPipeline(*new_model(geometry, ["Detect: ship."], vocab_size=400, location_bins=16))
+    model, processor = new_model(geometry, ["Detect: ship."], vocab_size=400, location_bins=16)
+    return GeoDiTPipeline(model, processor, device)
 
 
 @pytest.fixture(scope="module")

@@ -297,8 +297,8 @@ def checkpoint(processor: GeoDiTProcessor, tmp_path_factory: pytest.TempPathFact
 
 
 class TestRealNetwork:
-    def test_saved_checkpoint_answers(self, checkpoint: Path, draw: Any) -> None:
-        pipe = GeoDiTPipeline.from_pretrained(checkpoint, device="cpu", local_files_only=True)
+    def test_saved_checkpoint_answers(self, checkpoint: Path, device: torch.device, draw: Any) -> None:
+        pipe = GeoDiTPipeline.from_pretrained(checkpoint, device=device, local_files_only=True)
         assert not pipe.model.training
         for task, query in [
             ("caption", ""),
@@ -313,8 +313,10 @@ class TestRealNetwork:
             assert max(prediction.denoising.commit_steps) == 1
             assert all(0 <= x1 < x2 <= 80 and 0 <= y1 < y2 <= 64 for x1, y1, x2, y2 in prediction.boxes)
 
-    def test_seeded_answers_do_not_depend_on_the_batch_size(self, checkpoint: Path, draw: Any) -> None:
-        pipe = GeoDiTPipeline.from_pretrained(checkpoint, device="cpu", local_files_only=True)
+    def test_seeded_answers_do_not_depend_on_the_batch_size(
+        self, checkpoint: Path, device: torch.device, draw: Any
+    ) -> None:
+        pipe = GeoDiTPipeline.from_pretrained(checkpoint, device=device, local_files_only=True)
         images = [draw.scene(64, 64, SQUARES)] * 3
 
         def answers(batch_size: int) -> list[str]:
@@ -324,13 +326,13 @@ class TestRealNetwork:
         assert answers(1) == answers(3)
         assert len(set(answers(3))) > 1
 
-    def test_options_are_checked_by_generate(self, checkpoint: Path, draw: Any) -> None:
-        pipe = GeoDiTPipeline.from_pretrained(checkpoint, device="cpu", local_files_only=True)
+    def test_options_are_checked_by_generate(self, checkpoint: Path, device: torch.device, draw: Any) -> None:
+        pipe = GeoDiTPipeline.from_pretrained(checkpoint, device=device, local_files_only=True)
         with pytest.raises(ValueError, match="remasking"):
             pipe(draw.scene(64, 64, []), "caption", remasking="hottest")
 
-    def test_a_threshold_takes_fewer_steps(self, checkpoint: Path, draw: Any) -> None:
-        pipe = GeoDiTPipeline.from_pretrained(checkpoint, device="cpu", local_files_only=True)
+    def test_a_threshold_takes_fewer_steps(self, checkpoint: Path, device: torch.device, draw: Any) -> None:
+        pipe = GeoDiTPipeline.from_pretrained(checkpoint, device=device, local_files_only=True)
 
         def steps(**options: Any) -> int:
             prediction = pipe(draw.scene(64, 64, []), "caption", steps=4, return_denoising=True, **options)[0]

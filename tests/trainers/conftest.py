@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model small enough to train within a test, questions to train it on, and a Trainer for both."""
 
+import functools
 import json
 
 import numpy as np
@@ -43,8 +44,8 @@ def geometry(tmp_path):
 
 
 @pytest.fixture
-def model_and_processor():
-    return build_model()
+def model_and_processor(make_model):
+    return make_model()
 
 
 def build_model(**vision_config):
@@ -55,8 +56,14 @@ def build_model(**vision_config):
 
 
 @pytest.fixture(scope="session")
-def make_model():
-    return build_model
+def make_model(device):
+    """Builds the model, on the device where a Trainer puts it, and its processor."""
+
+    def build(**vision_config):
+        model, processor = build_model(**vision_config)
+        return model.to(device), processor
+
+    return build
 
 
 class Items(list):
@@ -105,7 +112,7 @@ def build_trainer(
     model_init=None,
     **arguments,
 ) -> GeoDiTTrainer:
-    """A Trainer for a few updates on a CPU, with whatever arguments else."""
+    """A Trainer for a few updates, on a CPU unless told otherwise, with whatever arguments else."""
     settings = {
         "output_dir": str(folder),
         "use_cpu": True,
@@ -146,5 +153,11 @@ def shared_items():
 
 
 @pytest.fixture(scope="session")
-def make_trainer():
-    return build_trainer
+def where_to_train(device):
+    """The arguments by which a Trainer, which takes a GPU if there is one, trains on the tested device."""
+    return {"use_cpu": device.type == "cpu"}
+
+
+@pytest.fixture(scope="session")
+def make_trainer(where_to_train):
+    return functools.partial(build_trainer, **where_to_train)

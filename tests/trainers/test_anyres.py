@@ -8,6 +8,7 @@ from PIL import Image
 from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.new_model import new_model
 from geodit.trainers.trainable import set_trainable_parts
+from on_device import OnDevice
 
 
 @pytest.fixture
@@ -20,7 +21,9 @@ def tiling_model_and_processor():
         "attention_mode": "prefix",
     }
     torch.manual_seed(0)
-    return new_model(geometry, ["Detect: ship.", "a harbor with two ships"], location_bins=16, vocab_size=400)
+    texts = ["Detect: ship.", "a harbor with two ships"]
+    model, processor = new_model(geometry, texts, location_bins=16, vocab_size=400)
+    return OnDevice(model), processor
 
 
 def resized(items, *sizes):
@@ -75,7 +78,7 @@ def test_questions_that_share_the_row_of_their_image_are_answered_as_alone(tilin
 def test_the_vector_that_ends_the_rows_belongs_to_the_text_core(tiling_model_and_processor):
     model, _ = tiling_model_and_processor
     for part, trained in (("projector", False), ("language_model", True)):
-        set_trainable_parts(model, [part])
+        set_trainable_parts(model.wrapped, [part])
         assert model.model.image_newline.requires_grad is trained
 
 

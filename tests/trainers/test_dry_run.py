@@ -8,6 +8,7 @@ import yaml
 from torch.utils.data import IterableDataset
 from transformers import AutoProcessor
 
+from defined_environment import DEVICE
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.trainers import dry_run as module
 from geodit.trainers.data_collator import GeoDiTDataCollator
@@ -30,7 +31,7 @@ def recipe(base, tmp_path):
             "cache_dir": str(tmp_path / "cache"),
             "output_dir": str(tmp_path / "run"),
             "per_device_train_batch_size": 4,
-            "use_cpu": True,
+            "use_cpu": DEVICE == "cpu",
             "report_to": "none",
             "disable_tqdm": True,
             "save_strategy": "no",

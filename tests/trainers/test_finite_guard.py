@@ -5,6 +5,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from defined_environment import DEVICE
 from geodit.trainers.finite_guard import FiniteGuard
 
 
@@ -15,7 +16,7 @@ def guard():
 
 @pytest.fixture
 def accelerator():
-    return Accelerator(cpu=True)
+    return Accelerator(cpu=DEVICE == "cpu")
 
 
 def test_finite_updates_pass(guard, accelerator):

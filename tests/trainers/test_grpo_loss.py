@@ -9,13 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geodit.trainers.grpo_loss import (
-    average_loss,
-    clipped_token_loss,
-    group_advantages,
-    kl_estimate,
-    total_rewards,
-)
+from geodit.trainers import grpo_loss
+from on_device import OnDevice
+
+average_loss = OnDevice(grpo_loss.average_loss)
+clipped_token_loss = OnDevice(grpo_loss.clipped_token_loss)
+group_advantages = OnDevice(grpo_loss.group_advantages)
+kl_estimate = OnDevice(grpo_loss.kl_estimate)
+total_rewards = OnDevice(grpo_loss.total_rewards)
 
 REWARDS = st.lists(st.floats(0, 1, width=32), min_size=6, max_size=6)
 

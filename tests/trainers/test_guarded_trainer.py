@@ -61,11 +61,12 @@ def trainer_in(start, make_trainer, shared_items):
 
 
 @pytest.fixture(scope="module")
-def killed(start, tmp_path_factory) -> dict[str, Path]:
+def killed(start, where_to_train, tmp_path_factory) -> dict[str, Path]:
     """The output folders of two runs that SIGKILL has ended, by where it hit them."""
     folders = {place: tmp_path_factory.mktemp(place) for place in KILLS}
+    arguments = json.dumps(RUN | where_to_train)
     processes = [
-        subprocess.Popen([sys.executable, CLIENT, start, folder, json.dumps(RUN), place, str(KILLS[place])])
+        subprocess.Popen([sys.executable, CLIENT, start, folder, arguments, place, str(KILLS[place])])
         for place, folder in folders.items()
     ]
     assert [process.wait() for process in processes] == [-signal.SIGKILL] * 2
@@ -235,6 +236,6 @@ def test_a_loss_that_is_not_finite_names_its_items_and_changes_nothing(trainer_i
     with pytest.raises(FloatingPointError, match=message):
         trainer.train()
     assert checkpoints(tmp_path) == ["checkpoint-1"]
-    saved = GeoDiTForMaskedDiffusion.from_pretrained(tmp_path / "checkpoint-1").state_dict()
+    saved = GeoDiTForMaskedDiffusion.from_pretrained(tmp_path / "checkpoint-1").to(trainer.model.device).state_dict()
     for name, value in trainer.model.state_dict().items():
         assert value.equal(saved[name]), name

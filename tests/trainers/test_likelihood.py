@@ -11,10 +11,12 @@ from accelerate import Accelerator
 from torch import nn
 from transformers.utils.generic import ModelOutput
 
+from defined_environment import DEVICE
 from geodit.data.schema import TASKS
 from geodit.trainers.item_records import TASK_IDS
 from geodit.trainers.likelihood import answer_nll, evaluate_nll
 from geodit.trainers.noise import UpdateNoise
+from on_device import moved
 
 MASK, VOCABULARY = 2, 11
 
@@ -29,7 +31,8 @@ class Toy(nn.Module):
         self.places = torch.randn(6, VOCABULARY, generator=generator)
 
     def forward(self, input_ids, canvas_mask, logits_to_keep):
-        logits = self.tokens[input_ids].mean(1, keepdim=True) + self.places[: input_ids.shape[1]]
+        tokens, places = moved((self.tokens, self.places), input_ids.device)
+        logits = tokens[input_ids].mean(1, keepdim=True) + places[: input_ids.shape[1]]
         return ModelOutput(logits=logits[logits_to_keep])
 
 
@@ -59,7 +62,7 @@ def exact_bound(row: int) -> float:
 
 
 def test_many_draws_come_to_the_exact_bound():
-    batch, draws = make_batch(), 3000
+    batch, draws = moved(make_batch(), DEVICE), 3000
     noise = UpdateNoise(0, 0, torch.tensor([[2] * draws]))
     found = answer_nll(Toy(), batch, MASK, [noise.take(batch["labels"] != -100) for _ in range(draws)])
     assert found.tolist() == pytest.approx([exact_bound(0), exact_bound(1)], rel=0.01)
@@ -67,7 +70,7 @@ def test_many_draws_come_to_the_exact_bound():
 
 def test_the_draws_of_an_answer_are_spread_over_the_numbers_of_hidden_tokens():
     """Three draws of an answer of three tokens hide one, two and all three, so that chance only picks which."""
-    batch = {name: value[:1] for name, value in make_batch().items()}
+    batch = moved({name: value[:1] for name, value in make_batch().items()}, DEVICE)
     counts = []
 
     class Counting(Toy):
@@ -82,7 +85,8 @@ def test_the_draws_of_an_answer_are_spread_over_the_numbers_of_hidden_tokens():
 
 def test_means_and_errors_are_those_of_the_answers():
     batch = make_batch() | {TASK_IDS: torch.tensor([TASKS.index("vqa"), TASKS.index("caption")])}
-    shared = {"num_draws": 4, "seed": 5, "accelerator": Accelerator(cpu=True)}
+    batch = moved(batch, DEVICE)
+    shared = {"num_draws": 4, "seed": 5, "accelerator": Accelerator(cpu=DEVICE == "cpu")}
     figures = evaluate_nll(Toy(), [batch, batch], MASK, **shared)
     assert figures == evaluate_nll(Toy(), [batch, batch], MASK, **shared)
     assert figures["nll_answers"] == 4

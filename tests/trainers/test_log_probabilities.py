@@ -38,7 +38,7 @@ def hidden_tokens(model, rollouts, estimator="one_step", prompt_masking=0.3, see
 @torch.no_grad()
 def brute_force(model, rollouts, hidden, temperature):
     """One forward pass, with all logits, for each row and token, of the row alone and without padding."""
-    result = torch.zeros(rollouts.canvas_ids.shape)
+    result = torch.zeros(rollouts.canvas_ids.shape, device=model.device)
     for row in range(len(rollouts)):
         real = rollouts.prompt_mask[row]
         length = int(rollouts.canvas_mask[row].sum())
@@ -85,6 +85,7 @@ def test_the_first_denoising_step_has_the_probabilities_of_one_step(model_and_pr
     item = {**items[2], "image_id": "0"}
     rollouts = sample_rollouts(model.eval(), processor, [item], max_denoising_steps=1)
     inputs = processor(images=item["image"], text=item["question"].query, task="vqa", return_tensors="pt")
+    inputs = inputs.to(model.device)
     output = model.generate(
         **inputs, max_new_tokens=8, max_denoising_steps=1, return_dict_in_generate=True, temperature=0.0
     )
@@ -106,6 +107,7 @@ def test_a_trajectory_has_the_probabilities_that_the_answer_was_sampled_with(sam
     item = {"image": Image.new("RGB", (96, 96)), "image_id": "0", "question": question}
     rollouts = sample_rollouts(model, processor, [item])
     inputs = processor(images=item["image"], text=question.query, task=question.task, return_tensors="pt")
+    inputs = inputs.to(model.device)
     output = model.generate(**inputs, max_new_tokens=8, return_dict_in_generate=True)
     assert int(output.commit_steps.max()) > 2
     hidden = hidden_tokens(model, rollouts, "trajectory", prompt_masking=0.0)

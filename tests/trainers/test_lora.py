@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from transformers import AutoProcessor, TorchAoConfig
 
 import geodit
+from defined_environment import DEVICE
 
 peft = pytest.importorskip("peft")
 
@@ -47,7 +48,10 @@ class Items(Dataset):
 
 
 def load(base, **options):
-    return GeoDiTForMaskedDiffusion.from_pretrained(base, **options), AutoProcessor.from_pretrained(base)
+    if "quantization_config" in options:  # What is quantized cannot be moved.
+        options["device_map"] = DEVICE
+    model = GeoDiTForMaskedDiffusion.from_pretrained(base, **options)
+    return model.to(DEVICE) if "device_map" not in options else model, AutoProcessor.from_pretrained(base)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +79,7 @@ def adapter(trained, tmp_path):
 @torch.no_grad()
 def logits(model, processor, item):
     inputs = processor(images=item["image"], text="ship", task="detect", return_tensors="pt")
-    return model.eval()(**inputs).logits
+    return model.eval()(**inputs.to(model.device)).logits
 
 
 def test_adapters_and_projector_are_trained_and_the_base_is_bit_for_bit_what_it_was(
@@ -150,19 +154,19 @@ def test_saved_loaded_and_merged_give_the_same_logits(trained, base, items):
     assert torch.equal(logits(loaded, processor, items[0]), expected)
     by_peft = peft.PeftModel.from_pretrained(load(base)[0], folder)
     assert torch.equal(logits(by_peft, processor, items[0]), expected)
-    merged = load_merged(folder)
+    merged = load_merged(folder).to(DEVICE)
     assert type(merged) is GeoDiTForMaskedDiffusion
     torch.testing.assert_close(logits(merged, processor, items[0]), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_a_pipeline_takes_the_processor_that_was_trained_with(adapter, base, items):
     assert processor_folder(adapter) == str(adapter)
-    answer = GeoDiTPipeline.from_pretrained(adapter=adapter)(items[0]["image"], "detect", "ship", steps=1)[0]
+    question = (items[0]["image"], "detect", "ship")
+    answers = GeoDiTPipeline.from_pretrained(adapter=adapter, device=DEVICE)(*question, steps=1)
     (adapter / "processor_config.json").unlink()
     assert processor_folder(adapter) == str(base)
-    assert GeoDiTPipeline.from_pretrained(base, adapter=adapter)(items[0]["image"], "detect", "ship", steps=1) == [
-        answer
-    ]
+    pipeline = GeoDiTPipeline.from_pretrained(base, adapter=adapter, device=DEVICE)
+    assert pipeline(*question, steps=1) == answers
     with pytest.raises(ValueError, match="give a model, an adapter or both"):
         GeoDiTPipeline.from_pretrained()
 
@@ -275,7 +279,9 @@ def test_an_adapter_of_the_vocabulary_is_loaded_too(base, items, tmp_path, layer
     loaded = load_adapter(load(base)[0], tmp_path)
     assert any(f"{layer}.lora_" in name for name, _ in loaded.named_parameters())
     assert logits(loaded, processor, items[0]).equal(expected)
-    torch.testing.assert_close(logits(load_merged(tmp_path), processor, items[0]), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        logits(load_merged(tmp_path).to(DEVICE), processor, items[0]), expected, atol=1e-5, rtol=1e-4
+    )
 
 
 def test_a_base_of_16_bits_answers_while_its_adapter_is_trained(base, items, tmp_path, make_trainer):
@@ -393,7 +399,7 @@ class TestQuantizedBase:
         trainer.save_model()
         expected = logits(trainer.model, processor, items[0])
         train_on()  # gradients still pass after the model has answered
-        merged = logits(load_merged(folder), processor, items[0])
+        merged = logits(load_merged(folder).to(DEVICE), processor, items[0])
         assert torch.nn.functional.cosine_similarity(expected, merged, dim=-1).min() > 0.95
 
     @pytest.mark.parametrize("bits", ["load_in_4bit", "load_in_8bit"])

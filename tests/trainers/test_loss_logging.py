@@ -5,16 +5,19 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from defined_environment import DEVICE
 from geodit.data.schema import TASKS
 from geodit.trainers.loss_logging import NAMES, LossBreakdown
+from on_device import OnDevice
 
 
 def test_groups_have_the_means_of_their_answers():
-    breakdown, accelerator = LossBreakdown(), Accelerator(cpu=True)
+    breakdown, accelerator = LossBreakdown(), Accelerator(cpu=DEVICE == "cpu")
     tasks = torch.tensor([TASKS.index(task) for task in ("vqa", "vqa", "detect", "caption")])
     losses, items = torch.tensor([1.0, 2.0, 4.0, 0.0]), torch.tensor([1.0, 3.0, 1.0, 0.0])
-    breakdown.add(losses, items, torch.tensor([0.0, 0.1, 0.6, 1.0]), tasks)
-    breakdown.add(losses[:1], items[:1], torch.tensor([0.6]), None)
+    add = OnDevice(breakdown.add)
+    add(losses, items, torch.tensor([0.0, 0.1, 0.6, 1.0]), tasks)
+    add(losses[:1], items[:1], torch.tensor([0.6]), None)
     # An answer that counts nothing, for nothing of it was masked, has no mean.
     expected = {"loss_vqa": 3 / 4, "loss_detect": 4.0, "loss_t_0_25": 3 / 4, "loss_t_50_75": 5 / 2}
     assert breakdown.pop(accelerator) == pytest.approx(expected)

@@ -7,6 +7,7 @@ from accelerate import Accelerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from defined_environment import DEVICE
 from geodit.modeling_geodit.diffusion_geodit import forward_process, number_canvases
 from geodit.trainers.noise import UpdateNoise, seeded_generator
 
@@ -87,7 +88,7 @@ def test_only_the_batches_that_were_counted_get_noise():
     canvas_mask, segment_ids = as_batch([[3], [2]])
     labels = torch.where(canvas_mask, 7, -100)
     noise = UpdateNoise.of_batches(
-        [{"labels": labels, "segment_ids": segment_ids}], Accelerator(cpu=True), seed=0, step=0
+        [{"labels": labels, "segment_ids": segment_ids}], Accelerator(cpu=DEVICE == "cpu"), seed=0, step=0
     )
     with pytest.raises(ValueError, match="has 1 answers, but noise was prepared for 2"):
         noise.take(canvas_mask[:1], segment_ids[:1])

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from defined_environment import DEVICE
 from geodit.data.readers.reading import BadRecordError, read_dataset
 from geodit.trainers.recipe_arguments import DataArguments
 from geodit.trainers.recipes import run_recipe
@@ -109,7 +110,7 @@ def test_a_recipe_trains_on_them(rsvg, tmp_path, geometry):
         "eval_steps": 1,
         "cache_dir": str(tmp_path / "cache"),
         "output_dir": str(tmp_path / "run"),
-        "use_cpu": True,
+        "use_cpu": DEVICE == "cpu",
         "report_to": "none",
         "disable_tqdm": True,
         "max_steps": 1,

@@ -115,7 +115,7 @@ class TestAtTheEnd:
         (folder / "training_log.jsonl").write_text("".join(log))
         assert "has all of it already" in geodit_push(folder, REPO)
 
-    def test_an_adapter_is_pushed_as_one(self, hub, base, make_trainer, items, tmp_path):
+    def test_an_adapter_is_pushed_as_one(self, hub, base, where_to_train, items, tmp_path):
         from geodit.processing.processing_geodit import GeoDiTProcessor
         from geodit.trainers.data_collator import GeoDiTDataCollator
         from geodit.trainers.trainer import GeoDiTTrainer
@@ -127,7 +127,7 @@ class TestAtTheEnd:
             model=model,
             args=GeoDiTTrainingArguments(
                 output_dir=str(tmp_path / "lora"),
-                use_cpu=True,
+                **where_to_train,
                 report_to="none",
                 max_steps=1,
                 save_strategy="no",

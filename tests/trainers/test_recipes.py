@@ -8,6 +8,7 @@ import yaml
 from safetensors.torch import load_file
 from transformers import SiglipVisionModel
 
+from defined_environment import DEVICE
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
@@ -16,7 +17,13 @@ from geodit.trainers.recipes import parse_recipe, resolve_recipe, run_recipe
 from geodit.trainers.stages import evaluation_questions
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
-SMALL_RUN = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "max_steps": 2, "save_strategy": "no"}
+SMALL_RUN = {
+    "use_cpu": DEVICE == "cpu",
+    "report_to": "none",
+    "disable_tqdm": True,
+    "max_steps": 2,
+    "save_strategy": "no",
+}
 
 
 def write(path, **values):

@@ -125,6 +125,7 @@ def test_training_learns_the_answers(make_trainer, model_and_processor, items, t
     assert sum(losses[-3:]) < 0.25 * sum(losses[:3])
     question = items[2]["question"]
     inputs = processor(images=items[2]["image"], text=question.query, task="vqa", return_tensors="pt")
+    inputs = inputs.to(model.device)
     output = model.eval().generate(**inputs, max_new_tokens=8, max_denoising_steps=4)
     assert processor.decode_canvas(output[0, inputs["input_ids"].shape[1] :]) == "2"
 

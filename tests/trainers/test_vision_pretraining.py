@@ -12,6 +12,7 @@ from geodit.data.synthetic.dataset import synthetic_dataset
 from geodit.data.synthetic.dense import DenseSceneDataset
 from geodit.data.synthetic.vocabulary import label_names
 from geodit.trainers.vision_pretraining import DenseVisionCollator, DenseVisionModel, distribution_focal_loss
+from on_device import OnDevice
 
 TOWER = SiglipVisionConfig(
     hidden_size=48,
@@ -57,7 +58,7 @@ def test_what_nobody_annotated_says_nothing(batch):
     assert set(target["label"].flatten().tolist()) == {0, 1 + label_names.index("tree")}
     torch.testing.assert_close(target["box"][target["label"] > 0], torch.tensor(box).expand(4, 4) / 96)
     assert target["center"].count_nonzero() == 1
-    model = DenseVisionModel(SiglipVisionModel(TOWER), location_bins=16)
+    model = OnDevice(DenseVisionModel(SiglipVisionModel(TOWER), location_bins=16))
     loss = model(**target).loss
     loss.backward()
     assert loss.isfinite()
@@ -78,7 +79,7 @@ def test_a_class_that_the_tower_does_not_know_is_refused():
 
 def test_a_tower_learns_what_patches_show(batch):
     torch.manual_seed(0)
-    model = DenseVisionModel(SiglipVisionModel(TOWER), location_bins=16)
+    model = OnDevice(DenseVisionModel(SiglipVisionModel(TOWER), location_bins=16))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     first = model(**batch)
     for _ in range(60):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import transformers
 
+from defined_environment import SHELL_ENVIRONMENT
 from transformers_suite.stand_ins import FILES, stand_ins
 
 PACKAGE = "transformers_own_tests"
@@ -67,7 +68,7 @@ def _source_folder(version: str) -> Path:
 def _download(version: str, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "transformers"]
     command += ["--dest", str(folder), f"transformers=={version}"]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    finished = subprocess.run(command, env=SHELL_ENVIRONMENT, capture_output=True, text=True, check=False)
     if finished.returncode != 0:
         raise RuntimeError(
             f"The source distribution of Transformers {version} could not be downloaded, for which these tests need "
