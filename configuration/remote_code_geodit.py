@@ -150,9 +150,14 @@ class RemoteCodeMixin(PublishedMixin):
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         """Load this object, with a warning if its code came from a branch of the Hub, which may change.
 
-        See `from_pretrained` of the class that this is mixed into.
+        Code that the repository holds for one of the parts (a tokenizer, an image processor) runs with
+        `trust_remote_code=True` only. See `from_pretrained` of the class that this is mixed into.
         """
         warn_of_moving_code(pretrained_model_name_or_path, kwargs.get("revision"))
+        # Any of the parts of a processor may name code of its own, and unless told, Transformers asks at the terminal
+        # whether to run it.
+        if kwargs.get("trust_remote_code") is None:
+            kwargs["trust_remote_code"] = False
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> Any:
