@@ -66,7 +66,7 @@ for name, way in json.loads(sys.argv[2]).items():
 """
 
 
-@pytest.fixture(params=FILES)
+@pytest.fixture
 def hostile(request, checkpoint, tmp_path):
     """A checkpoint of which one file names code that leaves a trace."""
     folder = tmp_path / "checkpoint"
@@ -105,7 +105,9 @@ def run(folder: Path, stdin: int, home: Path) -> subprocess.CompletedProcess[str
     )
 
 
-@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize(
+    ("hostile", "terminal"), [*((name, True) for name in FILES), ("tokenizer", False)], indirect=["hostile"]
+)
 def test_it_does_not_run_and_nobody_is_asked(hostile, tmp_path, terminal):
     if terminal:
         ours, theirs = pty.openpty()
