@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from geodit.configuration import text_files
 
 __all__ = ["Field", "parse_json", "read_json", "read_recipe"]
 
@@ -89,7 +88,7 @@ def read_json(path: Path) -> Field:
     Raises:
         ValueError: If the file is missing, is not UTF-8, or does not hold one JSON object.
     """
-    return parse_json(_read_text(path), path)
+    return parse_json(text_files.read_text(path), path)
 
 
 def parse_json(text: str, path: Path, place: str = "", *, allow_nan: bool = False) -> Field:
@@ -105,10 +104,7 @@ def parse_json(text: str, path: Path, place: str = "", *, allow_nan: bool = Fals
         ValueError: If the text is not one JSON object.
     """
     where = f"{path}, {place}" if place else str(path)
-    try:
-        value = json.loads(text, parse_constant=None if allow_nan else _refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where} is not JSON: {error}") from error
+    value = text_files.parse_json(text, where, allow_nan=allow_nan)
     if not isinstance(value, dict):
         raise ValueError(f"{where} must hold a JSON object, but is {value!r:.80}")
     return Field(value, path, place)
@@ -120,21 +116,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If the file is missing, is not UTF-8, or is not such a mapping.
     """
-    try:
-        value = yaml.safe_load(_read_text(path))
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    value = text_files.parse_yaml(text_files.read_text(path), path)
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise ValueError(f"{path} must be a YAML mapping of argument names to values")
     return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"it has no {name}")
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
