@@ -6,6 +6,7 @@ from geodit.configuration.requirements_geodit import TRANSFORMERS  # noqa: F401
 
 # isort: split
 import copy
+import os
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -14,6 +15,15 @@ from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.siglip.configuration_siglip import SiglipVisionConfig
 
 from geodit.configuration.anyres_geodit import anyres_max_tiles, check_grid_pinpoints, default_grid_pinpoints
+from geodit.configuration.foreign_files_geodit import refusing_broken_files
+from geodit.configuration.geometry_geodit import (
+    TEXT_SIZES,
+    VISION_SIZES,
+    check_heads,
+    check_numbers,
+    check_sizes,
+    refuse_code_by_name,
+)
 from geodit.configuration.remote_code_geodit import CONFIG_AUTO_MAP, RemoteCodeMixin
 
 
@@ -41,6 +51,12 @@ class GeoDiTTextConfig(LlamaConfig):
     eos_token_id: int | list[int] | None = 126081
     pad_token_id: int | None = 126081
     default_theta = 500000.0
+
+    def validate_geometry(self) -> None:
+        """Part of the `@strict` validation: sizes that a model can have."""
+        check_sizes(self, TEXT_SIZES, "text_config")
+        check_heads(self, "text_config")
+        check_numbers(self, ("rms_norm_eps", "initializer_range"), "text_config.")
 
 
 @strict
@@ -119,6 +135,32 @@ class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
         if self.image_grid_pinpoints is None and anyres_max_tiles(self.vision_aspect_ratio) is not None:
             self.image_grid_pinpoints = default_grid_pinpoints(self.vision_config.image_size)
 
+    @classmethod
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read config.json; see [`~transformers.PreTrainedConfig.get_config_dict`].
+
+        Raises:
+            ValueError: If it is not a JSON object.
+            OSError: If there is none.
+        """
+        with refusing_broken_files(pretrained_model_name_or_path):
+            config, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if not isinstance(config, dict):
+            raise ValueError(f"config.json of {pretrained_model_name_or_path} must hold a JSON object.")
+        return config, unused
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Make a configuration of what config.json holds; see [`~transformers.PreTrainedConfig.from_dict`].
+
+        Raises:
+            ValueError: If it asks for an implementation of attention that is code of another repository.
+        """
+        refuse_code_by_name(config_dict)
+        return super().from_dict(config_dict, **kwargs)
+
     @property
     def num_image_tokens(self) -> int:
         """Patches of one picture of the vision tower: the tokens of an image or, with tiles, of each tile."""
@@ -133,6 +175,21 @@ class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
         output: dict[str, Any] = super().to_dict()
         output["auto_map"] = dict(CONFIG_AUTO_MAP)
         return output
+
+    def validate_geometry(self) -> None:
+        """Part of the `@strict` validation: sizes that a model can have. The text core validates its own."""
+        vision = self.vision_config
+        check_sizes(vision, VISION_SIZES, "vision_config")
+        check_heads(vision, "vision_config")
+        check_numbers(vision, ("layer_norm_eps",), "vision_config.")
+        check_numbers(self, ("initializer_range",), "")
+        if vision.patch_size > vision.image_size:
+            raise ValueError(
+                f"vision_config.patch_size must be at most its image_size, got {vision.patch_size} and "
+                f"{vision.image_size}."
+            )
+        if self.projector_hidden_size is not None:
+            check_sizes(self, {"projector_hidden_size": TEXT_SIZES["intermediate_size"]}, "the configuration")
 
     def validate_token_ids(self) -> None:
         """Part of the `@strict` validation: the ids that the model itself uses must exist and differ."""

@@ -23,6 +23,7 @@ from transformers.utils import logging
 from transformers.utils.hub import PushToHubMixin
 
 from geodit.configuration.files_geodit import write_atomically
+from geodit.configuration.foreign_files_geodit import refusing_broken_files
 
 if TYPE_CHECKING:
     # Never run, but read by the loader of Transformers, which copies a module to its cache together with what it
@@ -37,16 +38,18 @@ MODULES = (
     "geodit.configuration.anyres_geodit",
     "geodit.configuration.configuration_geodit",
     "geodit.configuration.files_geodit",
+    "geodit.configuration.foreign_files_geodit",
     "geodit.configuration.generation_arguments_geodit",
     "geodit.configuration.generation_configuration_geodit",
+    "geodit.configuration.geometry_geodit",
     "geodit.configuration.remote_code_geodit",
     "geodit.configuration.requirements_geodit",
     "geodit.modeling_geodit.cache_geodit",
     "geodit.modeling_geodit.decoding_geodit",
     "geodit.modeling_geodit.diffusion_geodit",
     "geodit.modeling_geodit.generation_geodit",
+    "geodit.modeling_geodit.loaded_weights_geodit",
     "geodit.modeling_geodit.modeling_geodit",
-    "geodit.modeling_geodit.pickles_geodit",
     "geodit.modeling_geodit.predictors_geodit",
     "geodit.modeling_geodit.random_geodit",
     "geodit.modeling_geodit.remasking_geodit",
@@ -55,6 +58,7 @@ MODULES = (
     "geodit.modeling_geodit.selection_geodit",
     "geodit.modeling_geodit.softmax_geodit",
     "geodit.modeling_geodit.stop_strings_geodit",
+    "geodit.modeling_geodit.weight_files_geodit",
     "geodit.processing.boxes_geodit",
     "geodit.processing.images_geodit",
     "geodit.processing.processing_geodit",
@@ -152,13 +156,18 @@ class RemoteCodeMixin(PublishedMixin):
 
         Code that the repository holds for one of the parts (a tokenizer, an image processor) runs with
         `trust_remote_code=True` only. See `from_pretrained` of the class that this is mixed into.
+
+        Raises:
+            ValueError: If its files are damaged, or not those of GeoDiT.
+            OSError: If they are not there.
         """
         warn_of_moving_code(pretrained_model_name_or_path, kwargs.get("revision"))
         # Any of the parts of a processor may name code of its own, and unless told, Transformers asks at the terminal
         # whether to run it.
         if kwargs.get("trust_remote_code") is None:
             kwargs["trust_remote_code"] = False
-        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
+        with refusing_broken_files(pretrained_model_name_or_path):
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> Any:
         """Save this object, and the code that loads it.

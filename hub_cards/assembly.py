@@ -21,11 +21,12 @@ from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
 import geodit
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
+from geodit.configuration.text_files import read_json_object
 from geodit.hub_cards.base_models import ASSEMBLY_FILE
 from geodit.hub_cards.folders import check_free_space, new_folder
 from geodit.hub_cards.model_card import write_model_card
 from geodit.hub_cards.vocabulary import SPECIAL_IDS, Vocabulary, load_tokenizer, make_vocabulary, with_new_rows
-from geodit.modeling_geodit.checkpoint_reader import CheckpointReader, match_tensors, read_json
+from geodit.modeling_geodit.checkpoint_reader import CheckpointReader, match_tensors
 from geodit.modeling_geodit.checkpoint_sources import find_checkpoint
 from geodit.modeling_geodit.checkpoint_writer import PlannedTensor, planned, write_checkpoint
 from geodit.modeling_geodit.conversion_llada import convert_llada_config, geodit_to_llada_name, llada_to_geodit_name
@@ -205,7 +206,7 @@ def assemble_llada_v(
         FileExistsError: If `output_dir` exists.
     """
     directory = find_checkpoint(str(checkpoint))
-    source = convert_llada_v_config(read_json(directory / CONFIG_NAME))
+    source = convert_llada_v_config(read_json_object(directory / CONFIG_NAME))
     reader = CheckpointReader(directory)
     tower_layers = num_tower_layers(reader.records)
     named = vision or source.vision_tower
@@ -247,7 +248,7 @@ def assemble_llada_v(
 def _read_text_core(directory: Path) -> _TextCore:
     """LLaDA under its own names (`d_model` in its configuration), or under Llama's."""
     reader = CheckpointReader(directory)
-    config = read_json(directory / CONFIG_NAME)
+    config = read_json_object(directory / CONFIG_NAME)
     if "hidden_size" in config:
         source = convert_llada_v_config(config)
         ids = _declared_ids(directory, source.token_ids)
@@ -262,7 +263,7 @@ def _declared_ids(directory: Path, config: Mapping[str, object]) -> list[tuple[s
     declared: list[tuple[str, Mapping[str, object]]] = [(CONFIG_NAME, config)]
     path = directory / GENERATION_CONFIG_NAME
     if path.is_file():
-        declared.append((GENERATION_CONFIG_NAME, read_json(path)))
+        declared.append((GENERATION_CONFIG_NAME, read_json_object(path)))
     return declared
 
 
@@ -276,7 +277,7 @@ def _normalization(directory: Path) -> dict[str, Any]:
     """Mean and standard deviation that SigLIP's own folder gives for images; without such a file, none."""
     for name in _PREPROCESSOR_FILES:
         if (directory / name).is_file():
-            content = read_json(directory / name)
+            content = read_json_object(directory / name)
             fields = content.get("image_processor", content)
             return {key: fields[key] for key in ("image_mean", "image_std") if key in fields}
     return {}

@@ -14,8 +14,9 @@ import torch
 from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
+from geodit.configuration.text_files import read_json_object
 from geodit.hub_cards.folders import check_free_space, new_folder
-from geodit.modeling_geodit.checkpoint_reader import CheckpointReader, match_tensors, read_json
+from geodit.modeling_geodit.checkpoint_reader import CheckpointReader, match_tensors
 from geodit.modeling_geodit.checkpoint_sources import find_checkpoint
 from geodit.modeling_geodit.checkpoint_writer import PlannedTensor, write_checkpoint
 from geodit.modeling_geodit.conversion_llada import geodit_to_llada_name, llada_config_of, text_state_shapes
@@ -52,7 +53,7 @@ def disassemble(
         FileExistsError: If `output_dir` exists.
     """
     directory = find_checkpoint(str(checkpoint))
-    fields = read_json(directory / CONFIG_NAME)
+    fields = read_json_object(directory / CONFIG_NAME)
     if fields.get("model_type") != GeoDiTConfig.model_type:
         raise ValueError(f"{directory} is no GeoDiT checkpoint: its model_type is {fields.get('model_type')!r}.")
     config = GeoDiTConfig.from_dict(fields)

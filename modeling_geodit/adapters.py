@@ -12,7 +12,6 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers.utils.peft_utils import (
     ADAPTER_CONFIG_NAME,
@@ -22,7 +21,15 @@ from transformers.utils.peft_utils import (
 
 from geodit.checkpoints import BUNDLED, bundled_checkpoint, checkpoint_name, resolve_checkpoint
 from geodit.configuration.files_geodit import write_atomically
+from geodit.configuration.foreign_files_geodit import refusing_broken_files
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
+from geodit.configuration.text_files import read_json_object
+from geodit.modeling_geodit.adapter_checks import (
+    check_adapter_fields,
+    check_adapter_values,
+    read_adapter_shapes,
+    settle_patterns,
+)
 from geodit.modeling_geodit.checkpoint_sources import find_checkpoint
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 
@@ -157,24 +164,29 @@ def load_adapter(
         The model with the adapter; its parameters are frozen unless `is_trainable`.
 
     Raises:
-        ValueError: If the adapter is of a kind that [`check_adapter_kind`] refuses, or for a model of other layers or
-            shapes. The model is then no longer of use.
+        ValueError: If the adapter is damaged, asks for what is not done here, is of a kind that
+            [`check_adapter_kind`] refuses, or for a model of other layers or shapes. The model is then no longer of
+            use.
     """
     import peft
 
     folder = Path(folder)
-    trained_on = _read_config(folder).get("base_model_name_or_path")
-    config = peft.PeftConfig.from_pretrained(str(folder))
-    check_adapter_kind(config)
-    config.inference_mode = not is_trainable
-    config.base_model_name_or_path = None  # get_peft_model takes the name of the model at hand
-    try:
-        adapted: PeftModel = peft.get_peft_model(model, config)
-    except ValueError as error:
-        raise ValueError(
-            f"The adapter {folder}, trained on {trained_on}, is not for this model: {str(error).splitlines()[0]}"
-        ) from error
-    found = _read_shapes(folder / ADAPTER_SAFE_WEIGHTS_NAME)
+    fields = _read_config(folder)
+    trained_on = fields.get("base_model_name_or_path")
+    found = read_adapter_shapes(folder / ADAPTER_SAFE_WEIGHTS_NAME)
+    check_adapter_fields(fields, found, folder)
+    with refusing_broken_files(f"The adapter {folder}"):
+        config = peft.PeftConfig.from_pretrained(str(folder))
+        check_adapter_kind(config)
+        settle_patterns(config, [name for name, _ in model.named_modules()], folder)
+        config.inference_mode = not is_trainable
+        config.base_model_name_or_path = None  # get_peft_model takes the name of the model at hand
+        try:
+            adapted: PeftModel = peft.get_peft_model(model, config)
+        except ValueError as error:
+            raise ValueError(
+                f"The adapter {folder}, trained on {trained_on}, is not for this model: {str(error).splitlines()[0]}"
+            ) from error
     # PEFT saves the base of an adapted embedding or output projection as well.
     with_embeddings = any(name.endswith(".base_layer.weight") for name in found)
     state = peft.get_peft_model_state_dict(adapted, save_embedding_layers=with_embeddings)
@@ -183,7 +195,9 @@ def load_adapter(
         raise ValueError(
             f"The adapter {folder}, trained on {trained_on}, does not fit this model: {_difference(found, expected)}"
         )
-    peft.set_peft_model_state_dict(adapted, load_file(folder / ADAPTER_SAFE_WEIGHTS_NAME))
+    tensors = load_file(folder / ADAPTER_SAFE_WEIGHTS_NAME)
+    check_adapter_values(tensors, folder)
+    peft.set_peft_model_state_dict(adapted, tensors)
     adapted.train(is_trainable)
     return adapted
 
@@ -315,19 +329,10 @@ def _resolve_base(name: str) -> str:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / ADAPTER_CONFIG_NAME
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(config, dict) or "peft_type" not in config:
+    config = read_json_object(path)
+    if "peft_type" not in config:
         raise ValueError(f"{path} is no configuration of PEFT: it has no peft_type.")
     return config
-
-
-def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors in a file, from its header."""
-    with safe_open(path, framework="pt") as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
 def _difference(found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> str:

@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from geodit.modeling_geodit.pickles_geodit import refuse_pickles
+from geodit.modeling_geodit.weight_files_geodit import read_weight_map, refuse_pickles
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -144,38 +142,16 @@ def match_tensors(
     return {target: found[target] for target in expected}
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        ValueError: If it cannot be read, or holds something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object.")
-    return content
-
-
 def _weight_files(directory: Path) -> tuple[list[Path], set[str] | None]:
     """The safetensors files of a checkpoint, and the tensors that its index names if it has one."""
     index_path = directory / SAFE_WEIGHTS_INDEX_NAME
     declared = None
     if index_path.is_file():
-        weight_map = read_json(index_path).get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise ValueError(f"{index_path} has no weight_map.")
+        weight_map = read_weight_map(index_path)
         declared = set(weight_map)
-        names = sorted({str(name) for name in weight_map.values()})
+        names = sorted(set(weight_map.values()))
     else:
         names = [SAFE_WEIGHTS_NAME]
-    outside = [name for name in names if Path(name).name != name]
-    if outside:
-        raise ValueError(f"{index_path} points outside its folder: {', '.join(outside)}.")
     missing = [name for name in names if not (directory / name).is_file()]
     if missing:
         refuse_pickles(directory)
@@ -196,4 +172,4 @@ def _read_header(path: Path) -> dict[str, TensorRecord]:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
 
 
-__all__ = ["CheckpointReader", "TensorRecord", "match_tensors", "read_json"]
+__all__ = ["CheckpointReader", "TensorRecord", "match_tensors"]

@@ -17,7 +17,8 @@ import torch
 from transformers.utils import CONFIG_NAME
 
 from geodit.configuration.configuration_geodit import GeoDiTTextConfig
-from geodit.modeling_geodit.checkpoint_reader import CheckpointReader, match_tensors, read_json
+from geodit.configuration.text_files import read_json_object
+from geodit.modeling_geodit.checkpoint_reader import CheckpointReader, match_tensors
 
 LLADA_MODEL_TYPE = "llada"
 
@@ -196,7 +197,7 @@ def read_llada_config(directory: str | Path) -> LLaDAConfiguration:
     Raises:
         ValueError: when there is none, or as in [`convert_llada_config`].
     """
-    return convert_llada_config(read_json(Path(directory) / CONFIG_NAME))
+    return convert_llada_config(read_json_object(Path(directory) / CONFIG_NAME))
 
 
 def llada_config_of(text_config: GeoDiTTextConfig, *, mask_token_id: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from transformers import SiglipVisionConfig
 from transformers.utils import CONFIG_NAME
 
-from geodit.modeling_geodit.checkpoint_reader import read_json
+from geodit.configuration.text_files import read_json_object
 
 VISION_TOWER = "model.vision_tower."
 
@@ -49,7 +49,7 @@ def read_siglip_vision_config(directory: str | Path) -> SiglipVisionConfig:
         ValueError: when there is none, or it describes another network.
     """
     path = Path(directory) / CONFIG_NAME
-    config = read_json(path)
+    config = read_json_object(path)
     model_type = config.get("model_type")
     if model_type not in _MODEL_TYPES:
         hint = (

@@ -45,11 +45,13 @@ from transformers.utils.output_capturing import capture_outputs
 
 from geodit.configuration.anyres_geodit import anyres_max_tiles
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
+from geodit.configuration.foreign_files_geodit import refusing_broken_files
 from geodit.configuration.remote_code_geodit import PublishedMixin, warn_of_moving_code
 from geodit.modeling_geodit.cache_geodit import SegmentCache, cache_keyword
 from geodit.modeling_geodit.diffusion_geodit import check_masked_labels, labelled_loss
 from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin, ImageFeatures, pooled_features
-from geodit.modeling_geodit.pickles_geodit import refuse_pickles
+from geodit.modeling_geodit.loaded_weights_geodit import check_complete, check_size, check_values
+from geodit.modeling_geodit.weight_files_geodit import check_weight_files
 
 _CACHE_KEYWORD = cache_keyword(LlamaDecoderLayer)
 
@@ -152,18 +154,52 @@ class GeoDiTPreTrainedModel(PublishedMixin, PreTrainedModel):  # type: ignore[mi
         use_safetensors: bool = True,
         **kwargs: Any,
     ) -> Self:
-        """Load a checkpoint as [`~transformers.PreTrainedModel.from_pretrained`] does, from safetensors files only.
+        """Load a checkpoint as [`~transformers.PreTrainedModel.from_pretrained`] does, from safetensors only.
+
+        With `output_loading_info=True` what was missing or left over is returned beside the model, as Transformers
+        does, and with `ignore_mismatched_sizes=True` tensors of other shapes are made anew. Otherwise either is an
+        error, and so are weights that are NaN or infinite.
 
         Raises:
-            ValueError: When the folder holds its weights as pickles, or pickles are asked for.
+            ValueError: When files are damaged, the weights are not those of the model that config.json describes,
+                they are pickles or outside the folder, or pickles are asked for.
             OSError: When there is no such checkpoint.
         """
         if not use_safetensors:
             raise ValueError("use_safetensors=False is not supported: a pickle may run code when it is read.")
-        if pretrained_model_name_or_path is not None:
-            refuse_pickles(pretrained_model_name_or_path)
-            warn_of_moving_code(pretrained_model_name_or_path, kwargs.get("revision"))
-        return super().from_pretrained(pretrained_model_name_or_path, *model_args, use_safetensors=True, **kwargs)
+        name = pretrained_model_name_or_path
+        if torch.get_default_device().type == "meta":  # which Transformers refuses, whatever the files
+            return super().from_pretrained(name, *model_args, **kwargs)
+        wants_info = bool(kwargs.pop("output_loading_info", False))
+        ignores_sizes = bool(kwargs.pop("ignore_mismatched_sizes", False))
+        with refusing_broken_files(name):
+            if name is not None:
+                check_weight_files(name, **kwargs)
+                warn_of_moving_code(name, kwargs.get("revision"))
+            loaded: Any = super().from_pretrained(
+                name,
+                *model_args,
+                use_safetensors=True,
+                output_loading_info=True,
+                # Transformers' own error names none of them.
+                ignore_mismatched_sizes=ignores_sizes or not wants_info,
+                **kwargs,
+            )
+        model, info = loaded
+        if not wants_info:
+            check_complete(name, info, ignore_mismatched_sizes=ignores_sizes)
+        check_values(model, name, quantized=getattr(model, "hf_quantizer", None) is not None)
+        result: Self = loaded if wants_info else model
+        return result
+
+    @classmethod
+    def _load_pretrained_model(
+        cls, model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        # The model is known by now, and takes no memory yet.
+        if load_config.hf_quantizer is None:
+            check_size(model, checkpoint_files, load_config.pretrained_model_name_or_path)
+        return super()._load_pretrained_model(model, state_dict, checkpoint_files, load_config, *args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -361,6 +397,8 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
     each row of patches.
     """
 
+    # Of a whole model, which this is the largest part of.
+    _keys_to_ignore_on_load_unexpected = ["^lm_head"]
     # The units in which FSDP2 shards, beside those of the text core.
     _fsdp_plan = {"vision_tower.encoder.layers.*": "free_full_weight"}
     # Of its model it reads the configuration alone, whose fields have the same names here.

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import SiglipVisionModel
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
+from geodit.configuration.foreign_files_geodit import refusing_broken_files
+from geodit.modeling_geodit import vision_towers
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.image_processors import build_image_processor
 from geodit.processing.processing_geodit import COMPACT_CHAT_TEMPLATE, GeoDiTProcessor, location_token
@@ -88,9 +89,11 @@ def load_vision_tower(model: GeoDiTForMaskedDiffusion, folder: str | Path) -> No
     """Give a model, in place, the weights of a [`~transformers.SiglipVisionModel`] of its own tower's shape.
 
     Raises:
-        RuntimeError: when the shapes differ.
+        ValueError: when the tower is damaged or of other shapes.
     """
-    model.model.vision_tower.load_state_dict(SiglipVisionModel.from_pretrained(folder).state_dict())
+    tower = vision_towers.load_vision_tower(folder)
+    with refusing_broken_files(folder):
+        model.model.vision_tower.load_state_dict(tower.state_dict())
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from geodit.data.synthetic.dense import DenseSceneDataset
 from geodit.data.synthetic.text import SceneTextDataset
 from geodit.data.synthetic.vocabulary import label_names
 from geodit.hub_cards.run_folders import RUN_LOG
+from geodit.modeling_geodit import vision_towers
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.argument_fields import changed_fields
@@ -86,7 +87,7 @@ def run_dense_vision(
 def _load_vision_tower(args: ModelArguments) -> SiglipVisionModel:
     tower: SiglipVisionModel
     if args.vision_tower is not None:
-        tower = SiglipVisionModel.from_pretrained(args.vision_tower)
+        tower = vision_towers.load_vision_tower(args.vision_tower)
     elif args.geometry is not None:
         tower = SiglipVisionModel._from_config(GeoDiTConfig(**read_geometry(args.geometry)).vision_config)
     else:

@@ -25,7 +25,7 @@ from geodit.processing.processing_geodit import GeoDiTProcessor
 
 PACKAGE = Path(geodit.__file__).parent
 # What Transformers cannot do without, and Pillow.
-ALLOWED = {"torch", "transformers", "huggingface_hub", "numpy", "PIL"} | sys.stdlib_module_names
+ALLOWED = {"torch", "transformers", "huggingface_hub", "safetensors", "numpy", "PIL"} | sys.stdlib_module_names
 
 
 @pytest.fixture(scope="module")
