@@ -26,7 +26,6 @@ _REFUSED = {
     "layer_replication": "it makes a model of other layers than its base",
 }
 _SIZES = regex.compile(r"r|.*rank|.*_dim|.*block_size|.*block_num|n_frequency|num_vectors|vector_length")
-_FLOATS = ("F64", "F32", "F16", "BF16")
 _PLAIN = regex.compile(r"[\w.]+")
 _LONGEST_PATTERN = 2_000
 _SECONDS = 5.0
@@ -61,26 +60,31 @@ def read_adapter_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors in a file, from its header.
 
     Raises:
-        ValueError: If the file is cut off or damaged, or has tensors that are not of a floating point type.
+        ValueError: If the file is cut off or damaged.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            for name, tensor in slices.items():
-                if tensor.get_dtype() not in _FLOATS:
-                    raise ValueError(f"{path} is not of an adapter: {name} is of type {tensor.get_dtype()}.")
-            return {name: tuple(tensor.get_shape()) for name, tensor in slices.items()}
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is cut off or damaged: {error}.") from error
 
 
-def check_adapter_values(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Refuse tensors that hold values that are NaN or infinite.
+def check_adapter_values(
+    tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], folder: Path
+) -> None:
+    """Refuse tensors of integers in the place of numbers, and those that hold values that are NaN or infinite.
+
+    Args:
+        tensors: Those of the adapter.
+        expected: Those that a new adapter of its kind has, by the same names. Some kinds keep indices.
+        folder: The folder of the adapter, for the error.
 
     Raises:
         ValueError: Naming the first.
     """
     for name, tensor in tensors.items():
+        if tensor.is_floating_point() != expected[name].is_floating_point():
+            raise ValueError(f"The adapter {folder} is damaged: {name} is of the type {tensor.dtype}.")
         if not bool(tensor.isfinite().all()):
             raise ValueError(f"The adapter {folder} is damaged: {name} holds values that are NaN or infinite.")
 

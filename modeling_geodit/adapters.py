@@ -173,11 +173,11 @@ def load_adapter(
     folder = Path(folder)
     fields = _read_config(folder)
     trained_on = fields.get("base_model_name_or_path")
-    found = read_adapter_shapes(folder / ADAPTER_SAFE_WEIGHTS_NAME)
-    check_adapter_fields(fields, found, folder)
     with refusing_broken_files(f"The adapter {folder}"):
         config = peft.PeftConfig.from_pretrained(str(folder))
         check_adapter_kind(config)
+        found = read_adapter_shapes(folder / ADAPTER_SAFE_WEIGHTS_NAME)
+        check_adapter_fields(fields, found, folder)
         settle_patterns(config, [name for name, _ in model.named_modules()], folder)
         config.inference_mode = not is_trainable
         config.base_model_name_or_path = None  # get_peft_model takes the name of the model at hand
@@ -196,7 +196,7 @@ def load_adapter(
             f"The adapter {folder}, trained on {trained_on}, does not fit this model: {_difference(found, expected)}"
         )
     tensors = load_file(folder / ADAPTER_SAFE_WEIGHTS_NAME)
-    check_adapter_values(tensors, folder)
+    check_adapter_values(tensors, state, folder)
     peft.set_peft_model_state_dict(adapted, tensors)
     adapted.train(is_trainable)
     return adapted

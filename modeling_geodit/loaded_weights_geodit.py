@@ -40,18 +40,26 @@ def check_size(model: nn.Module, files: Collection[str] | None, name: Any) -> No
         )
 
 
-def check_complete(name: Any, info: Mapping[str, Collection[Any]], *, ignore_mismatched_sizes: bool) -> None:
+def check_complete(
+    name: Any,
+    info: Mapping[str, Collection[Any]],
+    *,
+    ignore_mismatched_sizes: bool = False,
+    made_anew: tuple[str, ...] = (),
+) -> None:
     """Refuse a model that was not loaded whole: what is missing would be random, and the answers nonsense.
 
     Args:
         name: Folder or Hub id, for the error.
         info: What `from_pretrained(..., output_loading_info=True)` says.
         ignore_mismatched_sizes: Whether tensors of other shapes are wanted.
+        made_anew: Parameters, by the last part of their names, that may be missing.
 
     Raises:
         ValueError: Listing the tensors.
     """
-    problems = [f"{key} is missing" for key in sorted(info["missing_keys"])]
+    missing = [key for key in sorted(info["missing_keys"]) if key.rpartition(".")[2] not in made_anew]
+    problems = [f"{key} is missing" for key in missing]
     problems += [f"{key} is not part of the model" for key in sorted(info["unexpected_keys"])]
     if not ignore_mismatched_sizes:
         problems += [
@@ -100,11 +108,13 @@ def check_values(model: nn.Module, name: Any, *, quantized: bool = False) -> Non
 
 
 def _local_parameters(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """The parameters that are in memory; of those that are sharded over processes, the part that is here."""
+    """The parameters that are plain tensors in memory; of sharded ones, the part that this process has."""
     for key, parameter in model.named_parameters():
         local: torch.Tensor = parameter.to_local() if hasattr(parameter, "to_local") else parameter
-        if local.device.type != "meta" and local.numel():
-            yield key, local.detach()
+        local = local.detach()
+        # Quantized weights are tensors of a class of their own, which few operations know.
+        if type(local) is torch.Tensor and local.device.type != "meta" and local.numel():
+            yield key, local
 
 
 def _all_finite(tensor: torch.Tensor) -> bool:

@@ -187,7 +187,10 @@ class GeoDiTPreTrainedModel(PublishedMixin, PreTrainedModel):  # type: ignore[mi
             )
         model, info = loaded
         if not wants_info:
-            check_complete(name, info, ignore_mismatched_sizes=ignores_sizes)
+            # A checkpoint without tiles has no vector that ends their rows.
+            sees_otherwise = "config" in kwargs or "vision_aspect_ratio" in kwargs
+            made_anew = ("image_newline",) if sees_otherwise else ()
+            check_complete(name, info, ignore_mismatched_sizes=ignores_sizes, made_anew=made_anew)
         check_values(model, name, quantized=getattr(model, "hf_quantizer", None) is not None)
         result: Self = loaded if wants_info else model
         return result

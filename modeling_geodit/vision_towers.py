@@ -37,7 +37,7 @@ def load_vision_tower(folder: str | Path) -> SiglipVisionModel:
             folder, config=config, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
         )
     tower, info = loaded
-    check_complete(folder, {**info, "unexpected_keys": ()}, ignore_mismatched_sizes=False)
+    check_complete(folder, {**info, "unexpected_keys": ()})
     check_values(tower, folder)
     result: SiglipVisionModel = tower
     return result

@@ -153,7 +153,7 @@ class TestConfig:
         ):
             assert name in str(error.value)
 
-    @pytest.mark.parametrize(("content", "complaint"), [("{", "not valid JSON"), ("[]", "JSON object")])
+    @pytest.mark.parametrize(("content", "complaint"), [("{", "is not JSON"), ("[]", "JSON object")])
     def test_a_broken_file_is_named(self, tmp_path, content, complaint):
         (tmp_path / "config.json").write_text(content)
         with pytest.raises(ValueError, match=rf"config\.json.*{complaint}"):
@@ -221,7 +221,7 @@ class TestWeights:
 
     def test_an_index_cannot_point_outside_its_folder(self, checkpoint):
         (checkpoint / INDEX).write_text(json.dumps({"weight_map": {"a": "../elsewhere.safetensors"}}))
-        with pytest.raises(ValueError, match="points outside its folder"):
+        with pytest.raises(ValueError, match="is outside its folder"):
             load_llada_text_state(checkpoint)
 
     def test_an_index_without_files_is_refused(self, checkpoint):
