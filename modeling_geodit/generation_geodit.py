@@ -365,6 +365,12 @@ class GeoDiTGenerationMixin:
         eos = _first_given(config.eos_token_id, self.config.eos_token_id)
         eos_token_ids = [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
         placeholders = [mask_token_id, self.config.image_token_id]
+        self._check_token_ids(
+            mask_token_id=[mask_token_id],
+            eos_token_id=eos_token_ids,
+            pad_token_id=[] if config.pad_token_id is None else [config.pad_token_id],
+            suppress_tokens=config.suppress_tokens or [],
+        )
         stopping = None if stop_strings is None else StopStrings(stop_strings, tokenizer)
         if stopping is not None and not eos_token_ids:
             raise ValueError("stop_strings need an eos_token_id, which stands behind the end of an answer.")
@@ -506,6 +512,14 @@ class GeoDiTGenerationMixin:
             if (Path(pretrained_model_name_or_path) / subfolder / GENERATION_CONFIG_NAME).is_file():
                 raise  # The file is there but cannot be read.
             logger.info("No %s: the model keeps the default generation parameters.", GENERATION_CONFIG_NAME)
+
+    def _check_token_ids(self, **ids: Sequence[int]) -> None:
+        """Refuse ids that the vocabulary does not have; a generation configuration is not checked against a model."""
+        model: Any = self
+        vocab_size = model.get_input_embeddings().num_embeddings
+        for name, values in ids.items():
+            if outside := [value for value in values if not 0 <= value < vocab_size]:
+                raise ValueError(f"{name} has {outside[0]}, but the vocabulary has the ids 0 to {vocab_size - 1}.")
 
     def _check_inputs(
         self,

@@ -15,6 +15,7 @@ from PIL import Image
 
 from geodit.checkpoints import resolve_checkpoint
 from geodit.data.windows import Window
+from geodit.pipelines.fit import check_fit
 from geodit.pipelines.image_source import ImageSource
 from geodit.pipelines.imagery import ImageInput, as_image_source
 from geodit.pipelines.prediction import Denoising, Prediction
@@ -147,7 +148,9 @@ class GeoDiTPipeline:
             network = GeoDiTForMaskedDiffusion.from_pretrained(source, dtype=dtype, **options)
         else:
             raise ValueError("give a model, an adapter or both")
-        return cls(network, GeoDiTProcessor.from_pretrained(source, **options), device)
+        processor = GeoDiTProcessor.from_pretrained(source, **options)
+        check_fit(network.config, processor, source)
+        return cls(network, processor, device)
 
     def __call__(
         self,

@@ -36,10 +36,11 @@ class Task:
         if not self.name:
             raise ValueError(f"A task needs a name, got {self.name!r}.")
         try:
-            fields = [name for _, name, _, _ in Formatter().parse(self.prompt) if name is not None]
+            parts = list(Formatter().parse(self.prompt))
         except (TypeError, ValueError) as error:
             raise ValueError(f"The prompt of task {self.name!r} is not a format string: {self.prompt!r}.") from error
-        if any(name != "query" for name in fields):
+        # A field may ask for a width of its own, and so for any amount of memory.
+        if any(name not in (None, "query") or width or conversion for _, name, width, conversion in parts):
             raise ValueError(
                 f"The prompt of task {self.name!r} may hold {{query}} and no other field, got {self.prompt!r}."
             )
