@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+_FLOATS = ("F64", "F32", "F16", "BF16")
 _NAMED = 5
 # How much larger than its files a model may be: weights that are tied are saved once, and what is small does no harm.
 _LARGEST_RATIO = 2
@@ -18,8 +18,10 @@ _SMALL = 2**27
 _ELEMENTS_AT_ONCE = 2**26
 
 
-def check_size(model: nn.Module, files: Collection[str] | None, name: Any) -> None:
-    """Refuse a configuration of a model far larger than its files, before memory is taken for what they lack.
+def check_headers(model: nn.Module, files: Collection[str] | None, name: Any) -> None:
+    """Refuse files that cannot be those of a model, by their headers, before memory is taken for what they lack.
+
+    Transformers turns integers into numbers of the type that is asked for, whatever they were meant to be.
 
     Args:
         model: The model on the meta device, which takes none.
@@ -27,11 +29,22 @@ def check_size(model: nn.Module, files: Collection[str] | None, name: Any) -> No
         name: Folder or Hub id, for the error.
 
     Raises:
-        ValueError: If the model has more than twice the parameters that they have, and is not small.
+        ValueError: If a tensor is not of a floating point type, or the model has more than twice the parameters that
+            the files have numbers, and is not small.
     """
     if not files or not all(str(file).endswith(".safetensors") for file in files):
         return
-    stored = sum(_count_elements(file) for file in files)
+    stored = 0
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118
+                tensor = file.get_slice(key)
+                if tensor.get_dtype() not in _FLOATS:
+                    raise ValueError(
+                        f"The weights of {name} are damaged: {key} is of type {tensor.get_dtype()}, not one of "
+                        f"{', '.join(_FLOATS)}."
+                    )
+                stored += torch.Size(tensor.get_shape()).numel()
     wanted = sum(parameter.numel() for parameter in model.parameters())
     if wanted > _LARGEST_RATIO * stored + _SMALL:
         raise ValueError(
@@ -74,15 +87,14 @@ def check_complete(
         )
 
 
-def check_values(model: nn.Module, name: Any, *, quantized: bool = False) -> None:
-    """Refuse weights that are not numbers, or not of a floating point type. Reads each of them once.
+def check_values(model: nn.Module, name: Any) -> None:
+    """Refuse weights that are NaN or infinite. Reads each of them once.
 
     On a GPU the devices are waited for once, at the end.
 
     Args:
         model: The model. Parameters that are not in memory are passed over.
         name: Folder or Hub id, for the error.
-        quantized: Whether integers are the weights of a quantization.
 
     Raises:
         ValueError: Naming the first tensor.
@@ -90,13 +102,6 @@ def check_values(model: nn.Module, name: Any, *, quantized: bool = False) -> Non
     sums: dict[torch.device, list[torch.Tensor]] = {}
     names: dict[torch.device, list[str]] = {}
     for key, parameter in _local_parameters(model):
-        if not parameter.is_floating_point():
-            if quantized:
-                continue
-            raise ValueError(
-                f"The weights of {name} are damaged: {key} is of type {str(parameter.dtype).removeprefix('torch.')}, "
-                "not of a floating point type."
-            )
         # A sum is finite only if all its terms are; whether it overflowed by itself is looked at below.
         sums.setdefault(parameter.device, []).append(parameter.sum(dtype=torch.float32))
         names.setdefault(parameter.device, []).append(key)
@@ -113,7 +118,7 @@ def _local_parameters(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         local: torch.Tensor = parameter.to_local() if hasattr(parameter, "to_local") else parameter
         local = local.detach()
         # Quantized weights are tensors of a class of their own, which few operations know.
-        if type(local) is torch.Tensor and local.device.type != "meta" and local.numel():
+        if type(local) is torch.Tensor and local.is_floating_point() and local.device.type != "meta" and local.numel():
             yield key, local
 
 
@@ -121,10 +126,4 @@ def _all_finite(tensor: torch.Tensor) -> bool:
     return all(bool(part.isfinite().all()) for part in tensor.flatten().split(_ELEMENTS_AT_ONCE))
 
 
-def _count_elements(file: str | os.PathLike[str]) -> int:
-    """Numbers in a safetensors file, by its header."""
-    with safe_open(file, framework="pt") as opened:
-        return sum(torch.Size(opened.get_slice(key).get_shape()).numel() for key in opened.keys())  # noqa: SIM118
-
-
-__all__ = ["check_complete", "check_size", "check_values"]
+__all__ = ["check_complete", "check_headers", "check_values"]

@@ -50,7 +50,7 @@ from geodit.configuration.remote_code_geodit import PublishedMixin, warn_of_movi
 from geodit.modeling_geodit.cache_geodit import SegmentCache, cache_keyword
 from geodit.modeling_geodit.diffusion_geodit import check_masked_labels, labelled_loss
 from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin, ImageFeatures, pooled_features
-from geodit.modeling_geodit.loaded_weights_geodit import check_complete, check_size, check_values
+from geodit.modeling_geodit.loaded_weights_geodit import check_complete, check_headers, check_values
 from geodit.modeling_geodit.weight_files_geodit import check_weight_files
 
 _CACHE_KEYWORD = cache_keyword(LlamaDecoderLayer)
@@ -191,7 +191,7 @@ class GeoDiTPreTrainedModel(PublishedMixin, PreTrainedModel):  # type: ignore[mi
             sees_otherwise = "config" in kwargs or "vision_aspect_ratio" in kwargs
             made_anew = ("image_newline",) if sees_otherwise else ()
             check_complete(name, info, ignore_mismatched_sizes=ignores_sizes, made_anew=made_anew)
-        check_values(model, name, quantized=getattr(model, "hf_quantizer", None) is not None)
+        check_values(model, name)
         result: Self = loaded if wants_info else model
         return result
 
@@ -201,7 +201,7 @@ class GeoDiTPreTrainedModel(PublishedMixin, PreTrainedModel):  # type: ignore[mi
     ) -> Any:
         # The model is known by now, and takes no memory yet.
         if load_config.hf_quantizer is None:
-            check_size(model, checkpoint_files, load_config.pretrained_model_name_or_path)
+            check_headers(model, checkpoint_files, load_config.pretrained_model_name_or_path)
         return super()._load_pretrained_model(model, state_dict, checkpoint_files, load_config, *args, **kwargs)
 
     @torch.no_grad()

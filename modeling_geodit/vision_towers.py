@@ -10,8 +10,8 @@ from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from geodit.configuration.foreign_files_geodit import refusing_broken_files
 from geodit.configuration.geometry_geodit import VISION_SIZES, check_sizes, refuse_code_by_name
+from geodit.modeling_geodit.checkpoint_reader import CheckpointReader
 from geodit.modeling_geodit.loaded_weights_geodit import check_complete, check_values
-from geodit.modeling_geodit.weight_files_geodit import check_weight_files
 
 __all__ = ["load_vision_tower"]
 
@@ -20,15 +20,17 @@ def load_vision_tower(folder: str | Path) -> SiglipVisionModel:
     """Load a SigLIP vision tower, from safetensors only; of a whole SigLIP model, the tower alone.
 
     Args:
-        folder: Folder of the tower, or a Hub id.
+        folder: Folder of the tower.
 
     Raises:
-        ValueError: If files are damaged, pickled or outside the folder, or tensors are missing, of other shapes or not
-            finite.
+        ValueError: If files are damaged, pickled or outside the folder, or tensors are missing, of other types or
+            shapes, or not finite.
         OSError: If there is no such tower.
     """
     with refusing_broken_files(folder):
-        check_weight_files(folder)
+        reader = CheckpointReader(folder)
+        for name in reader.records:
+            reader.dtype(name)  # refuses integers
         fields, _ = SiglipVisionConfig.get_config_dict(folder)
         refuse_code_by_name(fields)
         config: Any = SiglipVisionConfig.from_pretrained(folder)

@@ -15,8 +15,8 @@ from hypothesis import settings
 
 from geodit.trainers.new_model import new_model
 
-# The Hub of the tests: fixtures `hub`, `default_hub` and `no_waiting`.
-pytest_plugins = ["hub_server.fixtures"]
+# The Hub of the tests: fixtures `hub`, `default_hub` and `no_waiting`. The program: `geodit`, `image` and `adapter`.
+pytest_plugins = ["hub_server.fixtures", "program"]
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("geodit", deadline=None)

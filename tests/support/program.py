@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program, and an image to ask about."""
+"""Fixtures: the command line program in this process, an image to ask it about, and an adapter."""
 
 from pathlib import Path
 
