@@ -45,7 +45,6 @@ def load_pipeline(model: str | None, device: str | None = None, *, adapter: str 
         CommandError: If there is no such checkpoint, adapter or device, or it is not one of GeoDiT, or it is damaged.
     """
     import huggingface_hub
-    from safetensors import SafetensorError
     from transformers.utils import logging
 
     from geodit.configuration.configuration_geodit import GeoDiTConfig
@@ -65,13 +64,14 @@ def load_pipeline(model: str | None, device: str | None = None, *, adapter: str 
         )
     if device is not None:
         _check_device(device)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # no table of the tensors that do not fit: the error names them
     try:
         return GeoDiTPipeline.from_pretrained(
             name, adapter=adapter, device=device, revision=revision, adapter_revision=adapter_revision
         )
-    except SafetensorError as error:
-        damaged = name if adapter is None else f"{name} or {adapter}"
-        raise CommandError(f"the weights in {damaged} are damaged: {error}") from error
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def model_label(model: str | None, adapter: str | None) -> str:

@@ -99,16 +99,15 @@ def check_values(model: nn.Module, name: Any) -> None:
     Raises:
         ValueError: Naming the first tensor.
     """
-    sums: dict[torch.device, list[torch.Tensor]] = {}
-    names: dict[torch.device, list[str]] = {}
+    norms: dict[torch.device, dict[str, torch.Tensor]] = {}
     for key, parameter in _local_parameters(model):
-        # A sum is finite only if all its terms are; whether it overflowed by itself is looked at below.
-        sums.setdefault(parameter.device, []).append(parameter.sum(dtype=torch.float32))
-        names.setdefault(parameter.device, []).append(key)
-    for device, found in sums.items():
-        finite = torch.stack(found).isfinite().tolist()
-        for key, is_finite in zip(names[device], finite, strict=True):
-            if not is_finite and not _all_finite(dict(_local_parameters(model))[key]):
+        # A norm is finite only if every number is, and nothing reads them faster; that of large numbers may overflow.
+        norms.setdefault(parameter.device, {})[key] = torch.linalg.vector_norm(parameter).float()
+    parameters = dict(_local_parameters(model))
+    for found in norms.values():
+        finite = torch.stack(list(found.values())).isfinite().tolist()
+        for key, is_finite in zip(found, finite, strict=True):
+            if not is_finite and not _all_finite(parameters[key]):
                 raise ValueError(f"The weights of {name} are damaged: {key} holds values that are NaN or infinite.")
 
 

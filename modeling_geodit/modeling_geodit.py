@@ -195,14 +195,16 @@ class GeoDiTPreTrainedModel(PublishedMixin, PreTrainedModel):  # type: ignore[mi
         result: Self = loaded if wants_info else model
         return result
 
-    @classmethod
+    @staticmethod
     def _load_pretrained_model(
-        cls, model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, *args: Any, **kwargs: Any
+        model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, *args: Any, **kwargs: Any
     ) -> Any:
         # The model is known by now, and takes no memory yet.
         if load_config.hf_quantizer is None:
             check_headers(model, checkpoint_files, load_config.pretrained_model_name_or_path)
-        return super()._load_pretrained_model(model, state_dict, checkpoint_files, load_config, *args, **kwargs)
+        return PreTrainedModel._load_pretrained_model(
+            model, state_dict, checkpoint_files, load_config, *args, **kwargs
+        )
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
