@@ -46,8 +46,8 @@ class CommandGroup(TyperGroup):
     """The root of the commands: it reports every exception in one line on stderr.
 
     Bad input, that is what the packages raise as `ValueError`, `OSError` or `ImportError` and what typer says
-    of the arguments, exits with 2; anything else with 1. With `--debug` the traceback is shown, with its causes. Secrets
-    are masked in either.
+    of the arguments, exits with 2; anything else with 1. With `--debug` the traceback is shown, with its causes.
+    Secrets are masked in either.
     """
 
     def invoke(self, ctx: Any) -> Any:

@@ -24,8 +24,15 @@ __all__ = [
 MASKED = "<secret>"
 """What stands in the place of a secret."""
 
-# Each starts with letters that few texts have, by which the library finds it fast even in megabytes. The group `secret`
-# is what is masked, or else all of it.
+_KEY_BEGINS = r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
+_KEY_ENDS = r"(?:[\s\S]*?-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|[A-Za-z0-9+/=\s\\]*)"
+_HEADER = r"uthorization(?<=[Aa]uthorization)[\"']?\s*[:=]\s*[\"']?(?:[Bb]earer|[Bb]asic|[Tt]oken)\s+"
+_BEARER = r"earer(?<=[Bb]earer) +(?P<secret>(?=[A-Za-z._~+/=-]*\d)[A-Za-z0-9._~+/=-]{16,})"
+_IN_ADDRESS = r"://(?P<secret>[^\s/?#:@\"'<>]{1,256}:[^\s/?#@\"'<>]{1,256})@(?=[A-Za-z0-9\[])"
+_NAMED_VALUE = r"[\"']?\s*[:=]\s*[\"']?(?P<secret>(?=[A-Za-z._~+/=-]*\d)[^\s\"',;&<>]{12,})"
+_NAMES = ("api_key", "apikey", "API_KEY", "password", "PASSWORD", "client_secret", "secret_access_key")
+# Each starts with letters that few texts have, by which the library finds it fast even in megabytes. The group
+# `secret` is what is masked, or else all of it.
 _SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(shape))
     for kind, shape in (
@@ -51,28 +58,11 @@ _SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("a key of Weights & Biases", r"wandb_v1_[A-Za-z0-9_]{20,}"),
         ("a token of Replicate", r"r8_(?<![A-Za-z0-9]r8_)[A-Za-z0-9]{30,}"),
         ("a JSON web token", r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
-        (
-            "a private key",
-            r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
-            r"(?:[\s\S]*?-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|[A-Za-z0-9+/=\s\\]*)",
-        ),
-        ("a password in an address", r"://(?P<secret>[^\s/?#:@\"'<>]{1,256}:[^\s/?#@\"'<>]{1,256})@(?=[A-Za-z0-9\[])"),
-        (
-            "an authorization header",
-            r"uthorization(?<=[Aa]uthorization)[\"']?\s*[:=]\s*[\"']?(?:[Bb]earer|[Bb]asic|[Tt]oken)\s+"
-            r"(?P<secret>[A-Za-z0-9._~+/=-]{4,})",
-        ),
-        (
-            "an authorization header",
-            r"earer(?<=[Bb]earer) +(?P<secret>(?=[A-Za-z._~+/=-]*\d)[A-Za-z0-9._~+/=-]{16,})",
-        ),
-        *(
-            (
-                "a password or key",
-                rf"{name}[\"']?\s*[:=]\s*[\"']?(?P<secret>(?=[A-Za-z._~+/=-]*\d)[^\s\"',;&<>]{{12,}})",
-            )
-            for name in ("api_key", "apikey", "API_KEY", "password", "PASSWORD", "client_secret", "secret_access_key")
-        ),
+        ("a private key", _KEY_BEGINS + _KEY_ENDS),
+        ("a password in an address", _IN_ADDRESS),
+        ("an authorization header", _HEADER + r"(?P<secret>[A-Za-z0-9._~+/=-]{4,})"),
+        ("an authorization header", _BEARER),
+        *(("a password or key", name + _NAMED_VALUE) for name in _NAMES),
     )
 )
 # Not `eos_token` and its like, which a tokenizer has.

@@ -142,14 +142,13 @@ def pictures_table(examples: Sequence[Example]) -> Table | None:
     if not drawn:
         return None
     header = tuple(Markdown(f"{as_markdown(example.task)} {code(example.query)}") for example in drawn)
-    pictures = tuple(
-        image(
-            f"{as_markdown(example.scene)}: boxes that the model gives for {as_markdown(example.query)}, and the true ones",
-            str(example.picture),
-        )
-        for example in drawn
-    )
+    pictures = tuple(image(_description(example), str(example.picture)) for example in drawn)
     return Table(header, (pictures,), num_left=len(drawn))
+
+
+def _description(example: Example) -> str:
+    scene, query = as_markdown(example.scene), as_markdown(example.query)
+    return f"{scene}: boxes that the model gives for {query}, and the true ones"
 
 
 def _answer(model: Any, processor: Any, image: Image.Image, question: Question) -> dict[str, Any]:

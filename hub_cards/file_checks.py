@@ -14,7 +14,7 @@ from geodit.configuration.text_files import check_regular_file
 
 __all__ = ["Unchanged", "is_path_in_repo", "refuse_foreign_files", "refuse_secrets_in_files"]
 
-# What a push may read at the top of a folder, and the folders that it looks into. Whatever else lies there stays there.
+# What a push may read at the top of a folder, and the folders that it looks into. Whatever else lies there stays.
 _READ = re.compile(r".*\.(?:csv|jinja|json|jsonl|md|py|safetensors|yaml)|LICENSE")
 _LOOKED_INTO = ("training", "results", "assets")
 _WEIGHTS = ".safetensors"
@@ -101,8 +101,8 @@ class Unchanged:
         changed = [str(path) for path, state in self._states.items() if self._state(path) != state]
         if changed:
             raise ValueError(
-                f"{', '.join(changed)} changed while it was pushed, and nothing was committed: push again when nothing "
-                "writes to it"
+                f"{', '.join(changed)} changed while it was pushed, and nothing was committed: push again when "
+                "nothing writes to it"
             )
 
     @staticmethod

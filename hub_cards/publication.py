@@ -3,8 +3,8 @@
 
 Files are taken by name, so that what a run leaves beside a model stays where it is: optimizer state,
 `training_args.bin` (a pickle), intermediate checkpoints, files half written. Recipes and results are published without
-the folders of who made them. A file that lies elsewhere, is cut short or has a secret in it stops everything. Nothing is
-written.
+the folders of who made them. A file that lies elsewhere, is cut short or has a secret in it stops everything. Nothing
+is written.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def published_files(
 
     Raises:
         ValueError: If `repo_id` is no Hub id, the folder is not that of a checkpoint or an adapter, it has no weights
-            or broken ones, a file is not what it should be, lies elsewhere or holds a token, key or password, or the Hub
-            would not take the card; the message names the file or field.
+            or broken ones, a file is not what it should be, lies elsewhere or holds a token, key or password, or the
+            Hub would not take the card; the message names the file or field.
     """
     refuse_secrets(repo_id, "repo_id")
     if (problem := hub_id_problem(repo_id)) is not None:

@@ -2,8 +2,8 @@
 """Filling in the Jinja templates of cards, which users may replace as a whole or block by block.
 
 What a template is given shows as it reads, whatever Markdown or HTML is in it: it may come from a file that anyone has
-written. In the places where that is not enough templates have filters: `code` for a code span, `literal` for a string in
-Python code, `html_text` within an HTML element.
+written. In the places where that is not enough templates have filters: `code` for a code span, `literal` for a string
+in Python code, `html_text` within an HTML element.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ def fill_template(template: Path, values: Mapping[str, Any]) -> str:
         text = environment.from_string(source).render(values)
     except jinja2.TemplateError as error:
         raise ValueError(f"the template {template} cannot be used: {error}") from error
-    return re.sub(r"\n{3,}", "\n\n", text).lstrip("\n")
+    text = text.lstrip("\n")
+    # In the YAML at the top, blank lines are a part of the values.
+    front, end, body = text.partition("\n---\n") if text.startswith("---\n") else ("", "", text)
+    return front + end + re.sub(r"\n{3,}", "\n\n", body)
 
 
 def _shown(value: Any) -> Any:
