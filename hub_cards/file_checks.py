@@ -73,7 +73,7 @@ def refuse_secrets_in_files(contents: Mapping[str, Path | bytes], known: Iterabl
 
 def is_path_in_repo(path: object) -> bool:
     """Whether something is the path of a file in a repository: relative, inside it, and the same on every system."""
-    if not isinstance(path, str) or not path or "\\" in path or not path.isprintable():
+    if not isinstance(path, str) or path in ("", ".") or "\\" in path or not path.isprintable():
         return False
     pure = PurePosixPath(path)
     return not pure.is_absolute() and not PureWindowsPath(path).drive and ".." not in pure.parts and str(pure) == path

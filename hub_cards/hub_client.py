@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from huggingface_hub import HfApi, get_session, get_token
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, StrictDataclassError
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, SafetensorsParsingError, StrictDataclassError
 from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 from transformers.utils import logging
 
@@ -39,13 +39,22 @@ MAX_WAIT = 300.0
 
 _SILENT_WAIT = 10.0
 _MAX_TOKEN_BYTES = 10_000
+_MAX_ANSWERS = 500
 _Result = TypeVar("_Result")
 # Whatever HTTP library huggingface_hub is built on, its errors have this base.
 _TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _CONFLICT = frozenset({409, 412})
 # What the client raises where an answer has other fields, or values of other types, than it takes for granted.
-_UNREADABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, StrictDataclassError, TypeError)
+_UNREADABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    SafetensorsParsingError,
+    StrictDataclassError,
+    TypeError,
+)
 _PRINTABLE = re.compile(r"[!-~]+")
 
 
@@ -128,7 +137,7 @@ class HubClient:
         number = 0
         while True:
             try:
-                with self.short_waits():
+                with self.short_waits(_MAX_ANSWERS):
                     return request(*args, **kwargs)
             except Exception as error:
                 self.wait_or_raise(error, doing, number)
@@ -155,15 +164,23 @@ class HubClient:
         time.sleep(self._waits[number] if told is None else told)
 
     @contextlib.contextmanager
-    def short_waits(self) -> Iterator[None]:
+    def short_waits(self, max_answers: int | None = None) -> Iterator[None]:
         """Have `huggingface_hub`, too, wait for no longer than `MAX_WAIT`, and say so if it waits for long.
 
+        Args:
+            max_answers: How many answers are read at most, of a listing that refers to the next page again and again.
+
         Raises:
-            ConnectionError: If an answer asks for a longer wait.
+            ConnectionError: If an answer asks for a longer wait, or there are more of them.
         """
         session = get_session()
+        answers = 0
 
         def look(response: Any) -> None:
+            nonlocal answers
+            answers += 1
+            if max_answers is not None and answers > max_answers:
+                raise ConnectionError(f"{self.api.endpoint} answers without end: it is not a Hub that can be used")
             if response.status_code in _TRANSIENT and (told := _told_by(response)) is not None:
                 _check_wait(told)
 
@@ -226,6 +243,10 @@ class HubClient:
                 f"the connection to {endpoint} broke again and again ({doing}): {reason}. Run it again: it goes on "
                 "from what has been uploaded"
             )
+        if isinstance(error, RuntimeError) and isinstance(
+            _cause(error), ConnectionError
+        ):  # of a wait that is too long
+            return ConnectionError(str(_cause(error)))
         if isinstance(error, RuntimeError):  # of Xet, which tries again by itself
             return ConnectionError(f"an upload to {endpoint} failed ({doing}): {self.without_secrets(str(error))}")
         if isinstance(error, ValueError) and "\n" in str(error):  # of a card

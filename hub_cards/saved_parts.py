@@ -160,8 +160,14 @@ def _metadata_there(client: HubClient, repo_id: str, state: RepoState) -> dict[s
         metadata = read_front_matter(read_text(_download(client, repo_id, state, _CARD)), _CARD)
     except ValueError:  # whatever it is, it is no metadata of ours
         return {}
-    kept = {name: metadata[name] for name in _KEPT_METADATA if metadata.get(name)}
+    kept = {name: metadata[name] for name in _KEPT_METADATA if _is_text(metadata.get(name))}
     return {name: [value] if name in _LISTS and isinstance(value, str) else value for name, value in kept.items()}
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is text, or a list of texts, and not empty."""
+    texts = value if isinstance(value, list) else [value]
+    return bool(value) and all(isinstance(text, str) for text in texts)
 
 
 def _download(client: HubClient, repo_id: str, state: RepoState, path: str) -> str:

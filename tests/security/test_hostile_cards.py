@@ -76,7 +76,9 @@ class TestPieces:
         assert live(table) == []
         assert len([token for token in tokens_of(table) if token.type == "td_open"]) == 2
 
-    @pytest.mark.parametrize("text", ["runs/stage2", "F1@0.5", "mAP@0.5:0.95", "0.1 ± 0.2 (0 to 1)", "N = 8, a_b", "-3"])
+    @pytest.mark.parametrize(
+        "text", ["runs/stage2", "F1@0.5", "mAP@0.5:0.95", "0.1 ± 0.2 (0 to 1)", "N = 8, a_b", "-3"]
+    )
     def test_plain_words_stay_plain(self, text):
         assert as_markdown(text) == text
 
@@ -125,7 +127,9 @@ def fill(folder: Path, text: str) -> None:
     (folder / "assets" / "examples.json").write_text(json.dumps({"examples": examples}))
     (folder / "assembly.json").write_text(json.dumps({"sources": {text: text, "text": text}}))
     settings = json.loads((folder / "processor_config.json").read_text())
-    settings["tasks"] |= {name: {"prompt": text.replace("{", "{{").replace("}", "}}"), "answer": "text", "max_new_tokens": 4}}
+    settings["tasks"] |= {
+        name: {"prompt": text.replace("{", "{{").replace("}", "}}"), "answer": "text", "max_new_tokens": 4}
+    }
     (folder / "processor_config.json").write_text(json.dumps(settings))
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     for token in tokenizer["added_tokens"]:

@@ -182,7 +182,7 @@ class TestTrainingArguments:
         pickled = pickle.dumps(arguments)
         assert not any(secret in pickled for secret in (HUB.encode(), b"of-no-shape", b"horse"))
         assert arguments.hub_token == "of-no-shape"
-        assert pickle.loads(pickled).run_name == "run <secret> <secret>"
+        assert b"run <secret> <secret>" in pickled
 
 
 @pytest.fixture
