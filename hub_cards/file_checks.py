@@ -18,6 +18,9 @@ __all__ = ["Unchanged", "is_path_in_repo", "refuse_foreign_files", "refuse_secre
 _READ = re.compile(r".*\.(?:csv|jinja|json|jsonl|md|py|safetensors|yaml)|LICENSE")
 _LOOKED_INTO = ("training", "results", "assets")
 _WEIGHTS = ".safetensors"
+# The state of training: gigabytes of numbers, with what is text at the beginning.
+_STATES = (".bin", ".pt", ".pth")
+_STATE_BYTES = 2**20
 _MAX_HEADER_BYTES = 100_000_000
 _BLOCK_BYTES = 2**24
 # Longer than any secret, so that one on the border of two blocks is seen in the second.
@@ -52,7 +55,9 @@ def refuse_foreign_files(folder: Path, origin: Path | None = None) -> None:
 
 
 def refuse_secrets_in_files(contents: Mapping[str, Path | bytes], known: Iterable[str] = ()) -> None:
-    """Refuse to publish a file with a token, key or password in it. Of weights the header is looked at.
+    """Refuse to publish a file with a token, key or password in it.
+
+    Of weights the header is looked at, and of the state of training (`*.pt`, `*.pth`, `*.bin`) the first megabyte.
 
     Args:
         contents: The files by their paths in the repository.
@@ -138,7 +143,7 @@ def _texts(name: str, content: Path | bytes) -> Iterator[str]:
         yield _ascii(content)
         return
     with content.open("rb") as file:
-        left = None
+        left = _STATE_BYTES if name.endswith(_STATES) else None
         if name.endswith(_WEIGHTS):
             length = file.read(8)
             left = min(struct.unpack("<Q", length)[0], _MAX_HEADER_BYTES) if len(length) == 8 else 0

@@ -40,6 +40,7 @@ MAX_WAIT = 300.0
 _SILENT_WAIT = 10.0
 _MAX_TOKEN_BYTES = 10_000
 _MAX_ANSWERS = 500
+_MAX_QUOTED = 500
 _Result = TypeVar("_Result")
 # Whatever HTTP library huggingface_hub is built on, its errors have this base.
 _TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
@@ -254,8 +255,9 @@ class HubClient:
         return None
 
     def without_secrets(self, text: str) -> str:
-        """Text with the token, and what looks like one, masked."""
-        return mask_secrets(text.replace(self.token, MASKED), (self.token,))
+        """The beginning of a text with the token, and what looks like one, masked."""
+        masked = mask_secrets(text.replace(self.token, MASKED), (self.token,))
+        return masked if len(masked) <= _MAX_QUOTED else f"{masked[:_MAX_QUOTED]}..."
 
 
 def read_token(path: Path) -> str:
