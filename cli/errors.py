@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the commands report what went wrong: one line on stderr and an exit code, never a traceback."""
+"""How the commands report what went wrong: one line on stderr and an exit code, never a traceback or a secret."""
 
 import errno
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
+
+from geodit.configuration.secrets import mask_secrets, secrets_of_environment
 
 BAD_INPUT = 2
 FAILURE = 1
@@ -42,7 +46,8 @@ class CommandGroup(TyperGroup):
     """The root of the commands: it reports every exception in one line on stderr.
 
     Bad input, that is what the packages raise as `ValueError`, `OSError` or `ImportError` and what typer says
-    of the arguments, exits with 2; anything else with 1. With `--debug` the traceback is shown.
+    of the arguments, exits with 2; anything else with 1. With `--debug` the traceback is shown, with its causes.
+    Secrets are masked in either.
     """
 
     def invoke(self, ctx: Any) -> Any:
@@ -52,8 +57,11 @@ class CommandGroup(TyperGroup):
         except (typer.TyperException, typer.Exit, typer.Abort):
             raise
         except Exception as error:
-            if ctx.params.get("debug") or _is_broken_pipe(error):
+            if _is_broken_pipe(error):
                 raise
+            if ctx.params.get("debug"):
+                typer.echo(without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
+                raise typer.Exit(FAILURE) from error
             raise as_command_error(error) from error
 
     def main(
@@ -75,7 +83,7 @@ class CommandGroup(TyperGroup):
         try:
             result = run()
         except typer.TyperException as error:
-            typer.echo(f"geodit: error: {one_line(error.format_message())}", err=True)
+            typer.echo(f"geodit: error: {one_line(without_secrets(error.format_message()))}", err=True)
             sys.exit(error.exit_code)
         except typer.Abort:
             typer.echo("geodit: aborted", err=True)
@@ -92,6 +100,16 @@ def as_command_error(error: Exception) -> CommandError:
         return CommandError(str(error) or type(error).__name__)
     hint = "`geodit --debug ...` shows where this came from"
     return CommandError(f"{type(error).__name__}: {error} ({hint})", FAILURE)
+
+
+def without_secrets(message: str) -> str:
+    """A message with tokens, keys and passwords masked: those of a known shape, and those in use here."""
+    known = set(secrets_of_environment(os.environ))
+    if "huggingface_hub" in sys.modules:  # else nothing has read the token that `hf auth login` has stored
+        import huggingface_hub
+
+        known.add(huggingface_hub.get_token() or "")
+    return mask_secrets(message, known)
 
 
 def one_line(message: str) -> str:

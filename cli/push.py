@@ -22,7 +22,7 @@ EXAMPLES = """Examples:
 
 `geodit push runs/trees --repo your-name/geodit-trees --dry-run`
 
-`geodit push runs/trees --repo your-name/geodit-trees --private`
+`geodit push runs/trees --repo your-name/geodit-trees --private --with-stage runs/first-stage`
 
 `geodit push runs/lora-neon --adapter --repo your-name/geodit-trees-lora --base-model your-name/geodit-8b`
 
@@ -68,6 +68,13 @@ def push(
         list[str] | None,
         typer.Option("--dataset", help="Hub id of a data set trained on; may be repeated."),
     ] = None,
+    with_stage: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--with-stage",
+            help="Folder of a run that this one went on from: its recipe and log, too. May be repeated.",
+        ),
+    ] = None,
     template: Annotated[
         Path | None, typer.Option("--template", help="A Jinja template of the card to use instead of GeoDiT's own.")
     ] = None,
@@ -84,7 +91,7 @@ def push(
     folder = _find_folder(checkpoint, adapter)
     if repo.count("/") != 1:
         raise CommandError(f"--repo takes the form owner/name, got {repo!r}")
-    with as_checkpoint(folder) as view:
+    with as_checkpoint(folder, stages=with_stage or ()) as view:
         files = published_files(
             view,
             repo_id=repo,
@@ -92,6 +99,7 @@ def push(
             base_model=base_model or None,
             datasets=dataset or (),
             template_path=template,
+            origin=folder,
         )
         if dry_run:
             _show(repo, files, as_json)

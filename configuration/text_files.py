@@ -16,6 +16,8 @@ from typing import Any
 
 import yaml
 
+from geodit.configuration.secrets import mask_secrets
+
 __all__ = ["MAX_TEXT_BYTES", "check_regular_file", "parse_json", "parse_yaml", "read_json_object", "read_text"]
 
 MAX_TEXT_BYTES = 2**26
@@ -97,7 +99,7 @@ def read_json_object(path: str | os.PathLike[str], *, max_bytes: int = MAX_TEXT_
     """
     value = parse_json(read_text(path, max_bytes=max_bytes), path)
     if not isinstance(value, dict):
-        raise ValueError(f"{path} must hold a JSON object, but is {value!r:.80}.")
+        raise ValueError(f"{path} must hold a JSON object, but is {mask_secrets(repr(value)):.80}.")
     return value
 
 
@@ -126,7 +128,11 @@ def parse_yaml(text: str, where: str | os.PathLike[str]) -> Any:
     except RecursionError as error:
         raise ValueError(f"{where} is not YAML that can be read: it is nested too deeply.") from error
     except (yaml.YAMLError, ValueError) as error:  # PyYAML raises ValueError for a date that there is not
-        raise ValueError(f"{where} is not YAML that can be read: {' '.join(str(error).split())}.") from error
+        # It quotes the line, which may hold a secret; a cause that does so, too, would be shown with it.
+        said = str(error)
+        masked = mask_secrets(said)
+        cause = error if masked == said else None
+        raise ValueError(f"{where} is not YAML that can be read: {' '.join(masked.split())}.") from cause
 
 
 class _PlainLoader(yaml.SafeLoader):

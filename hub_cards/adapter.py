@@ -13,7 +13,7 @@ from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIG
 from geodit.hub_cards.base_models import BaseModel
 from geodit.hub_cards.documents import Field, read_json
 from geodit.hub_cards.hub_ids import is_hub_id
-from geodit.hub_cards.markdown import Table, code, without_folders
+from geodit.hub_cards.markdown import Markdown, Table, code, without_folders
 
 __all__ = ["Adapter", "is_adapter", "read_adapter"]
 
@@ -99,7 +99,7 @@ def _count_parameters(folder: Path) -> tuple[int, tuple[str, ...]]:
 def _value(field: Field) -> str:
     value = field.value
     if isinstance(value, list):
-        return ", ".join(code(str(item)) for item in sorted(map(str, value)))
+        return Markdown(", ".join(code(str(item)) for item in sorted(map(str, value))))
     if isinstance(value, bool):
         return str(value).lower()
     return code(value) if isinstance(value, str) else str(value)

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from huggingface_hub import get_local_safetensors_metadata
 from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError, StrictDataclassError
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.hub_cards.documents import read_json
 from geodit.hub_cards.markdown import Table
 
-__all__ = ["Architecture", "read_architecture"]
+__all__ = ["Architecture", "read_architecture", "shard_names"]
 
 _PARTS = {
     "vision tower": ("vision_tower",),
@@ -93,7 +94,24 @@ def read_architecture(folder: Path) -> Architecture:
     return Architecture(config, *_count_parameters(folder))
 
 
+def shard_names(index: Path) -> list[str]:
+    """The files that an index of weights names.
+
+    Raises:
+        ValueError: If it is no index, or names what is no safetensors file of its folder.
+    """
+    shards = sorted({shard.text() for _, shard in read_json(index)["weight_map"].items()})
+    for shard in shards:
+        if PurePosixPath(shard).name != shard or "\\" in shard or not shard.endswith(".safetensors"):
+            raise ValueError(
+                f"{index} names {shard!r:.80}, which is no .safetensors file of its folder: save it again"
+            )
+    return shards
+
+
 def _count_parameters(folder: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+    if not (folder / SAFE_WEIGHTS_NAME).is_file() and (folder / SAFE_WEIGHTS_INDEX_NAME).is_file():
+        shard_names(folder / SAFE_WEIGHTS_INDEX_NAME)  # before they are opened
     try:
         metadata = get_local_safetensors_metadata(folder)
     except NotASafetensorsRepoError:

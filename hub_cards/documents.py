@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from geodit.configuration import text_files
+from geodit.configuration.secrets import mask_secrets
 
-__all__ = ["Field", "parse_json", "read_json", "read_recipe"]
+__all__ = ["Field", "parse_json", "read_front_matter", "read_json", "read_recipe"]
+
+_FRONT_MATTER = re.compile(r"\s*---[ \t]*\n(.*?\n)---[ \t]*(?:\n|$)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,9 @@ class Field:
         return self.trail or "the document"
 
     def _wrong(self, expected: str) -> ValueError:
-        return ValueError(f"{self.file}: {self._named()} must be {expected}, but is {self.value!r:.80}")
+        return ValueError(
+            f"{self.file}: {self._named()} must be {expected}, but is {mask_secrets(repr(self.value)):.80}"
+        )
 
 
 def read_json(path: Path) -> Field:
@@ -106,7 +112,7 @@ def parse_json(text: str, path: Path, place: str = "", *, allow_nan: bool = Fals
     where = f"{path}, {place}" if place else str(path)
     value = text_files.parse_json(text, where, allow_nan=allow_nan)
     if not isinstance(value, dict):
-        raise ValueError(f"{where} must hold a JSON object, but is {value!r:.80}")
+        raise ValueError(f"{where} must hold a JSON object, but is {mask_secrets(repr(value)):.80}")
     return Field(value, path, place)
 
 
@@ -120,3 +126,20 @@ def read_recipe(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise ValueError(f"{path} must be a YAML mapping of argument names to values")
     return value
+
+
+def read_front_matter(card: str, where: str) -> dict[str, Any]:
+    """Parse the YAML at the top of a card; empty if it has none.
+
+    Args:
+        card: The card.
+        where: What it is called, for errors.
+
+    Raises:
+        ValueError: If it is not a YAML mapping, or its aliases stand for too much.
+    """
+    found = _FRONT_MATTER.match(card)
+    value = {} if found is None else text_files.parse_yaml(found.group(1), where) or {}
+    if not isinstance(value, dict):
+        raise ValueError(f"the front matter of {where} must be a YAML mapping")
+    return {str(name): item for name, item in value.items()}

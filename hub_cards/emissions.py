@@ -8,10 +8,12 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from geodit.configuration.text_files import read_text
 from geodit.hub_cards.training import TRAINING_FOLDER
 
 __all__ = ["RUN_EMISSIONS", "Emissions", "read_emissions"]
@@ -68,10 +70,10 @@ def read_emissions(folder: Path) -> Emissions | None:
 
 
 def _read(path: Path) -> list[dict[str, str]]:
+    text = read_text(path)
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        return list(csv.DictReader(io.StringIO(text)))
+    except csv.Error as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 

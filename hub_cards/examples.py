@@ -20,7 +20,7 @@ from PIL import Image
 
 from geodit.configuration.files_geodit import write_atomically
 from geodit.hub_cards.documents import Field, read_json
-from geodit.hub_cards.markdown import Table, code
+from geodit.hub_cards.markdown import Markdown, Table, as_markdown, code, image
 
 if TYPE_CHECKING:
     from geodit.data.schema import Question
@@ -141,12 +141,14 @@ def pictures_table(examples: Sequence[Example]) -> Table | None:
     drawn = [example for example in examples if example.picture is not None]
     if not drawn:
         return None
-    header = tuple(f"{example.task} {code(example.query)}" for example in drawn)
-    pictures = tuple(
-        f"![{example.scene}: boxes that the model gives for {example.query}, and the true ones]({example.picture})"
-        for example in drawn
-    )
+    header = tuple(Markdown(f"{as_markdown(example.task)} {code(example.query)}") for example in drawn)
+    pictures = tuple(image(_description(example), str(example.picture)) for example in drawn)
     return Table(header, (pictures,), num_left=len(drawn))
+
+
+def _description(example: Example) -> str:
+    scene, query = as_markdown(example.scene), as_markdown(example.query)
+    return f"{scene}: boxes that the model gives for {query}, and the true ones"
 
 
 def _answer(model: Any, processor: Any, image: Image.Image, question: Question) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.hub_cards.documents import Field, read_json
-from geodit.hub_cards.markdown import Table, code
+from geodit.hub_cards.markdown import Markdown, Table, code
 from geodit.processing.boxes_geodit import BoxCodec, get_box_codec
 from geodit.processing.tasks_geodit import Task, load_tasks
 
@@ -23,7 +23,7 @@ _ROLES = {
     "bos_token_id": "beginning of the text",
     "eos_token_id": "end of an answer",
     "pad_token_id": "padding",
-    "mask_token_id": "mask `[M]`, a token not yet known",
+    "mask_token_id": Markdown("mask `[M]`, a token not yet known"),
     "image_token_id": "placeholder of one image feature",
 }
 
@@ -124,7 +124,8 @@ def special_tokens_table(folder: Path, config: GeoDiTConfig, interface: Interfac
         ends = [f"<loc_{index}>" for index in (0, interface.location_bins - 1)]
         if all(token in ids for token in ends):
             first, last = ends
-            rows.append(("bins of the coordinates", f"{code(first)} to {code(last)}", f"{ids[first]} to {ids[last]}"))
+            span = Markdown(f"{code(first)} to {code(last)}")
+            rows.append(("bins of the coordinates", span, f"{ids[first]} to {ids[last]}"))
     return Table(("role", "token", "id"), tuple(rows), num_left=2)
 
 

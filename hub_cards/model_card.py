@@ -40,13 +40,14 @@ from huggingface_hub import ModelCard
 from geodit.checkpoints import BUNDLED
 from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.remote_code_geodit import CODE_FILES
+from geodit.configuration.secrets import refuse_secrets
 from geodit.hub_cards.adapter import is_adapter, read_adapter
 from geodit.hub_cards.architecture import read_architecture
 from geodit.hub_cards.base_models import BaseModel, hub_ids, read_base_models
 from geodit.hub_cards.emissions import read_emissions
 from geodit.hub_cards.examples import ASSETS_FOLDER, examples_table, pictures_table, read_examples
 from geodit.hub_cards.interface import Interface, read_interface, special_tokens_table
-from geodit.hub_cards.markdown import Table, code
+from geodit.hub_cards.markdown import Markdown, Table, code
 from geodit.hub_cards.metadata import card_metadata, default_decoding, eval_results
 from geodit.hub_cards.plots import can_plot, training_plot
 from geodit.hub_cards.recipe_table import recipes_table
@@ -186,6 +187,7 @@ def render_card(
     Raises:
         ValueError: As `build_model_card` does.
     """
+    refuse_secrets(vars(options), "what is told to the card")
     adapter = read_adapter(folder) if is_adapter(folder) else None
     architecture = read_architecture(folder) if adapter is None else None
     interface = read_interface(folder)
@@ -218,9 +220,9 @@ def render_card(
         template,
         {
             **metadata.to_dict(),
-            "card_data": metadata.to_yaml(),
+            "card_data": Markdown(metadata.to_yaml()),
             "model_name": name,
-            "quoted_location": json.dumps(options.repo_id or f"path/to/{name}", ensure_ascii=False),
+            "quoted_location": _literal(options.repo_id or f"path/to/{name}"),
             "decoding": decoding,
             "architecture": architecture,
             "adapter": adapter,
@@ -250,6 +252,7 @@ def render_card(
             "examples": examples_table(examples),
         },
     )
+    refuse_secrets(content, "the card, and so a file that it is made of,")
     card = ModelCard(content)
     check_card(card)
     return card, pictures
@@ -276,8 +279,8 @@ def _base_models_table(models: Sequence[BaseModel]) -> Table | None:
         return None
     rows = []
     for model in models:
-        name = f"[{model.name}](https://huggingface.co/{model.name})" if model.on_hub else code(model.name)
-        rows.append((name, model.part, model.licence or "see its own page"))
+        link = Markdown(f"[{model.name}](https://huggingface.co/{model.name})")  # a Hub id has no markup
+        rows.append((link if model.on_hub else code(model.name), model.part, model.licence or "see its own page"))
     return Table(("model", "what was taken", "licence"), tuple(rows), num_left=3)
 
 
@@ -285,14 +288,19 @@ def _one_or_all(names: Sequence[str]) -> str | Sequence[str] | None:
     return names[0] if len(names) == 1 else list(names) or None
 
 
-def _example_question(interface: Interface | None, data: TrainingData) -> dict[str, str]:
+def _example_question(interface: Interface | None, data: TrainingData) -> dict[str, Markdown]:
     """The task, and the query if it takes one, that the code in the card asks with, as Python literals."""
     if interface is None:
-        return {"task": '"detect"', "query": '"ship"'}
+        return {"task": _literal("detect"), "query": _literal("ship")}
     task = interface.example_task
-    example = {"task": json.dumps(task.name, ensure_ascii=False)}
+    example = {"task": _literal(task.name)}
     if task.takes_query and task.answer == "boxes":
-        example["query"] = '"tree"' if data.is_trees_alone else '"ship"'
+        example["query"] = _literal("tree" if data.is_trees_alone else "ship")
     elif task.takes_query:
-        example["query"] = '"How many ships are there?"'
+        example["query"] = _literal("How many ships are there?")
     return example
+
+
+def _literal(text: str) -> Markdown:
+    """A string as Python code has it."""
+    return Markdown(json.dumps(text, ensure_ascii=False))

@@ -55,7 +55,7 @@ def training_plot(stages: Sequence[TrainingStage]) -> bytes:
             steps, values = zip(*points, strict=True)
             # A single point has no line to be seen.
             axes.plot(steps, values, label=label, color=color, marker=marker if len(points) > 1 else "o", markersize=3)
-        axes.set_title(stage.name)
+        axes.set_title(stage.name, parse_math=False)
         axes.set_xlabel("update")
         axes.set_ylabel(quantity)
         axes.grid(alpha=0.3)

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records as they are published: without the folders of who trained, and without secrets."""
+"""Records as they are published: without the folders of who trained."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,10 +13,7 @@ from geodit.hub_cards.documents import read_json, read_recipe
 from geodit.hub_cards.markdown import cut_paths
 from geodit.hub_cards.recipe_table import public_recipe
 
-__all__ = ["public_json", "public_recipe_file", "refuse_tokens"]
-
-# What the Hub's tokens look like.
-_TOKEN = re.compile(rb"\b(?:hf|api_org)_[A-Za-z0-9]{20,}")
+__all__ = ["public_json", "public_recipe_file"]
 
 
 def public_json(path: Path, fields: Iterable[str]) -> Path | bytes:
@@ -51,13 +47,3 @@ def public_recipe_file(path: Path) -> Path | bytes:
     if changed == recipe:
         return path
     return yaml.safe_dump(changed, sort_keys=False, allow_unicode=True).encode()
-
-
-def refuse_tokens(name: str, content: bytes) -> None:
-    """Find out whether a file holds what looks like a token of the Hub.
-
-    Raises:
-        ValueError: If it does. The message names the file and does not repeat the token.
-    """
-    if _TOKEN.search(content):
-        raise ValueError(f"{name} has something that looks like a token of the Hub: take it out before you publish")

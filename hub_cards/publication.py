@@ -3,7 +3,8 @@
 
 Files are taken by name, so that what a run leaves beside a model stays where it is: optimizer state,
 `training_args.bin` (a pickle), intermediate checkpoints, files half written. Recipes and results are published without
-the folders and the tokens of who made them. Nothing is written.
+the folders of who made them. A file that lies elsewhere, is cut short or has a secret in it stops everything. Nothing
+is written.
 """
 
 from __future__ import annotations
@@ -14,23 +15,22 @@ from functools import partial
 from os import PathLike
 from pathlib import Path
 
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
-from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIGHTS_NAME
+from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
-from geodit.hub_cards.adapter import is_adapter
-from geodit.hub_cards.architecture import read_architecture
+from geodit.configuration.secrets import find_secrets, mask_secrets, refuse_secrets
 from geodit.hub_cards.base_models import ASSEMBLY_FILE
-from geodit.hub_cards.documents import read_json
 from geodit.hub_cards.eval_results import EVAL_RESULTS_FOLDER, eval_results_files
 from geodit.hub_cards.examples import EXAMPLES_FILE, read_examples
+from geodit.hub_cards.file_checks import is_path_in_repo, refuse_foreign_files, refuse_secrets_in_files
 from geodit.hub_cards.hub_ids import hub_id_problem
 from geodit.hub_cards.metadata import default_decoding
 from geodit.hub_cards.model_card import CardOptions, render_card
-from geodit.hub_cards.public_copies import public_json, public_recipe_file, refuse_tokens
+from geodit.hub_cards.public_copies import public_json, public_recipe_file
 from geodit.hub_cards.remote_code import code_files
 from geodit.hub_cards.results import BENCHMARKS_FILE, RESULTS_FOLDER, read_results
 from geodit.hub_cards.training import TRAINING_FOLDER, read_stages
 from geodit.hub_cards.validation import check_eval_results
+from geodit.hub_cards.weights import weight_files
 
 __all__ = ["PublishedFile", "published_files"]
 
@@ -86,6 +86,7 @@ def published_files(
     datasets: Sequence[str] = (),
     tags: Sequence[str] = (),
     template_path: str | PathLike[str] | None = None,
+    origin: str | PathLike[str] | None = None,
 ) -> list[PublishedFile]:
     """Everything that a repository of a checkpoint, or of an adapter, is to hold; nothing is written.
 
@@ -101,47 +102,52 @@ def published_files(
         datasets: Hub ids of the data sets trained on.
         tags: Tags beside those that every GeoDiT model has.
         template_path: A Jinja template to use instead of GeoDiT's own.
+        origin: The folder that `checkpoint_dir` is a view of ([`as_checkpoint`]), if it is one: no file may be a link
+            to a place outside the two.
 
     Returns:
         The files in the order of their paths, each path once. The same folder gives the same files.
 
     Raises:
-        ValueError: If `repo_id` is no Hub id, the folder is not that of a checkpoint or an adapter, it has no weights,
-            a file is not what it should be or holds a token, or the Hub would not take the card; the message names
-            the file or field.
+        ValueError: If `repo_id` is no Hub id, the folder is not that of a checkpoint or an adapter, it has no weights
+            or broken ones, a file is not what it should be, lies elsewhere or holds a token, key or password, or the
+            Hub would not take the card; the message names the file or field.
     """
+    refuse_secrets(repo_id, "repo_id")
     if (problem := hub_id_problem(repo_id)) is not None:
         raise ValueError(f"repo_id {repo_id!r} is no Hub id: {problem}")
     folder = Path(checkpoint_dir)
+    if folder.is_dir():
+        refuse_foreign_files(folder, None if origin is None else Path(origin))
     options = CardOptions(model_name, repo_id, license, language, base_model, datasets, tags, template_path)
+    try:
+        contents = _contents(folder, options)
+    except RecursionError as error:
+        raise ValueError(f"a file in {folder} is nested too deeply to be published") from error
+    except ValueError as error:
+        if not find_secrets(str(error)):
+            raise
+        raise ValueError(mask_secrets(str(error))) from None  # it quotes the file that it is about
+    return [PublishedFile(path, contents[path]) for path in sorted(contents)]
+
+
+def _contents(folder: Path, options: CardOptions) -> Contents:
     contents = {name: make(folder / name) for name, make in _SETTINGS.items() if (folder / name).is_file()}
-    contents |= _weights(folder)
+    contents |= weight_files(folder)
     code = code_files(folder)
     # The settings stay as they were made public unless they lack the names of the classes.
     contents |= {name: content for name, content in code.items() if isinstance(content, bytes) or name not in contents}
     contents |= _records(folder)
-    contents |= eval_results_files(read_results(folder), default_decoding(folder), repo_id)
+    assert options.repo_id is not None
+    contents |= eval_results_files(read_results(folder), default_decoding(folder), options.repo_id)
+    # Before the card repeats what is in them: the file to mend is then named.
+    refuse_secrets_in_files(contents)
     card, pictures = render_card(folder, options, code)
-    contents |= pictures | {"README.md": str(card).encode()}
-    _check(contents)
-    return [PublishedFile(path, contents[path]) for path in sorted(contents)]
-
-
-def _weights(folder: Path) -> Contents:
-    """The weights, as an index lists them where there is one: shards of an earlier save may lie beside them."""
-    if is_adapter(folder):
-        names, wanted = [ADAPTER_SAFE_WEIGHTS_NAME], ADAPTER_SAFE_WEIGHTS_NAME
-    else:
-        read_architecture(folder)  # refuses what is not a GeoDiT checkpoint
-        names, wanted = [SAFE_WEIGHTS_NAME], f"{SAFE_WEIGHTS_NAME} or {SAFE_WEIGHTS_INDEX_NAME}"
-        index = folder / SAFE_WEIGHTS_INDEX_NAME
-        if not (folder / SAFE_WEIGHTS_NAME).is_file() and index.is_file():
-            shards = {shard.text() for _, shard in read_json(index)["weight_map"].items()}
-            names, wanted = [index.name, *sorted(shards)], "the shards of its index"
-    missing = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
-    if missing:
-        raise ValueError(f"{folder} has no weights to publish: {', '.join(missing)} is missing (wanted: {wanted})")
-    return {name: folder / name for name in names}
+    shown = pictures | {"README.md": str(card).encode()}
+    refuse_secrets_in_files(shown)
+    contents |= shown
+    _check_results(contents)
+    return contents
 
 
 def _records(folder: Path) -> Contents:
@@ -166,15 +172,14 @@ def _records(folder: Path) -> Contents:
     return records
 
 
-def _check(contents: Contents) -> None:
-    """Nothing that the Hub would not take, and no token, leaves the machine.
+def _check_results(contents: Contents) -> None:
+    """Nothing that the Hub would not take leaves the machine.
 
     Raises:
         ValueError: If something would.
     """
     for name, content in contents.items():
-        if Path(name).suffix in (".json", ".jsonl", ".jinja", ".md", ".yaml"):
-            text = content if isinstance(content, bytes) else content.read_bytes()
-            refuse_tokens(name, text)
-            if name.startswith(f"{EVAL_RESULTS_FOLDER}/"):
-                check_eval_results(text, name)
+        if not is_path_in_repo(name):
+            raise ValueError(f"{name!r:.80} is no name that a file of a repository can have: rename it")
+        if name.startswith(f"{EVAL_RESULTS_FOLDER}/"):
+            check_eval_results(content if isinstance(content, bytes) else content.read_bytes(), name)

@@ -24,6 +24,8 @@ from huggingface_hub.hf_api import RepoFile
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from geodit.configuration.remote_code_geodit import CODE_FILES
+from geodit.configuration.secrets import refuse_secrets
+from geodit.hub_cards.file_checks import Unchanged, is_path_in_repo, refuse_secrets_in_files
 from geodit.hub_cards.hub_client import HubClient, is_transient
 from geodit.hub_cards.publication import PublishedFile
 
@@ -31,6 +33,7 @@ __all__ = ["PushResult", "RepoState", "prepare_repo", "push_files", "read_repo",
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PULL_REQUEST = re.compile(r"refs/pr/\d+")
+_MAX_FILES = 100_000
 # What an earlier push has written and `from_pretrained` might take in place of, or beside, what is pushed.
 _REPLACED = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|[a-z_]+_geodit\.py")
 
@@ -115,12 +118,17 @@ def push_files(
     Raises:
         PermissionError: If the Hub does not accept the token, or it gives no access.
         ConnectionError: If the connection keeps breaking, or the Hub stays busy.
-        ValueError: If the repository or the branch is not as the arguments say, or the Hub refuses the files. Whatever
-            the error is, the repository holds what it held before.
+        ValueError: If the repository or the branch is not as the arguments say, a file or the message has a token, key
+            or password, a file changes meanwhile, or the Hub refuses the files. Whatever the error is, the repository
+            holds what it held before.
     """
     check_revision(revision)
     if not message.strip():
         raise ValueError("the message of a commit cannot be empty")
+    unchanged = Unchanged(file.content for file in files if isinstance(file.content, Path))
+    told = {"message": message, "description": description, "revision": revision}
+    refuse_secrets(told, "the commit", (client.token,))
+    refuse_secrets_in_files({file.path_in_repo: file.content for file in files}, (client.token,))
     user = client.check_token()
     repo_id = resolve_repo_id(repo_id, user)
     prepare_repo(client, repo_id, private=private, create=not create_pr)
@@ -133,6 +141,7 @@ def push_files(
         create_pr=create_pr,
         message=message,
         description=description,
+        unchanged=unchanged,
     )
     return push.run()
 
@@ -199,8 +208,7 @@ def read_repo(client: HubClient, repo_id: str, revision: str | None = None) -> R
         return None
     if commit is None:
         raise ValueError(f"{repo_id} has no main branch")
-    listed = client.call(doing, lambda: list(client.api.list_repo_tree(repo_id, recursive=True, revision=commit)))
-    files = {item.path: item for item in listed if isinstance(item, RepoFile)}
+    files = client.call(doing, _files_of, client, repo_id, commit)
     return RepoState(commit, branch, new_branch, files)
 
 
@@ -217,10 +225,36 @@ def _is_private(client: HubClient, repo_id: str) -> bool:
         raise
 
 
+def _files_of(client: HubClient, repo_id: str, commit: str) -> dict[str, RepoFile]:
+    """The files of a commit.
+
+    Raises:
+        TypeError: If what the Hub tells of one is not what is told of a file.
+        ValueError: If one lies outside the repository, or there is no end of them.
+    """
+    listed = client.api.list_repo_tree(repo_id, recursive=True, revision=commit)
+    files: dict[str, RepoFile] = {}
+    for number, item in enumerate(listed):
+        if number == _MAX_FILES:
+            raise ValueError(f"{repo_id} has more than {_MAX_FILES:,} files, which no model has")
+        if not isinstance(item, RepoFile):
+            continue
+        if not is_path_in_repo(item.path):
+            raise ValueError(f"the Hub tells of a file outside {repo_id}: {item.path!r:.80}")
+        sizes = (item.size, *(() if item.lfs is None else (item.lfs.size,)))
+        hashes = (item.blob_id, *(() if item.lfs is None else (item.lfs.sha256,)))
+        if not all(isinstance(size, int) for size in sizes) or not all(isinstance(text, str) for text in hashes):
+            raise TypeError("a file has no size or no hash")
+        files[item.path] = item
+    return files
+
+
 def _commit_of(client: HubClient, repo_id: str, revision: str) -> str | None:
     """The last commit of a branch, `None` if there is no such branch."""
     try:
         commit: str | None = client.api.repo_info(repo_id, revision=revision).sha
+        if commit is not None and not (isinstance(commit, str) and _COMMIT.fullmatch(commit)):
+            raise TypeError("a branch has a commit that is none")
     except RevisionNotFoundError:
         return None
     except RepositoryNotFoundError as error:
@@ -243,6 +277,7 @@ class _Push:
         create_pr: Whether to open a pull request on it.
         message: First line of the commit message.
         description: The rest of it.
+        unchanged: The files as they were when they were looked at.
     """
 
     def __init__(
@@ -256,6 +291,7 @@ class _Push:
         create_pr: bool,
         message: str,
         description: str | None,
+        unchanged: Unchanged,
     ) -> None:
         self.client = client
         self.repo_id = repo_id
@@ -265,6 +301,7 @@ class _Push:
         self.create_pr = create_pr
         self.message = message
         self.description = description
+        self._unchanged = unchanged
         self._additions: dict[str, CommitOperationAdd] = {}
         self._branch_made_from: str | None = None
 
@@ -289,8 +326,10 @@ class _Push:
             changed, removed = differing, left_over
             added = [self._addition(file) for file in changed]
             self._upload(added, state)
+            self._unchanged.check()
             try:
-                commit: CommitInfo | None = self._commit(state, [*added, *map(CommitOperationDelete, removed)])
+                with self.client.short_waits():
+                    commit: CommitInfo | None = self._commit(state, [*added, *map(CommitOperationDelete, removed)])
             except Exception as error:
                 self.client.wait_or_raise(error, f"committing to {self.repo_id}", number, conflicts=True)
                 commit = self._find_pull_request(changed) if self.create_pr and is_transient(error) else None
@@ -348,16 +387,18 @@ class _Push:
 
     def _upload(self, additions: list[CommitOperationAdd], state: RepoState) -> None:
         try:
-            self.client.api.preupload_lfs_files(
-                self.repo_id,
-                additions,
-                revision=state.base,
-                create_pr=self.create_pr,
-                free_memory=False,
-                # A .gitignore in the repository would leave out files, and not say so.
-                gitignore_content="",
-            )
+            with self.client.short_waits():
+                self.client.api.preupload_lfs_files(
+                    self.repo_id,
+                    additions,
+                    revision=state.base,
+                    create_pr=self.create_pr,
+                    free_memory=False,
+                    # A .gitignore in the repository would leave out files, and not say so.
+                    gitignore_content="",
+                )
         except Exception as error:
+            self._unchanged.check()  # the Hub refuses what is not what it was told to expect
             # Each request of it was tried again already.
             self.client.raise_clearly(error, f"uploading to {self.repo_id}")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from geodit.hub_cards.documents import Field, read_json, read_recipe
 from geodit.hub_cards.hub_ids import hub_id_problem
 from geodit.hub_cards.intervals import mean_interval
-from geodit.hub_cards.markdown import Table, without_folders
+from geodit.hub_cards.markdown import Markdown, Table, as_markdown, one_line, without_folders
 
 __all__ = [
     "BENCHMARKS_FILE",
@@ -206,27 +206,30 @@ class Results:
         return self.dataset_seeds.index(0) if 0 in self.dataset_seeds else None
 
     @property
-    def command_line(self) -> str | None:
-        """The command as a shell takes it, with absolute paths cut to their last part."""
-        return None if self.command is None else shlex.join(map(without_folders, self.command))
+    def command_line(self) -> Markdown | None:
+        """The command as a shell takes it, in one line, with absolute paths cut to their last part."""
+        if self.command is None:
+            return None
+        # An argument that is quoted cannot begin a line with what ends a block of code.
+        return Markdown(one_line(shlex.join(map(without_folders, self.command))))
 
     @property
-    def repetitions(self) -> str:
+    def repetitions(self) -> Markdown:
         """What was repeated over which seeds, and where intervals come from."""
         images = _span(sorted({number for cell in self.cells for number in cell.num_images}))
-        split = f" of the split {self.split}" if self.split else ""
+        split = f" of the split {as_markdown(self.split)}" if self.split else ""
         seeds = ", ".join(map(str, self.seeds))
         bootstrapped = " In parentheses the 95% interval of a bootstrap over images." if self._has_intervals else ""
         if len(self.seeds) == 1:
-            return f"{images} images{split}, seed {seeds}.{bootstrapped}"
+            return Markdown(f"{images} images{split}, seed {seeds}.{bootstrapped}")
         spread = f"mean ± sample standard deviation over seeds {seeds}"
         if self.dataset_seeds is None:
-            return (
+            return Markdown(
                 f"{images} images{split}, the same for every seed; {spread}. The spread is 0 where decoding draws "
                 f"nothing at random: every seed then gives the same answers.{bootstrapped}"
             )
         dataset_seeds = ", ".join(map(str, self.dataset_seeds))
-        return (
+        return Markdown(
             f"{images} images{split}, drawn anew for each seed (image seeds {dataset_seeds}); {spread}. "
             "In parentheses the 95% confidence interval of the mean by Student's t."
         )

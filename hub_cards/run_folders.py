@@ -2,7 +2,8 @@
 """The folder that a run of training wrote, laid out as that of a checkpoint.
 
 A run leaves `recipe.yaml` and `training_log.jsonl` beside its model, and so did the runs that it went on from. A
-checkpoint has those of all stages in `training/`, by the name of the stage, for its card.
+checkpoint has those of all stages in `training/`, by the name of the stage, for its card. A recipe may name any folder
+of the machine, so that earlier runs are taken only where the user names them.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from geodit.hub_cards.documents import read_recipe
-from geodit.hub_cards.training import STARTS_FROM, TRAINING_FOLDER
+from geodit.hub_cards.file_checks import refuse_foreign_files
+from geodit.hub_cards.training import TRAINING_FOLDER
 
 __all__ = ["RUN_LOG", "RUN_RECIPE", "as_checkpoint", "link_file"]
 
@@ -29,21 +30,28 @@ RUN_LOG = "training_log.jsonl"
 
 
 @contextlib.contextmanager
-def as_checkpoint(folder: Path, name: str | None = None) -> Iterator[Path]:
+def as_checkpoint(folder: Path, name: str | None = None, stages: Sequence[Path] = ()) -> Iterator[Path]:
     """A view of a folder, with the recipes and logs of its stages where a checkpoint has them.
 
     Args:
         folder: The folder of a run, or of a checkpoint, which is its own view.
         name: Name of the run's own stage; by default that of the folder.
+        stages: Folders of the runs that this one went on from, whose recipes and logs belong to it, too.
 
     Yields:
         A folder to read from. Nothing is copied but recipes and logs, and nothing is written to `folder`.
 
     Raises:
-        ValueError: If a recipe cannot be read.
+        ValueError: If one of `stages` is not the folder of a run, `folder` has its stages already, or a file is a link
+            to one outside its folder.
     """
-    stages = _find_stages(folder, name or folder.resolve().name)
-    if not stages or (folder / TRAINING_FOLDER).is_dir():
+    for run in (folder, *stages):
+        if run.is_dir():
+            refuse_foreign_files(run)
+    if stages and (folder / TRAINING_FOLDER).is_dir():
+        raise ValueError(f"{folder} has the stages of its training in {TRAINING_FOLDER}/ already: name no others")
+    named = _name_stages(folder, name or folder.resolve().name, stages)
+    if not named or (folder / TRAINING_FOLDER).is_dir():
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix="geodit-") as temporary:
@@ -53,7 +61,7 @@ def as_checkpoint(folder: Path, name: str | None = None) -> Iterator[Path]:
             if not (path.name.startswith((".", PREFIX_CHECKPOINT_DIR)) or path.name in (RUN_RECIPE, RUN_LOG)):
                 _refer(path.resolve(), view / path.name)
         (view / TRAINING_FOLDER).mkdir()
-        for stage, run in stages.items():
+        for stage, run in named.items():
             for source, ending in ((RUN_RECIPE, ".yaml"), (RUN_LOG, ".jsonl")):
                 if (run / source).is_file():
                     shutil.copyfile(run / source, view / TRAINING_FOLDER / f"{stage}{ending}")
@@ -74,21 +82,22 @@ def link_file(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _find_stages(folder: Path, name: str) -> dict[str, Path]:
-    """The folders of a run and of those that it went on from, where they are there, by name, the first one first."""
+def _name_stages(folder: Path, name: str, earlier: Sequence[Path]) -> dict[str, Path]:
+    """The folders of a run and of those before it by the names of their stages, no name and no folder twice."""
     stages: dict[str, Path] = {}
-    waiting = [(name, folder)]
-    while waiting:
-        stage, run = waiting.pop()
-        known = any(run.samefile(other) for other in stages.values())
-        if known or not ((run / RUN_RECIPE).is_file() or (run / RUN_LOG).is_file()):
-            continue
-        numbered = [stage, *(f"{stage}-{number}" for number in range(2, len(stages) + 3))]
-        stages[next(free for free in numbered if free not in stages)] = run
-        recipe = read_recipe(run / RUN_RECIPE) if (run / RUN_RECIPE).is_file() else {}
-        earlier = [Path(str(recipe[key])).expanduser() for key in reversed(STARTS_FROM) if recipe.get(key)]
-        waiting += [(path.resolve().name, path) for path in earlier if path.is_dir()]
-    return dict(reversed(stages.items()))
+    for stage, run in [(name, folder), *((path.resolve().name, path) for path in earlier)]:
+        if not _is_run(run):
+            if run is folder:
+                continue
+            raise ValueError(f"{run} is not the folder of a run: it has neither {RUN_RECIPE} nor {RUN_LOG}")
+        if not any(run.samefile(other) for other in stages.values()):
+            numbered = [stage, *(f"{stage}-{number}" for number in range(2, len(stages) + 3))]
+            stages[next(free for free in numbered if free not in stages)] = run
+    return stages
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / RUN_RECIPE).is_file() or (folder / RUN_LOG).is_file()
 
 
 def _refer(source: Path, target: Path) -> None:

@@ -16,9 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitInfo, ModelCard
+from huggingface_hub import CommitInfo
 from huggingface_hub.utils import SafetensorsFileMetadata  # type: ignore[attr-defined]
 
+from geodit.configuration.text_files import read_text
+from geodit.hub_cards.documents import read_front_matter
 from geodit.hub_cards.hub_client import HubClient
 from geodit.hub_cards.publication import PublishedFile, published_files
 from geodit.hub_cards.publishing import RepoState, push_files, read_repo, resolve_repo_id
@@ -30,6 +32,7 @@ _CARD = "README.md"
 # What a card is made of, beside weights: settings, tokenizer and licence; recipes and logs, results, pictures.
 _DESCRIBES = re.compile(r"[^/]+\.(json|jinja)|LICENSE|(training|results|assets)/.+")
 _KEPT_METADATA = ("license", "language", "base_model", "datasets", "tags")
+_LISTS = ("datasets", "tags")
 
 
 def push_saved(
@@ -125,8 +128,16 @@ def _write_headers(client: HubClient, repo_id: str, state: RepoState, view: Path
             path,
             revision=state.commit,
         )
-        (view / path).write_bytes(_header_bytes(header))
+        content = _header_bytes(header)
+        with (view / path).open("wb") as file:
+            file.write(content)
+            # As long as the whole, for which most file systems take no space.
+            file.truncate(len(content) + max((end for _, end in _offsets(header)), default=0))
     return weights
+
+
+def _offsets(header: SafetensorsFileMetadata) -> list[tuple[int, int]]:
+    return [tensor.data_offsets for tensor in header.tensors.values()]
 
 
 def _header_bytes(header: SafetensorsFileMetadata) -> bytes:
@@ -145,12 +156,18 @@ def _metadata_there(client: HubClient, repo_id: str, state: RepoState) -> dict[s
     """What someone has said of the model in the card that is there."""
     if _CARD not in state.files:
         return {}
-    content = Path(_download(client, repo_id, state, _CARD)).read_text(encoding="utf-8")
     try:
-        metadata = ModelCard(content).data.to_dict()
+        metadata = read_front_matter(read_text(_download(client, repo_id, state, _CARD)), _CARD)
     except ValueError:  # whatever it is, it is no metadata of ours
         return {}
-    return {name: metadata[name] for name in _KEPT_METADATA if metadata.get(name)}
+    kept = {name: metadata[name] for name in _KEPT_METADATA if _is_text(metadata.get(name))}
+    return {name: [value] if name in _LISTS and isinstance(value, str) else value for name, value in kept.items()}
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is text, or a list of texts, and not empty."""
+    texts = value if isinstance(value, list) else [value]
+    return bool(value) and all(isinstance(text, str) for text in texts)
 
 
 def _download(client: HubClient, repo_id: str, state: RepoState, path: str) -> str:

@@ -20,7 +20,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 import geodit
 from geodit.configuration.files_geodit import write_atomically
 from geodit.hub_cards.folders import new_folder
-from geodit.hub_cards.markdown import Table, code
+from geodit.hub_cards.markdown import Markdown, Table, code
 from geodit.hub_cards.templating import TEMPLATES, fill_template
 from geodit.hub_cards.validation import check_card
 
@@ -168,7 +168,7 @@ def scene_dataset_card(
     content = fill_template(
         DATASET_TEMPLATE if template_path is None else Path(template_path),
         {
-            "card_data": metadata.to_yaml(),
+            "card_data": Markdown(metadata.to_yaml()),
             "title": _TITLE,
             "location": repo_id or "path/to/the/folder",
             "splits": _splits_table(splits),

@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Filling in the Jinja templates of cards, which users may replace as a whole or block by block."""
+"""Filling in the Jinja templates of cards, which users may replace as a whole or block by block.
+
+What a template is given shows as it reads, whatever Markdown or HTML is in it: it may come from a file that anyone has
+written. In the places where that is not enough templates have filters: `code` for a code span, `literal` for a string
+in Python code, `html_text` within an HTML element.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +16,9 @@ from typing import Any
 
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
+
+from geodit.configuration.text_files import read_text
+from geodit.hub_cards.markdown import Markdown, as_markdown, code, html_text
 
 __all__ = ["TEMPLATES", "fill_template"]
 
@@ -33,10 +42,33 @@ def fill_template(template: Path, values: Mapping[str, Any]) -> str:
     if not template.is_file():
         raise ValueError(f"there is no template {template}")
     environment = SandboxedEnvironment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=True,
+        finalize=_shown,
     )
+    environment.filters |= {"code": _code, "literal": _literal, "html_text": html_text}
+    source = read_text(template)
     try:
-        text = environment.from_string(template.read_text(encoding="utf-8")).render(values)
-    except (jinja2.TemplateError, UnicodeDecodeError) as error:
+        text = environment.from_string(source).render(values)
+    except jinja2.TemplateError as error:
         raise ValueError(f"the template {template} cannot be used: {error}") from error
-    return re.sub(r"\n{3,}", "\n\n", text).lstrip("\n")
+    text = text.lstrip("\n")
+    # In the YAML at the top, blank lines are a part of the values.
+    front, end, body = text.partition("\n---\n") if text.startswith("---\n") else ("", "", text)
+    return front + end + re.sub(r"\n{3,}", "\n\n", body)
+
+
+def _shown(value: Any) -> Any:
+    """A value as it gets into the card. Jinja's own escaping, which is HTML's, then has nothing left to do."""
+    return value if isinstance(value, jinja2.Undefined) or hasattr(value, "__html__") else as_markdown(value)
+
+
+def _code(value: object) -> Markdown:
+    return code(str(value))
+
+
+def _literal(value: object) -> Markdown:
+    return Markdown(json.dumps(str(value), ensure_ascii=False))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from geodit.configuration.text_files import read_text
 from geodit.hub_cards.documents import Field, parse_json, read_recipe
 from geodit.hub_cards.markdown import Table
 
@@ -185,10 +186,7 @@ def _read_stage(directory: Path, name: str) -> TrainingStage:
 
 
 def _read_log(path: Path) -> tuple[dict[str, Any], ...]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+    lines = read_text(path).splitlines()
     # A loss that diverged is logged as NaN, and the card shall say so.
     return tuple(
         _numbers(parse_json(line, path, f"line {number}", allow_nan=True))

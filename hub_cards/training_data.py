@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from geodit.hub_cards.markdown import Markdown
 from geodit.hub_cards.recipe_table import dataset_names
 from geodit.hub_cards.training import TrainingStage
 
@@ -83,4 +84,5 @@ def _describe(name: str, splits: tuple[str, ...]) -> PublishedDataset:
     reader = READERS.get(name)
     if reader is None:
         return PublishedDataset(name, splits)
-    return PublishedDataset(name, splits, reader.description, reader.download, reader.licence)
+    told = (Markdown(text) for text in (reader.description, reader.download, reader.licence))
+    return PublishedDataset(name, splits, *told)

@@ -82,7 +82,9 @@ def check_eval_results(content: bytes, what: str) -> list[EvalResultEntry]:
         if problem:
             raise ValueError(f"The Hub would not take {what}: {problem}")
         if not _is_finite(entry.value):
-            raise ValueError(f"The Hub would not take {what}: value must be a finite number, but is {entry.value!r}")
+            raise ValueError(
+                f"The Hub would not take {what}: value must be a finite number, but is {entry.value!r:.80}"
+            )
     return entries
 
 
@@ -90,12 +92,12 @@ def _problems(metadata: Mapping[str, Any]) -> Iterator[str]:
     for license in _listed(metadata.get("license")):
         if license not in LICENSES:
             yield (
-                f"license {license!r} is none of the identifiers of https://huggingface.co/docs/hub/"
+                f"license {license!r:.80} is none of the identifiers of https://huggingface.co/docs/hub/"
                 "repositories-licenses, such as apache-2.0 or other"
             )
     for language in _listed(metadata.get("language")):
         if not (isinstance(language, str) and _LANGUAGE.fullmatch(language)):
-            yield f"language {language!r} must be an ISO 639 code in small letters, such as en"
+            yield f"language {language!r:.80} must be an ISO 639 code in small letters, such as en"
     for name in ("base_model", "datasets"):
         for hub_id in _listed(metadata.get(name)):
             problem = _id_problem(name, hub_id)
@@ -103,10 +105,10 @@ def _problems(metadata: Mapping[str, Any]) -> Iterator[str]:
                 yield problem
     relation = metadata.get("base_model_relation")
     if relation is not None and relation not in _RELATIONS:
-        yield f"base_model_relation must be one of {', '.join(_RELATIONS)}, but is {relation!r}"
+        yield f"base_model_relation must be one of {', '.join(_RELATIONS)}, but is {relation!r:.80}"
     for tag in _listed(metadata.get("tags")):
         if not isinstance(tag, str) or not tag.strip():
-            yield f"tags must be words, but one is {tag!r}"
+            yield f"tags must be words, but one is {tag!r:.80}"
     if "model-index" in metadata:
         yield from _model_index_problems(metadata["model-index"])
 
@@ -120,7 +122,7 @@ def _model_index_problems(model_index: Any) -> Iterator[str]:
     for result in results:
         if not _is_finite(result.metric_value):
             yield (
-                f"model-index has {result.metric_value!r} for {result.metric_name or result.metric_type} of "
+                f"model-index has {result.metric_value!r:.80} for {result.metric_name or result.metric_type} of "
                 f"{result.dataset_name}, which is no finite number"
             )
 
@@ -133,7 +135,7 @@ def _listed(value: Any) -> list[Any]:
 
 def _id_problem(name: str, hub_id: Any) -> str | None:
     problem = hub_id_problem(hub_id)
-    return None if problem is None else f"{name} {hub_id!r} is no Hub id: {problem}"
+    return None if problem is None else f"{name} {hub_id!r:.80} is no Hub id: {problem}"
 
 
 def _is_finite(value: Any) -> bool:

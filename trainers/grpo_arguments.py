@@ -82,7 +82,7 @@ class GeoDiTGRPOConfig(TokenKeptOut, GRPOConfig):
 
     def __post_init__(self) -> None:
         self._refuse_fields_without_effect()  # before TRL fills some of them in
-        super().__post_init__()  # type: ignore[no-untyped-call]
+        super().__post_init__()
         # Prompts come from a data set of questions, whose items no signature names.
         self.remove_unused_columns = False
         read_data_in_every_process(self)

@@ -20,7 +20,9 @@ from transformers.utils import logging
 from transformers.utils.hub import PushInProgress
 
 from geodit.configuration.files_geodit import write_atomically
+from geodit.configuration.secrets import mask_secrets
 from geodit.hub_cards.examples import ASSETS_FOLDER
+from geodit.hub_cards.file_checks import refuse_foreign_files
 from geodit.hub_cards.hub_client import HubClient
 from geodit.hub_cards.markdown import without_folders
 from geodit.hub_cards.publication import PublishedFile, published_files
@@ -133,6 +135,7 @@ class PublishingTrainer(GuardedTrainer):
             with as_checkpoint(folder, self._output_dir.absolute().name) as view:
                 files = published_files(
                     view,
+                    origin=folder,
                     repo_id=self.hub_model_id or self.args.hub_model_id or self._output_dir.absolute().name,
                     **_card_options(language, license, tags, model_name, finetuned_from, dataset),
                 )
@@ -207,14 +210,13 @@ class PublishingTrainer(GuardedTrainer):
             HubStrategy.CHECKPOINT: "last-checkpoint",
             HubStrategy.ALL_CHECKPOINTS: checkpoint.name,
         }.get(HubStrategy(self.args.hub_strategy))
-        job = self._api.run_as_future(
-            self._push_or_warn,
-            self._snapshot(checkpoint),
-            f"Training in progress, {done}",
-            self.args.hub_revision,
-            {},
-            beside,
-        )
+        message = f"Training in progress, {done}"
+        try:
+            snapshot = self._snapshot(checkpoint)
+        except (OSError, ValueError) as error:
+            self._warn(message, error)
+            return
+        job = self._api.run_as_future(self._push_or_warn, snapshot, message, self.args.hub_revision, {}, beside)
         jobs = [] if self.push_in_progress is None else [job for job in self.push_in_progress.jobs if not job.done()]
         self.push_in_progress = PushInProgress(cast(Any, [*jobs, job]))
 
@@ -228,8 +230,12 @@ class PublishingTrainer(GuardedTrainer):
             return self._push(folder, message, *args)
         # Whatever it is, training is worth more than a push on the way.
         except Exception as error:
-            logger.warning(f"A push to {self.hub_model_id} failed ({message}), and training goes on: {error}")
+            self._warn(message, error)
             return None
+
+    def _warn(self, message: str, error: Exception) -> None:
+        said = mask_secrets(str(error))
+        logger.warning(f"A push to {self.hub_model_id} failed ({message}), and training goes on: {said}")
 
     def _push(
         self,
@@ -244,7 +250,7 @@ class PublishingTrainer(GuardedTrainer):
         assert self.hub_model_id is not None
         try:
             with as_checkpoint(folder, self._output_dir.absolute().name) as view:
-                files = published_files(view, repo_id=self.hub_model_id, **card_options)
+                files = published_files(view, origin=folder, repo_id=self.hub_model_id, **card_options)
                 if checkpoint_name is not None:
                     files += _checkpoint_files(folder, checkpoint_name)
                 result = push_files(files, self.hub_model_id, client=self._client, revision=revision, message=message)
@@ -256,12 +262,16 @@ class PublishingTrainer(GuardedTrainer):
         """A folder with the files that a checkpoint or the output folder has now, and with the run so far.
 
         The files are linked. The names in `source` may come to mean other files, or none, before they are pushed.
+
+        Raises:
+            ValueError: If one is a link to a file outside `source`, or no file.
         """
+        refuse_foreign_files(source)
         folder = self._output_dir / SNAPSHOTS / uuid.uuid4().hex
         folder.mkdir(parents=True)
         for path in sorted(source.iterdir()):
             if path.is_file() and path.name not in (RUN_LOG, RUN_RECIPE):
-                link_file(path, folder / path.name)
+                link_file(path.resolve(), folder / path.name)
         for name in _FOLDERS_OF_A_CARD:
             if (source / name).is_dir():
                 shutil.copytree(source / name, folder / name, copy_function=_link)
@@ -324,7 +334,7 @@ def _checkpoint_files(folder: Path, name: str) -> list[PublishedFile]:
 
 
 def _link(source: str, target: str) -> None:
-    link_file(Path(source), Path(target))
+    link_file(Path(source).resolve(), Path(target))
 
 
 def _remove(snapshot: Path) -> None:

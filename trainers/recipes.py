@@ -19,6 +19,7 @@ from trl.scripts.utils import TrlParser
 from geodit.configuration.files_geodit import write_atomically
 from geodit.hub_cards.run_folders import RUN_RECIPE
 from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
+from geodit.trainers.hub_token import refuse_secret_arguments
 from geodit.trainers.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.sample_callback import DrawAnswer
 from geodit.trainers.stages import run_dense_vision, run_grpo, run_masked_diffusion
@@ -63,6 +64,7 @@ def parse_recipe(recipe: str, overrides: Sequence[str] = ()) -> tuple[ModelArgum
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(values, dict) or "env" in values:
         raise ValueError(f"The recipe {path} must be a YAML mapping of argument names to values, without `env`.")
+    refuse_secret_arguments(path, values, overrides)
     if "hub_token" in values or any(_argument_of(word) == "hub_token" for word in overrides):
         raise ValueError(
             "A recipe is kept beside the model and published with it, and so must not hold hub_token: log in by "

@@ -91,7 +91,7 @@ class GeoDiTTrainingArguments(TokenKeptOut, TrainingArguments):
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Leave nan and inf out of logged losses."})
 
     def __post_init__(self) -> None:
-        super().__post_init__()  # type: ignore[no-untyped-call]
+        super().__post_init__()
         read_data_in_every_process(self)
         check_trainable_parts(self.trainable_parts)
         for name, allowed in (("loss_weighting", LOSS_WEIGHTINGS), ("loss_normalization", LOSS_NORMALIZATIONS)):

@@ -48,21 +48,36 @@ def test_recipe_and_log_are_where_a_card_looks_for_them(tmp_path):
     assert (run / "config.json").read_text() == "{}"
 
 
-def test_the_runs_before_it_are_stages_too(tmp_path):
+def test_the_runs_before_it_are_stages_where_they_are_named(tmp_path):
     tower = make_run(tmp_path / "tower")
     first = make_run(tmp_path / "first", vision_tower=str(tower))
     last = make_run(tmp_path / "other" / "first", model_name_or_path=str(first))
-    with as_checkpoint(last) as view:
+    with as_checkpoint(last, stages=[tower, first]) as view:
         found = training(view)
     assert set(found) == {f"{stage}.{end}" for stage in ("tower", "first", "first-2") for end in ("yaml", "jsonl")}
     assert "vision_tower" not in found["first.yaml"]
 
 
-def test_runs_that_go_in_a_circle_are_each_a_stage(tmp_path):
-    one = make_run(tmp_path / "one", model_name_or_path=str(tmp_path / "two"))
-    make_run(tmp_path / "two", model_name_or_path=str(one))
-    with as_checkpoint(one, "mine") as view:
-        assert set(training(view)) == {"mine.yaml", "mine.jsonl", "two.yaml", "two.jsonl"}
+def test_a_run_that_a_recipe_names_is_not_looked_at(tmp_path):
+    other = make_run(tmp_path / "other")
+    run = make_run(tmp_path / "run", model_name_or_path=str(other), vision_tower=str(other))
+    with as_checkpoint(run) as view:
+        assert set(training(view)) == {"run.yaml", "run.jsonl"}
+
+
+def test_no_run_is_a_stage_twice(tmp_path):
+    one = make_run(tmp_path / "one")
+    with as_checkpoint(one, "mine", stages=[one, one]) as view:
+        assert set(training(view)) == {"mine.yaml", "mine.jsonl"}
+
+
+def test_what_is_no_run_is_no_stage(tmp_path):
+    run = make_run(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"tmp.* is not the folder of a run"), as_checkpoint(run, stages=[tmp_path]):
+        pass
+    (run / "training").mkdir()
+    with pytest.raises(ValueError, match="has the stages of its training"), as_checkpoint(run, stages=[run]):
+        pass
 
 
 def test_an_error_names_the_folder_that_the_user_knows(tmp_path):

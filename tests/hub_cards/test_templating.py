@@ -3,6 +3,7 @@
 
 import pytest
 
+from geodit.hub_cards.markdown import Markdown
 from geodit.hub_cards.templating import TEMPLATES, fill_template
 
 
@@ -22,8 +23,37 @@ def test_statements_and_missing_sections_leave_no_blank_lines_behind(render):
     assert render(source, c=1, section=True) == "a\n\n## Section\n\nb 1\n"
 
 
-def test_nothing_is_escaped(render):
-    assert render("{{ text }}", text="<a> & 'b'") == "<a> & 'b'"
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("runs/stage2, mAP@0.5: 0.25 ± 0.1", "runs/stage2, mAP@0.5: 0.25 ± 0.1"),
+        ("<a> & 'b'", "`<a> & 'b'`"),
+        ("a\n\n# b", "`a # b`"),
+        ("- a", "`- a`"),
+        (-0.5, "-0.5"),
+        (["a"], "`['a']`"),
+        (Markdown("**a**"), "**a**"),
+    ],
+)
+def test_what_is_printed_shows_as_it_reads(render, value, shown):
+    assert render("{{ value }}", value=value) == shown
+
+
+def test_filters_are_for_code_and_html(render):
+    hostile = '`"<b>\n'
+    filters = "{{ value | code }} {{ value | literal }} {{ value | html_text }}"
+    assert render(filters, value=hostile) == '`` `"<b> `` "`\\"<b>\\n" `&quot;&lt;b&gt;'
+
+
+def test_what_a_block_of_ours_prints_is_not_escaped_again(render):
+    text = render(
+        '{% extends "adapter_card.md.jinja" %}{% block summary %}{% endblock %}{% block usage %}{% endblock %}'
+        "{% block architecture %}## **Mine** {{ name }}{% endblock %}{% block citation %}{{ super() }}{% endblock %}",
+        name="<i>",
+        data={"published": (), "made": ()},
+    )
+    assert "## **Mine** `<i>`" in text
+    assert "```bibtex\n@inproceedings" in text
 
 
 def test_every_template_of_ours_can_be_extended(render):

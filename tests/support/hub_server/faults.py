@@ -2,7 +2,7 @@
 """What can be ordered to go wrong: `hub.fail(on="commit", fault=Status(503))`."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hub_server.messages import HubError, Response
@@ -60,4 +60,11 @@ class Slow:
         self.released.wait(60)
 
 
-Fault = Status | DropRequest | DropResponse | Slow
+@dataclass(frozen=True)
+class Altered:
+    """The request is done, and its answer is another one: that which `change` makes of it, on the server's side."""
+
+    change: Callable[[Response], Response]
+
+
+Fault = Status | DropRequest | DropResponse | Slow | Altered

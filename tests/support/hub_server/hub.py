@@ -57,6 +57,11 @@ class Hub:
         with self._lock:
             self._orders[on] += [None] * after + [fault] * times
 
+    def go_well(self) -> None:
+        """Takes back what was ordered to go wrong and has not yet."""
+        with self._lock:
+            self._orders.clear()
+
     def requested(self, operation: str) -> list[Request]:
         """The requests of one operation, in the order of arrival."""
         return [request for request in self.requests if request.operation == operation]

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from hub_server.accounts import UNKNOWN, caller_of
-from hub_server.faults import DropRequest, DropResponse, Slow, Status
+from hub_server.faults import Altered, DropRequest, DropResponse, Slow, Status
 from hub_server.hub import Hub
 from hub_server.messages import HubError, Request, Response
 from hub_server.routes import OPERATIONS, ROUTES, Route
@@ -80,6 +80,8 @@ class _Handler(BaseHTTPRequestHandler):
             case Slow():
                 fault.wait()
                 self._send(_answer(hub, route, request))
+            case Altered():
+                self._send(fault.change(_answer(hub, route, request)))
             case DropResponse() | None:
                 self._send(_answer(hub, route, request), fault)
 
