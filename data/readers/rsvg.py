@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from geodit.data.readers.fields import as_record, clean_text, numbers, path_field
+from geodit.data.readers.fields import as_record, brief, clean_text, numbers, path_field
 from geodit.data.readers.files import iter_json_lines
 from geodit.data.readers.reader import TOTAL, Count, DatasetReader, Entry, Sample
 from geodit.data.schema import Question
@@ -69,7 +69,7 @@ class RSVGReader(DatasetReader):
             by_image.setdefault(_image_name(record), []).append((index, record))
         for name, numbered in by_image.items():
             build = functools.partial(self._sample, images, numbered)
-            yield Entry(f"{path}, image {name!r}", build)
+            yield Entry(f"{path}, image {brief(name)}", build)
 
     def _sample(self, images: Path, numbered: Sequence[tuple[int, Any]]) -> Sample:
         expressions = []
