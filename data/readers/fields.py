@@ -35,6 +35,12 @@ def brief(value: Any) -> str:
     return _BRIEF.repr(value)
 
 
+def one_line(text: str) -> str:
+    """A message with single spaces for all white space, and nothing in it that a terminal would act on."""
+    words = " ".join(text.split())
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in words)
+
+
 def as_record(value: Any) -> Mapping[str, Any]:
     """The value, if it is an object with named fields.
 

@@ -17,6 +17,7 @@ from datasets.fingerprint import Hasher
 
 import geodit
 from geodit.configuration.text_files import check_regular_file
+from geodit.data.readers.fields import one_line
 from geodit.data.readers.files import read_image_size, require_image
 from geodit.data.readers.reader import DatasetReader, Sample
 from geodit.data.readers.registry import get_reader
@@ -181,13 +182,14 @@ class _Faults:
 
     def add(self, location: str, error: ValueError) -> None:
         """Raises a BadRecordError unless bad records are skipped."""
+        place_and_reason = one_line(f"{location}: {error}")
         if self._bad_records == "raise":
             raise BadRecordError(
-                f"{self._reader.name}: {location}: {error}. Download it again from {self._reader.download}, or read "
+                f"{self._reader.name}: {place_and_reason}. Download it again from {self._reader.download}, or read "
                 f'with bad_records="skip" to leave such records out'
             ) from error
         self.number += 1
-        self.first = self.first or f"{location}: {error}"
+        self.first = self.first or place_and_reason
 
 
 def _complete_questions(

@@ -29,6 +29,23 @@ from geodit.data.schema import Question
 
 _FILE_SPLITS = {"train": "train", "validation": "val", "test": "test"}
 
+# What the loader raises on files that are cut off or altered, those of PyTorch before 1.6 among them.
+_DAMAGE = (
+    pickle.UnpicklingError,
+    OSError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    ImportError,
+    MemoryError,
+    struct.error,
+)
+
 
 class _Expression(NamedTuple):
     image: str
@@ -86,9 +103,8 @@ class RSVGReader(DatasetReader):
 def _load_list(path: Path) -> list[Any]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    # What the loader raises on files that are cut off or altered, those of PyTorch before 1.6 among them.
-    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, struct.error) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except _DAMAGE as error:
+        reason = f"{str(error).splitlines()[0]:.300}" if str(error) else type(error).__name__
         raise ValueError(f"{path} is damaged, or holds more than plain data, which is not loaded: {reason}") from error
     if not isinstance(loaded, list):
         raise ValueError(f"{path} should be a list of tuples, not {type(loaded).__name__}")

@@ -80,7 +80,7 @@ class SkyScriptReader(DatasetReader):
                 except StopIteration:
                     return
                 except csv.Error as error:  # a field without an end, for instance; the next line begins anew
-                    yield bad_record(f"{path}, line {rows.line_num}", ValueError(f"it is not CSV: {error}"))
+                    yield bad_record(f"{path}, line {rows.reader.line_num}", ValueError(f"it is not CSV: {error}"))
                     continue
                 yield Entry(f"{path}, line {rows.line_num}", functools.partial(self._sample, folder, split, row))
 
