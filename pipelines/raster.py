@@ -30,6 +30,8 @@ from geodit.pipelines.image_source import ImageSource, Stretch, choose_bands, to
 # Percentiles are taken from a sample of the raster with at most this many pixels a side.
 SAMPLE_SIDE = 1024
 
+# GDAL reads and holds whole strips or tiles, however small the window.
+_MAX_BLOCK_BYTES = 2**30
 _DRIVERS = ("GTiff", "PNG")
 _OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
 
@@ -93,6 +95,12 @@ class RasterSource(ImageSource):
         kind = np.dtype(dataset.dtypes[self._bands[0] - 1])
         if kind.kind not in "uif":
             raise ValueError(f"its values are of type {kind}, not integers or floats")
+        rows, columns = dataset.block_shapes[self._bands[0] - 1]
+        if rows * columns * kind.itemsize > _MAX_BLOCK_BYTES:
+            raise ValueError(
+                f"it is stored in blocks of {columns} x {rows} pixels, of which one takes more than "
+                f"{_MAX_BLOCK_BYTES:,} bytes: store it in tiles"
+            )
         self._stretch: Stretch | None = None
         if kind != np.uint8 and self._palette is None:
             height, width = self.image_size

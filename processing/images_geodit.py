@@ -150,7 +150,10 @@ def _open(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Im
         if os.path.isfile(name):  # noqa: PTH113
             return _decode(name, repr(name))
         if name.startswith(("http://", "https://")):
-            return load_image(name)
+            try:
+                return load_image(name)
+            except DAMAGE as error:
+                raise ValueError(f"There is no image at {name!r:.200} that Pillow can read.") from error
         try:
             source = base64.b64decode(name.partition(",")[2] if name.startswith("data:") else name)
             return _decode(io.BytesIO(source), "base64")
