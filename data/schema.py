@@ -198,7 +198,8 @@ def decode_stored_image(stored: Mapping[str, Any]) -> Image.Image:
             have it, of a member of an archive or of a repository of the Hub; nothing else is fetched.
 
     Raises:
-        ValueError: If it is something else, or the image is missing or damaged.
+        FileNotFoundError: If the image is missing.
+        ValueError: If it is something else, or damaged.
     """
     content, path = stored.get("bytes"), stored.get("path")
     try:
@@ -214,6 +215,8 @@ def decode_stored_image(stored: Mapping[str, Any]) -> Image.Image:
             raise ValueError(f"only files and {', '.join(sorted(_STREAMED))} are read, nothing is fetched")
         image: Image.Image = datasets.Image().decode_example({"bytes": None, "path": path})
         return image.convert("RGB")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"the image {path!r:.200} of the data set is missing") from error
     except DAMAGE as error:
         shown = "an image of the data set" if path is None else f"the image {path!r:.200} of the data set"
         raise ValueError(f"{shown} cannot be read: {error}") from error
