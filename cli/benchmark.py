@@ -16,8 +16,8 @@ from geodit.cli.output import (
     progress_bar,
     results_console,
     to_json,
+    write_output,
 )
-from geodit.configuration.files_geodit import write_atomically
 
 EXAMPLES = """Examples:
 
@@ -149,11 +149,11 @@ def benchmark(
         )
     written = [path for path in (out, plot, profile) if path is not None]
     if out is not None:
-        write_atomically(out, to_json(result.to_dict()).encode())
+        write_output(out, to_json(result.to_dict()).encode())
     if plot is not None:
-        write_atomically(plot, png_bytes(draw_chart(result)))
+        write_output(plot, png_bytes(draw_chart(result)))
     if profile is not None:
-        write_atomically(profile, (result.profile or "no mode of GeoDiT took part\n").encode())
+        write_output(profile, (result.profile or "no mode of GeoDiT took part\n").encode())
     if as_json:
         print_json(result.to_dict())
         return

@@ -8,7 +8,7 @@ import typer
 
 from geodit.cli.errors import FAILURE, CommandError
 from geodit.cli.lists import split_list
-from geodit.cli.output import plain, print_json, progress_bar, results_console
+from geodit.cli.output import make_directory, plain, print_json, progress_bar, results_console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -58,6 +58,7 @@ def demo_scenes(
     """Make the scenes of `geodit demo` again, with their questions and answers."""
     from geodit.data.synthetic.demo import write_demo_scenes
 
+    make_directory(directory)
     write_demo_scenes(directory)
     results_console().print(f"the scenes are in {directory}", soft_wrap=True, highlight=False, markup=False)
 

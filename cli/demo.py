@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geodit.cli.checkpoint import ModelOption, load_pipeline
-from geodit.cli.output import plain, png_bytes, progress_bar, results_console
-from geodit.configuration.files_geodit import write_atomically
+from geodit.cli.output import (
+    check_can_write,
+    make_directory,
+    plain,
+    png_bytes,
+    progress_bar,
+    results_console,
+    write_output,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -78,20 +85,18 @@ def demo(
     Checks the answers against the truth and draws them. Nothing is downloaded. The scenes are made by the
     project's own generator, from seeds that training never uses; one is a GeoTIFF.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_directory(out)
+    boxes_path, denoising_path = out / "boxes.png", out / "denoising.png"
+    for path in (boxes_path, denoising_path):
+        check_can_write(path)
     answers = answer_scenes(load_pipeline(model), Path(str(files("geodit"))) / "data" / "demo_scenes", steps)
     detections = [answer for answer in answers if answer.truth["task"] == "detect"]
     shown = max(detections, key=lambda answer: (answer.is_right, len(answer.prediction.boxes)))
-    pictures = {
-        out / "boxes.png": boxes_picture(detections),
-        out / "denoising.png": denoising_picture_of(shown.prediction),
-    }
-    for path, picture in pictures.items():
-        write_atomically(path, png_bytes(picture))
+    write_output(boxes_path, png_bytes(boxes_picture(detections)))
+    write_output(denoising_path, png_bytes(denoising_picture_of(shown.prediction)))
 
     console = results_console()
     console.print(answers_table(answers))
-    boxes_path, denoising_path = pictures
     for line in [
         *(line for answer in detections for line in map_lines(answer)),
         f"boxes: {boxes_path}",

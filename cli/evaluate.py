@@ -18,8 +18,8 @@ from geodit.cli.output import (
     progress_bar,
     results_console,
     to_json,
+    write_output,
 )
-from geodit.configuration.files_geodit import write_atomically
 
 if TYPE_CHECKING:
     import datasets
@@ -150,7 +150,7 @@ def evaluate(
             model_name=model_label(model, adapter),
         )
     if out is not None:
-        write_atomically(out, to_json(result.to_dict()).encode())
+        write_output(out, to_json(result.to_dict()).encode())
     if as_json:
         print_json(result.to_dict())
         return

@@ -7,11 +7,11 @@ import typer
 
 import geodit
 from geodit.cli import assemble, benchmark, card, data, demo, evaluate, merge_adapter, predict, push, train
-from geodit.cli.errors import CommandGroup
+from geodit.cli.terminal import TerminalGroup
 
 app = typer.Typer(
     name="geodit",
-    cls=CommandGroup,
+    cls=TerminalGroup,
     help="Ask questions about overhead imagery, and train and evaluate the models that answer them.",
     epilog="Start with `geodit demo`: it needs no download.",
     no_args_is_help=True,

@@ -4,15 +4,17 @@
 import io
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console
 from rich.text import Text
 
 from geodit.cli.errors import CommandError
+from geodit.cli.terminal import can_show
+from geodit.configuration.files_geodit import write_atomically
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def results_console() -> Console:
-    """Where results go: stdout, without colors when it is no terminal."""
-    return Console()
+    """Where results go: stdout, without colors when it is no terminal, and in ASCII where it has nothing else."""
+    return Console(file=sys.stdout)
 
 
 def progress_bar() -> "Progress":
@@ -41,7 +43,7 @@ def bytes_progress_bar() -> "Progress":
 def _progress_bar(*counters: "ProgressColumn") -> "Progress":
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    console = Console(file=sys.stderr)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -71,29 +73,72 @@ def reporter(progress: "Progress", description: str) -> Callable[[int, int], Non
 def to_json(document: Any) -> str:
     """A JSON document as the commands print and write it.
 
+    Bytes of file names that are no text stand as escapes, so that the document is text.
+
     Raises:
         ValueError: If it holds NaN or infinity, which JSON does not have.
     """
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode(errors="backslashreplace").decode()  # of half a surrogate pair this makes an escape of JSON
 
 
 def print_json(document: Any) -> None:
-    """Prints a JSON document to stdout."""
-    typer.echo(to_json(document), nl=False)
+    """Prints a JSON document to stdout, with escapes for what the terminal cannot show."""
+    text = to_json(document)
+    if not can_show(text, sys.stdout):
+        text = json.dumps(document, indent=2) + "\n"
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def check_can_write(path: Path) -> None:
     """Finds out before long work whether its result can be written.
 
     Raises:
-        CommandError: If the directory of `path` does not exist or cannot be written to, or `path` is one.
+        CommandError: If the directory of `path` does not exist or cannot be written to, or `path` is something else
+            than a file, such as a directory, a named pipe or a device.
     """
-    if path.is_dir():
-        raise CommandError(f"{path} is a directory, not a file to write")
+    from geodit.configuration.text_files import check_regular_file
+
+    try:
+        check_regular_file(path)
+    except FileNotFoundError:
+        pass  # as it should be
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise CommandError(f"cannot write {str(error).partition(': give')[0]}, not a file to write") from error
     if not path.parent.is_dir():
         raise CommandError(f"cannot write {path}: there is no directory {path.parent}")
     if not os.access(path.parent, os.W_OK):
         raise CommandError(f"cannot write {path}: no permission to write to {path.parent}")
+
+
+def make_directory(path: Path) -> None:
+    """Makes the directory that results go to, unless it is there.
+
+    Raises:
+        CommandError: If it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise CommandError(f"{path} is a file: give a directory") from error
+    except OSError as error:
+        raise CommandError(f"cannot make the directory {path}: {error.strerror or error}") from error
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Writes a result: all of it, or nothing, and then what was there before stays. A link keeps its target's place.
+
+    Raises:
+        CommandError: If it cannot be written, for instance because the disk is full.
+    """
+    check_can_write(path)
+    try:
+        write_atomically(path.resolve(), content)
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def png_bytes(picture: "Image.Image") -> bytes:

@@ -13,6 +13,7 @@ from geodit.cli.decoding import EntropyBoundOption, ThresholdOption
 from geodit.cli.errors import CommandError
 from geodit.cli.output import (
     check_can_write,
+    make_directory,
     plain,
     png_bytes,
     print_json,
@@ -20,8 +21,8 @@ from geodit.cli.output import (
     reporter,
     results_console,
     to_json,
+    write_output,
 )
-from geodit.configuration.files_geodit import write_atomically
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -153,7 +154,7 @@ def predict(
         ],
     }
     if out is not None:
-        write_atomically(out, to_json(document).encode())
+        write_output(out, to_json(document).encode())
     for path, prediction in zip(images, predictions, strict=True):
         if path in pictures:
             _write_overlay(pictures[path], path, prediction, band)
@@ -181,7 +182,7 @@ def plan_overlays(images: Sequence[Path], overlay: Path) -> dict[Path, Path]:
     pictures = {path: overlay / f"{path.stem}.png" for path in images}
     if len(set(pictures.values())) < len(images):
         raise CommandError("--overlay: two images of the same name would have one picture; draw each alone")
-    overlay.mkdir(parents=True, exist_ok=True)
+    make_directory(overlay)
     for picture in pictures.values():
         check_can_write(picture)
     sources = {path.resolve() for path in images}
@@ -238,4 +239,4 @@ def _write_overlay(picture: Path, image: Path, prediction: "Prediction", bands: 
 
     pixels = read_image(image, bands or None).pixels
     drawn = draw_boxes(pixels, prediction.boxes, prediction.labels, prediction.scores)
-    write_atomically(picture, png_bytes(drawn))
+    write_output(picture, png_bytes(drawn))

@@ -16,12 +16,17 @@ from typing import Any, TypedDict
 import datasets
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
+
+from geodit.configuration.text_files import check_regular_file
+from geodit.processing.images_geodit import DAMAGE, IMAGE_FORMATS
 
 Box = tuple[float, float, float, float]
 
 TASKS: tuple[str, ...] = ("caption", "ground", "detect", "vqa", "classify")
 _BOX_TASKS = ("ground", "detect")
+# What the path of an image may begin with where a data set is streamed, besides a plain path.
+_STREAMED = frozenset({"hf", "zip"})
 
 
 @dataclass(frozen=True)
@@ -185,6 +190,43 @@ def row_questions(row: Mapping[str, Any]) -> list[Question]:
     return [Question.from_dict(question) for question in row["questions"]]
 
 
+def decode_stored_image(stored: Mapping[str, Any]) -> Image.Image:
+    """Decode an image as a table has it, upright and in RGB.
+
+    Args:
+        stored: {"bytes", "path"}, of which the path counts if there are no bytes. It is that of a file, or, as streams
+            have it, of a member of an archive or of a repository of the Hub; nothing else is fetched.
+
+    Raises:
+        FileNotFoundError: If the image is missing.
+        ValueError: If it is something else, or damaged.
+    """
+    content, path = stored.get("bytes"), stored.get("path")
+    try:
+        if content is not None:
+            return _decode(io.BytesIO(content))
+        if path is None:
+            raise ValueError("it has neither bytes nor a path")
+        hops = [hop.partition("://") for hop in path.split("::")]
+        if not any(separator for _, separator, _ in hops):
+            check_regular_file(path)
+            return _decode(path)
+        if not {scheme for scheme, separator, _ in hops if separator} <= _STREAMED:
+            raise ValueError(f"only files and {', '.join(sorted(_STREAMED))} are read, nothing is fetched")
+        image: Image.Image = datasets.Image().decode_example({"bytes": None, "path": path})
+        return image.convert("RGB")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"the image {path!r:.200} of the data set is missing") from error
+    except DAMAGE as error:
+        shown = "an image of the data set" if path is None else f"the image {path!r:.200} of the data set"
+        raise ValueError(f"{shown} cannot be read: {error}") from error
+
+
+def _decode(file: str | io.BytesIO) -> Image.Image:
+    with Image.open(file, formats=IMAGE_FORMATS) as image:
+        return ImageOps.exif_transpose(image).convert("RGB")
+
+
 def check_columns(names: Sequence[str]) -> None:
     """Refuse a data set that lacks a column that questions are read from.
 
@@ -231,14 +273,18 @@ class QuestionDataset(torch.utils.data.Dataset[QuestionItem]):
         self.dataset = dataset
         # Without the images: indexing a row of `dataset` would decode its PNG.
         self._text = dataset.select_columns(["image_id", "questions"])
+        # Decoded here, because the library fetches what a row names.
+        self._images = dataset.select_columns(["image"])
+        if isinstance(dataset.features["image"], datasets.Image):
+            self._images = self._images.cast_column("image", datasets.Image(decode=False))
         self._tasks = None if tasks is None else frozenset(tasks)
         # (N, 2): row, and place in the row. There may be millions of questions, whose texts stay in the table.
         places = (number for row, place, _ in self._scan() for number in (row, place))
         self._places = np.fromiter(places, dtype=np.int32).reshape(-1, 2)
         self._pixels: list[np.ndarray[Any, np.dtype[np.uint8]]] | None = None
         if in_memory:
-            images = (self.dataset[row]["image"] for row in range(len(dataset)))
-            self._pixels = [np.asarray(image.convert("RGB"), dtype=np.uint8) for image in images]
+            images = (self._image(row) for row in range(len(dataset)))
+            self._pixels = [np.asarray(image, dtype=np.uint8) for image in images]
 
     def _scan(self) -> Iterator[tuple[int, int, Question]]:
         for row, questions in enumerate(self._text["questions"]):
@@ -251,14 +297,14 @@ class QuestionDataset(torch.utils.data.Dataset[QuestionItem]):
 
     def __getitem__(self, index: int) -> QuestionItem:
         row, place = self._places[index].tolist()
-        if self._pixels is None:
-            stored = self.dataset[row]
-            image = stored["image"].convert("RGB")
-        else:
-            stored = self._text[row]
-            image = Image.fromarray(self._pixels[row])
+        stored = self._text[row]
+        image = self._image(row) if self._pixels is None else Image.fromarray(self._pixels[row])
         question = Question.from_dict(stored["questions"][place])
         return {"image": image, "image_id": stored["image_id"], "question_index": place, "question": question}
+
+    def _image(self, row: int) -> Image.Image:
+        stored = self._images[row]["image"]
+        return stored.convert("RGB") if isinstance(stored, Image.Image) else decode_stored_image(stored)
 
     def question(self, index: int) -> Question:
         """The question of one item, without touching its image."""

@@ -12,10 +12,9 @@ import datasets
 import numpy as np
 import torch
 from datasets.distributed import split_dataset_by_node
-from PIL import Image
 from torch.utils.data import get_worker_info
 
-from geodit.data.schema import TASKS, Question, check_columns, check_tasks
+from geodit.data.schema import TASKS, Question, check_columns, check_tasks, decode_stored_image
 
 
 @dataclass(frozen=True)
@@ -204,9 +203,9 @@ class QuestionStream(torch.utils.data.IterableDataset[dict[str, Any]]):
         return [items[index] for index in order]
 
     def _item(self, row: Mapping[str, Any], indices: list[int]) -> dict[str, Any]:
-        image: Image.Image = datasets.Image().decode_example(row["image"])
+        image = decode_stored_image(row["image"])
         questions = [Question.from_dict(row["questions"][index]) for index in indices]
-        item = {"image": image.convert("RGB"), "image_id": row["image_id"], "question_index": indices[0]}
+        item = {"image": image, "image_id": row["image_id"], "question_index": indices[0]}
         if self.questions_per_row == 1:
             return {**item, "question": questions[0]}
         return {**item, "questions": questions}

@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 
+from geodit.configuration.text_files import check_regular_file, read_text
 from geodit.data.schema import Box
 
 
@@ -45,10 +46,12 @@ def read_voc(path: str | Path) -> VocAnnotation:
     """Reads a Pascal VOC annotation. Boxes are not checked against the image.
 
     Raises:
+        FileNotFoundError: if it is missing.
         ValueError: if the file is not such an annotation.
     """
+    check_regular_file(path)
     try:
-        text = Path(path).read_bytes().decode("utf-8")
+        text = read_text(path)
         # Entities are declared in a DOCTYPE, and can be made to expand without bound. VOC needs none.
         if "<!DOCTYPE" in text:
             raise ValueError("it has a DOCTYPE, which is not read")

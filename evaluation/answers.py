@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from geodit.configuration.files_geodit import write_atomically
+from geodit.configuration.text_files import check_regular_file, parse_json, read_text
 from geodit.data.schema import Box, Question, QuestionItem
 from geodit.processing.processing_geodit import GeoDiTProcessor
 
 __all__ = ["AnswerRecord", "load_answers", "read_answer", "save_answers"]
+
+_MAX_BYTES = 2**30  # a million answers
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,9 @@ class AnswerRecord:
         if set(record) != names:
             wrong = sorted(set(record) ^ names)
             raise ValueError(f"an answer has the fields {sorted(names)}; missing or unknown: {wrong}")
+        for name, value in (("image_id", record["image_id"]), ("text", record["text"])):
+            if not isinstance(value, str):
+                raise ValueError(f"{name} must be a text, got {value!r:.80}")
         height, width = record["image_size"]
         boxes: list[Box] = []
         for box in record["boxes"]:
@@ -110,12 +117,15 @@ def save_answers(path: str | Path, answers: Iterable[AnswerRecord]) -> None:
     """Write answers as JSON Lines, one a line.
 
     Args:
-        path: The file; an existing one is replaced.
+        path: The file, which appears when it is complete; an existing one is replaced.
         answers: What to write.
+
+    Raises:
+        ValueError: If an answer has NaN or infinity, which JSON does not have.
+        OSError: If the file cannot be written.
     """
-    with Path(path).open("w", encoding="utf-8") as file:
-        for answer in answers:
-            file.write(json.dumps(answer.to_dict(), ensure_ascii=False) + "\n")
+    lines = (json.dumps(answer.to_dict(), ensure_ascii=False, allow_nan=False) + "\n" for answer in answers)
+    write_atomically(Path(path), "".join(lines).encode())
 
 
 def load_answers(path: str | Path) -> list[AnswerRecord]:
@@ -125,17 +135,20 @@ def load_answers(path: str | Path) -> list[AnswerRecord]:
         path: The file.
 
     Raises:
-        ValueError: If a line is not an answer; the message has the file and the line.
+        ValueError: If it is not a regular file, or a line is not an answer; the message has the file and the line.
         FileNotFoundError: If there is no such file.
     """
+    check_regular_file(path)
     answers = []
-    with Path(path).open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                record = json.loads(line)
-                if not isinstance(record, dict):
-                    raise ValueError("a line must hold a JSON object")
-                answers.append(AnswerRecord.from_dict(record))
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {number}: {error}") from error
+    # Not splitlines(), which takes characters for line ends that JSON has in a text.
+    text = read_text(path, max_bytes=_MAX_BYTES).removesuffix("\n")
+    for number, line in enumerate(text.split("\n") if text else (), start=1):
+        where = f"{path}, line {number}"
+        record = parse_json(line, where, allow_nan=False)
+        if not isinstance(record, dict):
+            raise ValueError(f"{where}: a line must hold a JSON object")
+        try:
+            answers.append(AnswerRecord.from_dict(record))
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ValueError(f"{where}: {error}") from error
     return answers

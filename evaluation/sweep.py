@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geodit.configuration.files_geodit import write_atomically
 from geodit.evaluation.benchmark import BenchmarkResult, run_benchmark
 from geodit.evaluation.environment import describe_environment
 from geodit.evaluation.scoring import iterate_figures
@@ -136,9 +137,9 @@ class SweepResult:
         }
 
     def save(self, path: str | Path) -> None:
-        """Write `to_dict()` as a JSON document; an existing file is replaced."""
+        """Write `to_dict()` as a JSON document, which appears when it is complete; an existing file is replaced."""
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        write_atomically(Path(path), f"{text}\n".encode())
 
 
 def run_sweep(

@@ -17,6 +17,8 @@ from geodit.pipelines.georeference import GeoReference
 
 # The limits that QGIS and others use to show such bands: a few very dark or bright pixels do not count.
 STRETCH_PERCENTILES = (2.0, 98.0)
+# As RGB in memory 1.6 GB. What a header says of the size of an image costs nothing to say.
+MAX_WINDOW_PIXELS = 2**29
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class ImageSource(ABC):
         """Reads a window, or all of the image.
 
         Raises:
-            ValueError: if the window leaves the image, or the file is damaged there.
+            ValueError: if the window leaves the image or is too large to be held, or the file is damaged there.
         """
         height, width = self.image_size
         if window is None:
@@ -77,6 +79,11 @@ class ImageSource(ABC):
         top, left, rows, columns = window
         if min(top, left) < 0 or min(rows, columns) < 1 or top + rows > height or left + columns > width:
             raise ValueError(f"{window} leaves the image, which has {height} rows and {width} columns")
+        if rows * columns > MAX_WINDOW_PIXELS:
+            raise ValueError(
+                f"{columns} x {rows} pixels are more than the {MAX_WINDOW_PIXELS:,} that are read at once: read the "
+                "image in tiles"
+            )
         pixels, valid = self._read(window)
         georeference = None if self.georeference is None else self.georeference.window(window)
         return GeoImage(pixels, georeference, valid)

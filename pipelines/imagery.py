@@ -8,12 +8,12 @@
 
 TIFF is read by rasterio where it is installed (`pip install "geodit[geo]"`), with its georeference and by
 windows. Without it, gray, palette and 8-bit RGB TIFF are read by Pillow, whole and without a georeference.
+
+Of an image its file is read and nothing else: see [`geodit.pipelines.raster`] on the files that GDAL looks for.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from geodit.configuration.text_files import check_regular_file
 from geodit.pipelines.image_source import (
     ArraySource,
     GeoImage,
@@ -30,6 +31,7 @@ from geodit.pipelines.image_source import (
     choose_bands,
     to_rgb,
 )
+from geodit.processing.images_geodit import DAMAGE
 
 ImageInput = str | PathLike[str] | Image.Image | NDArray[np.uint8] | GeoImage
 
@@ -37,8 +39,6 @@ _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 # Classic TIFF and BigTIFF, each in both byte orders.
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _GEO_HINT = 'pip install "geodit[geo]"'
-# What Pillow raises for damaged files, by format and by the place of the damage.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 def read_image(path: str | PathLike[str], bands: Sequence[int] | None = None) -> GeoImage:
@@ -65,10 +65,12 @@ def open_image(path: str | PathLike[str], bands: Sequence[int] | None = None) ->
     Only a TIFF that rasterio reads stays on disk. Any other image is decoded now and kept in memory.
     """
     path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"{path} is a directory, not an image")
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no image {path}")
+    try:
+        check_regular_file(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no image {path}") from None
+    except ValueError as error:
+        raise ValueError(f"{str(error).partition(':')[0]}, not an image") from error
     with path.open("rb") as file:
         header = file.read(32)
     if not header:
@@ -143,7 +145,7 @@ def _open_with_pillow(path: Path, kind: str, bands: Sequence[int] | None) -> Ima
         with Image.open(path, formats=(kind,)) as image:
             image.load()
             loaded = ImageOps.exif_transpose(image)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ValueError(f"{path} is damaged, or not a {kind} image that can be read: {error}") from error
     try:
         return ArraySource(_from_pil(loaded, bands))

@@ -1,5 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GeoTIFF and other rasters that rasterio reads by windows. Needs the extra `geodit[geo]`."""
+"""GeoTIFF and PNG that rasterio reads by windows. Needs the extra `geodit[geo]`.
+
+GDAL can be made to open further files, and addresses on the network, by what it reads. Here it reads one file:
+
+* The driver is GTiff or PNG: no other format is tried, such as VRT, which is a list of other files.
+* The path is absolute, so that it is a path and none of the names that GDAL gives a meaning of its own.
+* Files next to it are not looked for: no `.aux.xml`, `.ovr`, `.msk` or world file. A georeference, overviews and masks
+  must be in the file itself.
+* A file whose metadata name another file of overviews is refused.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +30,11 @@ from geodit.pipelines.image_source import ImageSource, Stretch, choose_bands, to
 # Percentiles are taken from a sample of the raster with at most this many pixels a side.
 SAMPLE_SIDE = 1024
 
+# GDAL reads and holds whole strips or tiles, however small the window.
+_MAX_BLOCK_BYTES = 2**30
+_DRIVERS = ("GTiff", "PNG")
+_OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
+
 
 class RasterSource(ImageSource):
     """A raster on disk, of which only the windows asked for are read.
@@ -30,7 +44,7 @@ class RasterSource(ImageSource):
 
     Args:
         path: the file.
-        driver: name of GDAL's driver, so that no other format is tried.
+        driver: name of GDAL's driver, `"GTiff"` or `"PNG"`, so that no other format is tried.
         bands: see [`choose_bands`].
 
     Raises:
@@ -38,21 +52,30 @@ class RasterSource(ImageSource):
     """
 
     def __init__(self, path: Path, driver: str = "GTiff", bands: Sequence[int] | None = None) -> None:
+        if driver not in _DRIVERS:
+            raise ValueError(f"driver must be one of {', '.join(_DRIVERS)}, got {driver!r}")
         self._path = path
+        location = str(path.absolute())
+        if location.startswith("/vsi"):
+            raise ValueError(f"{path} is a name that GDAL does not take for a file: copy it to another directory")
         try:
-            with warnings.catch_warnings():
+            with rasterio.Env(**_OPTIONS), warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                self._dataset = rasterio.open(path, driver=driver)
+                self._dataset = rasterio.open(location, driver=driver)
         except (RasterioError, OSError) as error:
             raise ValueError(f"{path} cannot be read as an image: {error}") from error
         try:
-            self._prepare(bands)
+            with rasterio.Env(**_OPTIONS):
+                self._prepare(bands)
         except ValueError as error:
             self.close()
             raise ValueError(f"{path} cannot be shown as RGB: {error}") from error
 
     def _prepare(self, bands: Sequence[int] | None) -> None:
         dataset = self._dataset
+        # Before anything is read, which is when GDAL looks for overviews.
+        if others := dataset.tags(ns="OVERVIEWS"):
+            raise ValueError(f"its overviews are said to be in another file, {next(iter(others.values()))!r:.200}")
         self.image_size = (dataset.height, dataset.width)
         self.georeference = None
         if dataset.crs is not None and not dataset.transform.is_identity:
@@ -72,6 +95,12 @@ class RasterSource(ImageSource):
         kind = np.dtype(dataset.dtypes[self._bands[0] - 1])
         if kind.kind not in "uif":
             raise ValueError(f"its values are of type {kind}, not integers or floats")
+        rows, columns = dataset.block_shapes[self._bands[0] - 1]
+        if rows * columns * kind.itemsize > _MAX_BLOCK_BYTES:
+            raise ValueError(
+                f"it is stored in blocks of {columns} x {rows} pixels, of which one takes more than "
+                f"{_MAX_BLOCK_BYTES:,} bytes: store it in tiles"
+            )
         self._stretch: Stretch | None = None
         if kind != np.uint8 and self._palette is None:
             height, width = self.image_size
@@ -92,11 +121,12 @@ class RasterSource(ImageSource):
         part = RasterWindow(window.left, window.top, window.width, window.height)
         out_shape = (len(self._bands), *shape)
         try:
-            bands = self._dataset.read(self._bands, window=part, out_shape=out_shape)
-            valid: NDArray[np.bool_] | None = None
-            if self._masked:
-                masks = self._dataset.read_masks(self._bands, window=part, out_shape=out_shape)
-                valid = masks.any(axis=0)
+            with rasterio.Env(**_OPTIONS):
+                bands = self._dataset.read(self._bands, window=part, out_shape=out_shape)
+                valid: NDArray[np.bool_] | None = None
+                if self._masked:
+                    masks = self._dataset.read_masks(self._bands, window=part, out_shape=out_shape)
+                    valid = masks.any(axis=0)
         except (RasterioError, OSError) as error:
             raise ValueError(f"{self._path} is damaged: {error}") from error
         if bands.dtype.kind == "f":

@@ -14,6 +14,8 @@ from __future__ import annotations
 import base64
 import io
 import os
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +30,23 @@ _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _SCALE_FIRST = "more than 8 bits a sample. Scale it to 8 bits first: converting it would cut off its bright parts."
 
 _SOURCES = "a path, a URL starting with http:// or https://, base64 or the bytes of a file"
+
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""Formats that are read of files: no other decoder of Pillow is let near them, such as that of EPS, a program."""
+
+DAMAGE = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow's decoders raise for files that are damaged or hostile, by format and by the place of the damage."""
 
 _CHANNELS = (1, 3, 4)
 
@@ -47,8 +66,10 @@ def group_images(
             * a PIL image of 8 bits per sample;
             * an array or tensor (H, W), (H, W, C) or (C, H, W) of 1, 3 or 4 channels: uint8, bool, or floats from 0 to
               1, which are multiplied by 255 and rounded;
-            * the path or URL of a file that Pillow reads, its content as bytes or base64, or a dictionary of `bytes`
-              and `path`, of which `path` is read if there are no `bytes`.
+            * the path or URL of a BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF or WebP file, its content as bytes or
+              base64, or a dictionary of `bytes` and `path`, of which `path` is read if there are no `bytes`. A URL is
+              fetched only if it is passed itself: the `path` of a dictionary, which comes out of a data set, must be
+              that of a file.
         input_data_format: `"channels_first"` or `"channels_last"`, the layout of all arrays with three dimensions; by
             default see the rules at the top of this module.
         do_rescale: Whether the image processor divides by 255, without which floats would not be what they were.
@@ -113,6 +134,11 @@ def _source_of(file: Mapping[str, Any]) -> Any:
         raise ValueError(
             f"A dictionary as an image must have `bytes` or a `path` and nothing else, got {dict(file)!r:.200}."
         )
+    # What a data set names is read and never fetched, nor taken for base64.
+    if isinstance(source, (str, os.PathLike)) and not os.path.isfile(source):  # noqa: PTH113
+        raise ValueError(
+            f"There is no image file {os.fspath(source)!r:.80}, which the `path` of a dictionary must be."
+        )
     return source
 
 
@@ -124,7 +150,10 @@ def _open(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Im
         if os.path.isfile(name):  # noqa: PTH113
             return _decode(name, repr(name))
         if name.startswith(("http://", "https://")):
-            return load_image(name)
+            try:
+                return load_image(name)
+            except DAMAGE as error:
+                raise ValueError(f"There is no image at {name!r:.200} that Pillow can read.") from error
         try:
             source = base64.b64decode(name.partition(",")[2] if name.startswith("data:") else name)
             return _decode(io.BytesIO(source), "base64")
@@ -137,9 +166,9 @@ def _open(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Im
 def _decode(file: str | io.BytesIO, name: str) -> Image.Image:
     # load_image converts to RGB by itself, which would hide a depth of more than 8 bits.
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=IMAGE_FORMATS) as image:
             return ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
+    except DAMAGE as error:
         raise ValueError(
             f"Pillow cannot read {name} as an image. Read it with another library, such as rasterio, and pass a uint8 "
             "array of shape (H, W, 3)."

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geodit.data.readers.files import ImageFileError, decode_image, read_image_size
+from geodit.data.readers.files import ImageFileError, decode_image, read_image_size, require_image
 from geodit.data.readers.reader import TOTAL, Count, DatasetReader, Entry, Sample
 from geodit.data.readers.reading import box_excess, clip_box, existing_path
 from geodit.data.readers.registry import get_reader
@@ -191,7 +191,7 @@ class _Inspection:
 def _inspect(entry: Entry, decode: bool) -> _Record:
     record = _Record(entry.location)
     try:
-        sample = entry.build()
+        sample = entry.read()
     except ValueError as error:
         record.error = error
         return record
@@ -205,8 +205,8 @@ def _inspect(entry: Entry, decode: bool) -> _Record:
             record.content = _digest(f"{size}".encode(), image.tobytes()) or 1
         elif boxes:
             size = read_image_size(sample.image)
-        elif not sample.image.is_file():
-            raise ImageFileError(f"the image {sample.image} is missing")
+        else:
+            require_image(sample.image)
     except ImageFileError as error:
         record.error = error
         return record

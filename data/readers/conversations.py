@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from geodit.data.readers.fields import as_record, clean_text, list_field, path_field
-from geodit.data.readers.files import iter_json_array, iter_json_lines
+from geodit.data.readers.fields import as_record, brief, clean_text, list_field, path_field
+from geodit.data.readers.files import is_file, iter_json_array, iter_json_lines
 from geodit.data.readers.reader import DatasetReader, Entry, Sample
 from geodit.data.schema import Question
 
@@ -45,7 +45,7 @@ def parse_turns(record: Mapping[str, Any]) -> list[Turn]:
     messages = [as_record(message) for message in list_field(record, "conversations")]
     speakers = [message.get("from") for message in messages]
     if not messages or speakers != ["human", "gpt"] * (len(messages) // 2):
-        raise ValueError(f"'conversations' should alternate between human and gpt, not be from {speakers}")
+        raise ValueError(f"'conversations' should alternate between human and gpt, not be from {brief(speakers)}")
     values = [clean_text(_without_image(message.get("value")), "a message") for message in messages]
     return [Turn(prompt, answer) for prompt, answer in zip(values[::2], values[1::2], strict=True)]
 
@@ -71,7 +71,7 @@ def iter_conversations(path: Path) -> Iterator[Any]:
 
 def locate_image(path: str, folders: Sequence[Path]) -> Path:
     """The image in the first folder that has it; in the first folder if none does."""
-    return next((folder / path for folder in folders if (folder / path).is_file()), folders[0] / path)
+    return next((folder / path for folder in folders if is_file(folder / path)), folders[0] / path)
 
 
 def _without_image(value: Any) -> Any:

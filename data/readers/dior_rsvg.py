@@ -22,7 +22,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from geodit.data.readers.fields import class_words, clean_text, inner_path
+from geodit.data.readers.fields import brief, class_words, clean_text, inner_path
 from geodit.data.readers.files import read_lines
 from geodit.data.readers.reader import TOTAL, Count, DatasetReader, Entry, Sample
 from geodit.data.schema import Question
@@ -92,7 +92,7 @@ class DIORRSVGReader(DatasetReader):
 
 def _object_numbers(path: Path) -> frozenset[int]:
     lines = read_lines(path)
-    wrong = next((line for line in lines if not (line.isascii() and line.isdecimal())), None)
+    wrong = next((line for line in lines if not (line.isascii() and line.isdecimal() and len(line) < 20)), None)
     if wrong is not None:
-        raise ValueError(f"{path} should have the number of an object in each line, not {wrong!r}")
+        raise ValueError(f"{path} should have the number of an object in each line, not {brief(wrong)}")
     return frozenset(int(line) for line in lines)

@@ -5,11 +5,40 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 # Between words: anything but letters and digits, and before a capital that follows a small letter.
 _WORD_BORDER = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
+
+_MAX_TEXT = 200_000  # characters: a list of thousands of boxes is shorter
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 200
+_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = 10
+
+
+@dataclass(frozen=True)
+class DamagedRecord:
+    """What stands for a record that could not be read at all.
+
+    Args:
+        reason: What is wrong, for the error.
+    """
+
+    reason: str
+
+
+def brief(value: Any) -> str:
+    """How a value is shown in a complaint: as Python writes it, but of what is long or nested deeply a part."""
+    return _BRIEF.repr(value)
+
+
+def one_line(text: str) -> str:
+    """A message with single spaces for all white space, and nothing in it that a terminal would act on."""
+    words = " ".join(text.split())
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in words)
 
 
 def as_record(value: Any) -> Mapping[str, Any]:
@@ -18,6 +47,8 @@ def as_record(value: Any) -> Mapping[str, Any]:
     Raises:
         ValueError: If it is something else.
     """
+    if isinstance(value, DamagedRecord):
+        raise ValueError(value.reason)
     if not isinstance(value, Mapping):
         raise ValueError(f"it should be an object with named fields, not {type(value).__name__}")
     return value
@@ -27,10 +58,12 @@ def clean_text(value: Any, name: str) -> str:
     """A text without white space at its ends and with single spaces inside.
 
     Raises:
-        ValueError: If the value is no text, or nothing is left.
+        ValueError: If the value is no text, is longer than any question or answer is, or nothing is left.
     """
     if not isinstance(value, str):
-        raise ValueError(f"{name} should be a text, not {value!r}")
+        raise ValueError(f"{name} should be a text, not {brief(value)}")
+    if len(value) > _MAX_TEXT:
+        raise ValueError(f"{name} has {len(value):,} characters, which is more than {_MAX_TEXT:,}")
     text = " ".join(value.split())
     if not text:
         raise ValueError(f"{name} is empty")
@@ -43,7 +76,18 @@ def class_words(name: str) -> str:
     Raises:
         ValueError: If the name has no letter or digit.
     """
-    return clean_text(_WORD_BORDER.sub(" ", name).lower(), f"the class {name!r}")
+    return clean_text(_WORD_BORDER.sub(" ", name).lower(), f"the class {brief(name)}")
+
+
+def marked_phrase(text: str) -> str | None:
+    """What stands between the first `<p>` and the next `</p>`, cleaned; None if there are none.
+
+    Raises:
+        ValueError: If nothing stands there.
+    """
+    _, start, rest = text.partition("<p>")
+    phrase, end, _ = rest.partition("</p>")
+    return clean_text(phrase, "the phrase") if start and end else None
 
 
 def text_field(record: Mapping[str, Any], name: str) -> str:
@@ -71,12 +115,12 @@ def inner_path(value: Any, name: str) -> str:
         ValueError: If the value is no text or empty, the path is absolute, or it leads out of the folder.
     """
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name} should be the path of an image, not {value!r}")
+        raise ValueError(f"{name} should be the path of an image, not {brief(value)}")
     path = value.strip().replace("\\", "/")
     # Without empty parts: what remains of "data//a.jpg" behind "data/" would be absolute.
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if path.startswith("/") or not parts or ":" in parts[0] or ".." in parts:
-        raise ValueError(f"{name} should be a path inside the data set, not {value!r}")
+        raise ValueError(f"{name} should be a path inside the data set, not {brief(value)}")
     return "/".join(parts)
 
 
@@ -88,7 +132,7 @@ def list_field(record: Mapping[str, Any], name: str) -> Sequence[Any]:
     """
     value = _field(record, name)
     if not isinstance(value, list):
-        raise ValueError(f"{name!r} should be a list, not {value!r}")
+        raise ValueError(f"{name!r} should be a list, not {brief(value)}")
     return value
 
 
@@ -100,26 +144,29 @@ def id_field(record: Mapping[str, Any], name: str) -> int:
     """
     value = _field(record, name)
     if type(value) is not int:
-        raise ValueError(f"{name!r} should be a whole number, not {value!r}")
+        raise ValueError(f"{name!r} should be a whole number, not {brief(value)}")
     return value
 
 
 def numbers(values: Any, *lengths: int) -> list[float]:
-    """Finite numbers, so many of them as one of `lengths` says.
+    """Finite numbers, so many of them as one of `lengths` says. A number may be written as a text; a bool is none.
 
     Raises:
         ValueError: If the value is anything else.
     """
-    try:
-        parsed = [float(value) for value in values]
-    except (TypeError, ValueError):
-        parsed = []
+    parsed: list[float] = []
+    if isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping):
+        try:
+            parsed = [math.nan if isinstance(value, bool) else float(value) for value in values]
+        except (TypeError, ValueError, OverflowError):
+            parsed = []
     if len(parsed) not in lengths or not all(math.isfinite(value) for value in parsed):
-        raise ValueError(f"{' or '.join(str(length) for length in lengths)} numbers are expected, not {values!r}")
+        wanted = " or ".join(str(length) for length in lengths)
+        raise ValueError(f"{wanted} numbers are expected, not {brief(values)}")
     return parsed
 
 
 def _field(record: Mapping[str, Any], name: str) -> Any:
     if name not in record:
-        raise ValueError(f"it has no {name!r}, only {', '.join(repr(key) for key in record) or 'nothing'}")
+        raise ValueError(f"it has no {name!r}, only {brief(list(record))[1:-1] or 'nothing'}")
     return record[name]

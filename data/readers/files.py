@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from json.decoder import JSONDecodeError
@@ -13,10 +14,40 @@ from typing import IO, Any
 
 from PIL import Image
 
+from geodit.configuration.text_files import check_regular_file, parse_json, read_text
+from geodit.data.readers.fields import DamagedRecord
+from geodit.processing.images_geodit import DAMAGE, IMAGE_FORMATS
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})
+
+MAX_VALUE_LENGTH = 2**26
+"""Length in characters of the longest element of an array, and in bytes of the longest line, that is read."""
+
+_MAX_FILE_BYTES = 2**28  # of a file that is read whole
 _CHUNK = 1 << 20  # characters
 _LONGEST_TOKEN = len("-Infinity")
+_LONGEST_PATH = 300  # that an error shows whole
 _SPACE = re.compile(r"\s*")
+
+
+@contextlib.contextmanager
+def open_text(path: Path, newline: str | None = None) -> Iterator[IO[str]]:
+    """Open an annotation file, whose name an error while it is read gets, too.
+
+    Args:
+        path: A regular file, of UTF-8 text with or without a byte order mark.
+        newline: As `open` takes it.
+
+    Raises:
+        ValueError: If it is a directory, a named pipe or a device, or not UTF-8.
+        OSError: If it is missing or cannot be read.
+    """
+    check_regular_file(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline=newline) as file:
+            yield file
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file: {error.reason} at byte {error.start:,}") from error
 
 
 def iter_json_array(path: Path, key: str | None = None) -> Iterator[Any]:
@@ -27,48 +58,69 @@ def iter_json_array(path: Path, key: str | None = None) -> Iterator[Any]:
         key: The name of the array if the file is an object. What stands before it is passed over.
 
     Raises:
-        ValueError: If the file is not such JSON. Elements before the fault have been yielded by then.
+        ValueError: If the file is not such JSON, or an element is longer than `MAX_VALUE_LENGTH`. Elements before
+            the fault have been yielded by then.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with open_text(path) as file:
             stream = _JsonStream(file)
             if key is not None:
                 stream.enter_field(key)
             yield from stream.elements()
-    except (JSONDecodeError, UnicodeDecodeError) as error:
+    except JSONDecodeError as error:
         # Its position is one in the piece that was being read, which says nothing.
-        reason = error.msg if isinstance(error, JSONDecodeError) else error
-        raise ValueError(f"{path} is damaged or not the expected file: {reason}. Download it again.") from error
+        raise ValueError(f"{path} is damaged or not the expected file: {error.msg}. Download it again.") from error
 
 
 def iter_json_lines(path: Path) -> Iterator[Any]:
     """The values of a file with one JSON value a line; empty lines are passed over.
 
+    A line that is not JSON, or is longer than `MAX_VALUE_LENGTH`, comes as a [`DamagedRecord`]: those after it can be
+    read.
+
     Raises:
-        ValueError: If a line is not JSON.
+        ValueError: If the file is not a regular one.
     """
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    try:
-                        yield json.loads(line)
-                    except JSONDecodeError as error:
-                        raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file: {error}") from error
+    check_regular_file(path)
+    with path.open("rb") as file:
+        for number, line in enumerate(_iter_lines(file, MAX_VALUE_LENGTH), start=1):
+            where = f"line {number}"
+            if line is None:
+                yield DamagedRecord(f"{where} is longer than {MAX_VALUE_LENGTH:,} bytes")
+                continue
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                if text.strip():
+                    yield parse_json(text, where)
+            except UnicodeDecodeError as error:
+                yield DamagedRecord(f"{where} is not UTF-8 text: {error.reason} at byte {error.start:,}")
+            except ValueError as error:
+                yield DamagedRecord(str(error).rstrip("."))
+
+
+def _iter_lines(file: IO[bytes], limit: int) -> Iterator[bytes | None]:
+    """The lines of a file; None for one of more than `limit` bytes."""
+    while line := file.readline(limit + 1):
+        if len(line) <= limit:
+            yield line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(_CHUNK)
+        yield None
 
 
 def read_json(path: Path) -> Any:
-    """The content of a small JSON file.
+    """The content of a JSON file that is small enough to be held.
 
     Raises:
         ValueError: If it is not JSON.
+        FileNotFoundError: If it is missing.
     """
+    check_regular_file(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged or not the expected file: {error}. Download it again.") from error
+        return parse_json(read_text(path, max_bytes=_MAX_FILE_BYTES, encoding="utf-8-sig"), path)
+    except ValueError as error:
+        raise ValueError(f"{str(error).rstrip('.')}: download it again.") from error
 
 
 def read_lines(path: Path) -> list[str]:
@@ -76,16 +128,34 @@ def read_lines(path: Path) -> list[str]:
 
     Raises:
         ValueError: If it is not text.
+        FileNotFoundError: If it is missing.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file: {error}") from error
+    check_regular_file(path)
+    text = read_text(path, max_bytes=_MAX_FILE_BYTES, encoding="utf-8-sig")
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 class ImageFileError(ValueError):
     """An image that is missing or cannot be decoded."""
+
+
+def is_file(path: Path) -> bool:
+    """Whether this is a file; False of a name that no file can have, of which `Path.is_file` raises an error."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def require_image(path: Path) -> None:
+    """Refuse an image that is not a file.
+
+    Raises:
+        ImageFileError: If it is missing, or is a directory, a named pipe or a device.
+    """
+    try:
+        check_regular_file(path)
+    except FileNotFoundError:
+        raise ImageFileError(f"the image {_shown(path)} is missing") from None
+    except (OSError, ValueError) as error:
+        raise ImageFileError(f"{_shown(path)} cannot be read as an image: {_reason(error, path)}") from error
 
 
 def read_image_size(path: Path) -> tuple[int, int]:
@@ -110,21 +180,42 @@ def decode_image(path: Path) -> Image.Image:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
+    require_image(path)
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
             yield image
-    except FileNotFoundError:
-        raise ImageFileError(f"the image {path} is missing") from None
-    # What PIL's decoders raise on damaged files.
-    except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageFileError(f"{path} cannot be read as an image: {error}") from error
+    except DAMAGE as error:
+        raise ImageFileError(f"{_shown(path)} cannot be read as an image: {_reason(error, path)}") from error
+
+
+def _shown(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= _LONGEST_PATH else f"{text[:_LONGEST_PATH]}..."
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """What an error says, but for the path, which the message around it has."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).removeprefix(f"{path} ").replace(repr(str(path)), "it")
 
 
 class _JsonStream:
-    """A JSON document that is decoded value by value from a buffer of the file."""
+    """A JSON document that is decoded value by value from a buffer of the file.
 
-    def __init__(self, file: IO[str]) -> None:
+    A value that does not fit the buffer is decoded again from its beginning when there is more of it. As the buffer
+    grows by what it holds already, this takes time in proportion to the length of the value.
+
+    Args:
+        file: The document.
+        chunk: Characters to read at least at a time.
+        limit: Characters that a value may have.
+    """
+
+    def __init__(self, file: IO[str], chunk: int = _CHUNK, limit: int = MAX_VALUE_LENGTH) -> None:
         self._file = file
+        self._chunk = chunk
+        self._limit = limit
         self._decoder = json.JSONDecoder()
         self._buffer = ""
         self._position = 0
@@ -135,7 +226,7 @@ class _JsonStream:
         self._expect("{")
         while True:
             if self._peek() == "}":
-                raise JSONDecodeError(f"there is no {key!r} in it", self._buffer, self._position)
+                raise self._fault(f"there is no {key!r} in it")
             name = self._value()
             self._expect(":")
             if name == key:
@@ -166,7 +257,7 @@ class _JsonStream:
         if not found or found not in characters:
             wanted = " or ".join(repr(character) for character in characters)
             instead = repr(found) if found else "the end of the file"
-            raise JSONDecodeError(f"expected {wanted}, found {instead}", self._buffer, self._position)
+            raise self._fault(f"expected {wanted}, found {instead}")
         self._position += 1
         return found
 
@@ -179,11 +270,18 @@ class _JsonStream:
                 if self._is_fault(error) or not self._fill():
                     raise
                 continue
+            except RecursionError as error:
+                raise self._fault("a value in it is nested too deeply") from error
+            except ValueError as error:  # a whole number of more digits than Python reads
+                raise self._fault(str(error)) from error
             # A number at the end of the buffer, "1", "1." or "1e-", may go on behind it.
             if len(self._buffer) - end < 3 and self._fill():
                 continue
             self._position = end
             return value
+
+    def _fault(self, reason: str) -> JSONDecodeError:
+        return JSONDecodeError(reason, self._buffer, self._position)
 
     def _is_fault(self, error: JSONDecodeError) -> bool:
         """Whether more text could not help: what is cut off fails at the end, or in a string that does not end."""
@@ -191,7 +289,10 @@ class _JsonStream:
 
     def _fill(self) -> bool:
         """Read on; False at the end of the file."""
-        chunk = "" if self._ended else self._file.read(_CHUNK)
+        held = len(self._buffer) - self._position
+        if held > self._limit:
+            raise self._fault(f"a value in it is longer than {self._limit:,} characters")
+        chunk = "" if self._ended else self._file.read(max(self._chunk, held))
         self._ended = not chunk
         if chunk:
             self._buffer = self._buffer[self._position :] + chunk

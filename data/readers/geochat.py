@@ -31,7 +31,7 @@ from geodit.data.readers.conversations import (
     parse_turns,
     without_hint,
 )
-from geodit.data.readers.fields import as_record, clean_text, path_field
+from geodit.data.readers.fields import as_record, brief, clean_text, marked_phrase, path_field
 from geodit.data.readers.files import read_image_size
 from geodit.data.readers.reader import Count, DatasetReader, Entry, Sample
 from geodit.data.schema import Box, Question
@@ -39,7 +39,6 @@ from geodit.processing.boxes_geodit import GeoChatBoxCodec
 
 _ARCHIVE_FOLDER = "share/softwares/kartik/GeoChat_finetuning/final_images_llava"
 _TAG = re.compile(r"\[(?P<tag>refer|grounding|identify)\]\s*", re.IGNORECASE)
-_PHRASE = re.compile(r"<p>(.*?)</p>")
 _BOX = re.compile(r"\{[^{}]*\}")
 _SPACE_BEFORE_MARK = re.compile(r"\s+(?=[.,;])")
 
@@ -110,15 +109,14 @@ def plain_description(text: str) -> str:
 
 
 def _referring(turn: Turn, image: Path) -> Question:
-    phrase = _PHRASE.search(turn.prompt)
-    if phrase is None:
-        raise ValueError(f"[refer] should be followed by <p>a phrase</p>: {turn.prompt!r}")
-    query = clean_text(phrase[1], "the phrase")
+    query = marked_phrase(turn.prompt)
+    if query is None:
+        raise ValueError(f"[refer] should be followed by <p>a phrase</p>: {brief(turn.prompt)}")
     parse = GeoChatBoxCodec().decode(turn.answer, read_image_size(image))
     if not parse.parsed or not parse.boxes:
         raise ValueError(
             "the answer to [refer] should be boxes {<x1><y1><x2><y2>|<theta>} with an area and numbers from 0 to 100, "
-            f"not {turn.answer!r}"
+            f"not {brief(turn.answer)}"
         )
     boxes: tuple[Box, ...] = tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in parse.boxes)
     task = "ground" if len(boxes) == 1 else "detect"

@@ -21,9 +21,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from geodit.data.readers.fields import as_record, clean_text, inner_path, list_field, path_field, text_field
+from geodit.data.readers.fields import as_record, brief, clean_text, inner_path, list_field, path_field, text_field
 from geodit.data.readers.files import iter_json_array, read_lines
-from geodit.data.readers.reader import TOTAL, Count, DatasetReader, Entry, Sample
+from geodit.data.readers.reader import TOTAL, Count, DatasetReader, Entry, Sample, bad_record
 from geodit.data.schema import Question
 
 KARPATHY_SPLITS = {"train": "train", "validation": "val", "test": "test"}
@@ -53,7 +53,7 @@ def parse_description(line: str) -> tuple[str, str]:
     """
     match = _DESCRIPTION.fullmatch(line.strip())
     if match is None:
-        raise ValueError(f"a line should be the number of an image and a sentence, not {line!r}")
+        raise ValueError(f"a line should be the number of an image and a sentence, not {brief(line)}")
     return str(int(match["number"])), clean_text(match["sentence"], "the sentence")
 
 
@@ -66,7 +66,7 @@ def may_belong(record: Any, split: str) -> bool:
 def require_split(record: Mapping[str, Any], split: str) -> None:
     """Raises a ValueError if a record is of no split there is."""
     if record.get("split") != KARPATHY_SPLITS[split]:
-        raise ValueError(f"'split' should be one of train, val and test, not {record.get('split')!r}")
+        raise ValueError(f"'split' should be one of train, val and test, not {brief(record.get('split'))}")
 
 
 class KarpathyReader(DatasetReader):
@@ -117,15 +117,16 @@ class KarpathyReader(DatasetReader):
 
     def _text_entries(self, descriptions: Path, names: Path, images: Path, split: str) -> Iterator[Entry]:
         sentences: dict[str, list[str]] = defaultdict(list)
-        for line in read_lines(descriptions):
+        for index, line in enumerate(read_lines(descriptions)):
             try:
                 number, sentence = parse_description(line)
             except ValueError as error:
-                raise ValueError(f"{descriptions}: {error}") from error
-            sentences[number].append(sentence)
+                yield bad_record(f"{descriptions}, sentence {index}", error)
+            else:
+                sentences[number].append(sentence)
         for name in read_lines(names):
             build = functools.partial(self._text_sample, images, split, name, sentences)
-            yield Entry(f"{names}, {name}", build)
+            yield Entry(f"{names}, {name:.300}", build)
 
     def _text_sample(self, images: Path, split: str, name: str, sentences: dict[str, list[str]]) -> Sample:
         name = inner_path(name, "the line")

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from geodit.data.readers.conversations import Turn, iter_conversations, parse_turns, without_hint
-from geodit.data.readers.fields import as_record, class_words, clean_text, numbers, path_field
+from geodit.data.readers.fields import as_record, brief, class_words, clean_text, numbers, path_field
 from geodit.data.readers.files import read_image_size
 from geodit.data.readers.karpathy import caption_questions
 from geodit.data.readers.reader import DatasetReader, Entry, Sample
@@ -43,7 +43,9 @@ _NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight",
 _GROUP = re.compile(r"<p>(?P<phrase>[^<>]*)</p>\s*\[(?P<boxes>[^\[\]]*)\]")
 _COUNTED = re.compile(rf"(?P<number>\d+|{'|'.join(_NUMBER_WORDS)}|an?)\s+(?P<name>.+)", re.IGNORECASE)
 _SINGLE_BOX = re.compile(r"\[([^\[\]]*)\]")
-_PHRASE = re.compile(r"described\s+as\s*:?\s*(.+?)\s+in\s+this\s+remote\s+sensing\s+image\s*[.?]?", re.IGNORECASE)
+# Two patterns, because one around both would take a time that grows with the square of the length of a prompt.
+_PHRASE_START = re.compile(r"described\s+as\s*:?\s*", re.IGNORECASE)
+_PHRASE_END = re.compile(r"\s+in\s+this\s+remote\s+sensing\s+image\s*[.?]?", re.IGNORECASE)
 
 
 class MMRSReader(DatasetReader):
@@ -132,7 +134,7 @@ def padded_box(text: str, image_size: tuple[int, int]) -> Box:
     parse = PaddedSquareBoxCodec(decimals=2).decode(written, image_size)
     if len(parse.boxes) != 1:
         height, width = image_size
-        raise ValueError(f"[{text}] is no box with an area inside a padded image of {width} x {height} pixels")
+        raise ValueError(f"[{text:.200}] is no box with an area inside a padded image of {width} x {height} pixels")
     x1, y1, x2, y2 = parse.boxes[0]
     return x1, y1, x2, y2
 
@@ -154,10 +156,13 @@ def _expressions(turns: list[Turn], image: Path) -> tuple[Question, ...]:
     for turn in turns:
         if _SINGLE_BOX.search(turn.prompt):
             continue  # from a box to its phrase
-        phrase, box = _PHRASE.search(turn.prompt), _SINGLE_BOX.fullmatch(turn.answer)
-        if phrase is None or box is None:
-            raise ValueError(f"a turn should ask for what is described as a phrase and get a box: {turn}")
-        query = clean_text(phrase[1], "the phrase")
+        start, box = _PHRASE_START.search(turn.prompt), _SINGLE_BOX.fullmatch(turn.answer)
+        end = _PHRASE_END.search(turn.prompt, start.end()) if start else None
+        if start is None or end is None or box is None:
+            raise ValueError(
+                f"a turn should ask for what is described as a phrase and get a box: {brief(tuple(turn))}"
+            )
+        query = clean_text(turn.prompt[start.end() : end.start()], "the phrase")
         boxes = (padded_box(box[1], read_image_size(image)),)
         questions.append(Question("ground", query, boxes=boxes, labels=(query,)))
     return tuple(questions)
@@ -168,7 +173,9 @@ def _objects(turns: list[Turn], image: Path) -> tuple[Question, ...]:
     for turn in turns:
         groups = list(_GROUP.finditer(turn.answer))
         if not groups or "[" in _GROUP.sub("", turn.answer):
-            raise ValueError(f"an answer should have <p>a class</p>[boxes], separated by semicolons: {turn.answer!r}")
+            raise ValueError(
+                f"an answer should have <p>a class</p>[boxes], separated by semicolons: {brief(turn.answer)}"
+            )
         for group in groups:
             size = read_image_size(image)
             found = [padded_box(text, size) for text in group["boxes"].split(";") if text.strip()]

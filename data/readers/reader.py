@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
+from geodit.configuration.text_files import check_regular_file
+from geodit.data.readers.fields import brief
 from geodit.data.schema import Question
 
 TOTAL = "all splits"
@@ -43,6 +47,46 @@ class Entry(NamedTuple):
 
     location: str
     build: Callable[[], Sample]
+
+    def read(self) -> Sample:
+        """Interpret the record, and see to it that it can be kept in a table.
+
+        Raises:
+            ValueError: If the record is a bad one, whatever is wrong with it; the message does not name it.
+        """
+        try:
+            sample = self.build()
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
+        except OverflowError as error:
+            raise ValueError(f"it has a number that is too large: {error}") from error
+        except OSError as error:
+            raise ValueError(f"a file that it names cannot be read: {error.strerror or error}") from error
+        for text in (self.location, *_texts(sample)):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                # Half of a surrogate pair, as JSON can have it in an escape, or a byte of a file name.
+                raise ValueError(f"it has a text that is not Unicode: {brief(text)}, {error.reason}") from error
+        return sample
+
+
+def _texts(sample: Sample) -> Iterator[str]:
+    yield str(sample.image)
+    yield sample.image_id
+    if sample.meta:
+        yield json.dumps(dict(sample.meta), ensure_ascii=False)
+    for question in sample.questions:
+        yield from (question.query, question.answer, question.kind, *question.labels, *question.references)
+
+
+def bad_record(location: str, error: ValueError) -> Entry:
+    """The entry of a record that is known to be a bad one before it is interpreted."""
+    return Entry(location, functools.partial(_refuse, str(error)))
+
+
+def _refuse(reason: str) -> Sample:
+    raise ValueError(reason)
 
 
 @dataclass(frozen=True)
@@ -136,9 +180,11 @@ class DatasetReader(ABC):
 
         Raises:
             FileNotFoundError: If none does; the message names the first.
+            ValueError: If it is a directory, a named pipe or a device.
         """
         for path in candidates:
-            if path.is_file():
+            if path.exists():
+                check_regular_file(path)
                 return path
         raise self.missing(str(candidates[0]))
 

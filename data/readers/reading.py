@@ -16,7 +16,9 @@ from datasets.exceptions import DatasetGenerationError
 from datasets.fingerprint import Hasher
 
 import geodit
-from geodit.data.readers.files import ImageFileError, read_image_size
+from geodit.configuration.text_files import check_regular_file
+from geodit.data.readers.fields import one_line
+from geodit.data.readers.files import read_image_size, require_image
 from geodit.data.readers.reader import DatasetReader, Sample
 from geodit.data.readers.registry import get_reader
 from geodit.data.schema import Box, Question, check_tasks, features, make_row
@@ -138,10 +140,13 @@ def existing_path(reader: DatasetReader, path: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: If nothing is there.
+        ValueError: If it is a named pipe, a socket or a device.
     """
     root = Path(path).expanduser().resolve()
     if not root.exists():
         raise reader.missing(str(root))
+    if not root.is_dir():
+        check_regular_file(root)
     return root
 
 
@@ -154,7 +159,7 @@ def clip_box(box: Box, image_size: tuple[int, int]) -> Box:
     height, width = image_size
     x1, y1, x2, y2 = box
     clipped = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
-    if not (all(map(math.isfinite, clipped)) and clipped[0] < clipped[2] and clipped[1] < clipped[3]):
+    if not (all(map(math.isfinite, box)) and clipped[0] < clipped[2] and clipped[1] < clipped[3]):
         raise ValueError(f"the box {list(box)} has no area inside its image of {width} x {height} pixels")
     return clipped
 
@@ -177,13 +182,14 @@ class _Faults:
 
     def add(self, location: str, error: ValueError) -> None:
         """Raises a BadRecordError unless bad records are skipped."""
+        place_and_reason = one_line(f"{location}: {error}")
         if self._bad_records == "raise":
             raise BadRecordError(
-                f"{self._reader.name}: {location}: {error}. Download it again from {self._reader.download}, or read "
+                f"{self._reader.name}: {place_and_reason}. Download it again from {self._reader.download}, or read "
                 f'with bad_records="skip" to leave such records out'
             ) from error
         self.number += 1
-        self.first = self.first or f"{location}: {error}"
+        self.first = self.first or place_and_reason
 
 
 def _complete_questions(
@@ -195,8 +201,8 @@ def _complete_questions(
         ImageFileError: If the image is missing, or there are boxes and it is none.
     """
     questions = [question for question in sample.questions if tasks is None or question.task in tasks]
-    if questions and not sample.image.is_file():
-        raise ImageFileError(f"the image {sample.image} is missing")
+    if questions:
+        require_image(sample.image)
     size = read_image_size(sample.image) if any(question.boxes for question in questions) else (0, 0)
     for question in questions:
         try:
@@ -225,7 +231,7 @@ def _rows(
         if index % num_shards not in shards:
             continue
         try:
-            sample = entry.build()
+            sample = entry.read()
             questions = list(_complete_questions(sample, tasks, entry.location, faults))
         except BadRecordError:
             raise

@@ -22,12 +22,29 @@ from typing import Any, NamedTuple
 
 import torch
 
-from geodit.data.readers.fields import as_record, clean_text, numbers, path_field
+from geodit.data.readers.fields import as_record, brief, clean_text, numbers, path_field
 from geodit.data.readers.files import iter_json_lines
 from geodit.data.readers.reader import TOTAL, Count, DatasetReader, Entry, Sample
 from geodit.data.schema import Question
 
 _FILE_SPLITS = {"train": "train", "validation": "val", "test": "test"}
+
+# What the loader raises on files that are cut off or altered, those of PyTorch before 1.6 among them.
+_DAMAGE = (
+    pickle.UnpicklingError,
+    OSError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    ImportError,
+    MemoryError,
+    struct.error,
+)
 
 
 class _Expression(NamedTuple):
@@ -69,7 +86,7 @@ class RSVGReader(DatasetReader):
             by_image.setdefault(_image_name(record), []).append((index, record))
         for name, numbered in by_image.items():
             build = functools.partial(self._sample, images, numbered)
-            yield Entry(f"{path}, image {name!r}", build)
+            yield Entry(f"{path}, image {brief(name)}", build)
 
     def _sample(self, images: Path, numbered: Sequence[tuple[int, Any]]) -> Sample:
         expressions = []
@@ -86,9 +103,8 @@ class RSVGReader(DatasetReader):
 def _load_list(path: Path) -> list[Any]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    # What the loader raises on files that are cut off or altered, those of PyTorch before 1.6 among them.
-    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, struct.error) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except _DAMAGE as error:
+        reason = f"{str(error).splitlines()[0]:.300}" if str(error) else type(error).__name__
         raise ValueError(f"{path} is damaged, or holds more than plain data, which is not loaded: {reason}") from error
     if not isinstance(loaded, list):
         raise ValueError(f"{path} should be a list of tuples, not {type(loaded).__name__}")

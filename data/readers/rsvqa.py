@@ -23,9 +23,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from geodit.data.readers.fields import as_record, clean_text, id_field, list_field, text_field
-from geodit.data.readers.files import iter_json_array
-from geodit.data.readers.reader import TOTAL, Count, DatasetReader, Entry, Sample
+from geodit.data.readers.fields import as_record, brief, clean_text, id_field, list_field, text_field
+from geodit.data.readers.files import is_file, iter_json_array
+from geodit.data.readers.reader import TOTAL, Count, DatasetReader, Entry, Sample, bad_record
 from geodit.data.schema import Question
 
 _KINDS = {"comp": "compare"}
@@ -86,20 +86,23 @@ class RSVQAReader(DatasetReader):
         """One entry an image with all its questions."""
         folder = self.require_folder(*(root / name for name in self.image_folders))
         images_path, questions_path, answers_path = self.annotation_files(root, split)
-        images = [id_field(record, "id") for record in _active(images_path, "images")]
-        answers = {id_field(record, "id"): record.get("answer") for record in _active(answers_path, "answers")}
+        bad: list[Entry] = []
+        images = [id_field(record, "id") for record in _active(images_path, "images", bad)]
+        answers = {id_field(record, "id"): record.get("answer") for record in _active(answers_path, "answers", bad)}
         questions: dict[int, list[Mapping[str, Any]]] = {number: [] for number in images}
         strays: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
-        for record in _active(questions_path, "questions"):
+        for record in _active(questions_path, "questions", bad):
             number = id_field(record, "img_id")
             # Only what is needed of a record is kept: the high-resolution set has a million.
             kept = {name: record.get(name) for name in ("id", "type", "question", "answers_ids")}
             (questions if number in questions else strays)[number].append(kept)
+        yield from bad
         for number, asked in questions.items():
             build = functools.partial(self._sample, folder, number, asked, answers)
             yield Entry(f"{questions_path}, image {number}", build)
         for number in strays:
-            yield Entry(f"{questions_path}, image {number}", functools.partial(_refuse_stray, images_path, number))
+            stray = ValueError(f"there are questions about image {number}, which is not active in {images_path.name}")
+            yield bad_record(f"{questions_path}, image {number}", stray)
 
     def _sample(self, folder: Path, number: int, asked: list[Mapping[str, Any]], answers: Mapping[int, Any]) -> Sample:
         questions = []
@@ -109,14 +112,14 @@ class RSVQAReader(DatasetReader):
             except ValueError as error:
                 raise ValueError(f"question {record['id']}: {error}") from error
         image = folder / f"{number}.tif"
-        if not image.is_file() and (folder / f"{number}.png").is_file():
+        if not is_file(image) and is_file(folder / f"{number}.png"):
             image = image.with_suffix(".png")
         return Sample(image, f"{self.name}/{number}", tuple(questions))
 
     def _question(self, record: Mapping[str, Any], answers: Mapping[int, Any]) -> Question:
         ids = list_field(record, "answers_ids")
-        if not ids or ids[0] not in answers:
-            raise ValueError(f"its answers {ids!r} are not among the active ones")
+        if not ids or type(ids[0]) is not int or ids[0] not in answers:
+            raise ValueError(f"its answers {brief(ids)} are not among the active ones")
         sort = text_field(record, "type")
         answer = self._answer(clean_text(answers[ids[0]], "the answer"), sort)
         return Question("vqa", text_field(record, "question"), answer, kind=_KINDS.get(sort, sort))
@@ -124,31 +127,30 @@ class RSVQAReader(DatasetReader):
     def _answer(self, answer: str, sort: str) -> str:
         if sort == "count" and self.counts_in_ranges:
             if not (answer.isascii() and answer.isdecimal()):
-                raise ValueError(f"the answer to a question of type 'count' should be a number, not {answer!r}")
+                raise ValueError(f"the answer to a question of type 'count' should be a number, not {brief(answer)}")
             return count_range(int(answer))
         if sort == "area":
             area = _AREA.fullmatch(answer)
             if area is None:
-                raise ValueError(f"the answer to a question of type 'area' should be like 35m2, not {answer!r}")
+                raise ValueError(f"the answer to a question of type 'area' should be like 35m2, not {brief(answer)}")
             return count_range(int(area[1]), "m2")
         return answer
 
 
-def _active(path: Path, key: str) -> Iterator[Mapping[str, Any]]:
+def _active(path: Path, key: str, bad: list[Entry]) -> Iterator[Mapping[str, Any]]:
+    """The active records of a file that have the numbers by which they are found; `bad` gets those that do not."""
     for index, value in enumerate(iter_json_array(path, key)):
         try:
             record = as_record(value)
-            if record.get("active"):
-                id_field(record, "id")
-                if key == "questions":
-                    id_field(record, "img_id")
-                yield record
+            if not record.get("active"):
+                continue
+            id_field(record, "id")
+            if key == "questions":
+                id_field(record, "img_id")
         except ValueError as error:
-            raise ValueError(f"{path}, record {index}: {error}") from error
-
-
-def _refuse_stray(images_path: Path, number: int) -> Sample:
-    raise ValueError(f"there are questions about image {number}, which is not active in {images_path.name}")
+            bad.append(bad_record(f"{path}, record {index}", error))
+        else:
+            yield record
 
 
 class RSVQALowResolutionReader(RSVQAReader):

@@ -20,8 +20,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from geodit.data.readers.fields import path_field, text_field
-from geodit.data.readers.reader import Count, DatasetReader, Entry, Sample
+from geodit.data.readers.fields import brief, path_field, text_field
+from geodit.data.readers.files import MAX_VALUE_LENGTH, open_text
+from geodit.data.readers.reader import Count, DatasetReader, Entry, Sample, bad_record
 from geodit.data.schema import Question
 
 _CSV_SPLITS = {"train": "train", "validation": "val", "test": "test"}
@@ -65,16 +66,23 @@ class SkyScriptReader(DatasetReader):
         """One entry a line."""
         (path,) = self.annotation_files(root, split)
         folder = path.parent.parent if path.parent.name == "dataframe" else path.parent
-        try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                rows = csv.DictReader(file)
-                if not {"filepath", "title"} <= set(rows.fieldnames or ()):
-                    raise ValueError(f"{path} needs the columns filepath and title, it has {rows.fieldnames}")
-                for row in rows:
-                    build = functools.partial(self._sample, folder, split, row)
-                    yield Entry(f"{path}, line {rows.line_num}", build)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not a CSV file: {error}") from error
+        with open_text(path, newline="") as file:
+            rows = csv.DictReader(iter(functools.partial(file.readline, MAX_VALUE_LENGTH), ""))
+            try:
+                columns = rows.fieldnames or ()
+            except csv.Error as error:
+                raise ValueError(f"{path} is not a CSV file: {error}") from error
+            if not {"filepath", "title"} <= set(columns):
+                raise ValueError(f"{path} needs the columns filepath and title, it has {brief(columns)}")
+            while True:
+                try:
+                    row = next(rows)
+                except StopIteration:
+                    return
+                except csv.Error as error:  # a field without an end, for instance; the next line begins anew
+                    yield bad_record(f"{path}, line {rows.reader.line_num}", ValueError(f"it is not CSV: {error}"))
+                    continue
+                yield Entry(f"{path}, line {rows.line_num}", functools.partial(self._sample, folder, split, row))
 
     def _sample(self, folder: Path, split: str, row: Mapping[str, Any]) -> Sample:
         path = path_field(row, "filepath")

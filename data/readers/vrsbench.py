@@ -29,7 +29,16 @@ from pathlib import Path
 from typing import Any
 
 from geodit.data.readers.conversations import Turn, locate_image, parse_turns, without_hint
-from geodit.data.readers.fields import as_record, class_words, clean_text, list_field, numbers, path_field, text_field
+from geodit.data.readers.fields import (
+    as_record,
+    brief,
+    class_words,
+    list_field,
+    marked_phrase,
+    numbers,
+    path_field,
+    text_field,
+)
 from geodit.data.readers.files import iter_json_array, read_image_size, read_json
 from geodit.data.readers.reader import TOTAL, Count, DatasetReader, Entry, Sample
 from geodit.data.schema import Box, Question
@@ -38,7 +47,6 @@ _TRAIN_FILE = "VRSBench_train.json"
 _EVAL_FILES = ("VRSBench_EVAL_Cap.json", "VRSBench_EVAL_referring.json", "VRSBench_EVAL_vqa.json")
 _FOLDERS = {"train": "train", "test": "val"}
 _TAG = re.compile(r"\[(?P<tag>caption|vqa|refer)\]\s*(?P<rest>.*)", re.IGNORECASE)
-_PHRASE = re.compile(r"<p>(.*?)</p>")
 _BOX = re.compile(r"\{\s*<(\d+)>\s*<(\d+)>\s*<(\d+)>\s*<(\d+)>\s*\}", re.ASCII)
 
 
@@ -98,7 +106,7 @@ class VRSBenchReader(DatasetReader):
                 name = record.get(key) if isinstance(record, dict) else None
                 by_image[name if isinstance(name, str) else ""].append((f"{path.name}, record {index}", record))
         for name, records in by_image.items():
-            yield Entry(f"{files[0].parent}, image {name!r}", functools.partial(read, folders, records))
+            yield Entry(f"{files[0].parent}, image {brief(name)}", functools.partial(read, folders, records))
 
     def _conversation_image(self, folders: Sequence[Path], records: Sequence[tuple[str, Any]]) -> Sample:
         def questions(record: Mapping[str, Any], image: Path) -> list[Question]:
@@ -155,7 +163,7 @@ def percent_box(text: str, image_size: tuple[int, int]) -> Box:
     """
     match = _BOX.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"a box should be written as {{<x1><y1><x2><y2>}}, not {text!r}")
+        raise ValueError(f"a box should be written as {{<x1><y1><x2><y2>}}, not {brief(text)}")
     height, width = image_size
     x1, y1, x2, y2 = (int(number) / 100 for number in match.groups())
     return x1 * width, y1 * height, x2 * width, y2 * height
@@ -181,15 +189,14 @@ def tagged_question(turn: Turn, image: Path) -> Question:
     tag = _TAG.fullmatch(turn.prompt)
     kind = tag["tag"].lower() if tag else ""
     if tag is None:
-        raise ValueError(f"a prompt should begin with [caption], [vqa] or [refer]: {turn.prompt!r}")
+        raise ValueError(f"a prompt should begin with [caption], [vqa] or [refer]: {brief(turn.prompt)}")
     if kind == "caption":
         return Question("caption", answer=turn.answer, references=(turn.answer,))
     if kind == "vqa":
         return Question("vqa", without_hint(tag["rest"]), turn.answer)
-    phrase = _PHRASE.search(turn.prompt)
-    if phrase is None:
-        raise ValueError(f"[refer] should be followed by <p>a phrase</p>: {turn.prompt!r}")
-    query = clean_text(phrase[1], "the phrase")
+    query = marked_phrase(turn.prompt)
+    if query is None:
+        raise ValueError(f"[refer] should be followed by <p>a phrase</p>: {brief(turn.prompt)}")
     box = percent_box(turn.answer, read_image_size(image))
     return Question("ground", query, boxes=(box,), labels=(query,))
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from geodit.configuration.files_geodit import write_atomically
 from geodit.data.schema import TASKS
 from geodit.data.synthetic.dataset import scene_seed
 from geodit.data.synthetic.questions import scene_questions
@@ -32,7 +34,7 @@ _LEFT, _TOP, _PIXEL = 590000.0, 5755000.0, 0.5
 def write_demo_scenes(directory: str | Path) -> Path:
     """Writes the images, one of them a GeoTIFF, and `scenes.json` with their questions and answers.
 
-    The same files are written every time. They are those that come with the package.
+    The same files are written every time, each whole or not at all. They are those that come with the package.
 
     Args:
         directory: Where to; it is made if need be.
@@ -51,10 +53,7 @@ def write_demo_scenes(directory: str | Path) -> Path:
         seed = scene_seed("test", _SEED, index)
         scene = sample_scene(seed, scene_type=scene_type)
         pixels = render_scene(scene)
-        if name.endswith(".tif"):
-            _write_geotiff(directory / name, pixels)
-        else:
-            Image.fromarray(pixels).save(directory / name)
+        write_atomically(directory / name, _geotiff(pixels) if name.endswith(".tif") else _png(pixels))
         candidates = scene_questions(scene, random.Random(_QUESTION_SEED + index), _QUESTIONS_PER_TASK)
         questions = [
             max((question for question in candidates if question.task == task), key=lambda one: len(one.boxes))
@@ -62,25 +61,32 @@ def write_demo_scenes(directory: str | Path) -> Path:
         ]
         entries.append({"image": name, "questions": [question.to_dict() for question in questions]})
     text = json.dumps({"scenes": entries}, indent=2) + "\n"
-    (directory / SCENES_FILE).write_text(text, encoding="utf-8")
+    write_atomically(directory / SCENES_FILE, text.encode())
     return directory
 
 
-def _write_geotiff(path: Path, pixels: NDArray[np.uint8]) -> None:
-    import rasterio
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _geotiff(pixels: NDArray[np.uint8]) -> bytes:
+    from rasterio import Affine
+    from rasterio.io import MemoryFile
 
     height, width, bands = pixels.shape
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        height=height,
-        width=width,
-        count=bands,
-        dtype=pixels.dtype,
-        crs=_CRS,
-        transform=rasterio.Affine(_PIXEL, 0.0, _LEFT, 0.0, -_PIXEL, _TOP),
-        photometric="RGB",
-        compress="deflate",
-    ) as file:
-        file.write(np.moveaxis(pixels, -1, 0))
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff",
+            height=height,
+            width=width,
+            count=bands,
+            dtype=pixels.dtype,
+            crs=_CRS,
+            transform=Affine(_PIXEL, 0.0, _LEFT, 0.0, -_PIXEL, _TOP),
+            photometric="RGB",
+            compress="deflate",
+        ) as file:
+            file.write(np.moveaxis(pixels, -1, 0))
+        return bytes(memory.getbuffer())

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from geodit.data.readers import files
-from geodit.data.readers.fields import as_record, clean_text, id_field, numbers, text_field
+from geodit.data.readers.fields import DamagedRecord, as_record, clean_text, id_field, numbers, text_field
 from geodit.data.readers.files import (
     ImageFileError,
     decode_image,
@@ -30,6 +31,9 @@ JSON = st.recursive(
     lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(), values, max_size=3),
     max_leaves=8,
 )
+
+
+NAN = float("nan")
 
 
 class InPieces(io.StringIO):
@@ -109,18 +113,74 @@ class TestJsonArrays:
     def test_a_file_that_is_no_text_is_named(self, tmp_path):
         path = tmp_path / "a.json"
         path.write_bytes(b"[\xff\xfe]")
-        for read in (iter_json_array, iter_json_lines, read_json, read_lines):
+        for read in (iter_json_array, read_json, read_lines):
             with pytest.raises(ValueError, match=r"a\.json is "):
                 list(read(path))
 
 
-def test_a_bad_line_of_json_is_named(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_text('{"a": 1}\n\n{"a": \n')
-    lines = iter_json_lines(path)
-    assert next(lines) == {"a": 1}
-    with pytest.raises(ValueError, match=r"a\.jsonl, line 3 is not JSON"):
-        next(lines)
+class TestLongAndDeepValues:
+    @given(st.lists(JSON | st.sampled_from([NAN, "\ud83d", "\ud83d\ude00", 1e-300, -0.5]), max_size=4), st.data())
+    def test_a_value_may_be_cut_anywhere(self, values, data):
+        text = json.dumps(values, ensure_ascii=data.draw(st.booleans()), indent=data.draw(st.sampled_from([None, 12])))
+        stream = files._JsonStream(io.StringIO(text), chunk=data.draw(st.integers(1, 12)))
+        assert repr(list(stream.elements())) == repr(json.loads(text))
+
+    def test_time_grows_with_the_length_of_a_value_and_not_with_its_square(self, monkeypatch):
+        decoded = []
+
+        class CountingDecoder(json.JSONDecoder):
+            def raw_decode(self, text: str, position: int = 0) -> tuple[Any, int]:
+                decoded.append(len(text) - position)
+                return super().raw_decode(text, position)
+
+        monkeypatch.setattr(files.json, "JSONDecoder", CountingDecoder)
+        text = "x" * 100_000
+        assert list(files._JsonStream(io.StringIO(json.dumps([text])), chunk=10).elements()) == [text]
+        assert sum(decoded) < 5 * len(text)
+
+    @pytest.mark.parametrize("text", ['["xxxxxxxxxxx', '[{"a": 1, "b": 2}]', "[1111111111111]", '["a", [1, 2, 3, 4]]'])
+    def test_a_value_that_is_too_long_is_a_fault(self, text):
+        with pytest.raises(json.JSONDecodeError, match="a value in it is longer than 10 characters"):
+            list(files._JsonStream(io.StringIO(text), chunk=2, limit=10).elements())
+
+    def test_an_array_may_be_longer_than_any_value_in_it(self):
+        assert list(files._JsonStream(io.StringIO(json.dumps(["x" * 7] * 9)), 2, 10).elements()) == ["x" * 7] * 9
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("[" * 100_000, "nested too deeply"),
+            ('[{"a": ' + '{"a": ' * 100_000, "nested too deeply"),
+            (f"[{'1' * 5000}]", "Exceeds the limit"),
+            ('["never ends', "Unterminated string"),
+        ],
+    )
+    def test_what_python_does_not_read_is_one_error_that_names_the_file(self, tmp_path, text, reason):
+        path = tmp_path / "a.json"
+        path.write_text(text)
+        for read in (iter_json_array, read_json):
+            with pytest.raises(ValueError, match=rf"a\.json is .*{reason}"):
+                list(read(path))
+
+
+class TestJsonLines:
+    LINES = {
+        b'{"a": ': "line 2 is not JSON: Expecting value",
+        b"[" * 100_000: "line 2 is not JSON that can be read: it is nested too deeply",
+        b"1" * 5000: "line 2 is not JSON: Exceeds the limit",
+        b'"\xff"': "line 2 is not UTF-8 text: invalid start byte at byte 1",
+        b'"' + b"x" * 300_000: "line 2 is longer than 200,000 bytes",
+    }
+
+    @pytest.mark.parametrize("line", LINES)
+    def test_a_bad_line_stands_as_a_damaged_record_among_good_ones(self, tmp_path, monkeypatch, line):
+        monkeypatch.setattr(files, "MAX_VALUE_LENGTH", 200_000)
+        path = tmp_path / "a.jsonl"
+        path.write_bytes(b'\xef\xbb\xbf{"a": 1}\n' + line + b"\n\n[2]")
+        first, damaged, last = iter_json_lines(path)
+        assert (first, last) == ({"a": 1}, [2])
+        with pytest.raises(ValueError, match=self.LINES[line]):
+            as_record(damaged)
 
 
 class TestImages:
@@ -158,6 +218,13 @@ class TestFields:
             (lambda: numbers([1, "x"], 2), "2 numbers are expected"),
             (lambda: numbers(None, 4, 8), "4 or 8 numbers are expected, not None"),
             (lambda: numbers([1, float("inf")], 2), "2 numbers are expected"),
+            (lambda: numbers([1, 10**400], 2), "2 numbers are expected"),
+            (lambda: numbers([1, True], 2), "2 numbers are expected"),
+            (lambda: numbers("12", 2), "2 numbers are expected, not '12'"),
+            (lambda: numbers({1: 2, 3: 4}, 2), "2 numbers are expected"),
+            (lambda: as_record(DamagedRecord("line 3 is not JSON")), "line 3 is not JSON"),
+            (lambda: text_field({"b": ["x" * 1000] * 1000}, "b"), r"'b' should be a text, not \['x{90,100}\.\.\.x"),
+            (lambda: clean_text("x" * 200_001, "it"), "it has 200,001 characters, which is more than 200,000"),
         ],
     )
     def test_what_is_wrong_with_a_field_is_said(self, read, message):

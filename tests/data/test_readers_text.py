@@ -146,7 +146,7 @@ class TestTextFiles:
     def test_a_line_of_another_form_is_named(self, make, read):
         path = make("sydney-captions")
         (path / "filenames/descriptions_SYDNEY.txt").write_text("1 a lawn .\na river .\n")
-        with pytest.raises(ValueError, match=r"descriptions_SYDNEY\.txt: .*not 'a river \.'"):
+        with pytest.raises(ValueError, match=r"descriptions_SYDNEY\.txt, sentence 1: .*not 'a river \.'"):
             read("sydney-captions", path)
 
     @given(st.integers(0, 10**6), st.lists(st.sampled_from(["a", "lawn", "3", ".", "12.tif"]), min_size=1))

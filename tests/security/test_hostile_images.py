@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image files that are bombs, damaged, or something else: one error, little memory, no other file, no network."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import io
+import struct
+import threading
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from geodit.data.readers.files import ImageFileError, decode_image, read_image_size
+from geodit.data.schema import Question, QuestionDataset, decode_stored_image, features, make_row
+from geodit.data.streaming import QuestionStream
+from geodit.data.windows import Window
+from geodit.pipelines.imagery import open_image, read_image
+from geodit.processing.images_geodit import group_images
+
+rasterio = pytest.importorskip("rasterio")
+
+
+def png(width: int, height: int, *, depth: int = 8, pixels: bytes = b"") -> bytes:
+    """A PNG of which the header says this; the pixels are what compresses best."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    content = zlib.compress(pixels or bytes(10_000_000), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+
+
+def tiff(width: int, height: int, *, rows: int = 1, bits: int = 8) -> bytes:
+    """A TIFF of one band, of which the header says this."""
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1), (278, rows), (279, 1)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(64)
+
+
+BOMBS = {
+    "png": png(2**31 - 1, 2**31 - 1),
+    "large png": png(60_000, 60_000),
+    "deep png": png(2**31 - 1, 2**31 - 1, depth=16),
+    "tiff": tiff(2**31 - 1, 2**31 - 1),
+    "tiff in one strip": tiff(2**31 - 1, 2**31 - 1, rows=2**31 - 1),
+    "deep tiff": tiff(2**31 - 1, 2**31 - 1, bits=16),
+    "large tiff": tiff(100_000, 100_000),
+    "gif": b"GIF89a" + struct.pack("<HH", 65535, 65535) + bytes(20),
+}
+READERS: dict[str, Callable[[Path], Any]] = {
+    "scene": read_image,
+    "processor": lambda path: group_images(str(path)),
+    "processor, bytes": lambda path: group_images(path.read_bytes()),
+    "data set": decode_image,
+    "table": lambda path: decode_stored_image({"bytes": None, "path": str(path)}),
+    "table, bytes": lambda path: decode_stored_image({"bytes": path.read_bytes(), "path": None}),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_bomb_is_one_error_and_takes_little_memory(tmp_path, kind, reader):
+    path = tmp_path / "bomb.img"
+    path.write_bytes(BOMBS[kind])
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"bomb\.img|\d+ bytes as an image|an image of the data set|read at once"):
+            READERS[reader](path)
+        assert tracemalloc.get_traced_memory()[1] < 200e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.filterwarnings("ignore:Truncated File Read")
+@pytest.mark.parametrize("reader", READERS)
+def test_an_image_cut_off_anywhere_is_read_or_one_error(tmp_path, reader):
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    for kind in ("PNG", "JPEG", "TIFF", "GIF", "WEBP", "BMP"):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, kind)
+        content = buffer.getvalue()
+        for cut in range(0, len(content), max(len(content) // 25, 1)):
+            path = tmp_path / f"cut.{kind}"
+            path.write_bytes(content[:cut])
+            with contextlib.suppress(ValueError):  # nothing else
+                READERS[reader](path)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_postscript_is_not_run(tmp_path, reader, monkeypatch):
+    """Pillow hands EPS to a program of its own language."""
+    path = tmp_path / "program.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n")
+    monkeypatch.setattr("subprocess.check_call", lambda *arguments, **options: pytest.fail("a program was started"))
+    with pytest.raises(ValueError, match="image"):
+        READERS[reader](path)
+
+
+@pytest.fixture
+def requests() -> Iterator[tuple[str, list[str]]]:
+    """An address, and what was asked of it."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def write_tiff(path: Path, **overviews: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 60000, (1, 2048, 64), dtype=np.uint16)
+    with rasterio.open(path, "w", driver="GTiff", height=2048, width=64, count=1, dtype="uint16") as file:
+        file.write(pixels)
+        if overviews:
+            file.update_tags(ns="OVERVIEWS", **overviews)
+
+
+def vrt(source: str) -> str:
+    return (
+        '<VRTDataset rasterXSize="32" rasterYSize="1024"><VRTRasterBand dataType="UInt16" band="1"><SimpleSource>'
+        f"<SourceFilename>{source}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+
+
+def auxiliary(source: str) -> str:
+    item = f'<MDI key="OVERVIEW_FILE">{source}</MDI>'
+    return f'<PAMDataset><Metadata domain="OVERVIEWS">{item}</Metadata></PAMDataset>'
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+class TestGdal:
+    """What GDAL can be made to open by a file, and by those next to it."""
+
+    @pytest.mark.parametrize(("suffix", "content"), [(".ovr", vrt), (".msk", vrt), (".aux.xml", auxiliary)])
+    def test_files_next_to_an_image_are_not_read(self, tmp_path, requests, suffix, content):
+        address, asked = requests
+        path = tmp_path / "scene.tif"
+        write_tiff(path)
+        expected = read_image(path)
+        path.with_name(path.name + suffix).write_text(content(f"/vsicurl/{address}/{suffix}.tif"))
+        found = read_image(path)
+        np.testing.assert_array_equal(found.pixels, expected.pixels)
+        assert found.valid is None
+        assert asked == []
+
+    def test_an_image_whose_overviews_are_elsewhere_is_refused(self, tmp_path, requests):
+        address, asked = requests
+        path = tmp_path / "scene.tif"
+        write_tiff(path, OVERVIEW_FILE=f"/vsicurl/{address}/inside.tif")
+        with pytest.raises(ValueError, match=r"scene\.tif cannot be shown as RGB: its overviews are said to be in"):
+            read_image(path)
+        assert asked == []
+
+    def test_a_list_of_other_files_is_no_image(self, tmp_path, requests):
+        address, asked = requests
+        path = tmp_path / "scene.tif"
+        path.write_text(vrt(f"/vsicurl/{address}/list.tif"))
+        with pytest.raises(ValueError, match=r"scene\.tif is not a PNG, JPEG or TIFF image"):
+            read_image(path)
+        assert asked == []
+
+    def test_only_two_formats_are_read(self, tmp_path):
+        from geodit.pipelines.raster import RasterSource
+
+        path = tmp_path / "scene.tif"
+        write_tiff(path)
+        with pytest.raises(ValueError, match="driver must be one of GTiff, PNG, got 'VRT'"):
+            RasterSource(path, "VRT")
+
+    @pytest.mark.parametrize("name", ["/vsicurl/{}/a.tif", "/vsizip/a.zip/a.tif", "{}/a.tif", "zip://a.zip!a.tif"])
+    def test_names_that_gdal_gives_a_meaning_are_names_of_files(self, requests, name):
+        address, asked = requests
+        with pytest.raises(FileNotFoundError, match="there is no image"):
+            open_image(name.format(address))
+        assert asked == []
+
+    def test_a_path_that_reads_like_a_part_of_another_file_is_that_of_its_own(self, tmp_path, monkeypatch):
+        """`GTIFF_DIR:1:x.tif` is, for GDAL, the first image of x.tif."""
+        monkeypatch.chdir(tmp_path)
+        write_tiff(tmp_path / "x.tif")
+        Image.new("RGB", (7, 5)).save(tmp_path / "own.tif")
+        Path("own.tif").rename("GTIFF_DIR:1:x.tif")
+        assert read_image("GTIFF_DIR:1:x.tif").image_size == (5, 7)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_what_is_read_at_once_is_bounded(tmp_path):
+    """A sparse file of a few kilobytes can hold a scene of any size, which is read by windows."""
+    path = tmp_path / "scene.tif"
+    options = {"tiled": True, "sparse_ok": True, "bigtiff": "YES"}
+    with rasterio.open(path, "w", driver="GTiff", height=40_000, width=40_000, count=3, dtype="uint8", **options):
+        pass
+    with open_image(path) as source:
+        assert source.read(Window(30_000, 30_000, 64, 64)).image_size == (64, 64)
+        with pytest.raises(ValueError, match="40000 x 40000 pixels are more than the 536,870,912"):
+            source.read()
+
+
+class TestAddresses:
+    """A data set names its images; it cannot have them fetched."""
+
+    NAMES = ("{}/a.png", "zip://a.png::{}/a.zip", "{}/a.png::file:///a", "simplecache::{}/a.png", "ftp://127.0.0.1/a")
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_of_a_row_for_the_processor(self, requests, name):
+        address, asked = requests
+        with pytest.raises(ValueError, match="There is no image file"):
+            group_images({"bytes": None, "path": name.format(address)})
+        assert asked == []
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_of_a_row_for_training(self, requests, name):
+        address, asked = requests
+        name = name.format(address)
+        row = make_row({"bytes": None, "path": name}, "a", [Question("vqa", "Is it?", "yes")])
+        table = datasets.Dataset.from_list([row], features=features())
+        with pytest.raises(ValueError, match=r"the image '.*' of the data set cannot be read: "):
+            QuestionDataset(table)[0]
+        with pytest.raises(ValueError, match=r"the image '.*' of the data set cannot be read: "):
+            QuestionDataset(table, in_memory=True)
+        with pytest.raises(ValueError, match=r"the image '.*' of the data set cannot be read: "):
+            next(iter(QuestionStream(table.to_iterable_dataset())))
+        assert asked == []
+
+    def test_of_a_file_of_a_data_set(self, requests):
+        address, asked = requests
+        for read in (decode_image, read_image_size):
+            with pytest.raises(ImageFileError, match="is missing"):
+                read(Path(f"{address}/a.png"))
+        assert asked == []
+
+    def test_an_address_that_is_passed_itself_is_fetched(self, requests):
+        address, asked = requests
+        with pytest.raises(ValueError, match="There is no image at 'http"):
+            group_images(f"{address}/a.png")
+        assert asked == ["/a.png"]
