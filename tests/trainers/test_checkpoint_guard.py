@@ -6,9 +6,12 @@ import shutil
 import threading
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from transformers.trainer_callback import TrainerState
 
 from geodit.trainers.checkpoint_guard import (
+    STAGING,
     clear_errors,
     find_damage,
     last_complete_checkpoint,
@@ -18,10 +21,11 @@ from geodit.trainers.checkpoint_guard import (
 )
 
 
-def stage(folder, name="checkpoint-1", content="weights"):
-    staged = folder / ".incomplete" / name
+def stage(folder, name="checkpoint-1", value=0.0):
+    staged = folder / STAGING / name
     (staged / "shards").mkdir(parents=True)
-    (staged / "model.safetensors").write_text(content)
+    save_file({"weight": torch.full((2,), value)}, staged / "model.safetensors")
+    torch.save({"step": 1}, staged / "optimizer.pt")
     (staged / "shards" / "0.bin").write_text("x")
     TrainerState().save_to_json(str(staged / "trainer_state.json"))
     return staged
@@ -42,8 +46,8 @@ def test_a_published_checkpoint_is_complete_and_leaves_nothing_behind(tmp_path):
 
 def test_it_takes_the_place_of_one_of_its_name(tmp_path):
     path = make_checkpoint(tmp_path, 1)
-    publish(stage(tmp_path, content="other weights"), path)
-    assert (path / "model.safetensors").read_text() == "other weights"
+    publish(stage(tmp_path, value=1.0), path)
+    assert load_file(path / "model.safetensors")["weight"].tolist() == [1.0, 1.0]
     assert find_damage(path) is None
     assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint-1"]
 
@@ -61,7 +65,7 @@ def test_machines_that_share_a_disk_publish_it_once(tmp_path):
 @pytest.mark.parametrize(
     ("harm", "damage"),
     [
-        (lambda path: (path / "model.safetensors").write_text("weig"), "model.safetensors has 4 of 7 bytes"),
+        (lambda path: (path / "model.safetensors").write_text("weig"), "model.safetensors has 4 of 80 bytes"),
         (lambda path: (path / "shards" / "0.bin").unlink(), "shards/0.bin is missing"),
         (lambda path: (path / "checkpoint_files.json").write_text("{"), "checkpoint_files.json cannot be read"),
         (lambda path: (path / "checkpoint_files.json").write_text("[1]"), "checkpoint_files.json cannot be read"),

@@ -106,7 +106,8 @@ def test_a_killed_run_goes_on_bit_for_bit(trainer_in, killed, whole, place):
     folder = killed[place]
     # What SIGKILL has interrupted is no checkpoint.
     complete = [f"checkpoint-{step}" for step in range(1, 4 if place == "update" else 5)]
-    assert checkpoints(folder) == ([".incomplete"] if place == "save" else []) + complete
+    assert checkpoints(folder) == [".geodit-run", *complete]
+    assert (folder / ".geodit-run" / "incomplete").is_dir() == (place == "save")
     assert_same_run(finish(trainer_in(folder), resume=True), whole)
     assert checkpoints(folder) == [f"checkpoint-{step}" for step in range(1, 7)]
 
