@@ -5,10 +5,10 @@
 
 Prints a JSON object. Everything is imported once; each start is a fork, so that it takes a second and not ten.
 
-* `--kills`: one run, killed so many times by SIGKILL, resumed by `resume_from_checkpoint=auto` each time, and started
-  twice more when it has ended.
-* `--starts`: two starts of the same run at a time on one folder, half of them killed, until it has ended; then on a new
-  folder, until there were so many.
+* `--kills`: a run that SIGKILL hits so many times, resumed by `resume_from_checkpoint=auto` each time, and started twice
+  more when it has ended.
+* `--starts`: two starts of the same run at a time on one folder, most of them killed, until it has ended, and then in
+  another folder, until there were so many.
 """
 
 from __future__ import annotations
@@ -176,24 +176,29 @@ class Soak:
         return sorted({path.name for path in (self.folder / name).iterdir()} - undisturbed)
 
     def kills(self, number: int) -> dict[str, Any]:
-        """One run, killed a number of times."""
+        """A run that is killed until it was hit a number of times; a new one whenever it has ended before."""
         codes: Counter[int | None] = Counter()
-        for _ in range(number):
-            run = self.start("killed")
-            # Late enough to make some updates, early enough to leave some to the other starts.
-            run.wait(self.random.uniform(0.02, 1.0 if number == 1 else 0.75) * self.seconds)
-            codes[run.kill()] += 1
-        codes[self.start("killed").wait()] += 1
-        before = self.fingerprint("killed")
-        again = [self.start("killed").wait() for _ in range(2)]
-        log = (self.folder / "killed.log").read_text()
+        rounds = []
+        while (rest := number - codes[-signal.SIGKILL]) > 0:
+            name = f"killed-{len(rounds) + 1}"
+            for _ in range(rest):
+                run = self.start(name)
+                run.wait(self.random.uniform(0.0, 0.5) * self.seconds)
+                codes[run.kill()] += 1
+                if run.code != -signal.SIGKILL:
+                    break
+            codes[self.start(name).wait()] += 1
+            before = self.fingerprint(name)
+            codes += Counter(self.start(name).wait() for _ in range(2))
+            finished = (self.folder / f"{name}.log").read_text().count("Already finished") >= 2
+            rounds.append((before == self.fingerprint(name) == self.expected, self.left(name), finished))
         return {
             "killed": codes[-signal.SIGKILL],
+            "runs": len(rounds),
             "failed": sum(codes.values()) - codes[-signal.SIGKILL] - codes[0],
-            "again": again,
-            "already_finished": log.count("Already finished"),
-            "equal": before == self.expected == self.fingerprint("killed"),
-            "left": self.left("killed"),
+            "already_finished": all(finished for _, _, finished in rounds),
+            "equal": all(equal for equal, _, _ in rounds),
+            "left": sorted({name for _, left, _ in rounds for name in left}),
         }
 
     def starts(self, number: int) -> dict[str, Any]:
@@ -225,7 +230,7 @@ class Soak:
         begun = 0
         while running or (begun < number and not codes[0]):
             if begun < number and not codes[0] and len(running) < 2:
-                kill_at = self.random.uniform(0.05, 0.9) * self.seconds if self.random.random() < 0.5 else None
+                kill_at = self.random.uniform(0.0, 0.5) * self.seconds if self.random.random() < 0.6 else None
                 running.append((self.start(name), kill_at))
                 begun += 1
             pause = time.monotonic() + self.random.uniform(0.0, 0.3) * self.seconds
@@ -259,8 +264,7 @@ def main() -> None:
         result["kills"] = soak.kills(arguments.kills)
     if arguments.starts:
         result["starts"] = soak.starts(arguments.starts)
-    json.dump(result, sys.stdout, indent=1)
-    print()
+    sys.stdout.write(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
