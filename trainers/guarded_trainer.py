@@ -236,6 +236,9 @@ class GuardedTrainer(Trainer):
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # Trainer looks at the number of updates after each one only: of a run resumed at its end it makes one more.
         if self.state.global_step >= self.state.max_steps:
+            logger.warning(
+                f"Already finished: update {self.state.global_step} of {self.state.max_steps} was the last."
+            )
             self.control.should_training_stop = True
             return
         super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]

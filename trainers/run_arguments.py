@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 _POSITIVE = ("learning_rate", "vision_learning_rate", "num_train_epochs", "adam_epsilon")
 _NOT_NEGATIVE = (
@@ -62,6 +64,18 @@ class RunArguments:
                 value = getattr(self, name, None)
                 if isinstance(value, int | float) and not (math.isfinite(value) and fits(value)):
                     raise ValueError(f"{name} must be {allowed}, got {value}.")
+
+
+def check_counts(arguments: Any, names: Sequence[str], *, least: int) -> None:
+    """Refuse fields that are not whole numbers from `least` on.
+
+    Raises:
+        ValueError: For the first one.
+    """
+    for name in names:
+        value = getattr(arguments, name)
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} must be a whole number from {least} on, got {value}.")
 
 
 def _is_number_of_steps(value: float) -> bool:

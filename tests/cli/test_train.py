@@ -76,3 +76,12 @@ def test_a_dry_run_as_json_is_complete(geodit, recipe):
 
 def test_json_is_for_dry_runs(geodit, recipe):
     assert "--json is for --dry-run" in geodit.fails("train", recipe, "--json")
+
+
+def test_overwrite_is_handed_on_and_a_run_in_the_way_is_one_line(geodit, recipe, tmp_path, monkeypatch):
+    (tmp_path / "run" / "checkpoint-3").mkdir(parents=True)
+    assert "holds checkpoint-3 of an earlier run" in geodit.fails("train", recipe)
+    given = []
+    monkeypatch.setattr("geodit.trainers.recipes.run_recipe", lambda *args, **kwargs: given.append(args[1]))
+    assert geodit("train", recipe, "--overwrite", "learning_rate=1").exit_code == 0
+    assert given == [["--learning_rate=1", "--overwrite_output_dir", "true"]]

@@ -5,8 +5,8 @@
 
 Prints a JSON object. Everything is imported once; each start is a fork, so that it takes a second and not ten.
 
-* `--kills`: a run that SIGKILL hits so many times, resumed by `resume_from_checkpoint=auto` each time, and started twice
-  more when it has ended.
+* `--kills`: a run that SIGKILL hits so many times, resumed by `resume_from_checkpoint=auto` each time, and started
+  twice more when it has ended.
 * `--starts`: two starts of the same run at a time on one folder, most of them killed, until it has ended, and then in
   another folder, until there were so many.
 """
