@@ -18,6 +18,8 @@ EXAMPLES = """Examples:
 
 `geodit train my-recipe.yaml --learning_rate 3e-4 --bf16 false`
 
+`geodit train my-recipe.yaml --resume_from_checkpoint auto`
+
 `geodit train stage2 --dry-run --model_name_or_path geodit-8b --num_scenes 10000`"""
 
 

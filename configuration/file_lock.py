@@ -79,6 +79,7 @@ class FileLock:
                 continue
             try:
                 if not self._lock(descriptor):
+                    self.path.unlink(missing_ok=True)
                     os.close(descriptor)
                     return
                 if _is_at(descriptor, self.path):

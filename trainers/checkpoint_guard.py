@@ -95,7 +95,9 @@ def rotate(folder: Path, newest: Path, limit: int | None, best: str | None) -> N
         return
     step = _step(newest)
     found = sorted(list_checkpoints(folder), key=lambda path: (_step(path) <= step, _step(path)))
-    kept = {newest.name} | ({Path(best).name} if best is not None and Path(best).parent == folder else set())
+    kept = {newest.name}
+    if best is not None and Path(best).resolve().parent == folder.resolve():
+        kept.add(Path(best).name)
     excess = len(found) - max(limit, len(kept))
     for path in [path for path in found if path.name not in kept][: max(excess, 0)]:
         _remove(path)

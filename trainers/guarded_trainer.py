@@ -29,7 +29,7 @@ from geodit.trainers.checkpoint_guard import (
 from geodit.trainers.distribution import on_main_process, refuse_ignored_sharding
 from geodit.trainers.finite_guard import FiniteGuard
 from geodit.trainers.item_records import ITEM_IDS
-from geodit.trainers.run_folder import RunFolder, is_new_start
+from geodit.trainers.run_folder import RunFolder, is_new_start, is_word
 from geodit.trainers.termination import TerminationCallback
 
 logger = logging.get_logger(__name__)
@@ -104,7 +104,7 @@ class GuardedTrainer(Trainer):
         """
         with self.run_folder.opened(resume_from_checkpoint), self._termination:
             checkpoint = self._checkpoint_to_resume(resume_from_checkpoint)
-            if checkpoint is None:
+            if checkpoint is None or self.run_folder.is_new(checkpoint):
                 self.run_folder.begin()
             output = super().train(checkpoint, trial, ignore_keys_for_eval)
         if self._termination.stopped:
@@ -130,7 +130,9 @@ class GuardedTrainer(Trainer):
             return False
         checkpoint = self._checkpoint_to_resume(resume_from_checkpoint)
         reached = 0 if checkpoint is None else read_state(Path(checkpoint)).global_step
-        if saved < max(reached, self._planned_steps()):
+        # Who names a checkpoint wants to go on from there, even if the run has gone further.
+        made = saved if is_word(resume_from_checkpoint) else reached
+        if made < self._planned_steps() or saved < reached:
             return False
         logger.warning(
             f"Already finished: the run in {self.args.output_dir} has made its last update, {saved}. "
@@ -149,8 +151,7 @@ class GuardedTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         if is_new_start(choice):
             return None
-        word = str(choice).lower()
-        if word not in ("true", "auto"):
+        if not is_word(choice):
             named = Path(str(choice)).expanduser()
             if damage := find_damage(named):
                 good = last_complete_checkpoint(named.parent)
@@ -158,7 +159,7 @@ class GuardedTrainer(Trainer):
                 raise ValueError(f"{named} is not a complete checkpoint: {damage}.{instead}")
             return str(named)
         last = on_main_process(lambda: _set_aside_and_find(folder))
-        if last is None and word == "true":
+        if last is None and str(choice).lower() == "true":
             raise ValueError(
                 f"There is no complete checkpoint in {folder} to resume from. Start without "
                 "resume_from_checkpoint, or with resume_from_checkpoint=auto."

@@ -93,14 +93,15 @@ class RunFolder:
                 self._close()
 
     def _open(self, resume: str | bool | None) -> None:
-        if self._overwrite and not is_new_start(resume):
+        new = self.is_new(resume)
+        if self._overwrite and not new:
             raise ValueError(
                 f"overwrite_output_dir starts anew and resume_from_checkpoint={resume} goes on: leave one of them out."
             )
         made = not self.folder.exists()
         try:
             self._lock.acquire()
-            if is_new_start(resume) and not self._begun:
+            if new and not self._begun:
                 self.check_new_start()
         except BaseException:
             self._close()
@@ -110,10 +111,15 @@ class RunFolder:
             raise
 
     def _close(self) -> None:
-        if self._lock.held:
-            self._lock.release()
-            with suppress(OSError):  # a push is running
-                (self.folder / PRIVATE).rmdir()
+        self._lock.release()
+        with suppress(OSError):  # it is not there, or another run's
+            (self.folder / PRIVATE).rmdir()
+
+    def is_new(self, resume: str | bool | None) -> bool:
+        """Whether a run is new to this folder: it starts without a checkpoint, or from one of another folder."""
+        if is_new_start(resume) or is_word(resume):
+            return is_new_start(resume)
+        return Path(str(resume)).expanduser().resolve().parent != self.folder.resolve()
 
     def begin(self) -> None:
         """Make room for a new run; all processes must call this, when all is loaded and before anything is written.
@@ -202,6 +208,11 @@ class RunFolder:
             return None
         step = last.get("step") if isinstance(last, dict) and "train_runtime" in last else None
         return step if isinstance(step, int) else None
+
+
+def is_word(resume: str | bool | None) -> bool:
+    """Whether `resume_from_checkpoint` asks for the last checkpoint of the output folder, by `true` or `auto`."""
+    return str(resume).lower() in ("true", "auto")
 
 
 def is_new_start(resume: str | bool | None) -> bool:

@@ -83,6 +83,7 @@ def test_where_there_are_no_locks_a_warning_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(logging.get_logger("geodit.configuration.file_lock"), "warning", said.append)
     with FileLock(tmp_path / "lock", tmp_path) as lock:
         assert not lock.held
+    assert not list(tmp_path.iterdir())
     (message,) = said
     assert "cannot be locked (No locks available)" in message
 

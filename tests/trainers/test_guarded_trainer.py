@@ -160,6 +160,20 @@ def test_a_run_at_its_end_makes_no_other_update_and_has_the_weights_of_its_check
     assert (trainer.state.global_step, checkpoints(tmp_path)[-1]) == (4, "checkpoint-4")
 
 
+def test_a_run_is_finished_when_its_log_has_the_last_update_that_was_asked_for(trainer_in, tmp_path):
+    arguments = {"max_steps": 3, "eval_strategy": "no"}
+    trainer = trainer_in(tmp_path, **arguments)
+    trainer.train()
+    assert not trainer.is_finished("auto")
+    trainer.save_model()
+    (tmp_path / "training_log.jsonl").write_text('{"train_runtime": 1, "step": 3}\n')
+    asked = {"auto": True, "true": True, None: False, str(tmp_path / "checkpoint-2"): False}
+    asked |= {str(tmp_path / "checkpoint-3"): True}
+    assert {resume: trainer.is_finished(resume) for resume in asked} == asked
+    assert not trainer_in(tmp_path, **arguments | {"max_steps": 4}).is_finished("auto")
+    assert trainer_in(tmp_path, **arguments | {"max_steps": 2}).is_finished("auto")
+
+
 def test_a_new_run_replaces_an_earlier_one_when_it_is_told_to(trainer_in, tmp_path):
     trainer = trainer_in(tmp_path, max_steps=2, eval_strategy="no")
     trainer.train()

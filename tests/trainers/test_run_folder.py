@@ -39,6 +39,24 @@ def test_a_run_that_is_there_is_in_the_way_of_a_new_one(tmp_path, sign):
             pass
 
 
+def test_a_checkpoint_of_another_folder_starts_a_new_run_in_this_one(tmp_path, monkeypatch):
+    make_run(tmp_path / "other")
+    before = contents(make_run(tmp_path / "run"))
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(ValueError, match="of an earlier run"),
+        RunFolder(tmp_path / "run").opened("other/checkpoint-2"),
+    ):
+        pass
+    with RunFolder(tmp_path / "run").opened("run/checkpoint-2"):
+        pass
+    assert contents(tmp_path / "run") == before
+    folder = RunFolder(tmp_path / "run", overwrite=True)
+    with folder.opened("other/checkpoint-2"):
+        folder.begin()
+        assert contents(tmp_path / "run" / "replaced-1") == before
+
+
 def test_files_that_are_no_run_are_in_nobodys_way(tmp_path):
     (tmp_path / "notes.txt").touch()
     (tmp_path / "recipe.yaml").touch()
