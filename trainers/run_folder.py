@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from transformers.utils import logging
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from geodit.configuration.file_lock import FileLock
@@ -19,19 +18,17 @@ from geodit.hub_cards.run_folders import RUN_LOG, RUN_RECIPE
 from geodit.trainers.checkpoint_guard import PRIVATE
 from geodit.trainers.distribution import on_main_process
 
-logger = logging.get_logger(__name__)
-
 _STATE = "trainer_state.json"
 _WEIGHTS = r"(?:pytorch_model|model|adapter_model)(?:-\d+-of-\d+)?\.(?:safetensors|bin)(?:\.index\.json)?"
 # By these an earlier run, or a model, is known.
 _SIGNS = re.compile(rf"checkpoint-\d+|{_WEIGHTS}|{re.escape(RUN_LOG)}|{re.escape(RUN_RECIPE)}|{re.escape(_STATE)}")
 # By these it is known that a run has written it, and not only a model saved there.
 _TRACES = re.compile(rf"checkpoint-\d+|{re.escape(RUN_LOG)}|{re.escape(_STATE)}|training_args\.bin")
-# All else that a run leaves, with its model, processor and card.
+# All else that a run leaves, with its model and processor. A card is not among it: people write in theirs.
 _LEFT_BY_A_RUN = re.compile(
     rf"{_SIGNS.pattern}|broken-checkpoint-\d+|training_args\.bin|(?:all|train|eval|test)_results\.json"
     r"|(?:config|generation_config|adapter_config|preprocessor_config|processor_config|tokenizer|tokenizer_config"
-    r"|special_tokens_map|added_tokens)\.json|chat_template\.(?:jinja|json)|\w+_geodit\.py|README\.md|samples|runs"
+    r"|special_tokens_map|added_tokens)\.json|chat_template\.(?:jinja|json)|\w+_geodit\.py|samples|runs"
 )
 # Of folders whose names others use, too, what a run writes to them: pictures of its answers, files of TensorBoard.
 _CONTENTS = {"samples": re.compile(r"step-\d+/.+"), "runs": re.compile(r"(?:.+/)?events\.out\.tfevents\..+")}

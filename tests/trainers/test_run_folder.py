@@ -127,7 +127,7 @@ def test_the_base_of_an_adapter_is_never_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "foreign", ["notes.txt", "runs/earlier/model.safetensors", "samples/harbor.png", "results/a.json"]
+    "foreign", ["notes.txt", "runs/earlier/model.safetensors", "samples/harbor.png", "results/a.json", "README.md"]
 )
 def test_a_folder_with_files_of_others_is_not_overwritten(tmp_path, foreign):
     make_run(tmp_path)
