@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -53,6 +54,7 @@ class CommandGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Runs the command that the arguments name; see `typer.core.TyperGroup`."""
         try:
+            check_working_directory()
             return super().invoke(ctx)
         except (typer.TyperException, typer.Exit, typer.Abort):
             raise
@@ -89,6 +91,21 @@ class CommandGroup(TyperGroup):
             typer.echo("geodit: aborted", err=True)
             sys.exit(FAILURE)
         sys.exit(result if isinstance(result, int) else 0)
+
+
+def check_working_directory() -> None:
+    """Refuse to run in a directory that has been deleted, in which each library fails in its own way.
+
+    Raises:
+        CommandError: If it has been.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        message = (
+            f"the working directory cannot be used ({error.strerror}): change to one that exists, such as by cd ~"
+        )
+        raise CommandError(message) from error
 
 
 def as_command_error(error: Exception) -> CommandError:

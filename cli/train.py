@@ -18,6 +18,8 @@ EXAMPLES = """Examples:
 
 `geodit train my-recipe.yaml --learning_rate 3e-4 --bf16 false`
 
+`geodit train my-recipe.yaml --resume_from_checkpoint auto`
+
 `geodit train stage2 --dry-run --model_name_or_path geodit-8b --num_scenes 10000`"""
 
 
@@ -36,6 +38,13 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only tell what would train: parameters, tokens, updates, memory.")
     ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace the run in output_dir; it is deleted once the new one has saved a checkpoint.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print the figures as JSON.")] = False,
 ) -> None:
     """Train a model from a recipe.
@@ -44,6 +53,8 @@ def train(
     devices: `accelerate launch -m geodit.cli train RECIPE`.
     """
     overrides = parse_overrides(context.args)
+    if overwrite:
+        overrides += ["--overwrite_output_dir", "true"]
     if as_json and not dry_run:
         raise CommandError("--json is for --dry-run; a run writes training_log.jsonl to its output_dir")
     if not dry_run:

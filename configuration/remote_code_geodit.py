@@ -10,6 +10,7 @@ relative imports. This module is one of them: a checkpoint that was loaded by it
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import os
 import re
@@ -246,6 +247,7 @@ def write_remote_code(folder: str | os.PathLike[str]) -> None:
         write_atomically(target / name, content)
 
 
+@functools.lru_cache(maxsize=2 * len(MODULES))  # of sources that stay as they are while many checkpoints are saved
 def make_imports_relative(source: str, name: str) -> str:
     """Turn imports from this package into imports of files in one folder; nothing else in the source changes.
 

@@ -6,8 +6,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from geodit.configuration.file_lock import FileLock
 
 __all__ = ["check_free_space", "new_folder"]
 
@@ -16,7 +19,8 @@ __all__ = ["check_free_space", "new_folder"]
 def new_folder(output_dir: Path) -> Iterator[Path]:
     """A folder to fill, which takes its name when all went well and is removed when not.
 
-    It stands beside `output_dir` as `.<name>.partial`. What a process that was killed left there is removed first.
+    It stands beside `output_dir` as `.<name>.geodit-<32 hexadecimal digits>`. What a process that was killed left
+    there is removed first.
 
     Args:
         output_dir: The folder to make.
@@ -26,19 +30,35 @@ def new_folder(output_dir: Path) -> Iterator[Path]:
 
     Raises:
         FileExistsError: If `output_dir` exists and is not an empty folder.
+        BlockingIOError: If another process is making it.
     """
-    if output_dir.exists() and not (output_dir.is_dir() and not any(output_dir.iterdir())):
-        raise FileExistsError(f"{output_dir} exists; name a new folder")
-    partial = output_dir.parent / f".{output_dir.name}.partial"
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        partial.rename(output_dir)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    _refuse_existing(output_dir)
+    name = f".{output_dir.name}.geodit"
+    with FileLock(output_dir.parent / f"{name}.lock", output_dir) as lock:
+        _refuse_existing(output_dir)  # by a process that had the lock until now
+        if lock.held:
+            for left in output_dir.parent.iterdir():
+                if _is_partial(left.name, f"{name}-") and left.is_dir() and not left.is_symlink():
+                    shutil.rmtree(left)
+        partial = output_dir.parent / f"{name}-{uuid.uuid4().hex}"
+        partial.mkdir()
+        try:
+            yield partial
+            _refuse_existing(output_dir)
+            partial.rename(output_dir)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def _refuse_existing(folder: Path) -> None:
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists; name a new folder")
+
+
+def _is_partial(name: str, start: str) -> bool:
+    digits = name.removeprefix(start)
+    return digits != name and len(digits) == 32 and set(digits) <= set("0123456789abcdef")
 
 
 def check_free_space(folder: Path, num_bytes: int) -> None:

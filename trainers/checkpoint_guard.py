@@ -18,20 +18,23 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
-from transformers.trainer_callback import TrainerState
 from transformers.utils import logging
 
 from geodit.configuration.files_geodit import write_atomically
+from geodit.configuration.text_files import read_json_object
+from geodit.trainers.checkpoint_contents import find_content_damage
 
 logger = logging.get_logger(__name__)
 
-STAGING = ".incomplete"
-"""Name of the folder, within the output folder of a run, that checkpoints are written to."""
+PRIVATE = ".geodit-run"
+"""Name of the folder, within the output folder of a run, that is the run's own and gone when the run has ended."""
+
+STAGING = f"{PRIVATE}/incomplete"
+"""Path of the folder, within the output folder of a run, that checkpoints are written to."""
 
 FILE_LIST = "checkpoint_files.json"
 """Name of the file that lists the other files of a checkpoint."""
 
-_STATE = "trainer_state.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -50,11 +53,10 @@ def find_damage(checkpoint: Path) -> str | None:
     if not checkpoint.is_dir():
         return "there is no such folder"
     if not (checkpoint / FILE_LIST).is_file():
-        return None if _has_state(checkpoint) else f"it has no readable {_STATE}"
+        return find_content_damage(checkpoint)
     try:
-        expected = json.loads((checkpoint / FILE_LIST).read_text(encoding="utf-8"))
-        wanted = {str(name): int(size) for name, size in expected.items()}
-    except (ValueError, AttributeError, TypeError):
+        wanted = {name: int(size) for name, size in read_json_object(checkpoint / FILE_LIST).items()}
+    except (ValueError, TypeError):
         return f"{FILE_LIST} cannot be read"
     for name, size in wanted.items():
         path = checkpoint / name
@@ -62,15 +64,43 @@ def find_damage(checkpoint: Path) -> str | None:
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size:,} of {size:,} bytes"
-    return None if _has_state(checkpoint) else f"it has no readable {_STATE}"
+    return find_content_damage(checkpoint)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run, complete or not, from the last step to the first."""
     if not folder.is_dir():
         return []
-    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _CHECKPOINT.fullmatch(path.name))]
-    return [path for _, path in sorted(found, reverse=True)]
+    return sorted((path for path in folder.iterdir() if _CHECKPOINT.fullmatch(path.name)), key=_step, reverse=True)
+
+
+def _step(checkpoint: Path) -> int:
+    match = _CHECKPOINT.fullmatch(checkpoint.name)
+    return -1 if match is None else int(match[1])
+
+
+def rotate(folder: Path, newest: Path, limit: int | None, best: str | None) -> None:
+    """Delete the oldest checkpoints of a run beyond a number of them, as Trainer does, but by step, not by the clock.
+
+    Those behind the newest are of a course that was given up when the run went on from an earlier one: they count as
+    the oldest.
+
+    Args:
+        folder: The output folder of the run.
+        newest: The checkpoint that was written last; it stays.
+        limit: Number of checkpoints to keep; `None` or 0 for all.
+        best: The best checkpoint, if known; it stays.
+    """
+    if limit is None or limit <= 0:
+        return
+    step = _step(newest)
+    found = sorted(list_checkpoints(folder), key=lambda path: (_step(path) <= step, _step(path)))
+    kept = {newest.name}
+    if best is not None and Path(best).resolve().parent == folder.resolve():
+        kept.add(Path(best).name)
+    excess = len(found) - max(limit, len(kept))
+    for path in [path for path in found if path.name not in kept][: max(excess, 0)]:
+        _remove(path)
 
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
@@ -113,8 +143,7 @@ def publish(staged: Path, target: Path) -> None:
     claimed.rename(target)
     _flush(target.parent)
     _remove(replaced)
-    with suppress(OSError):  # unless someone else writes there
-        staged.parent.rmdir()
+    _remove_empty(staged.parent)
 
 
 def move_files(staged: Path, target: Path) -> None:
@@ -130,6 +159,7 @@ def move_files(staged: Path, target: Path) -> None:
 def clear_staging(folder: Path) -> None:
     """Remove what a run that was killed while it saved has left."""
     _remove(folder / STAGING)
+    _remove_empty(folder / PRIVATE)
 
 
 @contextmanager
@@ -158,14 +188,6 @@ def clear_errors(what: str, folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _has_state(checkpoint: Path) -> bool:
-    try:
-        TrainerState.load_from_json(str(checkpoint / _STATE))
-    except (OSError, ValueError, TypeError):
-        return False
-    return True
-
-
 def _files(folder: Path) -> Iterator[Path]:
     for root, _, names in os.walk(folder):
         yield from (Path(root) / name for name in names if name != FILE_LIST)
@@ -182,3 +204,11 @@ def _flush(path: Path) -> None:
 
 def _remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_empty(staging: Path) -> None:
+    """Remove a folder of ours, and the one that it lies in if that is ours, too, where nothing else is in them."""
+    with suppress(OSError):  # someone else writes there, or the run is locked
+        staging.rmdir()
+        if staging.parent.name == PRIVATE:
+            staging.parent.rmdir()

@@ -1,11 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """What holds for every run in several processes."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from accelerate import Accelerator
-from accelerate.utils import DistributedType, parse_flag_from_env
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DistributedType, broadcast_object_list, parse_flag_from_env
 from transformers import Trainer, TrainingArguments
+
+Result = TypeVar("Result")
+
+
+def on_main_process(action: Callable[[], Result]) -> Result:
+    """Have the first process of all do something, and every process know what came of it.
+
+    Returns:
+        What the first process has got.
+
+    Raises:
+        ValueError: What the first process has raised, on every process.
+        OSError: The same.
+    """
+    outcome: list[Any] = [None, None]
+    if PartialState().is_main_process:
+        try:
+            outcome[0] = action()
+        except (ValueError, OSError) as error:
+            outcome[1] = error
+    result, problem = broadcast_object_list(outcome)
+    if problem is not None:
+        raise problem
+    return result  # type: ignore[no-any-return]
 
 
 def read_data_in_every_process(args: TrainingArguments) -> None:

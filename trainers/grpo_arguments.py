@@ -11,6 +11,7 @@ from geodit.trainers.grpo_loss import LOSS_TYPES, REWARD_SCALINGS
 from geodit.trainers.hub_token import TokenKeptOut
 from geodit.trainers.log_probabilities import LOG_PROBABILITY_ESTIMATORS
 from geodit.trainers.rewards import REWARDS, resolve_rewards
+from geodit.trainers.run_arguments import RunArguments
 from geodit.trainers.trainable import MODEL_PARTS, check_trainable_parts
 
 APPLICABLE = frozenset(
@@ -39,7 +40,7 @@ DEFAULT_TRAINABLE_PARTS = ["language_model"]
 
 
 @dataclass
-class GeoDiTGRPOConfig(TokenKeptOut, GRPOConfig):
+class GeoDiTGRPOConfig(TokenKeptOut, RunArguments, GRPOConfig):
     """[`~trl.GRPOConfig`] for masked diffusion.
 
     The fields mean what they mean in TRL: `per_device_train_batch_size` counts answers, `num_generations` of them
@@ -82,6 +83,7 @@ class GeoDiTGRPOConfig(TokenKeptOut, GRPOConfig):
 
     def __post_init__(self) -> None:
         self._refuse_fields_without_effect()  # before TRL fills some of them in
+        self.check_numbers()
         super().__post_init__()
         # Prompts come from a data set of questions, whose items no signature names.
         self.remove_unused_columns = False

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A new small model from a geometry file: tokenizer, processor and random weights that fit each other."""
 
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.configuration.foreign_files_geodit import refusing_broken_files
+from geodit.configuration.text_files import read_json_object
 from geodit.modeling_geodit import vision_towers
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.image_processors import build_image_processor
@@ -22,15 +22,9 @@ def read_geometry(path: str | Path) -> dict[str, Any]:
     """Read a geometry file: a JSON object of [`GeoDiTConfig`] fields without token ids.
 
     Raises:
-        ValueError: when the file is no JSON object.
+        ValueError: when the file cannot be read or is no JSON object.
     """
-    try:
-        geometry = json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(geometry, dict):
-        raise ValueError(f"{path} must hold a JSON object of GeoDiTConfig fields.")
-    return geometry
+    return read_json_object(path)
 
 
 def new_model(

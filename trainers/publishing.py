@@ -47,7 +47,7 @@ _ARGUMENTS = "training_args.bin"
 _FOLDERS_OF_A_CARD = (RESULTS_FOLDER, ASSETS_FOLDER)
 # What a card tells of a run even where it is as always.
 _ALWAYS_TOLD = ("learning_rate", "lr_scheduler_type", "num_train_epochs", "per_device_train_batch_size", "seed")
-_NOT_TOLD = ("hub_", "push_to_hub", "resume_from_checkpoint")
+_NOT_TOLD = ("hub_", "push_to_hub", "resume_from_checkpoint", "overwrite_output_dir")
 
 
 class PublishingTrainer(GuardedTrainer):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from trl.trainer.model_config import ModelConfig
 
 from geodit.data.readers.registry import get_reader
+from geodit.trainers.run_arguments import check_counts
 
 OBJECTIVES = ("masked_diffusion", "dense_vision", "grpo")
 
@@ -34,6 +35,7 @@ class ModelArguments(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[no-untyped-call]
+        check_counts(self, ("location_bins", "vocab_size", "lora_r"), least=1)
         if (self.model_name_or_path is None) == (self.geometry is None):
             raise ValueError("A recipe needs either model_name_or_path or geometry, and not both.")
         if (self.load_in_4bit or self.load_in_8bit) and not self.use_peft:
@@ -101,12 +103,13 @@ class DataArguments:
     num_proc: int = field(default=1, metadata={"help": "Processes that render scenes."})
 
     def __post_init__(self) -> None:
+        numbers = ("num_scenes", "first_scene", "num_text_scenes", "num_eval_scenes", "scene_seed", "num_neon_tiles")
+        check_counts(self, numbers, least=0)
+        check_counts(self, ("num_proc", "questions_per_row"), least=1)
         if self.objective not in OBJECTIVES:
             raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}.")
         if self.num_neon_tiles and self.neon_dir is None:
             raise ValueError("num_neon_tiles needs neon_dir: run `geodit data fetch neon DIR` and give DIR.")
-        if self.questions_per_row < 1:
-            raise ValueError(f"questions_per_row must be at least 1, got {self.questions_per_row}.")
         if not (self.num_scenes or self.num_text_scenes or self.num_neon_tiles or self.datasets):
             raise ValueError("Nothing to train on: give num_scenes, num_text_scenes, num_neon_tiles or datasets.")
         if self.datasets and self.objective == "dense_vision":

@@ -12,15 +12,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from transformers import TrainingArguments, set_seed
 from trl.scripts.utils import TrlParser
 
-from geodit.configuration.files_geodit import write_atomically
-from geodit.hub_cards.run_folders import RUN_RECIPE
+from geodit.configuration.text_files import check_regular_file, parse_yaml, read_text
 from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
 from geodit.trainers.hub_token import refuse_secret_arguments
 from geodit.trainers.recipe_arguments import DataArguments, ModelArguments
+from geodit.trainers.recipe_values import check_kinds, resolve_paths
+from geodit.trainers.run_folder import RunFolder
 from geodit.trainers.sample_callback import DrawAnswer
 from geodit.trainers.stages import run_dense_vision, run_grpo, run_masked_diffusion
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
@@ -38,6 +38,7 @@ def resolve_recipe(recipe: str) -> Path:
 
     Raises:
         FileNotFoundError: when there is none; the message lists the bundled ones.
+        ValueError: when it is a directory, a pipe or a device.
     """
     path = Path(recipe)
     if path.is_file():
@@ -46,6 +47,8 @@ def resolve_recipe(recipe: str) -> Path:
     for candidate in (bundled / recipe, bundled / f"{recipe}.yaml"):
         if candidate.is_file():
             return candidate
+    if path.exists():
+        check_regular_file(path)
     recipes = (path for path in bundled.rglob("*.yaml") if path.parent.name != "accelerate")
     names = sorted(str(path.relative_to(bundled).with_suffix("")) for path in recipes)
     raise FileNotFoundError(f"No recipe {recipe!r}: neither a file nor one of the bundled recipes {', '.join(names)}.")
@@ -61,9 +64,17 @@ def parse_recipe(recipe: str, overrides: Sequence[str] = ()) -> tuple[ModelArgum
         ValueError: for a name that no argument has, or a value that cannot be read.
     """
     path = resolve_recipe(recipe)
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(values, dict) or "env" in values:
+    return _parse(path, _read(path), overrides)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    values = parse_yaml(read_text(path), path)
+    if not isinstance(values, dict) or "env" in values or not all(isinstance(name, str) for name in values):
         raise ValueError(f"The recipe {path} must be a YAML mapping of argument names to values, without `env`.")
+    return values
+
+
+def _parse(path: Path, values: dict[str, Any], overrides: Sequence[str]) -> tuple[ModelArguments, DataArguments, Any]:
     refuse_secret_arguments(path, values, overrides)
     if "hub_token" in values or any(_argument_of(word) == "hub_token" for word in overrides):
         raise ValueError(
@@ -72,18 +83,23 @@ def parse_recipe(recipe: str, overrides: Sequence[str] = ()) -> tuple[ModelArgum
         )
     training_arguments, _ = _RUNS.get(_objective(values, overrides), _RUNS["masked_diffusion"])
     arguments: list[Any] = [ModelArguments, DataArguments, training_arguments]
+    values = check_kinds(_as_text(_resolved_paths(values, path.parent)), arguments, path)
     parser = TrlParser(arguments, allow_abbrev=False)
-    unknown = parser.set_defaults_with_config(**_resolved_paths(values, path.parent))
+    unknown = parser.set_defaults_with_config(**values)
     if unknown:
         raise ValueError(f"The recipe {path} has arguments that do not exist: {' '.join(unknown)}.")
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            model_args, data_args, training_args = parser.parse_args_into_dataclasses(args=list(overrides))
+            parsed = parser.parse_args_into_dataclasses(args=list(overrides), look_for_args_file=False)
     except SystemExit as error:
         # argparse prints its usage, hundreds of lines here, and what is wrong in the last one.
         reason = complaint.getvalue().strip().splitlines()[-1].partition("error: ")[2]
-        raise ValueError(f"The overrides {' '.join(overrides)} could not be read: {reason}") from error
+        what = f"The overrides {' '.join(overrides)}" if overrides else f"The recipe {path}"
+        raise ValueError(f"{what} could not be read: {reason}") from error
+    for part in parsed:
+        resolve_paths(part)
+    model_args, data_args, training_args = parsed
     return model_args, data_args, training_args
 
 
@@ -97,21 +113,28 @@ def run_recipe(recipe: str, overrides: Sequence[str] = (), *, draw_answer: DrawA
 
     Raises:
         FileNotFoundError: when there is no such recipe.
-        ValueError: when its arguments are wrong or do not fit each other.
+        ValueError: when its arguments are wrong or do not fit each other, or `output_dir` holds an earlier run.
+        BlockingIOError: when another run writes to `output_dir`.
     """
-    model_args, data_args, training_args = parse_recipe(recipe, overrides)
-    # Read before the run, which takes hours in which the file may be edited.
-    as_run = yaml.safe_load(resolve_recipe(recipe).read_text(encoding="utf-8")) | _override_values(overrides)
-    set_seed(training_args.seed)
+    path = resolve_recipe(recipe)
+    # Read once, before the run, which takes hours in which the file may be edited.
+    values = _read(path)
+    model_args, data_args, training_args = _parse(path, values, overrides)
+    as_run = values | _override_values(overrides)
+    as_run.pop("overwrite_output_dir", None)  # of this start, not of the run
     _, run = _RUNS[data_args.objective]
     if run is run_masked_diffusion:
         run = functools.partial(run, draw_answer=draw_answer)
-    if run is not run_dense_vision:
-        run = functools.partial(run, recipe=as_run)
-    run(model_args, data_args, training_args)
-    if training_args.process_index == 0:
-        path = Path(str(training_args.output_dir)) / RUN_RECIPE
-        write_atomically(path, yaml.safe_dump(as_run, sort_keys=False).encode())
+    bases = {name: getattr(model_args, name) for name in ("model_name_or_path", "vision_tower")}
+    folder = RunFolder(
+        Path(str(training_args.output_dir)),
+        overwrite=training_args.overwrite_output_dir,
+        bases={name: str(base) for name, base in bases.items() if base},
+        recipe=path,
+    )
+    with folder.opened(training_args.resume_from_checkpoint):
+        set_seed(training_args.seed)
+        run(model_args, data_args, training_args, folder, as_run)
 
 
 def _argument_of(override: str) -> str | None:
@@ -135,13 +158,26 @@ def _override_values(overrides: Sequence[str]) -> dict[str, Any]:
             current = words[name.replace("-", "_")] = [value] if separator else []
         else:
             current.append(word)
-    values = {name: [yaml.safe_load(value) for value in given] for name, given in words.items()}
+    values = {name: [_value(value) for value in given] for name, given in words.items()}
     return {name: True if not given else given[0] if len(given) == 1 else given for name, given in values.items()}
+
+
+def _value(word: str) -> Any:
+    try:
+        return parse_yaml(word, "the override")
+    except ValueError:  # text for the parser of arguments, too, such as a path with a colon
+        return word
+
+
+def _as_text(values: dict[str, Any]) -> dict[str, Any]:
+    """`resume_from_checkpoint: true` is text to its argument, as it is on a command line."""
+    resume = values.get("resume_from_checkpoint")
+    return {**values, "resume_from_checkpoint": str(resume).lower()} if isinstance(resume, bool) else values
 
 
 def _resolved_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Read the path of a geometry file as relative to the recipe that names it."""
     geometry = values.get("geometry")
-    if isinstance(geometry, str) and not Path(geometry).is_absolute():
+    if isinstance(geometry, str) and not Path(geometry).is_absolute() and not geometry.startswith("~"):
         return {**values, "geometry": str(folder / geometry)}
     return values

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import datasets
+import yaml
 from torch.utils.data import ConcatDataset, Dataset
-from transformers import SiglipVisionModel, Trainer, TrainingArguments
+from transformers import SiglipVisionModel, TrainingArguments
 from trl.trainer.utils import get_peft_config
 
 from geodit.checkpoints import resolve_checkpoint
@@ -20,7 +20,7 @@ from geodit.data.dense import DenseBoxDataset, DensePatchDataset
 from geodit.data.synthetic.dense import DenseSceneDataset
 from geodit.data.synthetic.text import SceneTextDataset
 from geodit.data.synthetic.vocabulary import label_names
-from geodit.hub_cards.run_folders import RUN_LOG
+from geodit.hub_cards.run_folders import RUN_LOG, RUN_RECIPE
 from geodit.modeling_geodit import vision_towers
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
@@ -33,6 +33,7 @@ from geodit.trainers.new_model import load_vision_tower, new_model, read_geometr
 from geodit.trainers.publishing import log_lines
 from geodit.trainers.quantization import quantization_config
 from geodit.trainers.recipe_arguments import DataArguments, ModelArguments
+from geodit.trainers.run_folder import RunFolder
 from geodit.trainers.sample_callback import DrawAnswer, SampleCallback, choose_samples
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
@@ -48,14 +49,22 @@ from geodit.trainers.vision_pretraining import DenseVisionCollator, DenseVisionM
 
 
 def run_dense_vision(
-    model_args: ModelArguments, data_args: DataArguments, training_args: GeoDiTTrainingArguments
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training_args: GeoDiTTrainingArguments,
+    folder: RunFolder,
+    recipe: Mapping[str, Any],
 ) -> None:
-    """Pretrain a vision tower, new or that of a checkpoint; save it as a [`~transformers.SiglipVisionModel`]."""
+    """Pretrain a vision tower, new or that of a checkpoint; save it as a [`~transformers.SiglipVisionModel`].
+
+    The output folder is open while this runs, as for the other runs.
+    """
     if model_args.use_peft:
         raise ValueError("objective dense_vision trains a whole vision tower: leave use_peft out.")
     if training_args.push_to_hub:
         raise ValueError("objective dense_vision trains a part of a model, and publishes none: leave push_to_hub out.")
-    if without_effect := changed_fields(training_args, GeoDiTTrainingArguments):
+    changed = changed_fields(training_args, GeoDiTTrainingArguments)
+    if without_effect := [name for name in changed if name != "overwrite_output_dir"]:
         raise ValueError(f"{', '.join(without_effect)}: no effect on objective dense_vision, leave out.")
     tower = _load_vision_tower(model_args)
     vision_config: Any = tower.config
@@ -77,11 +86,12 @@ def run_dense_vision(
         eval_dataset=eval_dataset,
         data_collator=DenseVisionCollator(),
     )
-    # Trainer saves a plain module's weights only; the tower itself is what the next stage loads.
-    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
-    folder = Path(str(training_args.output_dir))
-    tower.save_pretrained(folder, is_main_process=trainer.is_world_process_zero())
-    _save_log(trainer, folder)
+
+    def save_tower() -> None:
+        # Trainer saves a plain module's weights only; the tower itself is what the next stage loads.
+        tower.save_pretrained(folder.folder, is_main_process=trainer.is_world_process_zero())
+
+    _train_and_save(trainer, folder, recipe, save_tower)
 
 
 def _load_vision_tower(args: ModelArguments) -> SiglipVisionModel:
@@ -104,8 +114,9 @@ def run_masked_diffusion(
     model_args: ModelArguments,
     data_args: DataArguments,
     training_args: GeoDiTTrainingArguments,
+    folder: RunFolder,
+    recipe: Mapping[str, Any],
     draw_answer: DrawAnswer | None = None,
-    recipe: Mapping[str, Any] | None = None,
 ) -> None:
     """Train a model by masked diffusion; save model, processor and training log, and push them if asked to."""
     model, processor = _load_model(model_args)
@@ -123,7 +134,7 @@ def run_masked_diffusion(
         callbacks=_sample_callbacks(training_args, processor, eval_dataset, draw_answer),
         recipe=recipe,
     )
-    _train_and_save(trainer)
+    _train_and_save(trainer, folder, recipe, trainer.save_model)
 
 
 def _sample_callbacks(
@@ -139,7 +150,8 @@ def run_grpo(
     model_args: ModelArguments,
     data_args: DataArguments,
     training_args: GeoDiTGRPOConfig,
-    recipe: Mapping[str, Any] | None = None,
+    folder: RunFolder,
+    recipe: Mapping[str, Any],
 ) -> None:
     """Tune a model, or an adapter of it, by rewards; save and, if asked to, push model, processor and log."""
     model, processor = _load_model(model_args)
@@ -155,7 +167,7 @@ def run_grpo(
         eval_dataset=eval_dataset,
         recipe=recipe,
     )
-    _train_and_save(trainer)
+    _train_and_save(trainer, folder, recipe, trainer.save_model)
 
 
 def _peft_config(args: ModelArguments) -> Any:
@@ -245,14 +257,18 @@ class _Concatenation(ConcatDataset[Any]):
         return [length for dataset in self.datasets for length in dataset.lengths]  # type: ignore[attr-defined]
 
 
-def _train_and_save(trainer: GeoDiTTrainer | GeoDiTGRPOTrainer) -> None:
-    trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
-    trainer.save_model()
-    _save_log(trainer, Path(str(trainer.args.output_dir)))
-
-
-def _save_log(trainer: Trainer, folder: Path) -> None:
-    """Keep the loss curve beside the weights, one JSON object a line."""
+def _train_and_save(
+    trainer: GuardedTrainer, folder: RunFolder, recipe: Mapping[str, Any], save_model: Callable[[], None]
+) -> None:
+    """Train, then save model, recipe and log, in this order: a run whose log has its end has all."""
+    trainer.run_folder = folder
+    resume = trainer.args.resume_from_checkpoint
+    if trainer.is_finished(resume):
+        return
+    trainer.train(resume_from_checkpoint=resume)
+    save_model()
     if not trainer.is_world_process_zero():
         return
-    write_atomically(folder / RUN_LOG, log_lines(trainer.state.log_history).encode())
+    folder.discard_replaced()
+    write_atomically(folder.folder / RUN_RECIPE, yaml.safe_dump(dict(recipe), sort_keys=False).encode())
+    write_atomically(folder.folder / RUN_LOG, log_lines(trainer.state.log_history).encode())

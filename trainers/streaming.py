@@ -13,6 +13,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from geodit.configuration.files_geodit import write_atomically
+from geodit.configuration.text_files import read_json_object
 from geodit.data.streaming import QuestionStream, StreamPosition
 
 
@@ -125,6 +126,6 @@ def _read_position(checkpoint: Path, process_index: int) -> StreamPosition | Non
     if not path.is_file():
         return None
     try:
-        return StreamPosition.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return StreamPosition.from_dict(read_json_object(path))
     except ValueError as error:
         raise ValueError(f"{path} is no position of a stream ({error}): resume from another checkpoint") from error

@@ -8,11 +8,12 @@ from transformers import TrainingArguments
 from geodit.modeling_geodit.diffusion_geodit import LOSS_NORMALIZATIONS, LOSS_WEIGHTINGS
 from geodit.trainers.distribution import read_data_in_every_process
 from geodit.trainers.hub_token import TokenKeptOut
+from geodit.trainers.run_arguments import RunArguments
 from geodit.trainers.trainable import MODEL_PARTS, check_trainable_parts
 
 
 @dataclass
-class GeoDiTTrainingArguments(TokenKeptOut, TrainingArguments):
+class GeoDiTTrainingArguments(TokenKeptOut, RunArguments, TrainingArguments):
     """[`~transformers.TrainingArguments`] with GeoDiT's defaults.
 
     The paper trains both stages with AdamW (betas 0.9 and 0.95, no weight decay) under a cosine schedule with 3%
@@ -91,6 +92,7 @@ class GeoDiTTrainingArguments(TokenKeptOut, TrainingArguments):
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Leave nan and inf out of logged losses."})
 
     def __post_init__(self) -> None:
+        self.check_numbers()
         super().__post_init__()
         read_data_in_every_process(self)
         check_trainable_parts(self.trainable_parts)

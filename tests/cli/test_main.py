@@ -88,3 +88,12 @@ def test_debug_shows_the_traceback():
 
 def test_a_message_is_never_empty():
     assert as_command_error(ValueError()).format_message() == "ValueError"
+
+
+@pytest.mark.parametrize("arguments", [["train", "stage1"], ["predict", "a.png"], ["data", "readers"], ["card", "x"]])
+def test_a_working_directory_that_was_deleted_is_told(geodit, tmp_path, monkeypatch, arguments):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert "the working directory cannot be used (No such file or directory)" in geodit.fails(*arguments)

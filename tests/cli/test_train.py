@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import os
+import signal
 
 import pytest
 
 from geodit.cli.errors import CommandError
 from geodit.cli.train import parse_overrides
+from geodit.configuration.file_lock import FileLock
 
 
 @pytest.mark.parametrize(
@@ -76,3 +79,29 @@ def test_a_dry_run_as_json_is_complete(geodit, recipe):
 
 def test_json_is_for_dry_runs(geodit, recipe):
     assert "--json is for --dry-run" in geodit.fails("train", recipe, "--json")
+
+
+def test_overwrite_is_handed_on_and_a_run_in_the_way_is_one_line(geodit, recipe, tmp_path, monkeypatch):
+    (tmp_path / "run" / "checkpoint-3").mkdir(parents=True)
+    assert "holds checkpoint-3 of an earlier run" in geodit.fails("train", recipe)
+    given = []
+    monkeypatch.setattr("geodit.trainers.recipes.run_recipe", lambda *args, **kwargs: given.append(args[1]))
+    assert geodit("train", recipe, "--overwrite", "learning_rate=1").exit_code == 0
+    assert given == [["--learning_rate=1", "--overwrite_output_dir", "true"]]
+
+
+def test_a_second_run_on_a_folder_is_one_line(geodit, recipe, tmp_path):
+    ready, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        FileLock(tmp_path / "run" / ".geodit-run" / "lock", tmp_path / "run").acquire()
+        os.write(told, b"x")
+        signal.pause()
+    try:
+        assert os.read(ready, 1) == b"x"
+        line = geodit.fails("train", recipe, "resume_from_checkpoint=auto")
+        assert f"another run writes to {tmp_path / 'run'} (process {child} on {os.uname().nodename})" in line
+        assert [path.name for path in (tmp_path / "run").rglob("*")] == [".geodit-run", "lock"]
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

@@ -440,7 +440,7 @@ class TestGeometries:
 
 class TestFolders:
     def test_a_failure_leaves_nothing_and_the_next_run_starts_clean(self, siglip, tmp_path):
-        partial = tmp_path / ".out.partial"
+        partial = tmp_path / f".out.geodit-{'0' * 32}"
         partial.mkdir()
         (partial / "left-by-a-killed-run.safetensors").write_bytes(b"junk")
 

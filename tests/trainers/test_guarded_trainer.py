@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,7 +107,8 @@ def test_a_killed_run_goes_on_bit_for_bit(trainer_in, killed, whole, place):
     folder = killed[place]
     # What SIGKILL has interrupted is no checkpoint.
     complete = [f"checkpoint-{step}" for step in range(1, 4 if place == "update" else 5)]
-    assert checkpoints(folder) == ([".incomplete"] if place == "save" else []) + complete
+    assert checkpoints(folder) == [".geodit-run", *complete]
+    assert (folder / ".geodit-run" / "incomplete").is_dir() == (place == "save")
     assert_same_run(finish(trainer_in(folder), resume=True), whole)
     assert checkpoints(folder) == [f"checkpoint-{step}" for step in range(1, 7)]
 
@@ -122,18 +124,87 @@ class Signal(TrainerCallback):
             os.kill(os.getpid(), self.number)
 
 
-def test_sigterm_finishes_the_update_saves_and_exits(trainer_in, whole, tmp_path):
-    handler = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_to_end_finishes_the_update_saves_and_exits(trainer_in, whole, tmp_path, number, code):
+    handler = signal.getsignal(number)
     trainer = trainer_in(tmp_path, save_steps=100)
-    trainer.add_callback(Signal(2, signal.SIGTERM))
+    trainer.add_callback(Signal(2, number))
     with pytest.raises(SystemExit) as caught:
         trainer.train()
-    assert caught.value.code == 143
-    assert signal.getsignal(signal.SIGTERM) is handler
+    assert caught.value.code == code
+    assert signal.getsignal(number) is handler
     assert checkpoints(tmp_path) == ["checkpoint-3"]
     # The evaluation that was due with that update has been left out, to be in time.
     log = [entry for entry in whole[1] if not ("eval_loss" in entry and entry["step"] == 3)]
     assert_same_run(finish(trainer_in(tmp_path), resume="auto"), (whole[0], log))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_at_its_end_makes_no_other_update_and_has_the_weights_of_its_checkpoint(trainer_in, tmp_path, caplog):
+    arguments = {"max_steps": 3, "eval_strategy": "no"}  # one and a half epochs
+    expected, log = finish(trainer_in(tmp_path, **arguments))
+    before = files(tmp_path)
+    for _ in range(2):
+        trainer = trainer_in(tmp_path, **arguments)
+        found = finish(trainer, resume="auto")
+        assert trainer.state.global_step == 3
+        assert_same_run((found[0], [entry for entry in found[1] if "loss" in entry]), (expected, log))
+        assert not any("train_loss" in entry for entry in trainer.state.log_history)
+    assert files(tmp_path) == before
+    assert "Already finished: update 3 of 3 was the last" in caplog.text
+    trainer = trainer_in(tmp_path, **arguments | {"max_steps": 4})
+    trainer.train(resume_from_checkpoint="auto")
+    assert (trainer.state.global_step, checkpoints(tmp_path)[-1]) == (4, "checkpoint-4")
+
+
+def test_a_run_is_finished_when_its_log_has_the_last_update_that_was_asked_for(trainer_in, tmp_path):
+    arguments = {"max_steps": 3, "eval_strategy": "no"}
+    trainer = trainer_in(tmp_path, **arguments)
+    trainer.train()
+    assert not trainer.is_finished("auto")
+    trainer.save_model()
+    (tmp_path / "training_log.jsonl").write_text('{"train_runtime": 1, "step": 3}\n')
+    asked = {"auto": True, "true": True, None: False, str(tmp_path / "checkpoint-2"): False}
+    asked |= {str(tmp_path / "checkpoint-3"): True}
+    assert {resume: trainer.is_finished(resume) for resume in asked} == asked
+    assert not trainer_in(tmp_path, **arguments | {"max_steps": 4}).is_finished("auto")
+    assert trainer_in(tmp_path, **arguments | {"max_steps": 2}).is_finished("auto")
+
+
+def test_a_new_run_replaces_an_earlier_one_when_it_is_told_to(trainer_in, tmp_path):
+    trainer = trainer_in(tmp_path, max_steps=2, eval_strategy="no")
+    trainer.train()
+    trainer.save_model()
+    before = files(tmp_path)
+    new = {"max_steps": 1, "eval_strategy": "no", "save_total_limit": 1}
+    with pytest.raises(ValueError, match=r"holds checkpoint-1, checkpoint-2, model\.safetensors of an earlier run"):
+        trainer_in(tmp_path, **new).train()
+    assert files(tmp_path) == before
+
+    class Look(TrainerCallback):
+        def on_substep_end(self, args, state, control, **kwargs):
+            self.aside = files(tmp_path / "replaced-1")
+
+    look = Look()
+    trainer = trainer_in(tmp_path, **new, overwrite_output_dir=True)
+    trainer.add_callback(look)
+    trainer.train()
+    assert look.aside == before
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
+
+
+def test_the_folder_of_the_model_is_never_overwritten(trainer_in, start, tmp_path):
+    folder = tmp_path / "start"
+    shutil.copytree(start, folder)
+    (folder / "training_log.jsonl").touch()
+    trainer = trainer_in(folder, overwrite_output_dir=True)
+    trainer.model.config._name_or_path = str(folder)
+    with pytest.raises(ValueError, match=r"not overwritten: the model .* lies in it, which the run starts from"):
+        trainer.train()
+    assert (folder / "model.safetensors").read_bytes() == (start / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("how", ["no space left", "a limit that the system enforces"])

@@ -11,7 +11,9 @@ from transformers import SiglipVisionModel
 from defined_environment import DEVICE
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.trainers.grpo import GeoDiTGRPOTrainer
 from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
+from geodit.trainers.guarded_trainer import GuardedTrainer
 from geodit.trainers.recipe_arguments import DataArguments
 from geodit.trainers.recipes import parse_recipe, resolve_recipe, run_recipe
 from geodit.trainers.stages import evaluation_questions
@@ -312,3 +314,77 @@ def test_real_images_are_evaluated_on_images(model_and_processor, tmp_path):
     args = DataArguments(num_neon_tiles=5, neon_dir=str(tmp_path), num_eval_scenes=1)
     _, processor = model_and_processor
     assert evaluation_questions(args, processor)[0]["image"] is not None
+
+
+@pytest.mark.parametrize("objective", ["masked_diffusion", "dense_vision", "grpo"])
+def test_a_finished_run_started_again_changes_nothing(checkpoint, geometry, tmp_path, objective, monkeypatch, caplog):
+    start = {"model_name_or_path": str(checkpoint)}
+    grpo = {"num_scenes": 6, "questions_per_task": ["ground=2"], "num_generations": 2, "bf16": False}
+    data = {
+        "masked_diffusion": {**start, "num_text_scenes": 8, "trainable_parts": ["language_model"]},
+        "dense_vision": {"geometry": str(geometry), "location_bins": 16, "num_scenes": 6},
+        "grpo": {**start, **grpo},
+    }[objective]
+    folder = tmp_path / "run"
+    values = {
+        **SMALL_RUN,
+        **data,
+        "objective": objective,
+        "output_dir": str(folder),
+        "cache_dir": str(tmp_path / "cache"),
+        "per_device_train_batch_size": 2,
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "learning_rate": 1.0e-2,
+        "resume_from_checkpoint": "auto",
+    }
+    recipe = write(tmp_path / "recipe.yaml", **values)
+
+    def files():
+        return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+    run_recipe(recipe)
+    before = files()
+    with monkeypatch.context() as patch:
+        # Where a model is saved, and pushed.
+        for owner in (GuardedTrainer, GeoDiTGRPOTrainer):
+            patch.setattr(owner, "save_model", lambda *args, **kwargs: pytest.fail("it was saved again"))
+        run_recipe(recipe)
+    assert files() == before
+    assert f"Already finished: the run in {folder} has made its last update, 2." in caplog.text
+    # Killed between its last checkpoint and the end of saving.
+    for name in ("model.safetensors", "training_log.jsonl", "recipe.yaml"):
+        (folder / name).unlink()
+    run_recipe(recipe)
+    assert (folder / "model.safetensors").read_bytes() == before[folder / "model.safetensors"][0]
+    assert (folder / "recipe.yaml").read_bytes() == before[folder / "recipe.yaml"][0]
+    assert json.loads((folder / "training_log.jsonl").read_text().splitlines()[-1])["step"] == 2
+    run_recipe(recipe, ["--max_steps", "3"])
+    assert (folder / "checkpoint-3").is_dir()
+
+
+def test_a_recipe_over_an_earlier_run_is_refused_before_anything_is_loaded(tmp_path):
+    values = {
+        "model_name_or_path": str(tmp_path / "nowhere"),
+        "num_text_scenes": 1,
+        "output_dir": str(tmp_path / "run"),
+    }
+    recipe = write(tmp_path / "recipe.yaml", **SMALL_RUN, **values)
+    (tmp_path / "run" / "checkpoint-5").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"holds checkpoint-5 of an earlier run.*--overwrite"):
+        run_recipe(recipe)
+    # What is wrong afterwards leaves the earlier run where it is.
+    with pytest.raises((ValueError, OSError), match="nowhere"):
+        run_recipe(recipe, ["--overwrite_output_dir", "true"])
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoint-5"]
+
+
+def test_overwriting_belongs_to_a_start_and_not_to_the_recipe(checkpoint, tmp_path):
+    values = {"model_name_or_path": str(checkpoint), "num_text_scenes": 1, "output_dir": str(tmp_path / "run")}
+    recipe = write(tmp_path / "recipe.yaml", **SMALL_RUN, **values, trainable_parts=["language_model"])
+    for _ in range(2):
+        run_recipe(recipe, ["--overwrite_output_dir", "true"])
+    assert not list((tmp_path / "run").glob("replaced-*"))
+    assert "overwrite_output_dir" not in yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
+    with pytest.raises(ValueError, match=r"not overwritten: model_name_or_path .* lies in it"):
+        run_recipe(recipe, ["--overwrite_output_dir", "true", "--model_name_or_path", str(tmp_path / "run")])

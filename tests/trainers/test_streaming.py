@@ -83,8 +83,8 @@ def test_a_damaged_position_is_named(model_and_processor, stream, tmp_path, make
     make_trainer(*model_and_processor, stream, tmp_path).train()
     saved = tmp_path / "checkpoint-4" / "stream_position_0.json"
     saved.write_text("{" * saved.stat().st_size)
-    with pytest.raises(ValueError, match=r"stream_position_0.json is no position of a stream .*another checkpoint"):
-        make_trainer(*model_and_processor, stream, tmp_path).train(resume_from_checkpoint=True)
+    with pytest.raises(ValueError, match=r"stream_position_0.json is damaged .*Resume from .*checkpoint-2 instead"):
+        make_trainer(*model_and_processor, stream, tmp_path).train(resume_from_checkpoint=str(saved.parent))
 
 
 def test_workers_read_a_stream_too(model_and_processor, stream, tmp_path, make_trainer):
