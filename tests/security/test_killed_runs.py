@@ -17,8 +17,9 @@ SOAK = Path(__file__).parents[1] / "support" / "run_soak.py"
 @pytest.fixture(scope="module")
 def soak(tmp_path_factory):
     folder = tmp_path_factory.mktemp("soak")
-    arguments = [sys.executable, SOAK, folder, "--kills", "2", "--starts", "3", "--seed", "5"]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
+    numbers = {"--kills": "2", "--starts": "3", "--updates": "8", "--seed": "5"}
+    arguments = [word for number in numbers.items() for word in number]
+    done = subprocess.run([sys.executable, SOAK, folder, *arguments], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -58,7 +58,6 @@ RUN = {
     "per_device_train_batch_size": 2,
     "gradient_accumulation_steps": 2,
     "learning_rate": 0.01,
-    "max_steps": 20,
     "save_strategy": "steps",
     "save_steps": 1,
     "save_total_limit": 3,
@@ -137,11 +136,13 @@ class Soak:
 
     Args:
         folder: An empty folder.
+        updates: Of a run, each with a checkpoint.
         seed: Of the moments.
     """
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, updates: int, seed: int) -> None:
         self.folder = folder
+        self.updates = updates
         self.random = random.Random(seed)
         assert Start(self._make_base, folder / "base.log").wait() == 0, (folder / "base.log").read_text()
         alone = self.start("alone")
@@ -158,7 +159,12 @@ class Soak:
     def start(self, name: str) -> Start:
         """Start, or go on with, the run of a name."""
         recipe = self.folder / f"{name}.yaml"
-        values = {**RUN, "model_name_or_path": str(self.folder / "base"), "output_dir": str(self.folder / name)}
+        values = {
+            **RUN,
+            "max_steps": self.updates,
+            "model_name_or_path": str(self.folder / "base"),
+            "output_dir": str(self.folder / name),
+        }
         recipe.write_text(yaml.safe_dump(values))
         return Start(lambda: run_recipe(str(recipe)), self.folder / f"{name}.log")
 
@@ -253,12 +259,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--starts", type=int, default=0)
+    parser.add_argument("--updates", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     read_remote_code()  # parsed once, for all forks
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    soak = Soak(arguments.folder, arguments.seed)
+    soak = Soak(arguments.folder, arguments.updates, arguments.seed)
     result: dict[str, Any] = {"seconds_alone": round(soak.seconds, 2)}
     if arguments.kills:
         result["kills"] = soak.kills(arguments.kills)
