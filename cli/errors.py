@@ -113,7 +113,9 @@ def as_command_error(error: Exception) -> CommandError:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
         package = (error.name or "").partition(".")[0]
         return CommandError(f"this needs the package {package}: pip install 'geodit[{_EXTRAS[package]}]'")
-    if isinstance(error, ValueError | OSError | ImportError):
+    # A configuration that does not pass its own validation; the class is one of huggingface_hub, which loads slowly.
+    invalid = any(kind.__name__ == "StrictDataclassError" for kind in type(error).__mro__)
+    if invalid or isinstance(error, ValueError | OSError | ImportError):
         return CommandError(str(error) or type(error).__name__)
     hint = "`geodit --debug ...` shows where this came from"
     return CommandError(f"{type(error).__name__}: {error} ({hint})", FAILURE)

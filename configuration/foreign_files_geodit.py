@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # What says by itself what is wrong: bad values, files that are not there, packages that are not installed.
-_CLEAR = (ValueError, OSError, ImportError, MemoryError, NotImplementedError)
+_CLEAR = (ValueError, OSError, ImportError, MemoryError)
 _OUT_OF_MEMORY = "OutOfMemoryError"  # of torch, which configurations do without
 
 

@@ -316,8 +316,13 @@ def _either(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names))
 
 
+_MANY = 2**31  # more than any number of steps or tokens
+
+
 def _check_integer(name: str, value: object, *, minimum: int, below: int | None = None) -> None:
     valid = isinstance(value, int) and not isinstance(value, bool)
+    if below is None and valid and value >= _MANY:  # type: ignore[operator]
+        below = _MANY
     if not valid or value < minimum or (below is not None and value >= below):  # type: ignore[operator]
         limit = "" if below is None else f" and < {below}"
         raise ValueError(f"{name} must be an integer >= {minimum}{limit}, but is {value!r}.")
@@ -334,7 +339,9 @@ def _check_number(
 ) -> None:
     limits = {">=": minimum, ">": above, "<=": maximum}
     allowed = " and ".join(f"{sign} {limit:g}" for sign, limit in limits.items() if limit is not None)
-    valid = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    valid = isinstance(value, int | float) and not isinstance(value, bool)
+    # JSON has integers that no float can be.
+    valid = valid and (abs(value) < _MANY if isinstance(value, int) else math.isfinite(value))  # type: ignore[arg-type]
     if (
         not valid
         or (minimum is not None and value < minimum)  # type: ignore[operator]

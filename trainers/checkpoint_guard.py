@@ -143,7 +143,7 @@ def publish(staged: Path, target: Path) -> None:
     claimed.rename(target)
     _flush(target.parent)
     _remove(replaced)
-    _remove_empty(staged.parent)
+    remove_empty(staged.parent)
 
 
 def move_files(staged: Path, target: Path) -> None:
@@ -159,7 +159,7 @@ def move_files(staged: Path, target: Path) -> None:
 def clear_staging(folder: Path) -> None:
     """Remove what a run that was killed while it saved has left."""
     _remove(folder / STAGING)
-    _remove_empty(folder / PRIVATE)
+    remove_empty(folder / PRIVATE)
 
 
 @contextmanager
@@ -206,7 +206,7 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def _remove_empty(staging: Path) -> None:
+def remove_empty(staging: Path) -> None:
     """Remove a folder of ours, and the one that it lies in if that is ours, too, where nothing else is in them."""
     with suppress(OSError):  # someone else writes there, or the run is locked
         staging.rmdir()

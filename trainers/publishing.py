@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import enum
 import json
@@ -31,14 +30,14 @@ from geodit.hub_cards.results import RESULTS_FOLDER
 from geodit.hub_cards.run_folders import RUN_LOG, RUN_RECIPE, as_checkpoint, link_file
 from geodit.modeling_geodit.adapters import complete_adapter_folder
 from geodit.trainers.argument_fields import default_of
-from geodit.trainers.checkpoint_guard import FILE_LIST
+from geodit.trainers.checkpoint_guard import FILE_LIST, PRIVATE, remove_empty
 from geodit.trainers.guarded_trainer import GuardedTrainer
 
 __all__ = ["PublishingTrainer", "log_lines"]
 
 logger = logging.get_logger(__name__)
 
-SNAPSHOTS = ".publishing"
+SNAPSHOTS = f"{PRIVATE}/publishing"
 """Name of the folder, within the output folder of a run, that holds what is being pushed."""
 
 _README = "README.md"
@@ -66,17 +65,21 @@ class PublishingTrainer(GuardedTrainer):
 
     _client: HubClient | None = None
     hub_model_id: str | None  # type: ignore[assignment]
-    push_in_progress: Any
+    push_in_progress: Any = None
 
     def __init__(self, *args: Any, recipe: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._recipe = recipe
-        if self.is_local_process_zero():  # what a run that was killed has left
-            shutil.rmtree(self._output_dir / SNAPSHOTS, ignore_errors=True)
 
     @property
     def _output_dir(self) -> Path:
         return Path(str(self.args.output_dir))
+
+    def _checkpoint_to_resume(self, choice: str | bool | None) -> str | None:
+        # What a run that was killed has left; the folder is locked by now.
+        if self.is_local_process_zero() and self.push_in_progress is None:
+            shutil.rmtree(self._output_dir / SNAPSHOTS, ignore_errors=True)
+        return super()._checkpoint_to_resume(choice)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
@@ -339,5 +342,4 @@ def _link(source: str, target: str) -> None:
 
 def _remove(snapshot: Path) -> None:
     shutil.rmtree(snapshot, ignore_errors=True)
-    with contextlib.suppress(OSError):  # another push is running
-        snapshot.parent.rmdir()
+    remove_empty(snapshot.parent)  # unless another push is running

@@ -33,7 +33,7 @@ _LEFT_BY_A_RUN = re.compile(
 # Of folders whose names others use, too, what a run writes to them: pictures of its answers, files of TensorBoard.
 _CONTENTS = {"samples": re.compile(r"step-\d+/.+"), "runs": re.compile(r"(?:.+/)?events\.out\.tfevents\..+")}
 # Neither a run's result nor somebody else's.
-_PASSED_OVER = re.compile(rf"{re.escape(PRIVATE)}|\.publishing|replaced-\d+|broken-checkpoint-\d+")
+_PASSED_OVER = re.compile(rf"{re.escape(PRIVATE)}|replaced-\d+|broken-checkpoint-\d+")
 
 
 class RunFolder:

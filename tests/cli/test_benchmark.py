@@ -76,5 +76,10 @@ def test_bad_input_is_told_in_one_line(geodit, arguments, message):
 
 
 def test_a_model_that_does_not_fit_is_refused_before_it_is_made(geodit):
-    line = geodit.fails("benchmark", "--hidden-size", 2**20, "--layers", 1, "--device", "cpu")
+    line = geodit.fails("benchmark", "--hidden-size", 2**16, "--layers", 1000, "--device", "cpu")
     assert "choose a smaller shape" in line
+
+
+def test_a_shape_that_no_model_has_is_one_line(geodit):
+    line = geodit.fails("benchmark", "--hidden-size", 2**20, "--layers", 1, "--device", "cpu")
+    assert "text_config.hidden_size must be an integer from 1 to 65,536, got 1048576" in line

@@ -221,8 +221,8 @@ def test_checkpoints_are_kept_by_their_step_whatever_the_clock_says(tmp_path, ne
 
 
 def test_folders_of_others_are_not_cleared(tmp_path):
-    for name in (".incomplete", ".partial", ".publishing-notes"):
+    for name in (".incomplete", ".partial", ".publishing"):
         (tmp_path / name).mkdir()
     stage(tmp_path)
     clear_staging(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {".incomplete", ".partial", ".publishing-notes"}
+    assert {path.name for path in tmp_path.iterdir()} == {".incomplete", ".partial", ".publishing"}
