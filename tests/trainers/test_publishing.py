@@ -2,9 +2,9 @@
 """GeoDiTTrainer(push_to_hub=True): the repository holds what `geodit push` puts there, at the end and on the way."""
 
 import json
-import shutil
 import logging
 import pickle
+import shutil
 
 import pytest
 import yaml
