@@ -4,6 +4,7 @@
 import json
 import logging
 import pickle
+import shutil
 
 import pytest
 import yaml
@@ -188,6 +189,7 @@ class TestOnTheWay:
                 (resumed / path.partition("/")[2]).write_bytes(content)
         assert not (resumed / "training_args.bin").exists()
         assert find_damage(resumed) is None
+        shutil.rmtree(tmp_path / "trees")  # another machine
         trainer = publishing(hub_strategy="end", max_steps=3)
         trainer.train(resume_from_checkpoint=str(resumed))
         assert trainer.state.global_step == 3
