@@ -64,14 +64,9 @@ def load_pipeline(model: str | None, device: str | None = None, *, adapter: str 
         )
     if device is not None:
         _check_device(device)
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # no table of the tensors that do not fit: the error names them
-    try:
-        return GeoDiTPipeline.from_pretrained(
-            name, adapter=adapter, device=device, revision=revision, adapter_revision=adapter_revision
-        )
-    finally:
-        logging.set_verbosity(verbosity)
+    return GeoDiTPipeline.from_pretrained(
+        name, adapter=adapter, device=device, revision=revision, adapter_revision=adapter_revision
+    )
 
 
 def model_label(model: str | None, adapter: str | None) -> str:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -51,6 +53,26 @@ def check_headers(model: nn.Module, files: Collection[str] | None, name: Any) ->
             f"config.json of {name} describes a model of {wanted:,} parameters, but its files hold {stored:,} "
             "numbers: they do not belong together, or were cut off."
         )
+
+
+@contextmanager
+def without_report(unwanted: bool) -> Iterator[None]:
+    """Leave out the table in which Transformers logs tensors that do not fit, where an error names them.
+
+    Args:
+        unwanted: Whether to; otherwise this does nothing.
+    """
+    logger = logging.getLogger("transformers.modeling_utils")
+
+    def is_wanted(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    if unwanted:
+        logger.addFilter(is_wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_wanted)
 
 
 def check_complete(
@@ -125,4 +147,4 @@ def _all_finite(tensor: torch.Tensor) -> bool:
     return all(bool(part.isfinite().all()) for part in tensor.flatten().split(_ELEMENTS_AT_ONCE))
 
 
-__all__ = ["check_complete", "check_headers", "check_values"]
+__all__ = ["check_complete", "check_headers", "check_values", "without_report"]

@@ -2,6 +2,7 @@
 """Weights and settings of a stranger: read whole and finite, from their own folder, or refused in one sentence."""
 
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -134,6 +135,15 @@ class TestTensors:
         change_weights(folder, lambda tensors: tensors["model.multi_modal_projector.linear_1.weight"].fill_(3e38))
         loaded = GeoDiTForMaskedDiffusion.from_pretrained(folder, dtype=torch.float32)
         assert loaded.model.multi_modal_projector.linear_1.weight[0, 0] == torch.tensor(3e38)
+
+    def test_the_error_is_all_that_is_said(self, folder, caplog, monkeypatch):
+        monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+        change_weights(folder, lambda tensors: tensors.pop("lm_head.weight"))
+        with pytest.raises(ValueError, match="is missing"):
+            GeoDiTForMaskedDiffusion.from_pretrained(folder)
+        assert "LOAD REPORT" not in caplog.text
+        GeoDiTForMaskedDiffusion.from_pretrained(folder, output_loading_info=True)
+        assert "LOAD REPORT" in caplog.text
 
     def test_who_asks_for_the_report_gets_it_in_place_of_the_error(self, folder):
         change_weights(folder, lambda tensors: tensors.pop("lm_head.weight"))
