@@ -24,6 +24,7 @@ _FIELDS = (
     "max_denoising_steps",
     "block_length",
     "initial_canvas_length",
+    "fill_after_eos",
     "remasking",
     "confidence_threshold",
     "entropy_bound",
@@ -102,6 +103,7 @@ class GeoDiTGenerationConfig(GenerationConfig):
         max_denoising_steps: int = 8,
         block_length: int | None = None,
         initial_canvas_length: int | None = None,
+        fill_after_eos: bool = True,
         remasking: str = "low_confidence",
         confidence_threshold: float | None = None,
         entropy_bound: float | None = None,
@@ -126,6 +128,7 @@ class GeoDiTGenerationConfig(GenerationConfig):
         self.max_denoising_steps: int = max_denoising_steps
         self.block_length: int | None = block_length
         self.initial_canvas_length: int | None = initial_canvas_length
+        self.fill_after_eos: bool = fill_after_eos
         self.remasking: str = remasking
         self.confidence_threshold: float | None = confidence_threshold
         self.entropy_bound: float | None = entropy_bound
@@ -175,7 +178,7 @@ class GeoDiTGenerationConfig(GenerationConfig):
         _check_number("guidance_scale", self.guidance_scale, minimum=1, hint="1 turns guidance off")
         if self.seed is not None:
             _check_integer("seed", self.seed, minimum=0, below=2**63)
-        for name in ("use_cache", "compile_step", "return_dict_in_generate"):
+        for name in ("fill_after_eos", "use_cache", "compile_step", "return_dict_in_generate"):
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise ValueError(f"{name} must be True or False, but is {value!r}.")

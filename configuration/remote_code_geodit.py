@@ -51,6 +51,7 @@ MODULES = (
     "geodit.modeling_geodit.generation_geodit",
     "geodit.modeling_geodit.loaded_weights_geodit",
     "geodit.modeling_geodit.modeling_geodit",
+    "geodit.modeling_geodit.patterns_geodit",
     "geodit.modeling_geodit.predictors_geodit",
     "geodit.modeling_geodit.random_geodit",
     "geodit.modeling_geodit.remasking_geodit",

@@ -89,6 +89,8 @@ class DecodingPolicy:
         masked: torch.Tensor,
         num_transfer: torch.Tensor,
         random: RowGenerators | None = None,
+        tokens: torch.Tensor | None = None,
+        deferred: torch.Tensor | None = None,
     ) -> Decision:
         """Decide one denoising step of a block.
 
@@ -98,19 +100,29 @@ class DecodingPolicy:
             masked: `(B, L)` bool, true where nothing has been committed yet.
             num_transfer: `(B,)` int64, the tokens to commit at least: what the schedule says.
             random: Source of random numbers; needed when `draws` is true.
+            tokens: `(K,)` int64, proposals that are made already, in the place of the sampler's.
+            deferred: `(B, L)` bool, positions that are committed after all others, whatever their scores.
 
         Raises:
             ValueError: when there are not as many logits as masked positions, or random numbers are missing.
         """
-        proposal = self.propose(logits, masked, random)
+        proposal = self.propose(logits, masked, random, tokens)
         scores = proposal.to_grid(self.remasking.score(proposal, random))
+        if deferred is not None:
+            scores = scores.masked_fill(deferred, torch.finfo(scores.dtype).min)
         return Decision(
             tokens=proposal.to_grid(proposal.tokens),
             confidence=proposal.to_grid(proposal.confidence),
             transfer=self.selection.select(scores, masked, num_transfer, proposal),
         )
 
-    def propose(self, logits: torch.Tensor, masked: torch.Tensor, random: RowGenerators | None = None) -> Proposal:
+    def propose(
+        self,
+        logits: torch.Tensor,
+        masked: torch.Tensor,
+        random: RowGenerators | None = None,
+        tokens: torch.Tensor | None = None,
+    ) -> Proposal:
         """Propose a token for every masked position; arguments as in [`decide`], logits overwritten as there."""
         num_masked = int(masked.sum())
         if logits.dim() != 2 or logits.shape[0] != num_masked:
@@ -119,7 +131,8 @@ class DecodingPolicy:
                 f"are of shape {tuple(logits.shape)}."
             )
         logits = logits.float()
-        tokens = self._propose_allowed(logits, masked, random)
+        if tokens is None:
+            tokens = self._propose_allowed(logits, masked, random)
         return Proposal(masked, tokens, Softmax.of(logits))
 
     def _propose_allowed(

@@ -34,6 +34,7 @@ from geodit.modeling_geodit.decoding_geodit import (
     build_decoding_policy,
     plan_blocks,
 )
+from geodit.modeling_geodit.patterns_geodit import AnswerPattern, CanvasLogits
 from geodit.modeling_geodit.predictors_geodit import (
     CanvasPredictor,
     CompiledPredictor,
@@ -65,7 +66,7 @@ class GeoDiTGenerateOutput(ModelOutput):
     Args:
         sequences: `(B, P + L)` int64, the prompt as given, followed by the canvas.
         commit_steps: `(B, L)` int64, the step, counted from 0, at which each token of the canvas was
-            committed; -1 for what was never denoised: behind the end of a row, where EOS stands.
+            committed; -1 for what was never denoised: behind the end of a row or of an answer, where EOS stands.
         confidences: `(B, L)` float32, the probability that the network gave the token at that step.
         canvases: `(steps, B, L)` int64, the canvas after each step: the tokens committed up to then, and `[M]`
             elsewhere.
@@ -89,6 +90,8 @@ class DenoisingState:
         commit_steps: `(B, L)` int64, -1 where nothing has been committed.
         confidences: `(B, L)` float32, 0 where nothing has been committed.
         lengths: `(B,)` int64, where the canvas of each row ends at last.
+        ends: `(B,)` int64, where the answer of each row ends as far as that is known: one past its first EOS, or
+            where its canvas ends.
         stop: Where the part of the canvas ends that is there so far; L unless it grows.
         rows: The rows that are not finished, ascending.
         step: How many steps have been made.
@@ -98,6 +101,7 @@ class DenoisingState:
     commit_steps: torch.Tensor
     confidences: torch.Tensor
     lengths: torch.Tensor
+    ends: torch.Tensor
     stop: int
     rows: list[int] = field(default_factory=list)
     step: int = 0
@@ -120,6 +124,7 @@ class DenoisingState:
             commit_steps=torch.full(shape, -1, dtype=torch.long, device=device),
             confidences=torch.zeros(shape, dtype=torch.float32, device=device),
             lengths=lengths,
+            ends=lengths.clone(),
             stop=canvas_length,
             rows=list(range(len(lengths))),
         )
@@ -132,7 +137,22 @@ class DenoisingState:
     @property
     def masked(self) -> torch.Tensor:
         """`(B, stop)` bool, true where a token is still to be committed."""
-        return self.valid & (self.commit_steps[:, : self.stop] < 0)
+        in_answer = torch.arange(self.stop, device=self.canvas.device) < self.ends.unsqueeze(-1)
+        return in_answer & (self.commit_steps[:, : self.stop] < 0)
+
+    def known(self, logits: torch.Tensor, wanted: torch.Tensor, suppressed: frozenset[int]) -> CanvasLogits:
+        """What is known of the unfinished rows, for a pattern of the whole answer.
+
+        Args:
+            logits: `(K, V)` float32 of the wanted positions.
+            wanted: `(rows, stop)` bool.
+            suppressed: Tokens that are not to be committed.
+        """
+        places = torch.arange(self.canvas.shape[1], device=self.canvas.device)
+        masked = (places < self.ends.unsqueeze(-1)) & (self.commit_steps < 0)
+        padded = torch.zeros_like(masked[self.rows])
+        padded[:, : self.stop] = wanted
+        return CanvasLogits(logits, padded, masked[self.rows], self.canvas[self.rows], suppressed)
 
     def commit(self, block: Block, decision: Decision) -> None:
         """Write a step's decision about a block of the unfinished rows into the canvas, in place."""
@@ -145,6 +165,26 @@ class DenoisingState:
             grid[self.rows, positions] = torch.where(decision.transfer, values, grid[self.rows, positions])
         self.step += 1
 
+    def end_answers(self, eos_token_ids: Sequence[int]) -> None:
+        """Fill what stands behind the first EOS of each row with EOS, in place, whatever was committed there.
+
+        It is no part of the answer, and is not masked any more.
+
+        Args:
+            eos_token_ids: The tokens that end an answer; the first of them is what is filled in.
+        """
+        places = torch.arange(self.canvas.shape[1], device=self.canvas.device)
+        is_end = self._is_any_of(eos_token_ids) & (self.commit_steps >= 0)
+        first = places.masked_fill(~is_end, self.canvas.shape[1]).amin(-1)
+        self.ends = torch.minimum(self.ends, first + 1)
+        self._fill((places >= self.ends.unsqueeze(-1)) & ~is_end, eos_token_ids[0])
+
+    def _is_any_of(self, token_ids: Sequence[int]) -> torch.Tensor:
+        found = torch.zeros_like(self.canvas, dtype=torch.bool)
+        for token_id in token_ids:
+            found |= self.canvas == token_id
+        return found
+
     def cut(self, lengths: Sequence[int], fill: int) -> None:
         """Shorten answers, in place.
 
@@ -153,7 +193,9 @@ class DenoisingState:
             fill: The token behind them.
         """
         places = torch.arange(self.canvas.shape[1], device=self.canvas.device)
-        behind = places >= torch.tensor(lengths, device=self.canvas.device).unsqueeze(-1)
+        self._fill(places >= torch.tensor(lengths, device=self.canvas.device).unsqueeze(-1), fill)
+
+    def _fill(self, behind: torch.Tensor, fill: int) -> None:
         self.canvas.masked_fill_(behind, fill)
         self.commit_steps.masked_fill_(behind, -1)
         self.confidences.masked_fill_(behind, 0)
@@ -170,12 +212,9 @@ class DenoisingState:
         Returns:
             Which of the unfinished rows go on, as indices into `rows` before.
         """
-        canvas, committed = self.canvas[self.rows], self.commit_steps[self.rows] >= 0
+        committed = self.commit_steps[self.rows] >= 0
         in_front = committed.long().cumprod(-1).bool()
-        is_eos = torch.zeros_like(committed)
-        for token_id in eos_token_ids:
-            is_eos |= canvas == token_id
-        ended = (is_eos & in_front).any(-1)
+        ended = (self._is_any_of(eos_token_ids)[self.rows] & in_front).any(-1)
         full = in_front.sum(-1) >= self.lengths[self.rows]
         for index in (ended & ~full).nonzero().flatten().tolist():
             row = self.rows[index]
@@ -193,7 +232,10 @@ def denoise(
     random: RowGenerators | None = None,
     *,
     eos_token_ids: Sequence[int] = (),
+    fill_after_eos: bool = False,
     initial_length: int | None = None,
+    pattern: AnswerPattern | None = None,
+    temperature: float = 0.0,
 ) -> Iterator[DenoisingState]:
     """Denoise a canvas in place, one step at a time.
 
@@ -207,8 +249,12 @@ def denoise(
         blocks: Blocks in the order in which they are denoised.
         random: Random numbers, for policies that draw.
         eos_token_ids: Tokens that end an answer.
+        fill_after_eos: Whether all behind an EOS is EOS from the step on that commits it. Steps are then shared out
+            over what is masked in front of it.
         initial_length: The canvas starts with so many positions and ends from there on with the block that is being
             denoised; `None` for a canvas that is there as a whole.
+        pattern: What the answers must look like.
+        temperature: With a pattern, above 0 its canvases are drawn.
 
     Yields:
         The same state, after each step.
@@ -229,7 +275,18 @@ def denoise(
             begins_block = False
             in_block = wanted[:, block.start : block.stop]
             num_transfer = policy.schedule.num_transfer(in_block.sum(-1), steps_left)
-            state.commit(block, policy.decide(logits, in_block, num_transfer, random))
+            tokens = deferred = None
+            if pattern is not None:
+                known = state.known(logits.float(), wanted, policy.suppress_tokens)
+                proposal = pattern.propose(known, temperature=temperature, random=random)
+                tokens = proposal.tokens[known.wanted]
+                if fill_after_eos:
+                    # An EOS that is not the first comes by itself with the one that is.
+                    is_eos = torch.isin(proposal.tokens, torch.tensor(eos_token_ids, device=tokens.device))
+                    deferred = (is_eos & ~proposal.may_end)[:, block.start : block.stop]
+            state.commit(block, policy.decide(logits, in_block, num_transfer, random, tokens, deferred))
+            if fill_after_eos and eos_token_ids:
+                state.end_answers(eos_token_ids)
             num_rows = len(state.rows)
             going_on = state.finish_rows(eos_token_ids)
             if going_on and len(going_on) < num_rows:
@@ -295,6 +352,7 @@ class GeoDiTGenerationMixin:
         canvas_lengths: Sequence[int] | torch.Tensor | None = None,
         generation_config: GenerationConfig | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        answer_pattern: AnswerPattern | None = None,
         stop_strings: str | Sequence[str] | None = None,
         tokenizer: Any = None,
         streamer: BaseStreamer | None = None,
@@ -328,6 +386,7 @@ class GeoDiTGenerationMixin:
             generator: Source of random numbers, or one a row; excludes `seed`. With neither, the global one.
             streamer: Is given the prompts (`put`), the canvas after every step if it takes drafts (`put_draft`), the
                 finished canvases (`put`), and the end, as [`~transformers.TextDiffusionStreamer`] expects them.
+            answer_pattern: What every answer must look like, whatever the network says.
             stop_strings: Strings that end an answer: behind the first that is found in the finished text EOS stands.
             tokenizer: Decodes the canvas to look for `stop_strings`.
             step_callback: Called after every step with the [`DenoisingState`], which it must not change.
@@ -379,6 +438,8 @@ class GeoDiTGenerationMixin:
         if policy.draws:
             random = RowGenerators.spawn(batch_size, device, seed=config.seed, generator=generator)
         lengths = _check_canvas_lengths(canvas_lengths, config.max_new_tokens, batch_size).to(device)
+        if answer_pattern is not None:
+            answer_pattern.check_lengths(lengths.tolist())
         predictor = self._make_predictor(config, prompt_ids, prompt_mask.bool(), features, image_prefix, mask_token_id)
         fill = (
             eos_token_ids[0]
@@ -399,7 +460,10 @@ class GeoDiTGenerationMixin:
             blocks,
             random,
             eos_token_ids=eos_token_ids,
+            fill_after_eos=config.fill_after_eos,
             initial_length=config.initial_canvas_length,
+            pattern=answer_pattern,
+            temperature=config.temperature,
         ):
             if config.return_dict_in_generate:
                 canvases.append(state.canvas.clone())

@@ -324,6 +324,7 @@ class GeoDiTPipeline:
         output = self.model.generate(
             **inputs,
             max_new_tokens=self.processor.canvas_length(task),
+            answer_pattern=self.processor.answer_pattern(task),
             return_dict_in_generate=True,
             **arguments,
         )

@@ -28,7 +28,8 @@ from transformers.utils import logging
 
 from geodit.configuration.anyres_geodit import anyres_max_tiles, check_grid_pinpoints
 from geodit.configuration.remote_code_geodit import PROCESSOR_AUTO_MAP, RemoteCodeMixin
-from geodit.processing.boxes_geodit import BoxCodec, get_box_codec
+from geodit.modeling_geodit.patterns_geodit import AnswerPattern, BoxListPattern
+from geodit.processing.boxes_geodit import NO_BOXES, BoxCodec, get_box_codec
 from geodit.processing.images_geodit import group_images
 from geodit.processing.tasks_geodit import Task, load_tasks, resolve_task
 
@@ -364,6 +365,24 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
             ValueError: If the task is unknown.
         """
         return resolve_task(self.tasks, task).max_new_tokens
+
+    def answer_pattern(self, task: str) -> AnswerPattern | None:
+        """Returns what every answer to a task looks like, for `generate(answer_pattern=...)`; None for any text.
+
+        Tasks that are answered by boxes have one where boxes are written by location tokens: boxes with an area, one
+        after the other and without labels, or the word for none.
+
+        Raises:
+            ValueError: If the task is unknown.
+        """
+        if resolve_task(self.tasks, task).answer != "boxes" or self.box_format != "location_tokens":
+            return None
+        tokens = [location_token(index) for index in range(self.location_bins)]
+        return BoxListPattern(
+            self.tokenizer.convert_tokens_to_ids(tokens),
+            [self.tokenizer.eos_token_id],
+            self.tokenizer(NO_BOXES, add_special_tokens=False).input_ids,
+        )
 
     def format_answer(
         self,
