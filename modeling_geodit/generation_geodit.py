@@ -579,8 +579,7 @@ class GeoDiTGenerationMixin:
 
     def _check_token_ids(self, **ids: Sequence[int]) -> None:
         """Refuse ids that the vocabulary does not have; a generation configuration is not checked against a model."""
-        model: Any = self
-        vocab_size = model.get_input_embeddings().num_embeddings
+        vocab_size = self.config.text_config.vocab_size
         for name, values in ids.items():
             if outside := [value for value in values if not 0 <= value < vocab_size]:
                 raise ValueError(f"{name} has {outside[0]}, but the vocabulary has the ids 0 to {vocab_size - 1}.")

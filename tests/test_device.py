@@ -26,6 +26,7 @@ CPU_ONLY = {
     "modeling_geodit/test_tensor_parallel.py": "processes that talk by gloo",
     "trainers/distributed_client.py": "processes that talk by gloo",
     "trainers/killed_client.py": "is told where to train by the test that starts it",
+    "trainers/test_checkpoint_guard.py": "files",
     "trainers/test_distributed.py": "processes that talk by gloo",
     "trainers/test_memory_estimate.py": "counts by the profiler of the CPU",
     "trainers/test_samplers.py": "order of items",
