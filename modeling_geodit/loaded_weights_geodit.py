@@ -13,6 +13,8 @@ from safetensors import safe_open
 from torch import nn
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
+# A whole model saves its parts under this prefix, and a part of it can be loaded from there.
+_PREFIX = "model."
 _NAMED = 5
 # How much larger than its files a model may be: weights that are tied are saved once, and what is small does no harm.
 _LARGEST_RATIO = 2
@@ -37,11 +39,12 @@ def check_headers(model: nn.Module, files: Collection[str] | None, name: Any) ->
     if not files or not all(str(file).endswith(".safetensors") for file in files):
         return
     stored = 0
+    parameters = {name.removeprefix(_PREFIX) for name, _ in model.named_parameters()}
     for path in files:
         with safe_open(path, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118
                 tensor = file.get_slice(key)
-                if tensor.get_dtype() not in _FLOATS:
+                if tensor.get_dtype() not in _FLOATS and key.removeprefix(_PREFIX) in parameters:
                     raise ValueError(
                         f"The weights of {name} are damaged: {key} is of type {tensor.get_dtype()}, not one of "
                         f"{', '.join(_FLOATS)}."
