@@ -28,7 +28,7 @@ class AnswerRecord:
         image_size: Its (height, width) in pixels.
         question: The question, with the true answer.
         text: The answer as generated.
-        boxes: Boxes read from it, in pixels.
+        boxes: Boxes read from it, in pixels: the well-formed ones, if it did not parse.
         labels: Class name of each box.
         parsed: Whether the text could be read as an answer to the task.
         num_steps: In how many denoising steps a token was committed.

@@ -22,13 +22,16 @@ _TITLES = {
     "precision": "precision@0.5",
     "recall": "recall@0.5",
     "f1": "F1@0.5",
+    "precision_keep_wellformed": "precision@0.5, well-formed boxes kept",
+    "recall_keep_wellformed": "recall@0.5, well-formed boxes kept",
+    "f1_keep_wellformed": "F1@0.5, well-formed boxes kept",
     "empty_accuracy": "accuracy, no object",
     "map50": "mAP@0.5",
     "map": "mAP@0.5:0.95",
     "parse_rate": "parsed",
 }
 # What a table of many settings shows; the JSON document has everything.
-_HEADLINES = ("cider", "bleu4", "accuracy", "precision", "recall", "f1")
+_HEADLINES = ("cider", "bleu4", "accuracy", "precision", "recall", "f1", "f1_keep_wellformed")
 
 
 def benchmark_table(result: BenchmarkResult, title: str | None = None) -> Table:

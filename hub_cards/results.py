@@ -46,6 +46,8 @@ _TITLES = {
 }
 # The figures that count boxes which overlap the true ones by at least the threshold of the document.
 _BOX_FIGURES = {"ground": ("accuracy",), "detect": ("precision", "recall", "f1")}
+# The same figures by another rule: the well-formed boxes of answers that did not parse count.
+_KEEP_WELLFORMED = "_keep_wellformed"
 # All others are between 0 and 1.
 _UNBOUNDED = ("cider",)
 _PACKAGES = ("geodit", "torch", "transformers")
@@ -280,6 +282,9 @@ def figure_title(task: str, name: str, iou_threshold: float | None = None) -> st
         name: The figure.
         iou_threshold: From which IoU on a box counts as right.
     """
+    if name.endswith(_KEEP_WELLFORMED):
+        strict = figure_title(task, name.removesuffix(_KEEP_WELLFORMED), iou_threshold)
+        return f"{strict}, well-formed boxes kept"
     title = _TITLES.get(name, name.replace("_", " "))
     if iou_threshold is not None and name in _BOX_FIGURES.get(task, ()):
         return f"{title}@{iou_threshold:g}"

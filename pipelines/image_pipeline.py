@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -15,6 +14,7 @@ from PIL import Image
 
 from geodit.checkpoints import resolve_checkpoint
 from geodit.data.windows import Window
+from geodit.pipelines.box_scores import DEFAULT_BOX_SCORE, box_confidences, get_box_score
 from geodit.pipelines.fit import check_fit
 from geodit.pipelines.image_source import ImageSource
 from geodit.pipelines.imagery import ImageInput, as_image_source
@@ -82,9 +82,22 @@ class GeoDiTPipeline:
         model: a `GeoDiTForMaskedDiffusion`. It is moved to `device` and put into evaluation mode.
         processor: its `GeoDiTProcessor`.
         device: where to run; by default a GPU if there is one.
+        box_score: how a box is scored from the probabilities of its tokens, a key of
+            [`~geodit.pipelines.box_scores.BOX_SCORES`].
+
+    Raises:
+        ValueError: if there is no such score.
     """
 
-    def __init__(self, model: Any, processor: Any, device: str | torch.device | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        device: str | torch.device | None = None,
+        *,
+        box_score: str = DEFAULT_BOX_SCORE,
+    ) -> None:
+        self._box_score = get_box_score(box_score)
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = model.to(device).eval()
@@ -101,6 +114,7 @@ class GeoDiTPipeline:
         revision: str | None = None,
         adapter_revision: str | None = None,
         local_files_only: bool = False,
+        box_score: str = DEFAULT_BOX_SCORE,
     ) -> GeoDiTPipeline:
         """Loads a checkpoint with its processor.
 
@@ -114,12 +128,14 @@ class GeoDiTPipeline:
                 adapter was trained on.
             adapter_revision: branch, tag or commit of the adapter.
             local_files_only: whether to do without the network.
+            box_score: how a box is scored from the probabilities of its tokens.
 
         Raises:
             OSError: if there is no such checkpoint, or it is not complete.
-            ValueError: if there is no such adapter, it is not for that model, neither is given, or the model is an
-                adapter.
+            ValueError: if there is no such adapter, it is not for that model, neither is given, the model is an
+                adapter, or there is no such score.
         """
+        get_box_score(box_score)  # before the weights are read
         from geodit.modeling_geodit.adapters import adapter_of, load_merged, processor_folder
         from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
         from geodit.processing.processing_geodit import GeoDiTProcessor
@@ -150,7 +166,7 @@ class GeoDiTPipeline:
             raise ValueError("give a model, an adapter or both")
         processor = GeoDiTProcessor.from_pretrained(source, **options)
         check_fit(network.config, processor, source)
-        return cls(network, processor, device)
+        return cls(network, processor, device, box_score=box_score)
 
     def __call__(
         self,
@@ -347,29 +363,13 @@ class GeoDiTPipeline:
     ) -> _Answer:
         text = self.processor.decode_canvas(ids)
         result = self.processor.post_process_generation(text, task, image_size, query)
-        scores = self._box_scores(ids, text, image_size, denoising.confidences) if result["boxes"] else []
+        groups = box_confidences(self.processor, ids, image_size, denoising.confidences) if result["boxes"] else []
+        scores = [self._box_score(confidences) for confidences in groups]
         detections = tuple(
             Detection(_as_box(box), label, score)
             for box, label, score in zip(result["boxes"], result["labels"], scores, strict=True)
         )
         return _Answer(result["text"], result["parsed"], detections, denoising)
-
-    def _box_scores(
-        self, ids: list[int], text: str, image_size: tuple[int, int], confidences: Sequence[float]
-    ) -> list[float]:
-        """One score a box that the codec reads from `text`, from the tokens that the box is written with."""
-        codec = self.processor.box_codec
-        # Where in the text each token ends, whatever the tokenizer: the length of the text up to it.
-        token_ends = [len(self.processor.decode_canvas(ids[: count + 1])) for count in range(len(ids))]
-        scores = []
-        start = first = 0
-        for end in codec.box_ends(text):
-            last = next((index for index, reached in enumerate(token_ends) if reached >= end), len(ids) - 1)
-            # A complete box may still be refused, for instance because its corners are swapped.
-            if codec.decode(text[start:end], image_size).boxes:
-                scores.append(_geometric_mean(confidences[first : last + 1]))
-            start, first = end, last + 1
-        return scores
 
     def _token_texts(self, ids: list[int]) -> tuple[str, ...]:
         tokenizer = self.processor.tokenizer
@@ -394,11 +394,6 @@ def _read_batches(
 def _as_box(values: Sequence[float]) -> Box:
     x1, y1, x2, y2 = (float(value) for value in values)
     return x1, y1, x2, y2
-
-
-def _geometric_mean(probabilities: Sequence[float]) -> float:
-    # A probability of zero comes from rounding alone: the token was the most probable of all.
-    return math.exp(sum(math.log(max(value, 1e-12)) for value in probabilities) / max(len(probabilities), 1))
 
 
 def _stream_seed(seed: int, index: int) -> int:

@@ -511,7 +511,8 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
               empty for tasks answered by a text,
             * `labels` (`list[str]`): one for each box,
             * `parsed` (`bool`): whether the text could be understood as an answer to this task. A text answer
-              only has to be there; for boxes see `BoxParse.parsed`.
+              only has to be there; for boxes see `BoxParse.parsed`. The well-formed boxes of an answer that could
+              not be understood as a whole are in `boxes` all the same.
 
         Raises:
             ValueError: If the task is unknown, `text` is not a single string, or the image size is missing or

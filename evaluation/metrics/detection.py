@@ -30,8 +30,9 @@ Args:
     bootstrap: Number of bootstrap resamples for 95% confidence intervals; 0 for none.
     bootstrap_seed: Seed of the resampling.
 Returns:
-    precision, recall, f1, empty_accuracy, num_boxes (true ones), num_predicted_boxes, iou_threshold,
-    parse_rate, num_samples, map50 and map when boxes have scores, and confidence_intervals when asked for.
+    precision, recall and f1, the same as precision_keep_wellformed, recall_keep_wellformed and
+    f1_keep_wellformed, empty_accuracy, num_boxes (true ones), num_predicted_boxes, iou_threshold, parse_rate,
+    num_samples, map50 and map when boxes have scores, and confidence_intervals when asked for.
 Raises:
     ValueError: If there are no predictions, a box is malformed, there is not one label (and score) per box,
         or the threshold is not inside (0, 1].
@@ -49,6 +50,9 @@ _CITATION = """
   Andrew}, journal={IJCV}, year={2010}}
 """
 
+_NOTHING: Mapping[str, Any] = {"boxes": [], "labels": [], "scores": []}
+_TRUE_BOXES = np.asarray([0, 0, 1], dtype=np.int64)  # of the three counts
+
 
 class DetectionMetric(AnswerMetric):
     """Precision, recall and F1 of boxes at an IoU of at least 0.5, counted over the whole set.
@@ -56,7 +60,10 @@ class DetectionMetric(AnswerMetric):
     Boxes and true boxes of the same class are matched one to one, as many as can be (maximum-cardinality
     bipartite matching): generated boxes have no scores, so there is no order in which to match them greedily.
     An image without true boxes takes part: every box there is a false positive. An answer that did not parse
-    has no boxes, so all its true boxes are missed.
+    has no boxes, so all its true boxes are missed. That is the strict rule, of all figures but
+    `precision_keep_wellformed`, `recall_keep_wellformed` and `f1_keep_wellformed`: these count the boxes that are
+    given for an answer that did not parse, the well-formed ones in it, like all others. The two rules agree where
+    every answer parsed.
 
     A quotient of zero by zero is 1 when there is neither a true nor a predicted box in the set, otherwise 0.
     `empty_accuracy` is the share of images without true boxes whose answer parsed and has none; `None` if
@@ -95,31 +102,19 @@ class DetectionMetric(AnswerMetric):
     ) -> dict[str, Any]:
         parsed = parsed_flags(predictions)
         check_iou_threshold(iou_threshold)
-        found = [_detections("prediction", index, sample) for index, sample in enumerate(predictions)]
+        wellformed = [_detections("prediction", index, sample) for index, sample in enumerate(predictions)]
         truths = [_detections("reference", index, sample) for index, sample in enumerate(references)]
-        # Columns: matched, predicted and true boxes of each sample.
-        counts = np.asarray(
-            [
-                (
-                    count_matches(answer["boxes"], answer["labels"], truth["boxes"], truth["labels"], iou_threshold),
-                    len(answer["boxes"]),
-                    len(truth["boxes"]),
-                )
-                for answer, truth in zip(found, truths, strict=True)
-            ],
-            dtype=np.int64,
-        )
+        found = [answer if is_read else _NOTHING for answer, is_read in zip(wellformed, parsed, strict=True)]
+        kept = _count(wellformed, truths, iou_threshold)
+        # Without the boxes of answers that did not parse.
+        counts = np.where(parsed[:, None], kept, kept * _TRUE_BOXES)
         right_when_empty = parsed & (counts[:, 1] == 0)
 
         def figures(indices: NDArray[np.intp]) -> dict[str, float | None]:
-            drawn = counts[indices]
-            matched, predicted, true = (int(total) for total in drawn.sum(axis=0))
-            empty = drawn[:, 2] == 0
-            neither = 1.0 if predicted == true == 0 else 0.0
+            empty = counts[indices, 2] == 0
             return {
-                "precision": matched / predicted if predicted else neither,
-                "recall": matched / true if true else neither,
-                "f1": 2 * matched / (predicted + true) if predicted + true else neither,
+                **_quotients(counts[indices]),
+                **{f"{name}_keep_wellformed": value for name, value in _quotients(kept[indices]).items()},
                 "empty_accuracy": float(right_when_empty[indices][empty].mean()) if empty.any() else None,
             }
 
@@ -160,10 +155,36 @@ def count_matches(
     return int((matching >= 0).sum())
 
 
+def _count(
+    found: Sequence[Mapping[str, Any]], truths: Sequence[Mapping[str, Any]], iou_threshold: float
+) -> NDArray[np.int64]:
+    """Matched, predicted and true boxes of each sample, shape (samples, 3)."""
+    return np.asarray(
+        [
+            (
+                count_matches(answer["boxes"], answer["labels"], truth["boxes"], truth["labels"], iou_threshold),
+                len(answer["boxes"]),
+                len(truth["boxes"]),
+            )
+            for answer, truth in zip(found, truths, strict=True)
+        ],
+        dtype=np.int64,
+    )
+
+
+def _quotients(counts: NDArray[np.int64]) -> dict[str, float]:
+    """Precision, recall and F1 of counts as `_count` gives them, over all samples."""
+    matched, predicted, true = (int(total) for total in counts.sum(axis=0))
+    neither = 1.0 if predicted == true == 0 else 0.0
+    return {
+        "precision": matched / predicted if predicted else neither,
+        "recall": matched / true if true else neither,
+        "f1": 2 * matched / (predicted + true) if predicted + true else neither,
+    }
+
+
 def _detections(role: str, index: int, sample: Mapping[str, Any]) -> dict[str, Any]:
-    """Boxes, folded labels and scores of one sample, checked; none if the answer did not parse."""
-    if not sample.get("parsed", True):
-        return {"boxes": [], "labels": [], "scores": []}
+    """Boxes, folded labels and scores of one sample, checked."""
     boxes, scores = sample["boxes"], sample.get("scores", [])
     labels = [label.strip().casefold() for label in sample["labels"]]
     if len(labels) != len(boxes):

@@ -166,6 +166,19 @@ def test_bad_arguments_are_refused(model, processor, dataset, options, message):
         run_benchmark(model, processor, dataset, **options)
 
 
+def test_wellformed_boxes_of_answers_that_break_off_are_kept_and_scored_apart(processor, dataset):
+    def break_off(question, answer):
+        return answer + "<loc_0>" if question.task == "detect" and question.boxes else answer
+
+    result = run_benchmark(ScriptedModel(processor, dataset, break_off), processor, dataset)
+    cut_off = [answer for answer in result.answers if answer.question.task == "detect" and answer.question.boxes]
+    assert len(cut_off) == 6
+    assert all(not answer.parsed and len(answer.boxes) == 1 for answer in cut_off)
+    figures = result.to_dict()["figures"]["detect"]
+    assert (figures["recall"], figures["f1"]) == (0, 0)
+    assert figures["recall_keep_wellformed"] == figures["f1_keep_wellformed"] == 1
+
+
 def test_a_data_set_without_questions_of_the_task(model, processor, dataset):
     no_questions = dataset.map(lambda row: {"questions": row["questions"][:1]}, load_from_cache_file=False)
     with pytest.raises(ValueError, match="4 images has no question of detect"):

@@ -74,6 +74,36 @@ def test_an_unparsed_answer_misses_all_and_its_boxes_are_not_credited():
     assert (result["precision"], result["recall"], result["parse_rate"]) == (pytest.approx(2 / 3), 0.5, 0.5)
 
 
+def test_wellformed_boxes_of_an_unparsed_answer_count_in_the_figures_that_keep_them():
+    result = score([answer(A, B, FAR), answer(A, FAR, parsed=False)], [truth(A, B), truth(A, B)])
+    assert result["precision_keep_wellformed"] == pytest.approx(3 / 5)
+    assert result["recall_keep_wellformed"] == pytest.approx(3 / 4)
+    assert result["f1_keep_wellformed"] == pytest.approx(2 * 3 / (5 + 4))
+    assert (result["precision"], result["recall"]) == (pytest.approx(2 / 3), 0.5), "the strict figures do not see them"
+    assert result["num_predicted_boxes"] == 3
+
+
+def test_keeping_wellformed_boxes_also_counts_the_wrong_ones():
+    result = score([answer(A), answer(FAR, FAR, parsed=False)], [truth(A), truth()])
+    assert (result["precision"], result["f1"]) == (1, 1)
+    assert (result["precision_keep_wellformed"], result["f1_keep_wellformed"]) == (pytest.approx(1 / 3), 0.5)
+
+
+def test_both_rules_agree_where_all_answers_parsed():
+    result = score([answer(A, FAR), answer()], [truth(A, B), truth(B)], bootstrap=20)
+    intervals = result["confidence_intervals"]
+    for name in ("precision", "recall", "f1"):
+        assert result[f"{name}_keep_wellformed"] == result[name]
+        assert intervals[f"{name}_keep_wellformed"] == intervals[name]
+
+
+def test_average_precision_is_strict():
+    references = [truth(A), truth(B)]
+    kept = score([answer(A, scores=[0.9]), answer(B, scores=[0.8], parsed=False)], references)
+    assert kept["map50"] == score([answer(A, scores=[0.9]), answer()], references)["map50"] < 1
+    assert kept["f1_keep_wellformed"] == 1
+
+
 @pytest.mark.parametrize(
     ("prediction", "reference", "expected"),
     [(answer(), truth(), 1), (answer(), truth(A), 0), (answer(A), truth(), 0)],

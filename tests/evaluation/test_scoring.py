@@ -61,6 +61,7 @@ def test_unparsed_answers_are_wrong_in_every_task():
     assert figures["classify"]["accuracy"] == 0
     assert figures["ground"]["accuracy"] == 0
     assert figures["detect"]["f1"] == 0
+    assert figures["detect"]["f1_keep_wellformed"] == 1
     assert figures["vqa"]["accuracy"] == 0
     assert all(of_task["parse_rate"] == 0 for of_task in figures.values())
 

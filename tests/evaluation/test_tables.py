@@ -46,6 +46,16 @@ def test_a_run_has_a_row_for_every_figure():
     assert "8 steps, low_confidence remasking, seed 0; 1 images, 4 questions in 2.5 s" in text
 
 
+def test_boxes_of_an_answer_that_did_not_parse_count_in_a_figure_of_their_own():
+    question = Question("detect", query="ship", boxes=(BOX,), labels=("ship",))
+    answers = (AnswerRecord("a", (32, 32), question, "cut off", (BOX,), ("ship",), False, 8),)
+    run = BenchmarkResult(DecodingSettings(), score_answers(answers), answers, 2.5)
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in rendered(benchmark_table(run)).splitlines()]
+    assert ["", "F1@0.5", "0.000", "", ""] in rows
+    assert ["", "F1@0.5, well-formed boxes kept", "1.000", "", ""] in rows
+    assert ["", "recall@0.5, well-formed boxes kept", "1.000", "", ""] in rows
+
+
 def test_intervals_are_shown_when_there_are_some():
     assert "0.000 to 1.000" not in rendered(benchmark_table(result()))
     assert "1.000 to 1.000" in rendered(benchmark_table(result(bootstrap=10)))
@@ -59,10 +69,10 @@ def sweep(seeds=(0, 1), dataset_seeds=None):
 def test_a_sweep_shows_the_main_figures_of_every_task():
     table = sweep_table(sweep())
     tasks, figures, values = (list(column.cells) for column in table.columns)
-    assert tasks == ["ground", "", "detect", "", "", "", "vqa", "", "vqa count", "vqa presence"]
+    assert tasks == ["ground", "", "detect", "", "", "", "", "vqa", "", "vqa count", "vqa presence"]
     assert figures == [
         *("accuracy@0.5", "parsed"),
-        *("precision@0.5", "recall@0.5", "F1@0.5", "parsed"),
+        *("precision@0.5", "recall@0.5", "F1@0.5", "F1@0.5, well-formed boxes kept", "parsed"),
         *("accuracy", "parsed"),
         *("accuracy", "accuracy"),
     ]

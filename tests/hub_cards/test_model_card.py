@@ -155,6 +155,9 @@ def test_figures_are_means_and_deviations_over_the_seeds(card, documented):
     f1 = next(row for row in rows if row[1] == "F1@0.5")
     spreads = [cell["summary"]["detect.f1"] for cell in document["cells"]]
     assert f1[:3] == ["detect", "F1@0.5", "4"]
+    kept = next(row for row in rows if row[1] == "F1@0.5, well-formed boxes kept")
+    kept_spreads = [cell["summary"]["detect.f1_keep_wellformed"] for cell in document["cells"]]
+    assert kept[3:] == [f"{spread['mean']:.3f} ± {spread['std']:.3f}" for spread in kept_spreads]
     assert f1[3:] == [f"{spread['mean']:.3f} ± {spread['std']:.3f}" for spread in spreads]
     assert ["vqa, count", "accuracy", "4"] in [row[:3] for row in rows]
     assert "4 images, the same for every seed" in card.text.replace("\n", " ")

@@ -116,6 +116,20 @@ def model(processor: GeoDiTProcessor, device: torch.device) -> RedSquareModel:
     return RedSquareModel(processor, device)
 
 
+class BrokenOffModel(RedSquareModel):
+    """Answers detection with a box and the half of another one, whatever the image shows."""
+
+    def answer(self, pixel_values: torch.Tensor, max_new_tokens: int) -> tuple[list[int], list[float]]:
+        """Tokens of a canvas, and their confidences."""
+        ids = self.processor.encode_answer("<loc_4><loc_6><loc_20><loc_22><loc_30><loc_40>", max_new_tokens)
+        return ids, [0.9] * len(ids)
+
+
+@pytest.fixture
+def broken_model(processor: GeoDiTProcessor, device: torch.device) -> RedSquareModel:
+    return BrokenOffModel(processor, device)
+
+
 @pytest.fixture
 def pipe(model: RedSquareModel, processor: GeoDiTProcessor, device: torch.device) -> GeoDiTPipeline:
     return GeoDiTPipeline(model, processor, device)

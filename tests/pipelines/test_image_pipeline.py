@@ -49,6 +49,28 @@ class TestOneAnswerAnImage:
         # The model is 0.9 sure of each of the first four tokens, and 0.8 of the next.
         assert prediction.scores == pytest.approx((0.9, 0.8))
 
+    def test_scores_follow_the_rule_that_was_chosen(self, pipe: GeoDiTPipeline, draw: Any) -> None:
+        sure = GeoDiTPipeline(pipe.model, pipe.processor, box_score="product")
+        (prediction,) = sure(draw.scene(64, 64, SQUARES), task="detect", query="ship")
+        assert prediction.scores == pytest.approx((0.9**4, 0.8**4))
+
+    def test_an_unknown_rule_is_refused_before_the_weights_are_read(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="unknown box_score 'median': choose one of geometric_mean"):
+            GeoDiTPipeline.from_pretrained(tmp_path / "absent", box_score="median")
+
+    def test_boxes_before_the_broken_rest_of_an_answer_are_kept_and_marked(
+        self, processor: GeoDiTProcessor, broken_model: Any, draw: Any
+    ) -> None:
+        pipe = GeoDiTPipeline(broken_model, processor)
+        image = draw.scene(64, 64, [])
+        (prediction,) = pipe(image, task="detect", query="ship")
+        assert not prediction.parsed
+        assert_boxes(prediction.boxes, [SQUARES[0]])
+        assert (prediction.labels, len(prediction.scores)) == (("ship",), 1)
+        (tiled,) = pipe(image, task="detect", query="ship", tile_size=64)
+        assert not tiled.parsed
+        assert (tiled.boxes, tiled.num_unparsed_tiles) == (prediction.boxes, 1)
+
     def test_nothing_found(self, pipe: GeoDiTPipeline, draw: Any) -> None:
         (prediction,) = pipe(draw.scene(64, 64, []), task="detect", query="ship")
         assert (prediction.text, prediction.parsed, prediction.boxes) == ("none", True, ())
@@ -239,26 +261,6 @@ class TestPrediction:
         assert len(result["denoising"]["tokens"]) == 32
         assert "crs" not in result
         assert "denoising" not in pipe(draw.scene(64, 64, []), "detect", "ship")[0].to_dict()
-
-
-class TestScoresOfOtherNotations:
-    def test_box_that_is_refused_has_no_score(self, pipe: GeoDiTPipeline, processor: GeoDiTProcessor) -> None:
-        text = "<loc_4><loc_4><loc_9><loc_9><loc_9><loc_9><loc_4><loc_4><loc_20><loc_4><loc_30><loc_9>"
-        ids = processor.encode_answer(text, 32)
-        confidences = [0.9] * 4 + [0.5] * 4 + [0.7] * 4 + [1.0] * 20
-        assert pipe._box_scores(ids, text, (64, 64), confidences) == pytest.approx([0.9, 0.7])
-
-    def test_boxes_of_many_tokens(self, processor: GeoDiTProcessor) -> None:
-        integers = GeoDiTProcessor(
-            processor.image_processor, processor.tokenizer, box_format="integers_100", num_image_tokens=16
-        )
-        text = integers.format_answer("detect", boxes=[(4, 6, 20, 22), (30, 40, 50, 56)], image_size=(64, 64))
-        ids = integers.encode_answer(text, 64)
-        pipe = GeoDiTPipeline(torch.nn.Identity(), integers)
-        decoded = integers.decode_canvas(ids)
-        assert isinstance(decoded, str)
-        scores = pipe._box_scores(ids, decoded, (64, 64), [0.8] * 64)
-        assert scores == pytest.approx([0.8, 0.8])
 
 
 @pytest.fixture(scope="module")

@@ -590,6 +590,20 @@ class TestPostProcess:
         ]
         assert processor.post_process_generation(text, "detect", self.SIZE)["labels"] == ["", "harbor"]
 
+    @pytest.mark.parametrize(
+        "rest", ["<loc_5><loc_6>", " and then", "<loc_9><loc_9><loc_4><loc_4>", "<loc_5><loc_5><loc_5><loc_9>"]
+    )
+    def test_wellformed_boxes_of_an_answer_that_does_not_parse_are_kept(
+        self, processor: GeoDiTProcessor, rest: str
+    ) -> None:
+        text = "<loc_4><loc_30><loc_10><loc_40>" + rest
+        assert processor.post_process_generation(text, "detect", self.SIZE, "ship") == {
+            "text": text,
+            "boxes": [[4.5, 30.5, 10.5, 40.5]],
+            "labels": ["ship"],
+            "parsed": False,
+        }
+
     @pytest.mark.parametrize(("text", "parsed"), [("none", True), ("", False), ("a ship", False)])
     def test_no_boxes(self, processor: GeoDiTProcessor, text: str, parsed: bool) -> None:
         assert processor.post_process_generation(text, "detect", self.SIZE, "ship") == {
