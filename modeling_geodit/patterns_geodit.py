@@ -271,6 +271,29 @@ class AutomatonPattern(AnswerPattern):
         self._edges = torch.tensor(edges).T.contiguous()
         self._final = torch.tensor([*final, end])
 
+    @classmethod
+    def of_answers(cls, answers: Sequence[Sequence[int]], eos_token_ids: Sequence[int]) -> AutomatonPattern:
+        """Make the pattern of a closed set of answers.
+
+        Args:
+            answers: The tokens of each answer, without EOS.
+            eos_token_ids: Tokens that end an answer.
+
+        Raises:
+            ValueError: If there is no answer, or a token that ends an answer stands in one.
+        """
+        transitions: list[dict[int, int]] = [{}]
+        accepting = []
+        for answer in answers:
+            state = 0
+            for token in answer:
+                if token not in transitions[state]:
+                    transitions[state][token] = len(transitions)
+                    transitions.append({})
+                state = transitions[state][token]
+            accepting.append(state)
+        return cls(transitions, accepting, eos_token_ids)
+
     @property
     def min_length(self) -> int:
         """See [`AnswerPattern.min_length`]."""
@@ -376,13 +399,15 @@ def _suffix_sums(scores: torch.Tensor) -> torch.Tensor:
 
 def _useful_moves(transitions: Sequence[Mapping[int, int]], accepting: set[int]) -> list[dict[int, int]]:
     """The transitions to states from which an answer can still end."""
-    alive = set(accepting)
-    while grown := {
-        state
-        for state, moves in enumerate(transitions)
-        if state not in alive and any(target in alive for target in moves.values())
-    }:
+    sources: list[set[int]] = [set() for _ in transitions]
+    for state, moves in enumerate(transitions):
+        for target in moves.values():
+            sources[target].add(state)
+    alive, pending = set(accepting), list(accepting)
+    while pending:
+        grown = sources[pending.pop()] - alive
         alive |= grown
+        pending += grown
     return [
         {token: target for token, target in moves.items() if target in alive} if state in alive else {}
         for state, moves in enumerate(transitions)
@@ -395,11 +420,12 @@ def _shortest(moves: Sequence[Mapping[int, int]], accepting: set[int]) -> int:
     Raises:
         ValueError: If there is none.
     """
-    reached, length = {0}, 0
-    while reached and length <= len(moves):
+    seen, reached, length = {0}, {0}, 0
+    while reached:
         if reached & accepting:
             return length
-        reached = {target for state in reached for target in moves[state].values()}
+        reached = {target for state in reached for target in moves[state].values()} - seen
+        seen |= reached
         length += 1
     raise ValueError("The pattern has no answer that ends.")
 

@@ -188,6 +188,16 @@ class TestProposals:
             expected = any(not set(front) & set(language.eos) and language.accepts(front) for front in fronts)
             assert bool(proposal.may_end[row, place]) == expected
 
+    def test_a_closed_set_has_just_its_members(self):
+        members = [(0, 1), (0,), (0, 1, 2), (2, 2)]
+        language = Language(AutomatonPattern.of_answers([*members, (0, 1)], [3]), lambda word: word in members, 4, [3])
+        for length, seed in itertools.product((1, 2, 4), range(8)):
+            known, answers = describe(language, length, seed)
+            proposal = OnDevice(language.pattern).propose(known)
+            for row in range(2):
+                scores = scores_of(known, row, answers)
+                assert check_agreement(known, proposal, row, scores) == pytest.approx(max(scores.values()))
+
     def test_logits_are_left_alone(self, device):
         known, _ = describe(two_boxes(), 5, seed=1)
         before = known.logits.clone()
