@@ -14,6 +14,7 @@ from transformers import SiglipVisionConfig
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
 from geodit.data.windows import Window
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+from geodit.modeling_geodit.patterns_geodit import BoxListPattern
 from geodit.pipelines.georeference import GeoReference
 from geodit.pipelines.image_pipeline import DecodingOptions, GeoDiTPipeline
 from geodit.pipelines.image_source import GeoImage, ImageSource
@@ -99,6 +100,7 @@ class TestOneAnswerAnImage:
             temperature=0.5,
             guidance_scale=2.0,
         )
+        assert all(isinstance(call.pop("answer_pattern"), BoxListPattern) for call in model.calls)
         assert model.calls[0] == {"images": 1, "max_new_tokens": 32}
         assert model.calls[1] == {
             "images": 1,
