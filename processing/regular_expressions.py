@@ -44,6 +44,7 @@ def regular_expression_pattern(
         ModuleNotFoundError: If outlines-core is not installed.
         ValueError: If the expression is invalid, matches no text that these tokens make, is too long, or stands for
             too large an automaton.
+        RuntimeError: If the compiler fails in any other way.
     """
     if importlib.util.find_spec("outlines_core") is None:
         raise ModuleNotFoundError(
@@ -105,7 +106,11 @@ def _compile(expression: str, request: dict[str, Any], timeout: float) -> dict[s
     except subprocess.TimeoutExpired as error:
         raise ValueError(too_large) from error
     if finished.returncode:
-        raise ValueError(too_large) from RuntimeError(finished.stderr.strip()[-2000:])
+        reason = RuntimeError(f"the compiler of regular expressions failed: {finished.stderr.strip()[-2000:]}")
+        # Rust gives up by a signal where it gets no memory.
+        if finished.returncode < 0 or "MemoryError" in finished.stderr:
+            raise ValueError(too_large) from reason
+        raise reason
     answer: dict[str, Any] = json.loads(finished.stdout)
     if "error" in answer:
         if "Found no transitions" in answer["error"]:

@@ -193,6 +193,19 @@ class TestRefusals:
         with pytest.raises(ValueError, match="too large"):
             regular_expression_pattern("(?:a|b)*a(?:a|b){28}", tokenizer, timeout=0.5)
 
+    def test_an_automaton_that_takes_too_much_memory_is_not_compiled(self, tokenizer, monkeypatch):
+        pytest.importorskip("resource")
+        monkeypatch.setattr(regular_expressions, "_MAX_BYTES", 2**20)
+        with pytest.raises(ValueError, match="too large"):
+            regular_expression_pattern("(?:a|b)*a(?:a|b){12}", tokenizer)
+
+    def test_a_compiler_that_fails_otherwise_says_how(self, tokenizer, monkeypatch, tmp_path):
+        broken = tmp_path / "compiler.py"
+        broken.write_text("raise OSError('disk on fire')")
+        monkeypatch.setattr(regular_expressions, "_COMPILER", broken)
+        with pytest.raises(RuntimeError, match="disk on fire"):
+            regular_expression_pattern("a", tokenizer)
+
     def test_too_many_transitions(self, tokenizer, monkeypatch):
         monkeypatch.setattr(regular_expressions, "_MAX_TRANSITIONS", 10)
         with pytest.raises(ValueError, match="too large"):
