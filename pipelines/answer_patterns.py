@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
-from geodit.processing.processing_geodit import GeoDiTProcessor
+
+if TYPE_CHECKING:
+    from geodit.processing.processing_geodit import GeoDiTProcessor
 
 
 def build_answer_pattern(
