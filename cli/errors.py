@@ -23,6 +23,7 @@ _EXTRAS = {
     "evaluate": "eval",
     "faster_coco_eval": "eval",
     "matplotlib": "hub",
+    "outlines_core": "structured",
     "peft": "train",
     "pycocoevalcap": "eval",
     "rasterio": "geo",

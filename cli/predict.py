@@ -11,6 +11,7 @@ import typer
 from geodit.cli.checkpoint import AdapterOption, DeviceOption, ModelOption, load_pipeline, model_label
 from geodit.cli.decoding import EntropyBoundOption, ThresholdOption
 from geodit.cli.errors import CommandError
+from geodit.cli.lists import split_list
 from geodit.cli.output import (
     check_can_write,
     make_directory,
@@ -36,6 +37,8 @@ EXAMPLES = """Examples:
 
 `geodit predict *.png --task caption --json`
 
+`geodit predict *.png --task classify --choices airport,harbor,forest`
+
 `geodit predict forest.tif --task detect --query tree --tile-size 96 --out trees.json`
 
 `geodit predict forest.tif --task detect --query tree --adapter runs/lora-neon`"""
@@ -56,6 +59,13 @@ def predict(
         str,
         typer.Option("--query", "-q", help="The phrase to ground, the class to detect, or the question."),
     ] = "",
+    choices: Annotated[
+        str | None,
+        typer.Option("--choices", help="The only answers that there are, separated by commas: airport,harbor,forest."),
+    ] = None,
+    pattern: Annotated[
+        str | None, typer.Option("--pattern", help="A regular expression that the answer matches, such as '[0-9]+'.")
+    ] = None,
     model: ModelOption = None,
     adapter: AdapterOption = None,
     steps: Annotated[
@@ -106,6 +116,9 @@ def predict(
     coordinates of its map.
     """
     _check_inputs(images)
+    if tile_size is not None and (choices is not None or pattern is not None):
+        raise CommandError("--choices and --pattern are for answers about the whole image: omit --tile-size")
+    closed_set = None if choices is None else split_list("--choices", choices)
     if out is not None:
         check_can_write(out)
     pictures = {} if overlay is None else plan_overlays(images, overlay)
@@ -126,7 +139,14 @@ def predict(
         if tile_size is None:
             progress.add_task("answering", total=None)
             predictions = pipeline(
-                list(images), task, query, bands=band or None, batch_size=batch_size, **asdict(options)
+                list(images),
+                task,
+                query,
+                choices=closed_set,
+                pattern=pattern,
+                bands=band or None,
+                batch_size=batch_size,
+                **asdict(options),
             )
         else:
             predictions = []

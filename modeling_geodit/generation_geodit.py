@@ -439,7 +439,7 @@ class GeoDiTGenerationMixin:
             random = RowGenerators.spawn(batch_size, device, seed=config.seed, generator=generator)
         lengths = _check_canvas_lengths(canvas_lengths, config.max_new_tokens, batch_size).to(device)
         if answer_pattern is not None:
-            answer_pattern.check_lengths(lengths.tolist())
+            answer_pattern.check_canvases(lengths.tolist(), eos_token_ids)
         predictor = self._make_predictor(config, prompt_ids, prompt_mask.bool(), features, image_prefix, mask_token_id)
         fill = (
             eos_token_ids[0]

@@ -10,7 +10,7 @@ An answer ends with EOS, which fills the canvas behind it; one that is as long a
 the network was not asked about in a step are open: any token may come to stand there.
 
 Shapes: B rows, L canvas length, K positions that the network was asked about, V vocabulary, S states, C classes of
-tokens, D transitions that lead to a state, n location tokens.
+tokens, D transitions, n location tokens.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ class CanvasLogits:
     def scaled(self, token_ids: torch.Tensor, temperature: float) -> torch.Tensor:
         """`(K, m)`, the logits of some tokens, divided by the temperature."""
         chosen = self.logits.index_select(-1, token_ids).to(widest_float(self.logits.device))
+        # A pattern may have no other token than one that the network excludes: unlikely, but not impossible.
+        chosen = chosen.clamp(_UNLIKELY, -_UNLIKELY)
         if self.suppressed:
             unwanted = torch.isin(token_ids, torch.tensor(sorted(self.suppressed), device=token_ids.device))
             chosen = chosen.masked_fill(unwanted, _UNLIKELY)
@@ -80,7 +82,8 @@ class PatternProposal:
 
     Args:
         tokens: `(B, L)` int64; arbitrary where a position is neither wanted nor committed.
-        may_end: `(B, L)` bool, where an answer may end that agrees with what is committed: EOS may be first there.
+        may_end: `(B, L)` bool, where EOS may be first: what is committed in front of it can be completed to an answer
+            that ends there. What is committed behind it does not count.
     """
 
     tokens: torch.Tensor
@@ -95,6 +98,11 @@ class AnswerPattern(ABC):
     def min_length(self) -> int:
         """Tokens of the shortest answer, without EOS."""
 
+    @property
+    @abstractmethod
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """Tokens that end an answer."""
+
     @abstractmethod
     def propose(
         self, known: CanvasLogits, *, temperature: float = 0.0, random: RowGenerators | None = None
@@ -108,15 +116,22 @@ class AnswerPattern(ABC):
 
         """
 
-    def check_lengths(self, lengths: Sequence[int]) -> None:
+    def check_canvases(self, lengths: Sequence[int], eos_token_ids: Sequence[int]) -> None:
         """Refuse canvases that no answer fits on.
 
         Args:
             lengths: The lengths of the canvases in tokens.
+            eos_token_ids: The tokens that end an answer there; the first of them fills what is behind.
 
         Raises:
-            ValueError: If one is shorter than the shortest answer.
+            ValueError: If a canvas is shorter than the shortest answer, or is filled with a token that does not end
+                answers of the pattern.
         """
+        if not set(eos_token_ids[:1]) & set(self.eos_token_ids):
+            raise ValueError(
+                f"Answers of the pattern end with one of the tokens {list(self.eos_token_ids)}, but those of the "
+                f"model with {list(eos_token_ids)}: make the pattern with the model's own eos_token_id."
+            )
         if min(lengths) < self.min_length:
             raise ValueError(
                 f"The shortest answer of the pattern has {self.min_length} tokens, but the canvas only "
@@ -161,6 +176,11 @@ class BoxListPattern(AnswerPattern):
         """See [`AnswerPattern.min_length`]."""
         boxes = _BOX * self._min_boxes
         return min(boxes, len(self._none)) if self._none else boxes
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """See [`AnswerPattern.eos_token_ids`]."""
+        return self._eos
 
     def propose(
         self, known: CanvasLogits, *, temperature: float = 0.0, random: RowGenerators | None = None
@@ -241,21 +261,48 @@ class AutomatonPattern(AnswerPattern):
         classes: dict[tuple[tuple[int, int], ...], list[int]] = {}
         for token in sorted(by_token):
             classes.setdefault(tuple(by_token[token]), []).append(token)
-        self._members = [list(eos_token_ids), *classes.values()]
-        edges = [(state, 0, end) for state in [*sorted(set(accepting)), end]]
+        groups = [list(self._eos), *classes.values()]
+        self._num_kinds = len(groups)
+        self._members = torch.tensor([token for group in groups for token in group])
+        self._kind_of = torch.tensor([kind for kind, group in enumerate(groups) for _ in group])
+        final = sorted(set(accepting))
+        edges = [(state, 0, end) for state in [*final, end]]
         edges += [(state, 1 + index, target) for index, pairs in enumerate(classes) for state, target in pairs]
-        incoming: list[list[tuple[int, int]]] = [[] for _ in range(self._num_states)]
-        for state, kind, target in edges:
-            incoming[target].append((state, kind))
-        width = max(len(found) for found in incoming)
-        self._sources = [[state for state, _ in found] + [-1] * (width - len(found)) for found in incoming]
-        self._kinds = [[kind for _, kind in found] + [0] * (width - len(found)) for found in incoming]
-        self._final = [*sorted(set(accepting)), end]
+        self._edges = torch.tensor(edges).T.contiguous()
+        self._final = torch.tensor([*final, end])
+
+    @classmethod
+    def of_answers(cls, answers: Sequence[Sequence[int]], eos_token_ids: Sequence[int]) -> AutomatonPattern:
+        """Make the pattern of a closed set of answers.
+
+        Args:
+            answers: The tokens of each answer, without EOS.
+            eos_token_ids: Tokens that end an answer.
+
+        Raises:
+            ValueError: If there is no answer, or a token that ends an answer stands in one.
+        """
+        transitions: list[dict[int, int]] = [{}]
+        accepting = []
+        for answer in answers:
+            state = 0
+            for token in answer:
+                if token not in transitions[state]:
+                    transitions[state][token] = len(transitions)
+                    transitions.append({})
+                state = transitions[state][token]
+            accepting.append(state)
+        return cls(transitions, accepting, eos_token_ids)
 
     @property
     def min_length(self) -> int:
         """See [`AnswerPattern.min_length`]."""
         return self._min_length
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """See [`AnswerPattern.eos_token_ids`]."""
+        return self._eos
 
     def propose(
         self, known: CanvasLogits, *, temperature: float = 0.0, random: RowGenerators | None = None
@@ -263,36 +310,30 @@ class AutomatonPattern(AnswerPattern):
         """See [`AnswerPattern.propose`]."""
         choose = _Best() if temperature == 0 else _Draw(required(random), len(known.canvas))
         device, (rows, length) = known.canvas.device, known.canvas.shape
-        members = torch.tensor([token for group in self._members for token in group], device=device)
-        kind_of = torch.tensor([kind for kind, group in enumerate(self._members) for _ in group], device=device)
+        members, kind_of, final = (part.to(device) for part in (self._members, self._kind_of, self._final))
+        source, edge_kind, target = self._edges.to(device)
         tokens = known.columns(members, temperature)  # (B, L, m)
-        kinds = choose.total(tokens, kind_of, len(self._members))  # (B, L, C)
+        kinds = choose.total(tokens, kind_of, self._num_kinds)  # (B, L, C)
 
-        sources = torch.tensor(self._sources, device=device)
-        missing = sources < 0
-        sources, edge_kinds = sources.clamp(min=0), torch.tensor(self._kinds, device=device)
         state_scores = kinds.new_full((rows, self._num_states), -torch.inf)
         state_scores[:, 0] = 0
         history, may_end = [], []
         for place in range(length):
-            incoming = state_scores[:, sources] + kinds[:, place, edge_kinds]  # (B, S, D)
-            incoming = incoming.masked_fill(missing, -torch.inf)
-            history.append(incoming)
-            may_end.append(state_scores[:, self._final[:-1]].isfinite().any(-1))
-            state_scores = choose.sum(incoming)
-        final = torch.full_like(state_scores, -torch.inf)
-        final[:, self._final] = state_scores[:, self._final]
-        _, state = choose.one(final.unsqueeze(1))
-        state = state.squeeze(1)
+            history.append(state_scores)
+            may_end.append(state_scores[:, final[:-1]].isfinite().any(-1))
+            moves = state_scores[:, source] + kinds[:, place, edge_kind]  # (B, D)
+            state_scores = choose.total(moves, target, self._num_states)
+        ends = torch.full_like(state_scores, -torch.inf)
+        ends[:, final] = state_scores[:, final]
+        _, state = choose.one(ends.unsqueeze(1))
 
-        each = torch.arange(rows, device=device)
         chosen_kinds = []
-        for incoming in reversed(history):
-            _, edge = choose.one(incoming[each, state].unsqueeze(1))
-            edge = edge.squeeze(1)
-            chosen_kinds.append(edge_kinds[state, edge])
-            state = sources[state, edge]
-        chosen = torch.stack(chosen_kinds[::-1], dim=1)
+        for place in reversed(range(length)):
+            moves = history[place][:, source] + kinds[:, place, edge_kind]
+            _, edge = choose.one(moves.masked_fill(target != state, -torch.inf).unsqueeze(1))
+            chosen_kinds.append(edge_kind[edge])
+            state = source[edge]
+        chosen = torch.cat(chosen_kinds[::-1], dim=1)
         within = tokens.masked_fill(kind_of != chosen.unsqueeze(-1), -torch.inf)
         _, place_of = choose.one(within)
         return PatternProposal(members[place_of], torch.stack(may_end, dim=1))
@@ -301,17 +342,13 @@ class AutomatonPattern(AnswerPattern):
 class _Best:
     """Takes what has the highest score, the first of several."""
 
-    def sum(self, scores: torch.Tensor) -> torch.Tensor:
-        """What the last dimension comes to."""
-        return scores.amax(-1)
-
     def one(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """One of the last dimension of `(B, M, m)`: what all come to, and the place of the one, both `(B, M)`."""
         best = scores.max(-1)
         return best.values, best.indices
 
     def total(self, scores: torch.Tensor, kind_of: torch.Tensor, num_kinds: int) -> torch.Tensor:
-        """What the tokens of each class come to, `(B, L, C)` from `(B, L, m)`."""
+        """What the members of each class come to, `(..., C)` from `(..., m)`; -inf for one without any."""
         out = scores.new_full((*scores.shape[:-1], num_kinds), -torch.inf)
         return out.scatter_reduce_(-1, kind_of.expand_as(scores), scores, "amax")
 
@@ -330,19 +367,17 @@ class _Draw:
         self._random = random
         self._rows = rows
 
-    def sum(self, scores: torch.Tensor) -> torch.Tensor:
-        """See [`_Best.sum`]."""
-        return scores.logsumexp(-1)
-
     def one(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See [`_Best.one`]."""
-        return self.sum(scores), self._gumbel(scores).argmax(-1)
+        return scores.logsumexp(-1), self._gumbel(scores).argmax(-1)
 
     def total(self, scores: torch.Tensor, kind_of: torch.Tensor, num_kinds: int) -> torch.Tensor:
         """See [`_Best.total`]."""
-        peak = scores.amax(-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).min)
-        out = scores.new_zeros((*scores.shape[:-1], num_kinds))
-        return out.scatter_add_(-1, kind_of.expand_as(scores), (scores - peak).exp()).log() + peak
+        # Less the highest of its own class: an unlikely class does not vanish beside a likely one.
+        peak = _Best().total(scores, kind_of, num_kinds).clamp(min=torch.finfo(scores.dtype).min)
+        shares = (scores - peak.index_select(-1, kind_of)).exp()
+        out = torch.zeros_like(peak)
+        return out.scatter_add_(-1, kind_of.expand_as(scores), shares).log() + peak
 
     def ordered_pair(self, low: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """See [`_Best.ordered_pair`]."""
@@ -350,7 +385,7 @@ class _Draw:
         second = self._gumbel(scores).argmax(-1)
         below = torch.arange(low.shape[-1] - 1, device=low.device) <= second.unsqueeze(-1)
         first = self._gumbel(low[..., :-1].masked_fill(~below, -torch.inf)).argmax(-1)
-        return self.sum(scores), first, second + 1
+        return scores.logsumexp(-1), first, second + 1
 
     def _gumbel(self, scores: torch.Tensor) -> torch.Tensor:
         uniform = torch.cat(list(self._random.uniform_rows([1] * self._rows, *scores.shape[1:])))
@@ -364,13 +399,15 @@ def _suffix_sums(scores: torch.Tensor) -> torch.Tensor:
 
 def _useful_moves(transitions: Sequence[Mapping[int, int]], accepting: set[int]) -> list[dict[int, int]]:
     """The transitions to states from which an answer can still end."""
-    alive = set(accepting)
-    while grown := {
-        state
-        for state, moves in enumerate(transitions)
-        if state not in alive and any(target in alive for target in moves.values())
-    }:
+    sources: list[set[int]] = [set() for _ in transitions]
+    for state, moves in enumerate(transitions):
+        for target in moves.values():
+            sources[target].add(state)
+    alive, pending = set(accepting), list(accepting)
+    while pending:
+        grown = sources[pending.pop()] - alive
         alive |= grown
+        pending += grown
     return [
         {token: target for token, target in moves.items() if target in alive} if state in alive else {}
         for state, moves in enumerate(transitions)
@@ -383,11 +420,12 @@ def _shortest(moves: Sequence[Mapping[int, int]], accepting: set[int]) -> int:
     Raises:
         ValueError: If there is none.
     """
-    reached, length = {0}, 0
-    while reached and length <= len(moves):
+    seen, reached, length = {0}, {0}, 0
+    while reached:
         if reached & accepting:
             return length
-        reached = {target for state in reached for target in moves[state].values()}
+        reached = {target for state in reached for target in moves[state].values()} - seen
+        seen |= reached
         length += 1
     raise ValueError("The pattern has no answer that ends.")
 

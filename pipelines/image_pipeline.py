@@ -14,6 +14,8 @@ from PIL import Image
 
 from geodit.checkpoints import resolve_checkpoint
 from geodit.data.windows import Window
+from geodit.modeling_geodit.patterns_geodit import AnswerPattern
+from geodit.pipelines.answer_patterns import build_answer_pattern
 from geodit.pipelines.box_scores import DEFAULT_BOX_SCORE, box_confidences, get_box_score
 from geodit.pipelines.fit import check_fit
 from geodit.pipelines.image_source import ImageSource
@@ -174,6 +176,8 @@ class GeoDiTPipeline:
         task: str,
         query: str = "",
         *,
+        choices: Sequence[str] | None = None,
+        pattern: str | None = None,
         tile_size: int | None = None,
         overlap: float = 0.25,
         bands: Sequence[int] | None = None,
@@ -194,6 +198,9 @@ class GeoDiTPipeline:
                 arrays or [`GeoImage`]s.
             task: a task of the processor: `"caption"`, `"ground"`, `"detect"`, `"vqa"` or `"classify"`.
             query: a phrase to ground, a class to detect, or a question; empty for the other tasks.
+            choices: the only answers that there are, such as the classes of a scene; for tasks answered by a text.
+            pattern: a regular expression that all of the answer matches, such as `"[0-9]+"`, in their place. It needs
+                outlines-core: `pip install 'geodit[structured]'`.
             tile_size: side in pixels of the tiles that an image is seen in, for detection in images that show
                 far more than one answer holds. By default the image is seen as a whole.
             overlap: share of a tile's side that neighbouring tiles have in common. Objects up to that length
@@ -214,9 +221,11 @@ class GeoDiTPipeline:
 
         Raises:
             FileNotFoundError: if an image does not exist.
-            ValueError: if an image cannot be read or an argument is out of range.
+            ValueError: if an image cannot be read, an argument is out of range or there is no answer that matches.
+            ModuleNotFoundError: if `pattern` is given, and outlines-core is not installed.
         """
         self._check(task, query, tile_size, batch_size, return_denoising)
+        answer_pattern = build_answer_pattern(self.processor, task, choices, pattern)
         options = DecodingOptions(
             steps, remasking, temperature, guidance_scale, seed, confidence_threshold, entropy_bound
         )
@@ -238,7 +247,8 @@ class GeoDiTPipeline:
             for image in inputs[start : start + batch_size]:
                 with as_image_source(image, bands) as source:
                     loaded.append(source.read())
-            answers = self._answer([image.to_pil() for image in loaded], task, query, options, start)
+            pictures = [image.to_pil() for image in loaded]
+            answers = self._answer(pictures, task, query, options, start, answer_pattern)
             for image, answer in zip(loaded, answers, strict=True):
                 predictions.append(
                     Prediction(
@@ -284,12 +294,13 @@ class GeoDiTPipeline:
             One prediction for the image; what several tiles have found appears once, best first.
         """
         self._check(task, query, tile_size, batch_size, False)
+        pattern = build_answer_pattern(self.processor, task)
         windows = tile_windows(source.image_size, tile_size, overlap)
         found: list[Detection] = []
         texts: list[str] = []
         unparsed = 0
         for start, batch, tiles in _read_batches(source, windows, batch_size):
-            answers = self._answer(tiles, task, query, options or DecodingOptions(), start) if tiles else []
+            answers = self._answer(tiles, task, query, options or DecodingOptions(), start, pattern) if tiles else []
             for window, answer in zip(batch, answers, strict=True):
                 margin = _CUT_MARGIN * min(window.height, window.width)
                 found += [to_image(one, window, source.image_size, margin) for one in answer.detections]
@@ -326,7 +337,13 @@ class GeoDiTPipeline:
             raise ValueError("return_denoising is for one answer an image; with tile_size there is one a tile")
 
     def _answer(
-        self, images: list[Image.Image], task: str, query: str, options: DecodingOptions, first: int
+        self,
+        images: list[Image.Image],
+        task: str,
+        query: str,
+        options: DecodingOptions,
+        first: int,
+        pattern: AnswerPattern | None,
     ) -> list[_Answer]:
         """Answers a batch; `first` is the number of its first image among all, which the seeds depend on."""
         text = [query] * len(images) if query else None
@@ -340,7 +357,7 @@ class GeoDiTPipeline:
         output = self.model.generate(
             **inputs,
             max_new_tokens=self.processor.canvas_length(task),
-            answer_pattern=self.processor.answer_pattern(task),
+            answer_pattern=pattern,
             return_dict_in_generate=True,
             **arguments,
         )

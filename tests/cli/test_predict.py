@@ -61,6 +61,28 @@ def test_random_remasking_repeats_with_its_seed(geodit, checkpoint, image):
 
 
 @pytest.mark.parametrize(
+    ("option", "value", "answers"),
+    [
+        ("--choices", "airport, harbor,forest", ["airport", "harbor", "forest"]),
+        ("--pattern", "[0-7]", list("01234567")),
+    ],
+)
+def test_the_answer_is_one_of_those_that_may_be(geodit, checkpoint, image, option, value, answers):
+    if option == "--pattern":
+        pytest.importorskip("outlines_core")
+    found = set()
+    for seed in range(4):
+        result = geodit(
+            "predict", image, "--task", "vqa", "--query", "What is it?", "--model", checkpoint, option, value,
+            "--temperature", 9, "--seed", seed, "--json",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        found.add(json.loads(result.stdout)["predictions"][0]["text"])
+    assert found <= set(answers)
+    assert len(found) > 1
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--task", "segment"], "segment"),
@@ -69,6 +91,11 @@ def test_random_remasking_repeats_with_its_seed(geodit, checkpoint, image):
         (["--task", "caption", "--remasking", "best"], "low_confidence"),
         (["--task", "caption", "--entropy-bound", "1"], "entropy_bound"),
         (["--task", "caption", "--tile-size", "32"], "tile_size"),
+        (["--task", "caption", "--choices", "a,,b"], "--choices"),
+        (["--task", "caption", "--choices", "a", "--pattern", "b"], "give one of them"),
+        (["--task", "detect", "--query", "ship", "--choices", "a"], "answered by boxes"),
+        (["--task", "detect", "--query", "ship", "--choices", "a", "--tile-size", "32"], "omit --tile-size"),
+        (["--task", "caption", "--pattern", "("], "is invalid"),
         (["--task", "caption", "--band", "7"], "1 to 3"),
         (["--task", "caption", "--out", "no/such/place.json"], "no/such"),
         (["--task", "caption", "--device", "abacus"], "abacus"),
