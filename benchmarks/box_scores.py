@@ -54,6 +54,7 @@ def answer(
         max_new_tokens=processor.canvas_length("detect"),
         max_denoising_steps=steps,
         answer_pattern=processor.answer_pattern("detect"),
+        fill_after_eos=True,
         return_dict_in_generate=True,
     )
     canvases = output.sequences[:, inputs["input_ids"].shape[1] :].tolist()

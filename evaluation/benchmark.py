@@ -199,7 +199,6 @@ def _answer_batch(
         **inputs,
         **settings.generation_kwargs(),
         max_new_tokens=processor.canvas_length(task),
-        answer_pattern=processor.answer_pattern(task),
         generator=None if settings.is_deterministic else _generators(settings.seed, indices),
         return_dict_in_generate=True,
     )

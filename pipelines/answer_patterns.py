@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the answers to one question must look like: as the task has it, one of some choices, or an expression."""
+"""What the answers to one question must look like: one of some choices, or as an expression has it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def build_answer_pattern(
         expression: A regular expression that all of an answer matches.
 
     Returns:
-        The pattern; the one of the task, which may be `None`, if neither choices nor expression are given.
+        The pattern; `None` if neither choices nor expression are given.
 
     Raises:
         ValueError: If both are given, the task is not answered by a text, or no answer fits the canvas of the task.
         ModuleNotFoundError: If there is an expression, and outlines-core is not installed.
     """
     if choices is None and expression is None:
-        return processor.answer_pattern(task)
+        return None
     if choices is not None and expression is not None:
         raise ValueError("choices and pattern are two descriptions of an answer: give one of them")
     canvas_length = processor.canvas_length(task)

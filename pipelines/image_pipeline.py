@@ -294,13 +294,12 @@ class GeoDiTPipeline:
             One prediction for the image; what several tiles have found appears once, best first.
         """
         self._check(task, query, tile_size, batch_size, False)
-        pattern = build_answer_pattern(self.processor, task)
         windows = tile_windows(source.image_size, tile_size, overlap)
         found: list[Detection] = []
         texts: list[str] = []
         unparsed = 0
         for start, batch, tiles in _read_batches(source, windows, batch_size):
-            answers = self._answer(tiles, task, query, options or DecodingOptions(), start, pattern) if tiles else []
+            answers = self._answer(tiles, task, query, options or DecodingOptions(), start) if tiles else []
             for window, answer in zip(batch, answers, strict=True):
                 margin = _CUT_MARGIN * min(window.height, window.width)
                 found += [to_image(one, window, source.image_size, margin) for one in answer.detections]
@@ -343,7 +342,7 @@ class GeoDiTPipeline:
         query: str,
         options: DecodingOptions,
         first: int,
-        pattern: AnswerPattern | None,
+        pattern: AnswerPattern | None = None,
     ) -> list[_Answer]:
         """Answers a batch; `first` is the number of its first image among all, which the seeds depend on."""
         text = [query] * len(images) if query else None
@@ -354,10 +353,11 @@ class GeoDiTPipeline:
             # A stream of its own for every image, so that answers do not depend on the batch size.
             seeds = [_stream_seed(options.seed, first + row) for row in range(len(images))]
             arguments |= {"seed": None, "generator": [torch.Generator().manual_seed(seed) for seed in seeds]}
+        if pattern is not None:
+            arguments |= {"answer_pattern": pattern, "fill_after_eos": True}
         output = self.model.generate(
             **inputs,
             max_new_tokens=self.processor.canvas_length(task),
-            answer_pattern=pattern,
             return_dict_in_generate=True,
             **arguments,
         )
