@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from huggingface_hub import get_local_safetensors_metadata
 from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError, StrictDataclassError
@@ -14,8 +14,9 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.hub_cards.documents import read_json
 from geodit.hub_cards.markdown import Table
+from geodit.modeling_geodit.weight_files_geodit import read_weight_map
 
-__all__ = ["Architecture", "read_architecture", "shard_names"]
+__all__ = ["Architecture", "read_architecture"]
 
 _PARTS = {
     "vision tower": ("vision_tower",),
@@ -94,24 +95,9 @@ def read_architecture(folder: Path) -> Architecture:
     return Architecture(config, *_count_parameters(folder))
 
 
-def shard_names(index: Path) -> list[str]:
-    """The files that an index of weights names.
-
-    Raises:
-        ValueError: If it is no index, or names what is no safetensors file of its folder.
-    """
-    shards = sorted({shard.text() for _, shard in read_json(index)["weight_map"].items()})
-    for shard in shards:
-        if PurePosixPath(shard).name != shard or "\\" in shard or not shard.endswith(".safetensors"):
-            raise ValueError(
-                f"{index} names {shard!r:.80}, which is no .safetensors file of its folder: save it again"
-            )
-    return shards
-
-
 def _count_parameters(folder: Path) -> tuple[dict[str, int], tuple[str, ...]]:
     if not (folder / SAFE_WEIGHTS_NAME).is_file() and (folder / SAFE_WEIGHTS_INDEX_NAME).is_file():
-        shard_names(folder / SAFE_WEIGHTS_INDEX_NAME)  # before they are opened
+        read_weight_map(folder / SAFE_WEIGHTS_INDEX_NAME)  # before they are opened
     try:
         metadata = get_local_safetensors_metadata(folder)
     except NotASafetensorsRepoError:

@@ -13,9 +13,10 @@ from transformers.utils.peft_utils import ADAPTER_SAFE_WEIGHTS_NAME
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.hub_cards.adapter import is_adapter
-from geodit.hub_cards.architecture import read_architecture, shard_names
+from geodit.hub_cards.architecture import read_architecture
 from geodit.modeling_geodit.checkpoint_reader import CheckpointReader, match_tensors
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+from geodit.modeling_geodit.weight_files_geodit import read_weight_map
 
 __all__ = ["weight_files"]
 
@@ -32,29 +33,25 @@ def weight_files(folder: Path) -> dict[str, Path]:
         ValueError: If a file is missing, not safetensors, outside the folder or cut short, or if the tensors are not
             those of the index and of config.json.
     """
-    if not is_adapter(folder):
-        read_architecture(folder)  # refuses what is not a GeoDiT checkpoint
-    if is_adapter(folder):
+    architecture = None if is_adapter(folder) else read_architecture(folder)  # refuses other models
+    if architecture is None:
         names, wanted = [ADAPTER_SAFE_WEIGHTS_NAME], ADAPTER_SAFE_WEIGHTS_NAME
     elif not (folder / SAFE_WEIGHTS_NAME).is_file() and (folder / SAFE_WEIGHTS_INDEX_NAME).is_file():
-        names, wanted = (
-            [SAFE_WEIGHTS_INDEX_NAME, *shard_names(folder / SAFE_WEIGHTS_INDEX_NAME)],
-            "the shards of its index",
-        )
+        shards = sorted(set(read_weight_map(folder / SAFE_WEIGHTS_INDEX_NAME).values()))
+        names, wanted = [SAFE_WEIGHTS_INDEX_NAME, *shards], "the shards of its index"
     else:
         names, wanted = [SAFE_WEIGHTS_NAME], f"{SAFE_WEIGHTS_NAME} or {SAFE_WEIGHTS_INDEX_NAME}"
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"{folder} has no weights to publish: {', '.join(missing)} is missing (wanted: {wanted})")
-    if is_adapter(folder):
+    if architecture is None:
         _check_header(folder / ADAPTER_SAFE_WEIGHTS_NAME)
     else:
-        _check_tensors(folder, SAFE_WEIGHTS_NAME in names)
+        _check_tensors(folder, architecture.config, SAFE_WEIGHTS_NAME in names)
     return {name: folder / name for name in names}
 
 
-def _check_tensors(folder: Path, is_one_file: bool) -> None:
-    config = read_architecture(folder).config
+def _check_tensors(folder: Path, config: GeoDiTConfig, is_one_file: bool) -> None:
     if is_one_file and (folder / SAFE_WEIGHTS_INDEX_NAME).is_file():
         # An index that an earlier save has left: Transformers, too, takes the one file.
         with tempfile.TemporaryDirectory(prefix="geodit-") as alone:

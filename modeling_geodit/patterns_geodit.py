@@ -93,15 +93,11 @@ class PatternProposal:
 class AnswerPattern(ABC):
     """A set of answers."""
 
-    @property
-    @abstractmethod
-    def min_length(self) -> int:
-        """Tokens of the shortest answer, without EOS."""
+    min_length: int
+    """Tokens of the shortest answer, without EOS."""
 
-    @property
-    @abstractmethod
-    def eos_token_ids(self) -> tuple[int, ...]:
-        """Tokens that end an answer."""
+    eos_token_ids: tuple[int, ...]
+    """Tokens that end an answer."""
 
     @abstractmethod
     def propose(
@@ -166,21 +162,12 @@ class BoxListPattern(AnswerPattern):
         if min_boxes < 1 or (max_boxes is not None and max_boxes < min_boxes):
             raise ValueError(f"min_boxes={min_boxes} and max_boxes={max_boxes} are no range of numbers from 1 on.")
         self._locations = tuple(location_token_ids)
-        self._eos = tuple(eos_token_ids)
+        self.eos_token_ids = tuple(eos_token_ids)
         self._none = tuple(no_boxes_token_ids)
         self._min_boxes = min_boxes
         self._max_boxes = max_boxes
-
-    @property
-    def min_length(self) -> int:
-        """See [`AnswerPattern.min_length`]."""
-        boxes = _BOX * self._min_boxes
-        return min(boxes, len(self._none)) if self._none else boxes
-
-    @property
-    def eos_token_ids(self) -> tuple[int, ...]:
-        """See [`AnswerPattern.eos_token_ids`]."""
-        return self._eos
+        boxes = _BOX * min_boxes
+        self.min_length = min(boxes, len(self._none)) if self._none else boxes
 
     def propose(
         self, known: CanvasLogits, *, temperature: float = 0.0, random: RowGenerators | None = None
@@ -188,7 +175,7 @@ class BoxListPattern(AnswerPattern):
         """See [`AnswerPattern.propose`]."""
         choose = _Best() if temperature == 0 else _Draw(required(random), len(known.canvas))
         device, length = known.canvas.device, known.canvas.shape[1]
-        locations, eos = (torch.tensor(ids, device=device) for ids in (self._locations, self._eos))
+        locations, eos = (torch.tensor(ids, device=device) for ids in (self._locations, self.eos_token_ids))
         num_boxes = length // _BOX
         if self._max_boxes is not None:
             num_boxes = min(num_boxes, self._max_boxes)
@@ -249,8 +236,8 @@ class AutomatonPattern(AnswerPattern):
         if inside := sorted({token for moves in transitions for token in moves} & set(eos_token_ids)):
             raise ValueError(f"The token {inside[0]} ends an answer, and cannot stand in one.")
         moves = _useful_moves(transitions, set(accepting))
-        self._min_length = _shortest(moves, set(accepting))
-        self._eos = tuple(eos_token_ids)
+        self.min_length = _shortest(moves, set(accepting))
+        self.eos_token_ids = tuple(eos_token_ids)
         self._num_states = len(transitions) + 1
         end = len(transitions)
         # Tokens that lead from each state to the same state are one class. Class 0 is EOS.
@@ -261,7 +248,7 @@ class AutomatonPattern(AnswerPattern):
         classes: dict[tuple[tuple[int, int], ...], list[int]] = {}
         for token in sorted(by_token):
             classes.setdefault(tuple(by_token[token]), []).append(token)
-        groups = [list(self._eos), *classes.values()]
+        groups = [list(self.eos_token_ids), *classes.values()]
         self._num_kinds = len(groups)
         self._members = torch.tensor([token for group in groups for token in group])
         self._kind_of = torch.tensor([kind for kind, group in enumerate(groups) for _ in group])
@@ -293,16 +280,6 @@ class AutomatonPattern(AnswerPattern):
                 state = transitions[state][token]
             accepting.append(state)
         return cls(transitions, accepting, eos_token_ids)
-
-    @property
-    def min_length(self) -> int:
-        """See [`AnswerPattern.min_length`]."""
-        return self._min_length
-
-    @property
-    def eos_token_ids(self) -> tuple[int, ...]:
-        """See [`AnswerPattern.eos_token_ids`]."""
-        return self._eos
 
     def propose(
         self, known: CanvasLogits, *, temperature: float = 0.0, random: RowGenerators | None = None

@@ -55,12 +55,12 @@ def read_weight_map(index: Path) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise ValueError(f"{index} has no weight_map: it must be an object that names the file of each tensor.")
     for name in weight_map.values():
-        if not isinstance(name, str) or os.path.basename(name) != name or "\\" in name or ":" in name:  # noqa: PTH119
+        is_beside = isinstance(name, str) and os.path.basename(name) == name and not {"\\", ":"} & set(name)  # noqa: PTH119
+        if not is_beside or not name.endswith(".safetensors"):
             raise ValueError(
-                f"{index} names {name!r:.80}, which is outside its folder: only files beside it are read."
+                f"{index} names {name!r:.80}, which is no .safetensors file of its folder: only safetensors files are "
+                "read, and none that is outside its folder."
             )
-        if not name.endswith(".safetensors"):
-            raise ValueError(f"{index} names {name!r:.80}, but only safetensors files are read.")
     return weight_map
 
 
