@@ -28,7 +28,8 @@ from transformers.utils import logging
 
 from geodit.configuration.anyres_geodit import anyres_max_tiles, check_grid_pinpoints
 from geodit.configuration.remote_code_geodit import PROCESSOR_AUTO_MAP, RemoteCodeMixin
-from geodit.modeling_geodit.patterns_geodit import AnswerPattern, AutomatonPattern, BoxListPattern
+from geodit.modeling_geodit.choices_geodit import ChoicesPattern
+from geodit.modeling_geodit.patterns_geodit import AnswerPattern, BoxListPattern
 from geodit.processing.boxes_geodit import NO_BOXES, BoxCodec, get_box_codec
 from geodit.processing.images_geodit import group_images
 from geodit.processing.tasks_geodit import Task, load_tasks, resolve_task
@@ -384,7 +385,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
             self.tokenizer(NO_BOXES, add_special_tokens=False).input_ids,
         )
 
-    def choices_pattern(self, choices: Sequence[str], canvas_length: int | None = None) -> AutomatonPattern:
+    def choices_pattern(self, choices: Sequence[str], canvas_length: int | None = None) -> ChoicesPattern:
         """Returns the pattern of answers that are one of some texts, for `generate(answer_pattern=...)`.
 
         Args:
@@ -409,7 +410,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
                     "it, or give the task a larger `max_new_tokens`."
                 )
             answers.append(answer)
-        return AutomatonPattern.of_answers(answers, [self.tokenizer.eos_token_id])
+        return ChoicesPattern(answers, [self.tokenizer.eos_token_id])
 
     def format_answer(
         self,

@@ -41,6 +41,7 @@ def test_a_run_has_a_row_for_every_figure():
     cells = [[cell.strip() for cell in row] for row in rows]
     assert ["ground", "accuracy@0.5", "1.000", "", "1"] in cells
     assert ["", "F1@0.5", "0.000", "", ""] in cells
+    assert ["", "steps made per answer", "8.000", "", ""] in cells
     assert ["vqa count", "accuracy", "1.000", "", "1"] in cells
     assert ["", "accuracy, no object", "-", "", ""] in cells, "undefined figures show as such"
     assert "8 steps, low_confidence remasking, seed 0; 1 images, 4 questions in 2.5 s" in text
