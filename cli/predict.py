@@ -66,6 +66,13 @@ def predict(
     pattern: Annotated[
         str | None, typer.Option("--pattern", help="A regular expression that the answer matches, such as '[0-9]+'.")
     ] = None,
+    structured: Annotated[
+        bool,
+        typer.Option(
+            "--structured/--no-structured",
+            help="Whether answers by boxes are always well-formed. Off: any text, which may not parse.",
+        ),
+    ] = True,
     model: ModelOption = None,
     adapter: AdapterOption = None,
     steps: Annotated[
@@ -144,6 +151,7 @@ def predict(
                 query,
                 choices=closed_set,
                 pattern=pattern,
+                structured=structured,
                 bands=band or None,
                 batch_size=batch_size,
                 **asdict(options),
@@ -160,6 +168,7 @@ def predict(
                             tile_size,
                             overlap,
                             options=options,
+                            structured=structured,
                             batch_size=batch_size,
                             progress=reporter(progress, path.name),
                         )

@@ -21,9 +21,11 @@ from PIL import Image
 from geodit.configuration.files_geodit import write_atomically
 from geodit.hub_cards.documents import Field, read_json
 from geodit.hub_cards.markdown import Markdown, Table, as_markdown, code, image
+from geodit.processing.answer_patterns import AnswerPatterns, pattern_arguments
 
 if TYPE_CHECKING:
     from geodit.data.schema import Question
+    from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 
 __all__ = [
     "ASSETS_FOLDER",
@@ -71,7 +73,7 @@ def write_examples(
 ) -> list[Example]:
     """Answer the questions about the bundled scenes, and keep answers and pictures in `assets/` of a checkpoint.
 
-    Answers are decoded as the model's generation configuration says.
+    Answers are decoded as the model's generation configuration says, boxes by their pattern, as in [`GeoDiTPipeline`].
 
     Args:
         checkpoint_dir: Folder of the checkpoint; what an earlier call left is replaced.
@@ -80,13 +82,14 @@ def write_examples(
         draw_answer: Draws the answers to `detect`; without it there are no pictures.
 
     Raises:
-        ValueError: If the processor lacks a task of the questions.
+        ValueError: If the processor lacks a task of the questions, or no box fits the canvas of a task.
     """
     from geodit.data.schema import Question
 
     scenes = Path(str(files("geodit"))) / _SCENES
     examples: list[Example] = []
     pictures: dict[str, bytes] = {}
+    patterns = AnswerPatterns(processor)
     model.eval()
     for scene in read_json(scenes / "scenes.json")["scenes"].elements():
         path = scenes / scene["image"].text()
@@ -94,7 +97,8 @@ def write_examples(
             image = opened.convert("RGB")
         for document in scene["questions"].elements():
             question = Question.from_dict(document.mapping())
-            answer = _answer(model, processor, image, question)
+            pattern = patterns.find(question.task, question.query)
+            answer = _answer(model, processor, image, question, pattern)
             picture = None
             if draw_answer is not None and question.task == _DRAWN:
                 picture = f"{ASSETS_FOLDER}/example-{path.stem}.jpg"
@@ -151,12 +155,15 @@ def _description(example: Example) -> str:
     return f"{scene}: boxes that the model gives for {query}, and the true ones"
 
 
-def _answer(model: Any, processor: Any, image: Image.Image, question: Question) -> dict[str, Any]:
+def _answer(
+    model: Any, processor: Any, image: Image.Image, question: Question, pattern: AnswerPattern | None
+) -> dict[str, Any]:
     inputs = processor(images=image, text=question.query, task=question.task, return_tensors="pt").to(model.device)
     output = model.generate(
         **inputs,
         max_new_tokens=processor.canvas_length(question.task),
         generator=torch.Generator().manual_seed(0),
+        **pattern_arguments(pattern),
     )
     text = processor.decode_canvas(output[0, inputs["input_ids"].shape[1] :])
     answer: dict[str, Any] = processor.post_process_generation(

@@ -15,13 +15,13 @@ from PIL import Image
 from geodit.checkpoints import resolve_checkpoint
 from geodit.data.windows import Window
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
-from geodit.pipelines.answer_patterns import build_answer_pattern
 from geodit.pipelines.box_scores import DEFAULT_BOX_SCORE, box_confidences, get_box_score
 from geodit.pipelines.fit import check_fit
 from geodit.pipelines.image_source import ImageSource
 from geodit.pipelines.imagery import ImageInput, as_image_source
 from geodit.pipelines.prediction import Denoising, Prediction
 from geodit.pipelines.tiling import Box, Detection, merge_detections, tile_windows, to_image
+from geodit.processing.answer_patterns import AnswerPatterns, pattern_arguments
 
 # A box may end this share of a tile's side before the tile's edge and still count as cut by it: the notations
 # of boxes are coarse, and so is a small model.
@@ -104,6 +104,7 @@ class GeoDiTPipeline:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = model.to(device).eval()
         self.processor = processor
+        self._patterns = AnswerPatterns(processor)
 
     @classmethod
     def from_pretrained(
@@ -178,6 +179,7 @@ class GeoDiTPipeline:
         *,
         choices: Sequence[str] | None = None,
         pattern: str | None = None,
+        structured: bool = True,
         tile_size: int | None = None,
         overlap: float = 0.25,
         bands: Sequence[int] | None = None,
@@ -201,6 +203,9 @@ class GeoDiTPipeline:
             choices: the only answers that there are, such as the classes of a scene; for tasks answered by a text.
             pattern: a regular expression that all of the answer matches, such as `"[0-9]+"`, in their place. It needs
                 outlines-core: `pip install 'geodit[structured]'`.
+            structured: whether answers by boxes are always well-formed boxes, or the word for none, whatever the
+                network says; see [`~geodit.processing.answer_patterns.build_answer_pattern`]. Without it they may not
+                parse. Boxes written as numbers need outlines-core for it; where it is missing a warning says so.
             tile_size: side in pixels of the tiles that an image is seen in, for detection in images that show
                 far more than one answer holds. By default the image is seen as a whole.
             overlap: share of a tile's side that neighbouring tiles have in common. Objects up to that length
@@ -221,11 +226,12 @@ class GeoDiTPipeline:
 
         Raises:
             FileNotFoundError: if an image does not exist.
-            ValueError: if an image cannot be read, an argument is out of range or there is no answer that matches.
+            ValueError: if an image cannot be read, an argument is out of range, there is no answer that matches, or
+                no box fits the canvas of the task.
             ModuleNotFoundError: if `pattern` is given, and outlines-core is not installed.
         """
         self._check(task, query, tile_size, batch_size, return_denoising)
-        answer_pattern = build_answer_pattern(self.processor, task, choices, pattern)
+        answer_pattern = self._patterns.find(task, query, choices=choices, expression=pattern, structured=structured)
         options = DecodingOptions(
             steps, remasking, temperature, guidance_scale, seed, confidence_threshold, entropy_bound
         )
@@ -236,7 +242,14 @@ class GeoDiTPipeline:
                 with as_image_source(image, bands) as source:
                     predictions.append(
                         self.detect_in_tiles(
-                            source, query, task, tile_size, overlap, options=options, batch_size=batch_size
+                            source,
+                            query,
+                            task,
+                            tile_size,
+                            overlap,
+                            options=options,
+                            structured=structured,
+                            batch_size=batch_size,
                         )
                     )
             return predictions
@@ -275,6 +288,7 @@ class GeoDiTPipeline:
         overlap: float = 0.25,
         *,
         options: DecodingOptions | None = None,
+        structured: bool = True,
         batch_size: int = 8,
         progress: Callable[[int, int], None] | None = None,
     ) -> Prediction:
@@ -287,6 +301,7 @@ class GeoDiTPipeline:
             tile_size: side of a tile in pixels.
             overlap: share of a tile's side that neighbouring tiles have in common.
             options: how to generate.
+            structured: whether answers are always well-formed boxes, or the word for none.
             batch_size: tiles that run at once.
             progress: called with the number of tiles done and of all tiles.
 
@@ -294,12 +309,13 @@ class GeoDiTPipeline:
             One prediction for the image; what several tiles have found appears once, best first.
         """
         self._check(task, query, tile_size, batch_size, False)
+        pattern = self._patterns.find(task, query, structured=structured)
         windows = tile_windows(source.image_size, tile_size, overlap)
         found: list[Detection] = []
         texts: list[str] = []
         unparsed = 0
         for start, batch, tiles in _read_batches(source, windows, batch_size):
-            answers = self._answer(tiles, task, query, options or DecodingOptions(), start) if tiles else []
+            answers = self._answer(tiles, task, query, options or DecodingOptions(), start, pattern) if tiles else []
             for window, answer in zip(batch, answers, strict=True):
                 margin = _CUT_MARGIN * min(window.height, window.width)
                 found += [to_image(one, window, source.image_size, margin) for one in answer.detections]
@@ -342,7 +358,7 @@ class GeoDiTPipeline:
         query: str,
         options: DecodingOptions,
         first: int,
-        pattern: AnswerPattern | None = None,
+        pattern: AnswerPattern | None,
     ) -> list[_Answer]:
         """Answers a batch; `first` is the number of its first image among all, which the seeds depend on."""
         text = [query] * len(images) if query else None
@@ -353,12 +369,11 @@ class GeoDiTPipeline:
             # A stream of its own for every image, so that answers do not depend on the batch size.
             seeds = [_stream_seed(options.seed, first + row) for row in range(len(images))]
             arguments |= {"seed": None, "generator": [torch.Generator().manual_seed(seed) for seed in seeds]}
-        if pattern is not None:
-            arguments |= {"answer_pattern": pattern, "fill_after_eos": True}
         output = self.model.generate(
             **inputs,
             max_new_tokens=self.processor.canvas_length(task),
             return_dict_in_generate=True,
+            **pattern_arguments(pattern),
             **arguments,
         )
         prompt_length = inputs["input_ids"].shape[1]

@@ -86,6 +86,7 @@ class ScenePipeline:
         overlap: float = 0.25,
         bands: Sequence[int] | None = None,
         options: DecodingOptions | None = None,
+        structured: bool = True,
         batch_size: int = 8,
         progress: Callable[[int, int], None] | None = None,
     ) -> SceneDetections:
@@ -100,6 +101,7 @@ class ScenePipeline:
                 are seen whole.
             bands: the band to show as gray, or the three to show as red, green and blue, counted from 1.
             options: how to generate.
+            structured: whether answers are always well-formed boxes, or the word for none.
             batch_size: tiles that run at once.
             progress: called with the number of tiles done and of all tiles.
 
@@ -120,6 +122,7 @@ class ScenePipeline:
                 tile_size,
                 overlap,
                 options=options,
+                structured=structured,
                 batch_size=batch_size,
                 progress=progress,
             )

@@ -86,6 +86,17 @@ class BoxCodec(ABC):
     # What must not occur outside a complete box: the debris of a broken one.
     _debris_pattern: ClassVar[re.Pattern[str]]
 
+    @property
+    def answer_expression(self) -> str:
+        """A regular expression of the answers without labels: the word `none`, or one or more boxes.
+
+        Boxes are spelled as `encode` spells them. The syntax is that of Rust's crate `regex` and of Python's `re`; the
+        whole of an answer matches. `decode` understands all that matches, but for boxes without an area and, on padded
+        squares, in the padding: where two numbers are in order, no expression of a bearable length says.
+        """
+        box = self._box_expression
+        return f"{NO_BOXES}|{box}(?:{self._separator}{box})*"
+
     def encode(
         self,
         boxes: Iterable[Sequence[float]],
@@ -160,6 +171,11 @@ class BoxCodec(ABC):
         """Returns the position in `text` just after each complete box, in ascending order."""
         return [match.end() for match in self._box_pattern.finditer(text)]
 
+    @property
+    @abstractmethod
+    def _box_expression(self) -> str:
+        """A regular expression of one box, as `_write_box` writes it."""
+
     @abstractmethod
     def _write_box(self, box: list[float], size: tuple[float, float]) -> str:
         """Writes one valid box. `size` is (height, width)."""
@@ -230,6 +246,10 @@ class IntegerBoxCodec(BoxCodec):
         self.scale = scale
         self.name = f"integers_{scale}"
 
+    @property
+    def _box_expression(self) -> str:
+        return r"\[" + ", ".join([_integer_expression(self.scale)] * 4) + r"\]"
+
     def _write_box(self, box: list[float], size: tuple[float, float]) -> str:
         x1, y1, x2, y2 = _quantize_to_points(box, size, self.scale)
         return f"[{x1}, {y1}, {x2}, {y2}]"
@@ -256,6 +276,12 @@ class GeoChatBoxCodec(BoxCodec):
         r"\{" + r"\s*<\s*([0-9]{1,4})\s*>" * 4 + r"\s*\|\s*<\s*(-?[0-9]{1,3})\s*>\s*\}", re.ASCII
     )
     _debris_pattern = re.compile(r"[{}<>|]")
+
+    @property
+    def _box_expression(self) -> str:
+        # An angle of 0 has no sign.
+        angle = f"(?:-{_integer_expression(360, 1)}|{_integer_expression(360)})"
+        return r"\{" + f"<{_integer_expression(self.scale)}>" * 4 + rf"\|<{angle}>\}}"
 
     def encode(
         self,
@@ -352,6 +378,11 @@ class PaddedSquareBoxCodec(BoxCodec):
         self.decimals = decimals
         self.name = f"padded_square_{decimals}"
 
+    @property
+    def _box_expression(self) -> str:
+        number = rf"(?:0\.[0-9]{{{self.decimals}}}|1\.{'0' * self.decimals})"
+        return r"\[" + ", ".join([number] * 4) + r"\]"
+
     def _write_box(self, box: list[float], size: tuple[float, float]) -> str:
         side, left, top = self._square(size)
         x1, y1, x2, y2 = box
@@ -408,6 +439,10 @@ class LocationTokenBoxCodec(BoxCodec):
             raise ValueError(f"`bins` must be an integer from 2 to 1000000, got {bins!r}.")
         self.bins = bins
 
+    @property
+    def _box_expression(self) -> str:
+        return f"<loc_{_integer_expression(self.bins - 1)}>" * 4
+
     def _write_box(self, box: list[float], size: tuple[float, float]) -> str:
         height, width = size
         x1, x2 = self._bins_of(box[0], box[2], width)
@@ -456,6 +491,20 @@ def get_box_codec(name: str, location_bins: int | None = None) -> BoxCodec:
     if name == "padded_square_3":
         return PaddedSquareBoxCodec(3)
     raise ValueError(f"Unknown box format {name!r}. Choose one of: {', '.join(BOX_FORMATS)}.")
+
+
+def _integer_expression(maximum: int, minimum: int = 0) -> str:
+    """A regular expression of the integers from `minimum`, 0 or 1, to `maximum` (1 or more) without leading zeros."""
+    digits = str(maximum)
+    parts = [] if minimum else ["0"]
+    parts += ["[1-9]" + "[0-9]" * more for more in range(len(digits) - 1)]
+    # As many digits as the maximum: equal to it up to some place, where a lower digit leaves the rest open.
+    for place, digit in enumerate(digits):
+        lowest = 1 if place == 0 else 0
+        if int(digit) > lowest:
+            parts.append(f"{digits[:place]}[{lowest}-{int(digit) - 1}]" + "[0-9]" * (len(digits) - place - 1))
+    parts.append(digits)
+    return f"(?:{'|'.join(parts)})"
 
 
 def _strip(text: str) -> str:

@@ -32,7 +32,7 @@ from geodit.modeling_geodit.choices_geodit import ChoicesPattern
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern, BoxListPattern
 from geodit.processing.boxes_geodit import NO_BOXES, BoxCodec, get_box_codec
 from geodit.processing.images_geodit import group_images
-from geodit.processing.tasks_geodit import Task, load_tasks, resolve_task
+from geodit.processing.tasks_geodit import Task, load_tasks, names_several_classes, resolve_task
 
 logger = logging.get_logger(__name__)
 
@@ -367,16 +367,24 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         """
         return resolve_task(self.tasks, task).max_new_tokens
 
-    def answer_pattern(self, task: str) -> AnswerPattern | None:
+    def answer_pattern(self, task: str, query: str = "") -> AnswerPattern | None:
         """Returns what every answer to a task looks like, for `generate(answer_pattern=...)`; None for any text.
 
         Tasks that are answered by boxes have one where boxes are written by location tokens: boxes with an area, one
-        after the other and without labels, or the word for none.
+        after the other and without labels, or the word for none. For boxes in numbers, see
+        `geodit.processing.answer_patterns.build_answer_pattern`.
+
+        Args:
+            task: A task of `self.tasks`.
+            query: What the user asks. The answer to several classes, separated by commas or semicolons, has labels,
+                for which the pattern has no place: then it is None.
 
         Raises:
             ValueError: If the task is unknown.
         """
         if resolve_task(self.tasks, task).answer != "boxes" or self.box_format != "location_tokens":
+            return None
+        if names_several_classes(query):
             return None
         tokens = [location_token(index) for index in range(self.location_bins)]
         return BoxListPattern(

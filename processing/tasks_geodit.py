@@ -135,3 +135,11 @@ def resolve_task(tasks: Mapping[str, Task], name: str) -> Task:
     if name not in tasks:
         raise ValueError(f"Unknown task {name!r}. Choose one of: {', '.join(tasks)}.")
     return tasks[name]
+
+
+def names_several_classes(query: str) -> bool:
+    """Whether a query names several classes, separated by commas or semicolons: `ship; harbor`.
+
+    Boxes of several classes are written with their labels.
+    """
+    return sum(bool(name.strip()) for name in query.replace(";", ",").split(",")) > 1

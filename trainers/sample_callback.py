@@ -17,6 +17,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from geodit.configuration.files_geodit import write_atomically
 from geodit.data.schema import Question
+from geodit.modeling_geodit.patterns_geodit import AnswerPattern
+from geodit.processing.answer_patterns import AnswerPatterns, pattern_arguments
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.conversations import is_conversation
 from geodit.trainers.data_collator import item_questions
@@ -75,18 +77,24 @@ class SampleCallback(TrainerCallback):
     """Writes `samples/step-<step>/` in the output folder every `args.sample_every_steps` updates.
 
     It holds `answers.json` and, with `draw`, a picture for each question. Answers are decoded as the model's
-    generation configuration says. Training goes on as if nothing had happened: no random number of it is used.
+    generation configuration says, boxes by their pattern, as in [`GeoDiTPipeline`]. Training goes on as if nothing had
+    happened: no random number of it is used.
 
     Args:
         processor: The model's processor.
         samples: The questions, for instance of [`choose_samples`].
         draw: Draws an answer; without it there are no pictures.
+
+    Raises:
+        ValueError: If no box fits the canvas of a question that is answered by boxes.
     """
 
     def __init__(self, processor: GeoDiTProcessor, samples: Sequence[Sample], draw: DrawAnswer | None = None) -> None:
         self._processor = processor
         self._samples = list(samples)
         self._draw = draw
+        patterns = AnswerPatterns(processor)
+        self._patterns = [patterns.find(sample.question.task, sample.question.query) for sample in self._samples]
 
     def on_step_end(  # type: ignore[override]
         self,
@@ -105,13 +113,13 @@ class SampleCallback(TrainerCallback):
         try:
             # As in training: what is trained may be in float32 beside a base of 16 bits.
             with torch.autocast(model.device.type, dtype, enabled=dtype is not None):
-                answers = [self._answer(model, sample) for sample in self._samples]
+                answers = [self._answer(model, *asked) for asked in zip(self._samples, self._patterns, strict=True)]
         finally:
             model.train(was_training)
         if state.is_world_process_zero:
             self._write(Path(str(args.output_dir)) / "samples" / f"step-{state.global_step:06d}", answers)
 
-    def _answer(self, model: Any, sample: Sample) -> dict[str, Any]:
+    def _answer(self, model: Any, sample: Sample, pattern: AnswerPattern | None) -> dict[str, Any]:
         question, image = sample.question, sample.image
         inputs = self._processor(images=image, text=question.query, task=question.task, return_tensors="pt")
         inputs = inputs.to(model.device)
@@ -119,6 +127,7 @@ class SampleCallback(TrainerCallback):
             **inputs,
             max_new_tokens=self._processor.canvas_length(question.task),
             generator=torch.Generator().manual_seed(0),
+            **pattern_arguments(pattern),
         )
         text = self._processor.decode_canvas(output[0, inputs["input_ids"].shape[1] :])
         assert isinstance(text, str)  # of one canvas

@@ -111,11 +111,12 @@ class TestOneAnswerAnImage:
     def test_decoding_arguments_reach_generate_and_others_stay_the_models_own(
         self, pipe: GeoDiTPipeline, model: Any, draw: Any
     ) -> None:
-        pipe(draw.scene(64, 64, []), "detect", "ship")
+        pipe(draw.scene(64, 64, []), "detect", "ship", structured=False)
         pipe(
             draw.scene(64, 64, []),
             "detect",
             "ship",
+            structured=False,
             steps=2,
             remasking="random",
             temperature=0.5,

@@ -391,3 +391,52 @@ class TestGetBoxCodec:
     def test_wrong_steps(self, codec: Any, value: Any) -> None:
         with pytest.raises(ValueError, match=str(value)):
             codec(value)
+
+
+class TestAnswerExpression:
+    @each_codec
+    @settings(max_examples=60)
+    @given(data=st.data())
+    def test_all_that_is_written_without_labels_matches(self, codec: BoxCodec, data: st.DataObject) -> None:
+        size = data.draw(image_sizes())
+        sides = data.draw(st.lists(st.tuples(ends(size[1]), ends(size[0])), max_size=4))
+        boxes = [[x1, y1, x2, y2] for (x1, x2), (y1, y2) in sides]
+        text = codec.encode(boxes, size)
+        if isinstance(codec, GeoChatBoxCodec):
+            angles = st.lists(st.floats(-360, 360), min_size=len(boxes), max_size=len(boxes))
+            text = codec.encode(boxes, size, angles=data.draw(angles))
+        assert re.fullmatch(codec.answer_expression, text), text
+
+    @each_codec
+    @settings(max_examples=60)
+    @given(data=st.data())
+    def test_all_that_matches_is_understood_but_for_boxes_without_area(
+        self, codec: BoxCodec, data: st.DataObject
+    ) -> None:
+        text = data.draw(st.from_regex(codec.answer_expression, fullmatch=True))
+        parse = codec.decode(text, (SIZE[1], SIZE[1]))  # a square has no padding
+        assert parse.parsed or "none" not in text
+        numbers = [float(number) for number in re.findall(r"-?[0-9]+(?:\.[0-9]+)?", text)]
+        boxes = [numbers[start : start + 4] for start in range(0, len(numbers), 5 if codec.name == "geochat" else 4)]
+        assert len(codec.box_ends(text)) == len(boxes)
+        with_area = [x1 < x2 and y1 < y2 for x1, y1, x2, y2 in boxes]
+        assert parse.parsed == all(with_area), text
+        assert len(parse.boxes) == sum(with_area)
+
+    @pytest.mark.parametrize("bins", [2, 7, 10, 11, 64, 100, 101, 999, 1000, 1001, 2360])
+    def test_the_numbers_of_location_tokens_are_those_of_the_bins(self, bins: int) -> None:
+        expression = LocationTokenBoxCodec(bins).answer_expression
+        matching = [n for n in range(12_000) if re.fullmatch(expression, f"<loc_{n}>" * 4)]
+        assert matching == list(range(bins))
+        assert not re.fullmatch(expression, "<loc_01>" * 4)
+
+    @pytest.mark.parametrize("angle", ["-0", "361", "-361", "090", "1000", ""])
+    def test_an_angle_is_a_whole_turn_at_most(self, angle: str) -> None:
+        expression = GeoChatBoxCodec().answer_expression
+        assert re.fullmatch(expression, "{<0><0><100><100>|<-360>}")
+        assert not re.fullmatch(expression, f"{{<0><0><100><100>|<{angle}>}}")
+
+    @each_codec
+    @pytest.mark.parametrize("change", ["{} ", " {}", "ship{}", "{0}, {0}", "{0}{0}]", "None", "", "none {}"])
+    def test_nothing_stands_beside_the_boxes(self, codec: BoxCodec, change: str) -> None:
+        assert not re.fullmatch(codec.answer_expression, change.format(WRITTEN[codec.name]))
