@@ -401,7 +401,8 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
             canvas_length: Tokens that each of them has to fit into; `None` for any number.
 
         Raises:
-            ValueError: If there are no choices, or one is empty, holds a special token or does not fit.
+            ValueError: If there are no choices, or one is empty, stands there twice, holds a special token or does not
+                fit.
         """
         if isinstance(choices, str) or not choices or not all(isinstance(choice, str) for choice in choices):
             raise ValueError(f"`choices` must be one or more strings in a list, got {choices!r}.")
@@ -409,9 +410,10 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         for choice in choices:
             if not choice.strip():
                 raise ValueError(f"The choice {choice!r} is empty: give each choice a text.")
+            if answers.count(answer := self._text_ids(choice.strip())):
+                raise ValueError(f"The choice {choice!r} stands there twice: leave one out.")
             if found := [token for token in self._special_tokens if token in choice]:
                 raise ValueError(f"The choice {choice!r} holds the special token {found[0]!r}: leave it out.")
-            answer = self._text_ids(choice.strip())
             if canvas_length is not None and len(answer) > canvas_length:
                 raise ValueError(
                     f"The choice {choice!r} has {len(answer)} tokens, but an answer at most {canvas_length}: shorten "
