@@ -70,11 +70,12 @@ def sweep(seeds=(0, 1), dataset_seeds=None):
 def test_a_sweep_shows_the_main_figures_of_every_task():
     table = sweep_table(sweep())
     tasks, figures, values = (list(column.cells) for column in table.columns)
-    assert tasks == ["ground", "", "detect", "", "", "", "", "vqa", "", "vqa count", "vqa presence"]
+    assert tasks == ["ground", "", "", "detect", "", "", "", "", "", "vqa", "", "", "vqa count", "vqa presence"]
     assert figures == [
-        *("accuracy@0.5", "parsed"),
-        *("precision@0.5", "recall@0.5", "F1@0.5", "F1@0.5, well-formed boxes kept", "parsed"),
-        *("accuracy", "parsed"),
+        *("accuracy@0.5", "parsed", "steps made per answer"),
+        *("precision@0.5", "recall@0.5", "F1@0.5", "F1@0.5, well-formed boxes kept"),
+        *("parsed", "steps made per answer"),
+        *("accuracy", "parsed", "steps made per answer"),
         *("accuracy", "accuracy"),
     ]
     assert values[0] == "1.000 ± 0.000"
