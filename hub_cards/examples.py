@@ -82,7 +82,7 @@ def write_examples(
         draw_answer: Draws the answers to `detect`; without it there are no pictures.
 
     Raises:
-        ValueError: If the processor lacks a task of the questions, or no box fits the canvas of a task.
+        ValueError: If the processor lacks a task of the questions.
     """
     from geodit.data.schema import Question
 
@@ -97,8 +97,7 @@ def write_examples(
             image = opened.convert("RGB")
         for document in scene["questions"].elements():
             question = Question.from_dict(document.mapping())
-            pattern = patterns.find(question.task, question.query)
-            answer = _answer(model, processor, image, question, pattern)
+            answer = _answer(model, processor, image, question, _pattern(patterns, question))
             picture = None
             if draw_answer is not None and question.task == _DRAWN:
                 picture = f"{ASSETS_FOLDER}/example-{path.stem}.jpg"
@@ -153,6 +152,13 @@ def pictures_table(examples: Sequence[Example]) -> Table | None:
 def _description(example: Example) -> str:
     scene, query = as_markdown(example.scene), as_markdown(example.query)
     return f"{scene}: boxes that the model gives for {query}, and the true ones"
+
+
+def _pattern(patterns: AnswerPatterns, question: Question) -> AnswerPattern | None:
+    try:
+        return patterns.find(question.task, question.query)
+    except ValueError:  # No box fits the canvas: the card shows what the model writes on it.
+        return None
 
 
 def _answer(

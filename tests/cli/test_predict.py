@@ -60,6 +60,21 @@ def test_random_remasking_repeats_with_its_seed(geodit, checkpoint, image):
     assert answer(1) == answer(1) != answer(2)
 
 
+@pytest.mark.parametrize("tiles", [[], ["--tile-size", 32, "--overlap", 0]])
+def test_boxes_are_well_formed_unless_any_text_is_asked_for(geodit, checkpoint, image, tiles):
+    def parsed(*options):
+        result = geodit(
+            "predict", image, "--task", "detect", "--query", "ship", "--model", checkpoint, "--steps", 2, "--json",
+            *tiles, *options,
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)["predictions"][0]["parsed"]
+
+    assert parsed()
+    assert parsed("--structured")
+    assert not parsed("--no-structured")
+
+
 @pytest.mark.parametrize(
     ("option", "value", "answers"),
     [

@@ -2,6 +2,7 @@
 """Example predictions: what the model answers, kept and shown."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from geodit.hub_cards.model_card import build_model_card
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.pipelines.visualization import draw_answer
 from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.processing.tasks_geodit import DEFAULT_TASKS, Task
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,37 @@ def test_a_second_call_replaces_the_first(checkpoint, tmp_path):
     write_examples(tmp_path, model, processor)
     assert {path.name for path in (tmp_path / "assets").iterdir()} == {"examples.json", "mine.png"}
     assert all(example.picture is None for example in read_examples(tmp_path))
+
+
+@pytest.fixture
+def number_processor(checkpoint):
+    """Boxes are written as numbers; the canvas of `ground` has no room for one."""
+    parts = GeoDiTProcessor.from_pretrained(checkpoint)
+    return GeoDiTProcessor(
+        parts.image_processor,
+        parts.tokenizer,
+        parts.chat_template,
+        tasks={**DEFAULT_TASKS, "detect": Task("detect", "Detect: {query}.", 48, "boxes")},
+        box_format="integers_100",
+        num_image_tokens=parts.num_image_tokens,
+    )
+
+
+def test_boxes_are_answered_by_their_pattern(checkpoint, number_processor, tmp_path, monkeypatch):
+    pytest.importorskip("outlines_core")
+    model = GeoDiTForMaskedDiffusion.from_pretrained(checkpoint)
+    location_tokens = write_examples(tmp_path, model, GeoDiTProcessor.from_pretrained(checkpoint))
+    boxes = r"none|\[\d+, \d+, \d+, \d+\](?: \[\d+, \d+, \d+, \d+\])*"
+    for example in location_tokens:
+        if example.task in ("detect", "ground"):
+            assert re.fullmatch(boxes, example.answer)
+    # Numbers may be boxes without an area, which stand here as they were written.
+    structured = [one for one in write_examples(tmp_path, model, number_processor) if one.task == "detect"]
+    assert structured
+    assert all(re.fullmatch(boxes, one.answer) for one in structured)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    free = [one for one in write_examples(tmp_path, model, number_processor) if one.task == "detect"]
+    assert not any(re.fullmatch(boxes, one.answer) for one in free)
 
 
 @pytest.mark.parametrize("picture", ["/etc/passwd", "assets/../config.json", "assets/missing.jpg", "README.md"])
