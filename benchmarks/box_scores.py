@@ -22,7 +22,7 @@ from geodit.data.schema import QuestionDataset, QuestionItem
 from geodit.data.synthetic.dataset import synthetic_dataset
 from geodit.evaluation.metrics.box_scores import average_precision, expected_calibration_error, judge_boxes
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
-from geodit.pipelines.box_scores import BOX_SCORES, DEFAULT_BOX_SCORE, BoxScore, box_confidences
+from geodit.pipelines.box_scores import BOX_SCORES, DEFAULT_BOX_SCORE, BoxScore, BoxTokens, read_box_tokens
 from geodit.processing.processing_geodit import GeoDiTProcessor
 
 BASELINE = "geometric_mean"
@@ -31,10 +31,10 @@ DIFFERENCES = ("average precision", "expected calibration error")
 
 @dataclass(frozen=True)
 class Answer:
-    """The boxes of one answer, with the probabilities of each box's tokens."""
+    """The boxes of one answer, with what the network said of each box's tokens."""
 
     boxes: list[list[float]]
-    confidences: list[tuple[float, ...]]
+    tokens: list[BoxTokens]
     true_boxes: list[tuple[float, float, float, float]]
 
 
@@ -54,16 +54,20 @@ def answer(
         max_new_tokens=processor.canvas_length("detect"),
         max_denoising_steps=steps,
         answer_pattern=processor.answer_pattern("detect"),
-        fill_after_eos=True,
         return_dict_in_generate=True,
     )
     canvases = output.sequences[:, inputs["input_ids"].shape[1] :].tolist()
     answers = []
-    for item, ids, confidences in zip(items, canvases, output.confidences.tolist(), strict=True):
+    probabilities = zip(output.confidences.tolist(), output.end_probabilities.tolist(), strict=True)
+    for item, ids, (confidences, of_end) in zip(items, canvases, probabilities, strict=True):
         size = (item["image"].height, item["image"].width)
         found = processor.post_process_generation(processor.decode_canvas(ids), "detect", size)
         answers.append(
-            Answer(found["boxes"], box_confidences(processor, ids, size, confidences), list(item["question"].boxes))
+            Answer(
+                found["boxes"],
+                read_box_tokens(processor, ids, size, confidences, of_end),
+                list(item["question"].boxes),
+            )
         )
     return answers
 
@@ -73,7 +77,7 @@ def evaluate(answers: list[Answer], rule: BoxScore) -> dict[str, float]:
     scores: list[float] = []
     correct: list[bool] = []
     for one in answers:
-        of_answer = [rule(confidences) for confidences in one.confidences]
+        of_answer = [rule(tokens) for tokens in one.tokens]
         scores += of_answer
         correct += judge_boxes(one.boxes, of_answer, one.true_boxes).tolist()
     num_true = sum(len(one.true_boxes) for one in answers)

@@ -9,7 +9,7 @@ import typer
 
 from geodit.cli.checkpoint import AdapterOption, DeviceOption, ModelOption, load_pipeline, model_label
 from geodit.cli.data import NEON_DIRECTORY
-from geodit.cli.decoding import EntropyBoundOption, ThresholdOption
+from geodit.cli.decoding import EntropyBoundOption, StructuredOption, ThresholdOption
 from geodit.cli.errors import CommandError
 from geodit.cli.lists import positive_integers, split_list
 from geodit.cli.output import (
@@ -76,6 +76,17 @@ def evaluate(
     temperature: Annotated[
         float, typer.Option("--temperature", min=0.0, help="0 takes the most probable tokens.")
     ] = 0.0,
+    fill_after_eos: Annotated[
+        bool,
+        typer.Option(
+            "--fill-after-eos/--denoise-after-eos", help="All behind an EOS is EOS; or denoise it, as LLaDA does."
+        ),
+    ] = True,
+    structured: StructuredOption = True,
+    closed_set: Annotated[
+        str | None,
+        typer.Option("--closed-set", help="Tasks answered by one of the data set's own answers: classify,vqa."),
+    ] = None,
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", min=0, help="Resamples for 95% intervals of each run; 0 for none.")
     ] = 0,
@@ -111,6 +122,9 @@ def evaluate(
         confidence_threshold=confidence_threshold,
         entropy_bound=entropy_bound,
         prefix_refresh_steps=prefix_refresh_steps,
+        fill_after_eos=fill_after_eos,
+        structured=structured,
+        closed_set=() if closed_set is None else tuple(split_list("--closed-set", closed_set)),
     )
     has_seeds = get_benchmark(benchmark).has_seeds
     if new_images and not has_seeds:

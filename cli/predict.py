@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geodit.cli.checkpoint import AdapterOption, DeviceOption, ModelOption, load_pipeline, model_label
-from geodit.cli.decoding import EntropyBoundOption, ThresholdOption
+from geodit.cli.decoding import EntropyBoundOption, StructuredOption, ThresholdOption
 from geodit.cli.errors import CommandError
 from geodit.cli.lists import split_list
 from geodit.cli.output import (
@@ -66,13 +66,7 @@ def predict(
     pattern: Annotated[
         str | None, typer.Option("--pattern", help="A regular expression that the answer matches, such as '[0-9]+'.")
     ] = None,
-    structured: Annotated[
-        bool,
-        typer.Option(
-            "--structured/--no-structured",
-            help="Whether answers by boxes are always well-formed. Off: any text, which may not parse.",
-        ),
-    ] = True,
+    structured: StructuredOption = True,
     model: ModelOption = None,
     adapter: AdapterOption = None,
     steps: Annotated[
@@ -226,12 +220,17 @@ def predictions_table(images: Sequence[Path], predictions: Sequence["Prediction"
     from rich.table import Table
 
     tasks_with_boxes = any(prediction.boxes for prediction in predictions)
-    table = Table()
+    table = Table(caption=_unparsed_note(predictions))
     table.add_column("image")
     if not tasks_with_boxes:
         table.add_column("answer")
+        has_probabilities = any(prediction.choice_probabilities for prediction in predictions)
+        if has_probabilities:
+            table.add_column("probability", justify="right")
         for path, prediction in zip(images, predictions, strict=True):
-            table.add_row(plain(path.name), answer_text(prediction))
+            probability = (prediction.choice_probabilities or {}).get(prediction.text)
+            cells = [] if probability is None else [f"{probability:.2f}"]
+            table.add_row(plain(path.name), answer_text(prediction), *cells)
         return table
     for name in ("label", "score", "x1", "y1", "x2", "y2"):
         table.add_column(name, justify="left" if name == "label" else "right")
@@ -246,6 +245,16 @@ def predictions_table(images: Sequence[Path], predictions: Sequence["Prediction"
             table.add_row(plain(name), plain(label), f"{score:.2f}", *coordinates)
         table.add_section()
     return table
+
+
+def _unparsed_note(predictions: Sequence["Prediction"]) -> str | None:
+    """How many answers have boxes and were not understood as a whole; their well-formed boxes stand in the table."""
+    unparsed = sum(
+        prediction.num_unparsed_tiles or 1 for prediction in predictions if prediction.boxes and not prediction.parsed
+    )
+    if not unparsed:
+        return None
+    return f"{unparsed} answer{'s' * (unparsed > 1)} not wholly understood: only well-formed boxes are shown"
 
 
 def answer_text(prediction: "Prediction") -> "Text":

@@ -61,8 +61,8 @@ class GeoDiTGenerationConfig(GenerationConfig):
             out to its blocks all the same, the extensions among them: an answer that ends early leaves the steps of
             the blocks that it does not need.
         fill_after_eos: As soon as an EOS is committed, all behind it is EOS, at no cost and whatever was committed
-            there; the steps are shared out over what is masked in front of it. `False`, the default, denoises what
-            stands behind an EOS like the rest, as LLaDA does.
+            there; the steps are shared out over what is masked in front of it. `False` denoises what stands behind an
+            EOS like the rest, as LLaDA does.
         remasking: What a step masks again: `"low_confidence"`, the tokens that the network is least sure of;
             `"low_margin"`, those at positions where the two most probable tokens are closest; `"high_entropy"`, those
             at positions where the distribution is broadest; `"random"`, tokens drawn at random.
@@ -106,7 +106,7 @@ class GeoDiTGenerationConfig(GenerationConfig):
         max_denoising_steps: int = 8,
         block_length: int | None = None,
         initial_canvas_length: int | None = None,
-        fill_after_eos: bool = False,
+        fill_after_eos: bool = True,
         remasking: str = "low_confidence",
         confidence_threshold: float | None = None,
         entropy_bound: float | None = None,

@@ -46,6 +46,7 @@ MODULES = (
     "geodit.configuration.remote_code_geodit",
     "geodit.configuration.requirements_geodit",
     "geodit.modeling_geodit.cache_geodit",
+    "geodit.modeling_geodit.choices_geodit",
     "geodit.modeling_geodit.decoding_geodit",
     "geodit.modeling_geodit.diffusion_geodit",
     "geodit.modeling_geodit.generation_geodit",

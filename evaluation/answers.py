@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class AnswerRecord:
         boxes: Boxes read from it, in pixels: the well-formed ones, if it did not parse.
         labels: Class name of each box.
         parsed: Whether the text could be read as an answer to the task.
-        num_steps: In how many denoising steps a token was committed.
+        num_steps: In how many denoising steps it was made, in each of which a token was committed.
     """
 
     image_id: str
@@ -87,16 +87,14 @@ class AnswerRecord:
         )
 
 
-def read_answer(
-    processor: GeoDiTProcessor, item: QuestionItem, text: str, commit_steps: Sequence[int]
-) -> AnswerRecord:
+def read_answer(processor: GeoDiTProcessor, item: QuestionItem, text: str, num_steps: int) -> AnswerRecord:
     """Read what a model wrote as the answer to a question.
 
     Args:
         processor: The model's processor.
         item: The question and its image.
         text: The answer, as `decode_canvas` returns it.
-        commit_steps: The steps in which the tokens of the canvas were committed; -1 for none.
+        num_steps: In how many denoising steps it was made.
     """
     question, image = item["question"], item["image"]
     image_size = (image.height, image.width)
@@ -109,7 +107,7 @@ def read_answer(
         boxes=tuple((box[0], box[1], box[2], box[3]) for box in answer["boxes"]),
         labels=tuple(answer["labels"]),
         parsed=answer["parsed"],
-        num_steps=len({step for step in commit_steps if step >= 0}),
+        num_steps=num_steps,
     )
 
 

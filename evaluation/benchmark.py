@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,14 +15,17 @@ from geodit.data.schema import TASKS, QuestionDataset, check_tasks
 from geodit.evaluation.answers import AnswerRecord, read_answer
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import DecodingSettings
+from geodit.processing.answer_patterns import build_answer_pattern
+from geodit.processing.tasks_geodit import names_several_classes
 
 if TYPE_CHECKING:
     import datasets
 
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+    from geodit.modeling_geodit.patterns_geodit import AnswerPattern
     from geodit.processing.processing_geodit import GeoDiTProcessor
 
-__all__ = ["BenchmarkResult", "generate_answers", "run_benchmark"]
+__all__ = ["BenchmarkResult", "answers_of", "generate_answers", "run_benchmark"]
 
 Progress = Callable[[int, int], None]
 
@@ -103,16 +106,27 @@ def run_benchmark(
         Figures, answers and timing.
 
     Raises:
-        ValueError: If there is no question to ask, or an argument is invalid.
+        ValueError: If there is no question to ask, an argument is invalid, or an answer of a closed set does not fit
+            its canvas.
+        ModuleNotFoundError: If boxes are written in numbers, for whose form outlines-core is needed, and it is not
+            installed.
     """
     settings = DecodingSettings() if settings is None else settings
+    closed_sets = {task: answers_of(dataset, task) for task in settings.closed_set}
     if limit is not None:
         if limit < 1:
             raise ValueError(f"limit must be at least 1 image, not {limit}")
         dataset = dataset.select(range(min(limit, len(dataset))))
     started = time.perf_counter()
     answers = generate_answers(
-        model, processor, dataset, settings, tasks=tasks, batch_size=batch_size, progress=progress
+        model,
+        processor,
+        dataset,
+        settings,
+        tasks=tasks,
+        batch_size=batch_size,
+        progress=progress,
+        closed_sets=closed_sets,
     )
     seconds = time.perf_counter() - started
     figures = score_answers(answers, bootstrap=bootstrap)
@@ -128,6 +142,7 @@ def generate_answers(
     tasks: Sequence[str] | None = None,
     batch_size: int = 32,
     progress: Progress | None = None,
+    closed_sets: Mapping[str, Sequence[str]] | None = None,
 ) -> list[AnswerRecord]:
     """Answer every question of a data set, without scoring.
 
@@ -139,29 +154,44 @@ def generate_answers(
         tasks: Ask the questions of these tasks only.
         batch_size: How many questions to answer at once.
         progress: Called with the number of answers so far and in all.
+        closed_sets: The only answers that there are, by task; by default, for the tasks that the settings name, those
+            of the data set.
 
     Returns:
         One record per question, in the order of the data set.
 
     Raises:
-        ValueError: If there is no question to ask, or an argument is invalid.
+        ValueError: See `run_benchmark`.
+        ModuleNotFoundError: Likewise.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
     check_tasks(tasks)
     questions = QuestionDataset(dataset)
     batches = list(_batches(questions, TASKS if tasks is None else tasks, batch_size))
-    total = sum(len(indices) for indices in batches)
+    total = sum(len(indices) for _, indices in batches)
     if not total:
         asked = "any task" if tasks is None else " or ".join(tasks)
         raise ValueError(f"the data set of {len(dataset)} images has no question of {asked}")
 
+    if closed_sets is None:
+        closed_sets = {task: answers_of(dataset, task) for task in settings.closed_set}
+    patterns: dict[_Form, AnswerPattern | None] = {}
+    for form, indices in batches:
+        if form not in patterns:
+            patterns[form] = build_answer_pattern(
+                processor,
+                form.task,
+                questions.questions[indices[0]].query,
+                choices=closed_sets.get(form.task),
+                structured=settings.structured,
+            )
     answers: dict[int, AnswerRecord] = {}
     was_training = model.training
     model.train(False)
     try:
-        for indices in batches:
-            batch = _answer_batch(model, processor, questions, indices, settings)
+        for form, indices in batches:
+            batch = _answer_batch(model, processor, questions, indices, settings, patterns[form])
             answers.update(zip(indices, batch, strict=True))
             if progress is not None:
                 progress(len(answers), total)
@@ -170,14 +200,38 @@ def generate_answers(
     return [answers[index] for index in sorted(answers)]
 
 
-def _batches(questions: QuestionDataset, tasks: Sequence[str], batch_size: int) -> Iterator[list[int]]:
-    """Indices of questions of one task at a time: a batch has one canvas length."""
-    tasks_of_questions = [question.task for question in questions.questions]
-    for task in TASKS:
-        if task in tasks:
-            indices = [index for index, name in enumerate(tasks_of_questions) if name == task]
-            for start in range(0, len(indices), batch_size):
-                yield indices[start : start + batch_size]
+def answers_of(dataset: datasets.Dataset, task: str) -> list[str]:
+    """The right answers that a data set has to the questions of a task, each once, sorted.
+
+    Args:
+        dataset: A data set as [`geodit.data.schema`] describes it.
+        task: A task that is answered by a text.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    answers = {question.answer for question in QuestionDataset(dataset).questions if question.task == task}
+    if not answers - {""}:
+        raise ValueError(f"the data set has no answers to {task} that a closed set could be made of")
+    return sorted(answers - {""})
+
+
+class _Form(NamedTuple):
+    """What the form of an answer depends on."""
+
+    task: str
+    several_classes: bool
+
+
+def _batches(questions: QuestionDataset, tasks: Sequence[str], batch_size: int) -> Iterator[tuple[_Form, list[int]]]:
+    """Indices of questions that have one canvas length and one form of answer."""
+    by_form: dict[_Form, list[int]] = {}
+    for index, question in enumerate(questions.questions):
+        if question.task in tasks:
+            by_form.setdefault(_Form(question.task, names_several_classes(question.query)), []).append(index)
+    for form, indices in sorted(by_form.items(), key=lambda item: (TASKS.index(item[0].task), item[0])):
+        for start in range(0, len(indices), batch_size):
+            yield form, indices[start : start + batch_size]
 
 
 def _answer_batch(
@@ -186,6 +240,7 @@ def _answer_batch(
     questions: QuestionDataset,
     indices: Sequence[int],
     settings: DecodingSettings,
+    pattern: AnswerPattern | None,
 ) -> list[AnswerRecord]:
     items = [questions[index] for index in indices]
     task = items[0]["question"].task
@@ -199,14 +254,15 @@ def _answer_batch(
         **inputs,
         **settings.generation_kwargs(),
         max_new_tokens=processor.canvas_length(task),
+        answer_pattern=pattern,
         generator=None if settings.is_deterministic else _generators(settings.seed, indices),
         return_dict_in_generate=True,
     )
     texts = processor.decode_canvas(output.sequences[:, inputs["input_ids"].shape[1] :])
 
     return [
-        read_answer(processor, item, text, commit_steps)
-        for item, text, commit_steps in zip(items, texts, output.commit_steps.tolist(), strict=True)
+        read_answer(processor, item, text, num_steps)
+        for item, text, num_steps in zip(items, texts, output.steps_made.tolist(), strict=True)
     ]
 
 

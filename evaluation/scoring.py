@@ -26,8 +26,9 @@ def score_answers(
         bootstrap_seed: Seed of the resampling.
 
     Returns:
-        For each task that has answers the result of its metric: `CaptioningMetric` (`caption`),
-        `GroundingMetric` (`ground`), `DetectionMetric` (`detect`), `ExactMatchMetric` (`vqa`, `classify`).
+        For each task that has answers `mean_steps`, the denoising steps made per answer, and the result of its metric:
+        `CaptioningMetric` (`caption`), `GroundingMetric` (`ground`), `DetectionMetric` (`detect`), `ExactMatchMetric`
+        (`vqa`, `classify`).
 
     Raises:
         ValueError: If there are no answers, or a grounding question has not exactly one true box.
@@ -51,11 +52,12 @@ def score_answers(
                 bootstrap=bootstrap,
                 bootstrap_seed=bootstrap_seed,
             )
+            figures[task]["mean_steps"] = sum(answer.num_steps for answer in of_task) / len(of_task)
     return figures
 
 
 def iterate_figures(figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The figures that describe quality, under flat names.
+    """The figures that describe quality and steps, under flat names.
 
     Args:
         figures: What `score_answers` returns.

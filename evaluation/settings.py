@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
+from geodit.data.schema import check_tasks
 
 __all__ = ["DecodingSettings"]
 
@@ -26,6 +27,10 @@ class DecodingSettings:
         guidance_scale: 1 is off.
         block_length: Length of semi-autoregressive blocks; `None` for the whole canvas at once.
         prefix_refresh_steps: With `attention_mode="full"`, after how many steps image and prompt are computed anew.
+        fill_after_eos: Whether all behind an EOS is EOS, at no cost; `False` denoises it as LLaDA does.
+        structured: Whether every answer of boxes is well formed, whatever the network says.
+        closed_set: Tasks whose answers are one of those that the data set has for the task, such as the classes of
+            its scenes.
         seed: Seed of the random numbers that decoding draws. It has no effect when nothing is drawn, see
             `is_deterministic`.
 
@@ -42,10 +47,14 @@ class DecodingSettings:
     confidence_threshold: float | None = None
     entropy_bound: float | None = None
     prefix_refresh_steps: int = 1
+    fill_after_eos: bool = True
+    structured: bool = True
+    closed_set: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise ValueError(f"seed must be an integer >= 0, but is {self.seed!r}")
+        check_tasks(self.closed_set or None)
         # Fail now, not in the middle of a long run. How many blocks there are depends on the task.
         GeoDiTGenerationConfig(max_new_tokens=self.block_length or 1, **self.generation_kwargs())
 
@@ -65,8 +74,9 @@ class DecodingSettings:
             "confidence_threshold": self.confidence_threshold,
             "entropy_bound": self.entropy_bound,
             "prefix_refresh_steps": self.prefix_refresh_steps,
+            "fill_after_eos": self.fill_after_eos,
         }
 
     def to_dict(self) -> dict[str, Any]:
         """The settings in types that JSON has."""
-        return asdict(self)
+        return {**asdict(self), "closed_set": list(self.closed_set)}

@@ -29,6 +29,7 @@ _TITLES = {
     "map50": "mAP@0.5",
     "map": "mAP@0.5:0.95",
     "parse_rate": "parsed",
+    "mean_steps": "steps made per answer",
 }
 # What a table of many settings shows; the JSON document has everything.
 _HEADLINES = ("cider", "bleu4", "accuracy", "precision", "recall", "f1", "f1_keep_wellformed")
@@ -118,7 +119,7 @@ def _parts(figures: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, Mapp
 
 def _is_headline(name: str) -> bool:
     task, _, figure = name.rpartition(".")
-    return figure in _HEADLINES or (figure == "parse_rate" and "." not in task)
+    return figure in _HEADLINES or (figure in ("parse_rate", "mean_steps") and "." not in task)
 
 
 def _repetitions(result: SweepResult) -> str:

@@ -74,6 +74,12 @@ class Field:
             raise self._wrong("an integer")
         return self.value
 
+    def boolean(self) -> bool:
+        """The value, true or false."""
+        if not isinstance(self.value, bool):
+            raise self._wrong("true or false")
+        return self.value
+
     def _child(self, key: str) -> Field:
         # Names such as "detect.f1" have dots of their own.
         name = f"[{key!r}]" if "." in key else f".{key}" if self.trail else key

@@ -21,7 +21,7 @@ from PIL import Image
 from geodit.configuration.files_geodit import write_atomically
 from geodit.hub_cards.documents import Field, read_json
 from geodit.hub_cards.markdown import Markdown, Table, as_markdown, code, image
-from geodit.processing.answer_patterns import AnswerPatterns, pattern_arguments
+from geodit.processing.answer_patterns import AnswerPatterns
 
 if TYPE_CHECKING:
     from geodit.data.schema import Question
@@ -168,8 +168,8 @@ def _answer(
     output = model.generate(
         **inputs,
         max_new_tokens=processor.canvas_length(question.task),
+        answer_pattern=pattern,
         generator=torch.Generator().manual_seed(0),
-        **pattern_arguments(pattern),
     )
     text = processor.decode_canvas(output[0, inputs["input_ids"].shape[1] :])
     answer: dict[str, Any] = processor.post_process_generation(

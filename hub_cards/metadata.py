@@ -105,6 +105,7 @@ def default_decoding(folder: Path) -> DecodingPoint:
         confidence_threshold=config.confidence_threshold,
         entropy_bound=config.entropy_bound,
         prefix_refresh_steps=config.prefix_refresh_steps,
+        fill_after_eos=config.fill_after_eos,
     )
 
 

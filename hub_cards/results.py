@@ -43,13 +43,14 @@ _TITLES = {
     "map50": "mAP@0.5",
     "map": "mAP@0.5:0.95",
     "parse_rate": "share of answers that parsed",
+    "mean_steps": "steps made per answer",
 }
 # The figures that count boxes which overlap the true ones by at least the threshold of the document.
 _BOX_FIGURES = {"ground": ("accuracy",), "detect": ("precision", "recall", "f1")}
 # The same figures by another rule: the well-formed boxes of answers that did not parse count.
 _KEEP_WELLFORMED = "_keep_wellformed"
 # All others are between 0 and 1.
-_UNBOUNDED = ("cider",)
+_UNBOUNDED = ("cider", "mean_steps")
 _PACKAGES = ("geodit", "torch", "transformers")
 
 _PROTOCOLS = {
@@ -80,6 +81,9 @@ class DecodingPoint:
         confidence_threshold: Above which tokens are committed at once, or `None`.
         entropy_bound: Up to which sum of entropies, in nats, tokens are committed, or `None`.
         prefix_refresh_steps: After how many steps image and prompt are computed anew; 1 is exact.
+        fill_after_eos: Whether all behind an EOS is EOS at no cost.
+        structured: Whether answers of boxes are well formed by construction.
+        closed_set: Tasks whose answers are one of those of the data set.
     """
 
     steps: int
@@ -90,6 +94,9 @@ class DecodingPoint:
     confidence_threshold: float | None = None
     entropy_bound: float | None = None
     prefix_refresh_steps: int = 1
+    fill_after_eos: bool = True
+    structured: bool = True
+    closed_set: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"N = {self.steps}", self.remasking.replace("_", " ")]
@@ -105,6 +112,12 @@ class DecodingPoint:
             parts.append(f"entropy bound {self.entropy_bound:g}")
         if self.prefix_refresh_steps != 1:
             parts.append(f"image and prompt computed anew every {self.prefix_refresh_steps} steps")
+        if not self.fill_after_eos:
+            parts.append("denoised behind EOS as well")
+        if not self.structured:
+            parts.append("boxes of any form")
+        if self.closed_set:
+            parts.append(f"closed set of answers: {', '.join(self.closed_set)}")
         return ", ".join(parts)
 
 
@@ -351,6 +364,10 @@ def _read_cell(cell: Field, new_images: bool) -> ResultsCell:
         settings.get(name)
         for name in ("block_length", "confidence_threshold", "entropy_bound", "prefix_refresh_steps")
     )
+    # Documents without these fields are of a time before them.
+    fill_after_eos, structured, closed_set = (
+        settings.get(name) for name in ("fill_after_eos", "structured", "closed_set")
+    )
     runs = cell["runs"].elements()
     if not runs or not cell["summary"].mapping():
         raise ValueError(f"{cell.file}: {cell.trail} has no runs or no figures")
@@ -364,6 +381,9 @@ def _read_cell(cell: Field, new_images: bool) -> ResultsCell:
             confidence_threshold=None if threshold is None else threshold.number(),
             entropy_bound=None if bound is None else bound.number(),
             prefix_refresh_steps=1 if refresh is None else refresh.integer(),
+            fill_after_eos=fill_after_eos is not None and fill_after_eos.boolean(),
+            structured=structured is not None and structured.boolean(),
+            closed_set=() if closed_set is None else tuple(task.text() for task in closed_set.elements()),
         ),
         figures={name: _read_figure(name, spread, runs, new_images) for name, spread in cell["summary"].items()},
         num_samples=_read_num_samples(runs),

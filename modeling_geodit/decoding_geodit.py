@@ -51,11 +51,13 @@ class Decision:
         tokens: `(B, L)` int64, the proposed tokens; 0 where nothing is masked.
         confidence: `(B, L)` float64 (float32 where the device has no double), their probabilities under the softmax
             of the logits; 0 where nothing is masked.
+        end_probability: `(B, L)` likewise, the probability of a token that ends an answer.
         transfer: `(B, L)` bool, true where the proposal is committed.
     """
 
     tokens: torch.Tensor
     confidence: torch.Tensor
+    end_probability: torch.Tensor
     transfer: torch.Tensor
 
 
@@ -91,6 +93,7 @@ class DecodingPolicy:
         random: RowGenerators | None = None,
         tokens: torch.Tensor | None = None,
         deferred: torch.Tensor | None = None,
+        eos_token_ids: Sequence[int] = (),
     ) -> Decision:
         """Decide one denoising step of a block.
 
@@ -102,6 +105,7 @@ class DecodingPolicy:
             random: Source of random numbers; needed when `draws` is true.
             tokens: `(K,)` int64, proposals that are made already, in the place of the sampler's.
             deferred: `(B, L)` bool, positions that are committed after all others, whatever their scores.
+            eos_token_ids: The tokens that end an answer.
 
         Raises:
             ValueError: when there are not as many logits as masked positions, or random numbers are missing.
@@ -113,6 +117,7 @@ class DecodingPolicy:
         return Decision(
             tokens=proposal.to_grid(proposal.tokens),
             confidence=proposal.to_grid(proposal.confidence),
+            end_probability=proposal.to_grid(proposal.probability_of(eos_token_ids)),
             transfer=self.selection.select(scores, masked, num_transfer, proposal),
         )
 

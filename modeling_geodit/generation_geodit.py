@@ -68,6 +68,10 @@ class GeoDiTGenerateOutput(ModelOutput):
         commit_steps: `(B, L)` int64, the step, counted from 0, at which each token of the canvas was
             committed; -1 for what was never denoised: behind the end of a row or of an answer, where EOS stands.
         confidences: `(B, L)` float32, the probability that the network gave the token at that step.
+        end_probabilities: `(B, L)` float32, the probability that it gave EOS there, at that step.
+        answer_probabilities: `(B, C)` float32, with a pattern of C answers their probabilities, which sum to 1: those
+            of the whole answers by the network's distributions in the first step, where nothing is committed.
+        steps_made: `(B,)` int64, how many steps each row was denoised in; at most N.
         canvases: `(steps, B, L)` int64, the canvas after each step: the tokens committed up to then, and `[M]`
             elsewhere.
         num_predictions: How many steps were made: in each the network ran and every unfinished row committed a
@@ -77,6 +81,9 @@ class GeoDiTGenerateOutput(ModelOutput):
     sequences: torch.LongTensor
     commit_steps: torch.LongTensor | None = None
     confidences: torch.FloatTensor | None = None
+    end_probabilities: torch.FloatTensor | None = None
+    answer_probabilities: torch.FloatTensor | None = None
+    steps_made: torch.LongTensor | None = None
     canvases: torch.LongTensor | None = None
     num_predictions: int | None = None
 
@@ -89,22 +96,28 @@ class DenoisingState:
         canvas: `(B, L)` int64, `[M]` where nothing has been committed.
         commit_steps: `(B, L)` int64, -1 where nothing has been committed.
         confidences: `(B, L)` float32, 0 where nothing has been committed.
+        end_probabilities: `(B, L)` float32, that of EOS in the step that committed something; 0 likewise.
         lengths: `(B,)` int64, where the canvas of each row ends at last.
         ends: `(B,)` int64, where the answer of each row ends as far as that is known: one past its first EOS, or
             where its canvas ends.
         stop: Where the part of the canvas ends that is there so far; L unless it grows.
+        steps_made: `(B,)` int64, in how many steps each row was denoised.
         rows: The rows that are not finished, ascending.
         step: How many steps have been made.
+        answer_probabilities: `(B, C)` float32, with a pattern of C answers that of each by the first step.
     """
 
     canvas: torch.Tensor
     commit_steps: torch.Tensor
     confidences: torch.Tensor
+    end_probabilities: torch.Tensor
     lengths: torch.Tensor
     ends: torch.Tensor
+    steps_made: torch.Tensor
     stop: int
     rows: list[int] = field(default_factory=list)
     step: int = 0
+    answer_probabilities: torch.Tensor | None = None
 
     @classmethod
     def fully_masked(cls, lengths: torch.Tensor, canvas_length: int, mask_token_id: int, fill: int) -> DenoisingState:
@@ -123,8 +136,10 @@ class DenoisingState:
             canvas=canvas,
             commit_steps=torch.full(shape, -1, dtype=torch.long, device=device),
             confidences=torch.zeros(shape, dtype=torch.float32, device=device),
+            end_probabilities=torch.zeros(shape, dtype=torch.float32, device=device),
             lengths=lengths,
             ends=lengths.clone(),
+            steps_made=torch.zeros_like(lengths),
             stop=canvas_length,
             rows=list(range(len(lengths))),
         )
@@ -161,8 +176,10 @@ class DenoisingState:
             (self.canvas, decision.tokens),
             (self.commit_steps, torch.full_like(decision.tokens, self.step)),
             (self.confidences, decision.confidence.float()),
+            (self.end_probabilities, decision.end_probability.float()),
         ):
             grid[self.rows, positions] = torch.where(decision.transfer, values, grid[self.rows, positions])
+        self.steps_made[self.rows] += decision.transfer.any(-1).long()
         self.step += 1
 
     def end_answers(self, eos_token_ids: Sequence[int]) -> None:
@@ -199,6 +216,7 @@ class DenoisingState:
         self.canvas.masked_fill_(behind, fill)
         self.commit_steps.masked_fill_(behind, -1)
         self.confidences.masked_fill_(behind, 0)
+        self.end_probabilities.masked_fill_(behind, 0)
 
     def finish_rows(self, eos_token_ids: Sequence[int]) -> list[int]:
         """Take out the rows that nothing is left to do for.
@@ -278,13 +296,15 @@ def denoise(
             tokens = deferred = None
             if pattern is not None:
                 known = state.known(logits.float(), wanted, policy.suppress_tokens)
+                if state.step == 0:
+                    state.answer_probabilities = pattern.answer_probabilities(known)
                 proposal = pattern.propose(known, temperature=temperature, random=random)
                 tokens = proposal.tokens[known.wanted]
                 if fill_after_eos:
                     # An EOS that is not the first comes by itself with the one that is.
                     is_eos = torch.isin(proposal.tokens, torch.tensor(eos_token_ids, device=tokens.device))
                     deferred = (is_eos & ~proposal.may_end)[:, block.start : block.stop]
-            state.commit(block, policy.decide(logits, in_block, num_transfer, random, tokens, deferred))
+            state.commit(block, policy.decide(logits, in_block, num_transfer, random, tokens, deferred, eos_token_ids))
             if fill_after_eos and eos_token_ids:
                 state.end_answers(eos_token_ids)
             num_rows = len(state.rows)
@@ -484,6 +504,9 @@ class GeoDiTGenerationMixin:
             sequences=sequences,
             commit_steps=cast(torch.LongTensor, state.commit_steps),
             confidences=cast(torch.FloatTensor, state.confidences),
+            end_probabilities=cast(torch.FloatTensor, state.end_probabilities),
+            answer_probabilities=cast(torch.FloatTensor | None, state.answer_probabilities),
+            steps_made=cast(torch.LongTensor, state.steps_made),
             canvases=cast(torch.LongTensor, torch.stack(canvases)),
             num_predictions=state.step,
         )

@@ -112,6 +112,18 @@ class AnswerPattern(ABC):
 
         """
 
+    def answer_probabilities(self, known: CanvasLogits) -> torch.Tensor | None:
+        """How probable each answer is, where there are few of them that can be listed.
+
+        Args:
+            known: A canvas where nothing is committed.
+
+        Returns:
+            `(B, C)` float32, that of each of C answers, which sum to 1; `None` where answers are not listed.
+        """
+        del known
+        return None
+
     def check_canvases(self, lengths: Sequence[int], eos_token_ids: Sequence[int]) -> None:
         """Refuse canvases that no answer fits on.
 
@@ -257,29 +269,6 @@ class AutomatonPattern(AnswerPattern):
         edges += [(state, 1 + index, target) for index, pairs in enumerate(classes) for state, target in pairs]
         self._edges = torch.tensor(edges).T.contiguous()
         self._final = torch.tensor([*final, end])
-
-    @classmethod
-    def of_answers(cls, answers: Sequence[Sequence[int]], eos_token_ids: Sequence[int]) -> AutomatonPattern:
-        """Make the pattern of a closed set of answers.
-
-        Args:
-            answers: The tokens of each answer, without EOS.
-            eos_token_ids: Tokens that end an answer.
-
-        Raises:
-            ValueError: If there is no answer, or a token that ends an answer stands in one.
-        """
-        transitions: list[dict[int, int]] = [{}]
-        accepting = []
-        for answer in answers:
-            state = 0
-            for token in answer:
-                if token not in transitions[state]:
-                    transitions[state][token] = len(transitions)
-                    transitions.append({})
-                state = transitions[state][token]
-            accepting.append(state)
-        return cls(transitions, accepting, eos_token_ids)
 
     def propose(
         self, known: CanvasLogits, *, temperature: float = 0.0, random: RowGenerators | None = None

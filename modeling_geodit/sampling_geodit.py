@@ -7,6 +7,7 @@ Shapes: B batch, L length of the block, K masked positions of all rows in row-ma
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -35,6 +36,13 @@ class Proposal:
     def confidence(self) -> torch.Tensor:
         """`(K,)` float64 (float32 where the device has no double), the probability of the proposed token."""
         return self.softmax.probability(self.tokens)
+
+    def probability_of(self, token_ids: Sequence[int]) -> torch.Tensor:
+        """`(K,)`, the probability of any of some tokens."""
+        total = torch.zeros_like(self.confidence)
+        for token_id in token_ids:
+            total += self.softmax.probability(torch.full_like(self.tokens, token_id))
+        return total
 
     def to_grid(self, values: torch.Tensor) -> torch.Tensor:
         """Put one number a masked position in its place.

@@ -15,13 +15,13 @@ from PIL import Image
 from geodit.checkpoints import resolve_checkpoint
 from geodit.data.windows import Window
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
-from geodit.pipelines.box_scores import DEFAULT_BOX_SCORE, box_confidences, get_box_score
+from geodit.pipelines.box_scores import DEFAULT_BOX_SCORE, get_box_score, read_box_tokens
 from geodit.pipelines.fit import check_fit
 from geodit.pipelines.image_source import ImageSource
 from geodit.pipelines.imagery import ImageInput, as_image_source
 from geodit.pipelines.prediction import Denoising, Prediction
 from geodit.pipelines.tiling import Box, Detection, merge_detections, tile_windows, to_image
-from geodit.processing.answer_patterns import AnswerPatterns, pattern_arguments
+from geodit.processing.answer_patterns import AnswerPatterns
 
 # A box may end this share of a tile's side before the tile's edge and still count as cut by it: the notations
 # of boxes are coarse, and so is a small model.
@@ -71,6 +71,7 @@ class _Answer:
     parsed: bool
     detections: tuple[Detection, ...]
     denoising: Denoising
+    choice_probabilities: list[float] | None
 
 
 class GeoDiTPipeline:
@@ -273,6 +274,7 @@ class GeoDiTPipeline:
                         labels=tuple(detection.label for detection in answer.detections),
                         scores=tuple(detection.score for detection in answer.detections),
                         parsed=answer.parsed,
+                        choice_probabilities=_by_choice(choices, answer.choice_probabilities),
                         georeference=image.georeference,
                         denoising=answer.denoising if return_denoising else None,
                     )
@@ -372,36 +374,55 @@ class GeoDiTPipeline:
         output = self.model.generate(
             **inputs,
             max_new_tokens=self.processor.canvas_length(task),
+            answer_pattern=pattern,
             return_dict_in_generate=True,
-            **pattern_arguments(pattern),
             **arguments,
         )
         prompt_length = inputs["input_ids"].shape[1]
         canvases = output.sequences[:, prompt_length:].tolist()
-        rows = zip(images, canvases, output.commit_steps.tolist(), output.confidences.tolist(), strict=True)
+        commit_steps, confidences, of_end, num_steps = (
+            values.tolist()
+            for values in (output.commit_steps, output.confidences, output.end_probabilities, output.steps_made)
+        )
+        of_choices = [None] * len(images)
+        if output.answer_probabilities is not None:
+            of_choices = output.answer_probabilities.tolist()
         return [
             self._read_answer(
-                ids,
+                canvases[row],
                 task,
                 query,
                 (image.height, image.width),
-                Denoising(self._token_texts(ids), tuple(commit_steps), tuple(confidences), max(commit_steps) + 1),
+                Denoising(
+                    self._token_texts(canvases[row]), tuple(commit_steps[row]), tuple(confidences[row]), num_steps[row]
+                ),
+                of_end[row],
+                of_choices[row],
             )
-            for image, ids, commit_steps, confidences in rows
+            for row, image in enumerate(images)
         ]
 
     def _read_answer(
-        self, ids: list[int], task: str, query: str, image_size: tuple[int, int], denoising: Denoising
+        self,
+        ids: list[int],
+        task: str,
+        query: str,
+        image_size: tuple[int, int],
+        denoising: Denoising,
+        end_probabilities: list[float],
+        choice_probabilities: list[float] | None,
     ) -> _Answer:
         text = self.processor.decode_canvas(ids)
         result = self.processor.post_process_generation(text, task, image_size, query)
-        groups = box_confidences(self.processor, ids, image_size, denoising.confidences) if result["boxes"] else []
-        scores = [self._box_score(confidences) for confidences in groups]
+        of_boxes = []
+        if result["boxes"]:
+            of_boxes = read_box_tokens(self.processor, ids, image_size, denoising.confidences, end_probabilities)
+        scores = [self._box_score(tokens) for tokens in of_boxes]
         detections = tuple(
             Detection(_as_box(box), label, score)
             for box, label, score in zip(result["boxes"], result["labels"], scores, strict=True)
         )
-        return _Answer(result["text"], result["parsed"], detections, denoising)
+        return _Answer(result["text"], result["parsed"], detections, denoising, choice_probabilities)
 
     def _token_texts(self, ids: list[int]) -> tuple[str, ...]:
         tokenizer = self.processor.tokenizer
@@ -421,6 +442,12 @@ def _read_batches(
                 batch.append(window)
                 tiles.append(tile.to_pil())
         yield start, batch, tiles
+
+
+def _by_choice(choices: Sequence[str] | None, probabilities: list[float] | None) -> dict[str, float] | None:
+    if choices is None or probabilities is None:
+        return None
+    return {choice.strip(): probability for choice, probability in zip(choices, probabilities, strict=True)}
 
 
 def _as_box(values: Sequence[float]) -> Box:

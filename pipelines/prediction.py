@@ -44,6 +44,8 @@ class Prediction:
         parsed: whether the whole answer was understood; of a tiled image, the answers of all tiles.
         num_tiles: in how many tiles the image was seen; 1 for all at once.
         num_unparsed_tiles: how many of their answers were not, or not wholly, understood.
+        choice_probabilities: where the answer is one of some choices, the probability of each, which sum to 1. They
+            are those of the first denoising step; later steps may decide otherwise.
         georeference: where the image is on Earth, if that is known.
         denoising: how the answer came about, if that was asked for.
     """
@@ -58,6 +60,7 @@ class Prediction:
     parsed: bool = True
     num_tiles: int = 1
     num_unparsed_tiles: int = 0
+    choice_probabilities: dict[str, float] | None = None
     georeference: GeoReference | None = None
     denoising: Denoising | None = None
 
@@ -82,6 +85,8 @@ class Prediction:
             "num_tiles": self.num_tiles,
             "num_unparsed_tiles": self.num_unparsed_tiles,
         }
+        if self.choice_probabilities is not None:
+            result["choice_probabilities"] = dict(self.choice_probabilities)
         if self.georeference is not None:
             result["crs"] = self.georeference.crs
             result["map_boxes"] = [list(box) for box in self.map_boxes or ()]

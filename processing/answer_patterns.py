@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transformers.utils import logging
 
@@ -158,9 +158,4 @@ class AnswerPatterns:
             return None
 
 
-def pattern_arguments(pattern: AnswerPattern | None) -> dict[str, Any]:
-    """Return the arguments of `generate()` for answers of a pattern; none without one."""
-    return {} if pattern is None else {"answer_pattern": pattern, "fill_after_eos": True}
-
-
-__all__ = ["AnswerPatterns", "build_answer_pattern", "pattern_arguments"]
+__all__ = ["AnswerPatterns", "build_answer_pattern"]

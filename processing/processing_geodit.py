@@ -28,7 +28,8 @@ from transformers.utils import logging
 
 from geodit.configuration.anyres_geodit import anyres_max_tiles, check_grid_pinpoints
 from geodit.configuration.remote_code_geodit import PROCESSOR_AUTO_MAP, RemoteCodeMixin
-from geodit.modeling_geodit.patterns_geodit import AnswerPattern, AutomatonPattern, BoxListPattern
+from geodit.modeling_geodit.choices_geodit import ChoicesPattern
+from geodit.modeling_geodit.patterns_geodit import AnswerPattern, BoxListPattern
 from geodit.processing.boxes_geodit import NO_BOXES, BoxCodec, get_box_codec
 from geodit.processing.images_geodit import group_images
 from geodit.processing.tasks_geodit import Task, load_tasks, names_several_classes, resolve_task
@@ -392,7 +393,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
             self.tokenizer(NO_BOXES, add_special_tokens=False).input_ids,
         )
 
-    def choices_pattern(self, choices: Sequence[str], canvas_length: int | None = None) -> AutomatonPattern:
+    def choices_pattern(self, choices: Sequence[str], canvas_length: int | None = None) -> ChoicesPattern:
         """Returns the pattern of answers that are one of some texts, for `generate(answer_pattern=...)`.
 
         Args:
@@ -400,7 +401,8 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
             canvas_length: Tokens that each of them has to fit into; `None` for any number.
 
         Raises:
-            ValueError: If there are no choices, or one is empty, holds a special token or does not fit.
+            ValueError: If there are no choices, or one is empty, stands there twice, holds a special token or does not
+                fit.
         """
         if isinstance(choices, str) or not choices or not all(isinstance(choice, str) for choice in choices):
             raise ValueError(f"`choices` must be one or more strings in a list, got {choices!r}.")
@@ -408,16 +410,17 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         for choice in choices:
             if not choice.strip():
                 raise ValueError(f"The choice {choice!r} is empty: give each choice a text.")
+            if answers.count(answer := self._text_ids(choice.strip())):
+                raise ValueError(f"The choice {choice!r} stands there twice: leave one out.")
             if found := [token for token in self._special_tokens if token in choice]:
                 raise ValueError(f"The choice {choice!r} holds the special token {found[0]!r}: leave it out.")
-            answer = self._text_ids(choice.strip())
             if canvas_length is not None and len(answer) > canvas_length:
                 raise ValueError(
                     f"The choice {choice!r} has {len(answer)} tokens, but an answer at most {canvas_length}: shorten "
                     "it, or give the task a larger `max_new_tokens`."
                 )
             answers.append(answer)
-        return AutomatonPattern.of_answers(answers, [self.tokenizer.eos_token_id])
+        return ChoicesPattern(answers, [self.tokenizer.eos_token_id])
 
     def format_answer(
         self,

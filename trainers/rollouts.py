@@ -100,6 +100,8 @@ def sample_rollouts(
     lengths = torch.tensor([processor.canvas_length(question.task) for question in questions], device=model.device)
     lengths = lengths[image_index]
     settings: dict[str, Any] = {"max_new_tokens": int(lengths.max()), "temperature": temperature}
+    # The steps are replayed from what they committed: nothing may be overwritten.
+    settings["fill_after_eos"] = False
     if max_denoising_steps is not None:
         settings["max_denoising_steps"] = max_denoising_steps
 
@@ -124,7 +126,7 @@ def sample_rollouts(
     canvas_mask = torch.arange(canvas_ids.shape[1], device=canvas_ids.device) < lengths[:, None]
     is_eos = canvas_ids == processor.tokenizer.eos_token_id
     rows = [items[index] for index in image_index.tolist()]
-    written = zip(rows, processor.decode_canvas(canvas_ids), output.commit_steps.tolist(), strict=True)
+    written = zip(rows, processor.decode_canvas(canvas_ids), output.steps_made.tolist(), strict=True)
     return Rollouts(
         prompt_ids=prompt_ids,
         prompt_mask=prompt_mask,

@@ -18,7 +18,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from geodit.configuration.files_geodit import write_atomically
 from geodit.data.schema import Question
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
-from geodit.processing.answer_patterns import AnswerPatterns, pattern_arguments
+from geodit.processing.answer_patterns import AnswerPatterns
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.conversations import is_conversation
 from geodit.trainers.data_collator import item_questions
@@ -126,8 +126,8 @@ class SampleCallback(TrainerCallback):
         output = model.generate(
             **inputs,
             max_new_tokens=self._processor.canvas_length(question.task),
+            answer_pattern=pattern,
             generator=torch.Generator().manual_seed(0),
-            **pattern_arguments(pattern),
         )
         text = self._processor.decode_canvas(output[0, inputs["input_ids"].shape[1] :])
         assert isinstance(text, str)  # of one canvas

@@ -6,7 +6,7 @@ import torch
 
 from geodit.data.schema import TASKS, QuestionDataset
 from geodit.evaluation.answers import load_answers, save_answers
-from geodit.evaluation.benchmark import run_benchmark
+from geodit.evaluation.benchmark import answers_of, run_benchmark
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import DecodingSettings
 from geodit.trainers.new_model import new_model
@@ -48,8 +48,7 @@ class ScriptedModel:
             assert max_new_tokens == self.processor.canvas_length(task)
             canvases.append(self.processor.encode_answer(text, max_new_tokens))
         sequences = torch.cat([input_ids, torch.tensor(canvases)], dim=1)
-        commit_steps = torch.arange(max_new_tokens).repeat(len(input_ids), 1) % 8
-        return SimpleNamespace(sequences=sequences, commit_steps=commit_steps)
+        return SimpleNamespace(sequences=sequences, steps_made=torch.full((len(input_ids),), 8))
 
 
 def test_right_answers_get_full_marks(processor, dataset):
@@ -124,6 +123,44 @@ def test_progress_is_reported(processor, dataset):
         progress=lambda done, total: reports.append((done, total)),
     )
     assert reports == [(4, 28), (8, 28), (16, 28), (24, 28), (28, 28)]
+
+
+def test_boxes_are_well_formed_unless_that_is_turned_off(model, processor, dataset):
+    def parse_rates(**options):
+        figures = run_benchmark(model, processor, dataset, DecodingSettings(steps=2, **options)).figures
+        return [figures[task]["parse_rate"] for task in ("ground", "detect")]
+
+    assert parse_rates() == [1, 1]
+    assert max(parse_rates(structured=False)) < 1
+
+
+def test_a_question_for_several_classes_is_answered_freely(processor, dataset):
+    def ask_for_both(row):
+        detect = {**row["questions"][2], "query": "ship, tree"}
+        return {"questions": [*row["questions"][2:4], detect]}
+
+    several = dataset.map(ask_for_both, features=dataset.features, load_from_cache_file=False)
+    model = ScriptedModel(processor, several)
+    run_benchmark(model, processor, several)
+    assert [(call["batch"], call["answer_pattern"] is None) for call in model.calls] == [(8, False), (4, True)]
+
+
+def test_answers_of_a_closed_set_are_those_of_the_whole_data_set(model, processor, dataset):
+    settings = DecodingSettings(steps=2, closed_set=("vqa",))
+    answers = run_benchmark(model, processor, dataset, settings, tasks=["vqa"], limit=1).answers
+    assert answers_of(dataset, "vqa") == ["1", "2", "3", "4", "yes"]
+    assert {answer.text for answer in answers} <= set(answers_of(dataset, "vqa"))
+    free = run_benchmark(model, processor, dataset, DecodingSettings(steps=2), tasks=["vqa"], limit=1).answers
+    assert not {answer.text for answer in free} <= set(answers_of(dataset, "vqa"))
+
+
+@pytest.mark.parametrize(
+    ("task", "message"), [("detect", "no answers to detect"), ("classify", "no answers to classify")]
+)
+def test_a_closed_set_needs_answers(model, processor, dataset, task, message):
+    without = dataset.map(lambda row: {"questions": row["questions"][:-1]}, load_from_cache_file=False)
+    with pytest.raises(ValueError, match=message):
+        run_benchmark(model, processor, without, DecodingSettings(closed_set=(task,)))
 
 
 def test_a_real_model(model, processor, dataset):

@@ -65,6 +65,9 @@ def test_the_document_has_everything_needed_to_repeat_the_sweep(sweep, tmp_path)
         "confidence_threshold": None,
         "entropy_bound": None,
         "prefix_refresh_steps": 1,
+        "fill_after_eos": True,
+        "structured": True,
+        "closed_set": [],
     }
     assert cell["draws_random_numbers"] is True
     assert [run["settings"]["seed"] for run in cell["runs"]] == [0, 1]

@@ -41,6 +41,7 @@ def test_a_run_has_a_row_for_every_figure():
     cells = [[cell.strip() for cell in row] for row in rows]
     assert ["ground", "accuracy@0.5", "1.000", "", "1"] in cells
     assert ["", "F1@0.5", "0.000", "", ""] in cells
+    assert ["", "steps made per answer", "8.000", "", ""] in cells
     assert ["vqa count", "accuracy", "1.000", "", "1"] in cells
     assert ["", "accuracy, no object", "-", "", ""] in cells, "undefined figures show as such"
     assert "8 steps, low_confidence remasking, seed 0; 1 images, 4 questions in 2.5 s" in text
@@ -69,11 +70,12 @@ def sweep(seeds=(0, 1), dataset_seeds=None):
 def test_a_sweep_shows_the_main_figures_of_every_task():
     table = sweep_table(sweep())
     tasks, figures, values = (list(column.cells) for column in table.columns)
-    assert tasks == ["ground", "", "detect", "", "", "", "", "vqa", "", "vqa count", "vqa presence"]
+    assert tasks == ["ground", "", "", "detect", "", "", "", "", "", "vqa", "", "", "vqa count", "vqa presence"]
     assert figures == [
-        *("accuracy@0.5", "parsed"),
-        *("precision@0.5", "recall@0.5", "F1@0.5", "F1@0.5, well-formed boxes kept", "parsed"),
-        *("accuracy", "parsed"),
+        *("accuracy@0.5", "parsed", "steps made per answer"),
+        *("precision@0.5", "recall@0.5", "F1@0.5", "F1@0.5, well-formed boxes kept"),
+        *("parsed", "steps made per answer"),
+        *("accuracy", "parsed", "steps made per answer"),
         *("accuracy", "accuracy"),
     ]
     assert values[0] == "1.000 ± 0.000"

@@ -144,7 +144,8 @@ class TestPrefixCache:
         layer = model.model.language_model.layers[0]
         handle = layer.register_forward_pre_hook(lambda module, args: lengths.append(args[0].shape[1]))
         prompt = torch.tensor([[IMAGE] * 4 + [1, 2, 3]])
-        model.generate(prompt, torch.randn(1, 3, 8, 8).double(), max_new_tokens=6, max_denoising_steps=3)
+        options = {"max_new_tokens": 6, "max_denoising_steps": 3, "eos_token_id": []}  # no answer ends early
+        model.generate(prompt, torch.randn(1, 3, 8, 8).double(), **options)
         handle.remove()
         assert lengths == [4, 3, 6, 6, 6]
 
@@ -230,6 +231,7 @@ class TestEnds:
     def test_nothing_is_denoised_behind_the_first_eos(self, mode):
         prompts = torch.randint(0, 50, (16, 5), generator=torch.Generator().manual_seed(0))
         options = {"max_new_tokens": 12, "max_denoising_steps": 12, "return_dict_in_generate": True}
+        options |= {"fill_after_eos": False}
         output = ENDING[mode].generate(prompts, **options)
         through = ENDING[mode].generate(prompts, **options, eos_token_id=[])
         ended = 0
@@ -252,7 +254,6 @@ class TestEnds:
     def test_all_behind_an_eos_is_eos_whatever_the_batch_and_the_cache(self, mode):
         prompts = torch.randint(0, 50, (16, 5), generator=torch.Generator().manual_seed(0))
         options = {"max_new_tokens": 12, "max_denoising_steps": 6, "return_dict_in_generate": True}
-        options |= {"fill_after_eos": True}
         output = ENDING[mode].generate(prompts, **options, use_cache=False)
         for canvas in output.canvases:
             behind = ((canvas == EOS).long().cumsum(-1) - (canvas == EOS).long()) > 0

@@ -95,3 +95,24 @@ def test_few_steps_suffice(device, steps):
     predictor, state, _ = run(device, [1, 2, 3, 4, EOS, EOS, EOS, EOS], [4, 3, 2, 1, 5, 6, 7, 8], steps=steps)
     assert predictor.runs <= steps
     assert state.canvas[0].tolist() == [1, 2, 3, 4, EOS, EOS, EOS, EOS]
+
+
+def test_steps_made_count_those_that_committed_what_was_taken_back(device):
+    _, state, _ = run(device, [1, EOS, 2, 3], [1, 5, 8, 2], steps=4)
+    assert state.steps_made.tolist() == [3]
+    assert sorted({step for step in state.commit_steps[0].tolist() if step >= 0}) == [1, 2]
+
+
+def test_steps_made_are_those_of_each_row(device):
+    predictor = Told([1, 2, 3, 4], [4, 3, 2, 1], device)
+    state = DenoisingState.fully_masked(torch.tensor([4, 2], device=device), 4, MASK, EOS)
+    list(denoise(predictor, DecodingPolicy(), state, [Block(0, 4, 4)], eos_token_ids=[EOS], fill_after_eos=True))
+    assert (state.steps_made.tolist(), state.step) == ([4, 2], 4)
+
+
+def test_the_probability_of_an_end_is_kept_with_each_token(device):
+    predictor, state, _ = run(device, [1, 2, EOS, 3], [1, 2, 7, 5], steps=4)
+    probabilities = predictor.logits.softmax(-1)[:, EOS]
+    expected = torch.where(state.commit_steps[0] >= 0, probabilities, 0.0)
+    torch.testing.assert_close(state.end_probabilities[0], expected)
+    assert state.end_probabilities[0, 3] == 0  # behind the end

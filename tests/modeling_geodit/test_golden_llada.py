@@ -84,6 +84,7 @@ def test_generate(model, case):
         max_denoising_steps=case["steps"],
         block_length=case["block_length"],
         guidance_scale=1 + case.get("cfg_scale", 0.0),
+        fill_after_eos=False,
     )
     assert torch.equal(sequences, EXPECTED[f"{case['name']}.sequences"])
 

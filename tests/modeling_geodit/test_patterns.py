@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
+from geodit.modeling_geodit.choices_geodit import ChoicesPattern
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.modeling_geodit.patterns_geodit import AutomatonPattern, BoxListPattern, CanvasLogits
 from geodit.modeling_geodit.random_geodit import RowGenerators
@@ -190,7 +191,7 @@ class TestProposals:
 
     def test_a_closed_set_has_just_its_members(self):
         members = [(0, 1), (0,), (0, 1, 2), (2, 2)]
-        language = Language(AutomatonPattern.of_answers([*members, (0, 1)], [3]), lambda word: word in members, 4, [3])
+        language = Language(ChoicesPattern([*members, (0, 1)], [3]), lambda word: word in members, 4, [3])
         for length, seed in itertools.product((1, 2, 4), range(8)):
             known, answers = describe(language, length, seed)
             proposal = OnDevice(language.pattern).propose(known)

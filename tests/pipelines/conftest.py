@@ -68,6 +68,8 @@ class RedSquareModel:
             sequences=torch.cat([input_ids, canvas], dim=1),  # type: ignore[arg-type]
             commit_steps=commit_steps,  # type: ignore[arg-type]
             confidences=confidences,  # type: ignore[arg-type]
+            end_probabilities=torch.zeros_like(confidences),  # type: ignore[arg-type]
+            steps_made=torch.full((len(canvas),), steps),  # type: ignore[arg-type]
             canvases=canvas.expand(steps, -1, -1),  # type: ignore[arg-type]
         )
 

@@ -122,10 +122,11 @@ class TestOneAnswerAnImage:
             temperature=0.5,
             guidance_scale=2.0,
         )
-        assert model.calls[0] == {"images": 1, "max_new_tokens": 32}
+        assert model.calls[0] == {"images": 1, "max_new_tokens": 32, "answer_pattern": None}
         assert model.calls[1] == {
             "images": 1,
             "max_new_tokens": 32,
+            "answer_pattern": None,
             "max_denoising_steps": 2,
             "remasking": "random",
             "temperature": 0.5,

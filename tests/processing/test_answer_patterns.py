@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from geodit.modeling_geodit.patterns_geodit import BoxListPattern, CanvasLogits
 from geodit.processing import answer_patterns
-from geodit.processing.answer_patterns import AnswerPatterns, build_answer_pattern, pattern_arguments
+from geodit.processing.answer_patterns import AnswerPatterns, build_answer_pattern
 from geodit.processing.boxes_geodit import BOX_FORMATS
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.processing.tasks_geodit import Task
@@ -147,11 +147,6 @@ class TestBuildAnswerPattern:
         for given_ in ({}, {"choices": ["a"]}, {"expression": "a"}):
             with pytest.raises(ValueError, match="Unknown task 'segment'"):
                 build_answer_pattern(processor, "segment", **given_)
-
-    def test_the_arguments_of_generate_are_none_without_a_pattern(self, processor):
-        pattern = processor.choices_pattern(["yes"])
-        assert pattern_arguments(None) == {}
-        assert pattern_arguments(pattern)["answer_pattern"] is pattern
 
 
 class TestWithoutOutlinesCore:

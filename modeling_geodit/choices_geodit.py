@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A closed set of answers: every answer is one of them, and each has a probability.
+
+Shapes: B rows, L canvas length, C answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from geodit.modeling_geodit.patterns_geodit import AutomatonPattern, CanvasLogits
+
+
+class ChoicesPattern(AutomatonPattern):
+    """One of some answers.
+
+    Args:
+        answers: The tokens of each answer, without EOS.
+        eos_token_ids: Tokens that end an answer.
+
+    Raises:
+        ValueError: If there is no answer, or a token that ends an answer stands in one.
+    """
+
+    def __init__(self, answers: Sequence[Sequence[int]], eos_token_ids: Sequence[int]) -> None:
+        transitions: list[dict[int, int]] = [{}]
+        accepting = []
+        for answer in answers:
+            state = 0
+            for token in answer:
+                if token not in transitions[state]:
+                    transitions[state][token] = len(transitions)
+                    transitions.append({})
+                state = transitions[state][token]
+            accepting.append(state)
+        super().__init__(transitions, accepting, eos_token_ids)
+        self._answers = tuple(tuple(answer) for answer in answers)
+
+    def answer_probabilities(self, known: CanvasLogits) -> torch.Tensor:
+        """The probability of each answer by the distributions of the positions, independent of each other.
+
+        An answer is the whole canvas, with the EOS behind it; that of an answer longer than the canvas is 0.
+
+        Args:
+            known: A canvas where nothing is committed.
+
+        Returns:
+            `(B, C)` float32, which sum to 1.
+        """
+        device, length = known.canvas.device, known.canvas.shape[1]
+        tokens = sorted({token for answer in self._answers for token in answer})
+        place_of = {token: place for place, token in enumerate(tokens)}
+        end = len(tokens)
+        spelled = [
+            [place_of[token] for token in answer[:length]] + [end] * (length - len(answer)) for answer in self._answers
+        ]
+        of_tokens = known.columns(torch.tensor(tokens, dtype=torch.long, device=device), 0.0)
+        of_ends = known.columns(torch.tensor(sorted(self.eos_token_ids), device=device), 0.0)
+        # (B, L, tokens and the end)
+        scores = torch.cat([of_tokens, of_ends.logsumexp(-1, keepdim=True)], dim=-1)
+        places = torch.arange(length, device=device)
+        totals = scores[:, places, torch.tensor(spelled, device=device)].sum(-1)  # (B, C)
+        too_long = torch.tensor([len(answer) > length for answer in self._answers], device=device)
+        return totals.masked_fill(too_long, -torch.inf).softmax(-1).float()
+
+
+__all__ = ["ChoicesPattern"]
