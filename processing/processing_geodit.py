@@ -406,7 +406,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         """
         if isinstance(choices, str) or not choices or not all(isinstance(choice, str) for choice in choices):
             raise ValueError(f"`choices` must be one or more strings in a list, got {choices!r}.")
-        answers = []
+        answers: list[list[int]] = []
         for choice in choices:
             if not choice.strip():
                 raise ValueError(f"The choice {choice!r} is empty: give each choice a text.")
