@@ -5,6 +5,7 @@ import copy
 import json
 import math
 import statistics
+from dataclasses import replace
 
 import pytest
 import scipy.stats
@@ -29,7 +30,10 @@ def document(**changes):
         },
     }
     cell = {
-        "settings": {"steps": 8, "remasking": "low_confidence", "temperature": 0.0, "guidance_scale": 1.0},
+        "settings": {
+            **{"steps": 8, "remasking": "low_confidence", "temperature": 0.0, "guidance_scale": 1.0},
+            **{"fill_after_eos": True, "structured": True, "closed_set": []},
+        },
         "summary": {"ground.accuracy": {"mean": 0.625, "std": None, "values": [0.625]}},
         "runs": [run],
     }
@@ -132,8 +136,18 @@ def test_decoding_that_commits_by_confidence_is_not_the_default(tmp_path):
     assert eval_results([results], DEFAULT) == []
 
 
+def test_documents_older_than_patterns_are_not_of_the_default(tmp_path):
+    changed = document()
+    for name in ("fill_after_eos", "structured", "closed_set"):
+        del changed["cells"][0]["settings"][name]
+    (results,) = read_results(write(tmp_path, "a.json", changed))
+    assert str(results.cells[0].point) == "N = 8, low confidence, denoised behind EOS as well, boxes of any form"
+    assert eval_results([results], DEFAULT) == []
+
+
 def test_settings_that_are_not_the_default_are_named():
     assert str(DEFAULT) == "N = 8, low confidence"
+    assert str(replace(DEFAULT, closed_set=("vqa",))) == "N = 8, low confidence, closed set of answers: vqa"
     assert str(DecodingPoint(4, "random", 0.5, 2.0, 8)) == ("N = 4, random, temperature 0.5, guidance 2, blocks of 8")
 
 
