@@ -31,8 +31,13 @@ def document(**changes):
     }
     cell = {
         "settings": {
-            **{"steps": 8, "remasking": "low_confidence", "temperature": 0.0, "guidance_scale": 1.0},
-            **{"fill_after_eos": True, "structured": True, "closed_set": []},
+            "steps": 8,
+            "remasking": "low_confidence",
+            "temperature": 0.0,
+            "guidance_scale": 1.0,
+            "fill_after_eos": True,
+            "structured": True,
+            "closed_set": [],
         },
         "summary": {"ground.accuracy": {"mean": 0.625, "std": None, "values": [0.625]}},
         "runs": [run],
