@@ -227,7 +227,7 @@ class BoxListPattern(AnswerPattern):
         behind = _suffix_sums(end_scores)
         in_front = torch.nn.functional.pad(pair_scores.sum(-1).cumsum(-1), (1, 0))
         answers = in_front + behind[:, : covered + 1 : _BOX]
-        answers[:, : self._min_boxes] = -torch.inf
+        answers[:, : self._min_boxes].fill_(-torch.inf)
         candidates = [answers]
         if self._none and len(self._none) <= length:
             word = none_scores[:, : len(none)].diagonal(dim1=1, dim2=2).sum(-1)
@@ -240,7 +240,7 @@ class BoxListPattern(AnswerPattern):
         tokens[:, :covered] = torch.where(in_boxes, locations[boxes], tokens[:, :covered])
         ends_here = torch.zeros((len(tokens), length + 1), dtype=torch.bool, device=device)
         ends_here[:, : covered + 1 : _BOX] = in_front.isfinite()
-        ends_here[:, : _BOX * self._min_boxes] = False
+        ends_here[:, : _BOX * self._min_boxes].fill_(False)
         if len(candidates) == 2:
             tokens[:, : len(none)] = torch.where(is_none, none, tokens[:, : len(none)])
             ends_here[:, len(none)] |= word.isfinite()
@@ -330,7 +330,7 @@ class AutomatonPattern(AnswerPattern):
         kinds = self._kind_scores(known, scores, choose).split(self._places_at_once, dim=1)
 
         start = kinds[0].new_full((rows, self._num_states), -torch.inf)
-        start[:, 0] = 0
+        start[:, 0].fill_(0)
         history = [start]
         for part in kinds:
             for along in part.index_select(-1, edge_kind).unbind(1):  # (B, D)
@@ -345,9 +345,10 @@ class AutomatonPattern(AnswerPattern):
         begins = states[:, :-1].split(self._places_at_once, dim=1)
         for begin, part in zip(reversed(begins), reversed(kinds), strict=True):
             moves = begin.index_select(-1, source) + part.index_select(-1, edge_kind)  # (B, places, D)
-            for into in reversed(choose.each(moves, target, self._num_states).unbind(1)):  # (B, S)
-                edges.append(into.gather(-1, state))
-                state = source[edges[-1]]
+            into = choose.each(moves, target, self._num_states)  # (B, places, S)
+            for here, before in zip(reversed(into.unbind(1)), reversed(source[into].unbind(1)), strict=True):
+                edges.append(here.gather(-1, state))
+                state = before.gather(-1, state)
         chosen = edge_kind[torch.cat(edges[::-1], dim=1)]
         tokens = self._tokens.on(device)[choose.members(scores, known.places, kind_of, chosen)]
         return PatternProposal(torch.where(known.open, tokens, known.canvas), may_end)
@@ -504,4 +505,4 @@ def _shortest(moves: Sequence[Mapping[int, int]], accepting: set[int]) -> int:
     raise ValueError("The pattern has no answer that ends.")
 
 
-__all__ = ["AnswerPattern", "AutomatonPattern", "BoxListPattern", "CanvasLogits", "PatternProposal"]
+__all__ = ["AnswerPattern", "AutomatonPattern", "BoxListPattern", "CanvasLogits", "PatternProposal", "TokenColumns"]
