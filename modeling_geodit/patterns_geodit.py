@@ -18,6 +18,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -25,6 +26,33 @@ from geodit.modeling_geodit.random_geodit import RowGenerators, required, widest
 
 _BOX = 4
 _UNLIKELY = -1e9
+_TRANSITIONS_AT_ONCE = 2**18
+
+
+class TokenColumns:
+    """Tokens that a pattern asks the scores of. What has to be on a device is moved there once.
+
+    Args:
+        token_ids: The tokens, m of them.
+    """
+
+    def __init__(self, token_ids: Sequence[int]) -> None:
+        self.token_ids = tuple(token_ids)
+        self._ids = _OnDevices(torch.tensor(self.token_ids))
+        self._unwanted: dict[torch.device, tuple[frozenset[int], torch.Tensor | None]] = {}
+
+    def on(self, device: torch.device) -> torch.Tensor:
+        """`(m,)` int64, the tokens."""
+        return self._ids.on(device)[0]
+
+    def among(self, tokens: frozenset[int], device: torch.device) -> torch.Tensor | None:
+        """`(m,)` bool, which of them are among others; `None` for none. It is remembered for the last others."""
+        if device not in self._unwanted or self._unwanted[device][0] != tokens:
+            found = None
+            if not tokens.isdisjoint(self.token_ids):
+                found = torch.tensor([token in tokens for token in self.token_ids], device=device)
+            self._unwanted[device] = (tokens, found)
+        return self._unwanted[device][1]
 
 
 @dataclass(frozen=True)
@@ -32,7 +60,7 @@ class CanvasLogits:
     """What is known of a canvas when tokens are proposed for it.
 
     Args:
-        logits: `(K, V)` float32, of the wanted positions, in row-major order. They are not changed.
+        logits: `(K, V)` float32 or bfloat16, of the wanted positions, in row-major order. They are not changed.
         wanted: `(B, L)` bool, the positions that the network was asked about, all of them open.
         open: `(B, L)` bool, the positions where nothing is committed.
         canvas: `(B, L)` int64, the tokens where it is not open.
@@ -45,34 +73,41 @@ class CanvasLogits:
     canvas: torch.Tensor
     suppressed: frozenset[int] = frozenset()
 
-    def columns(self, token_ids: torch.Tensor, temperature: float) -> torch.Tensor:
+    @cached_property
+    def places(self) -> torch.Tensor:
+        """`(K,)` int64, where the wanted positions are among all `B * L`, ascending."""
+        # `nonzero` would wait for the device to tell how many there are, which is known.
+        return (~self.wanted).flatten().to(torch.uint8).argsort(stable=True)[: len(self.logits)]
+
+    def columns(self, tokens: TokenColumns, temperature: float) -> torch.Tensor:
         """Scores of some tokens at all positions.
 
         Args:
-            token_ids: `(m,)` int64, ascending within each use.
+            tokens: The tokens, m of them.
             temperature: What logits are divided by, unless it is 0.
 
         Returns:
             `(B, L, m)` float64 (float32 where the device has no double): the logit at wanted positions, 0 at other
             open ones, and where a token is committed 0 for this token and -inf for the others.
         """
-        return self.fill(self.scaled(token_ids, temperature), token_ids)
+        may_be = self.open.unsqueeze(-1) | (self.canvas.unsqueeze(-1) == tokens.on(self.canvas.device))
+        grid = torch.zeros(may_be.shape, dtype=widest_float(may_be.device), device=may_be.device)
+        return self.placed(self.scaled(tokens, temperature), grid.masked_fill_(~may_be, -torch.inf))
 
-    def scaled(self, token_ids: torch.Tensor, temperature: float) -> torch.Tensor:
-        """`(K, m)`, the logits of some tokens, divided by the temperature."""
-        chosen = self.logits.index_select(-1, token_ids).to(widest_float(self.logits.device))
+    def scaled(self, tokens: TokenColumns, temperature: float) -> torch.Tensor:
+        """`(K, m)`, the logits of some tokens: float32, or float64 where they are divided by a temperature."""
+        chosen = self.logits.index_select(-1, tokens.on(self.logits.device)).float()
+        if temperature > 0:
+            chosen = chosen.to(widest_float(chosen.device))
         # A pattern may have no other token than one that the network excludes: unlikely, but not impossible.
-        chosen = chosen.clamp(_UNLIKELY, -_UNLIKELY)
-        if self.suppressed:
-            unwanted = torch.isin(token_ids, torch.tensor(sorted(self.suppressed), device=token_ids.device))
-            chosen = chosen.masked_fill(unwanted, _UNLIKELY)
+        chosen = chosen.clamp_(_UNLIKELY, -_UNLIKELY)
+        if (unwanted := tokens.among(self.suppressed, chosen.device)) is not None:
+            chosen = chosen.masked_fill_(unwanted, _UNLIKELY)
         return chosen / temperature if temperature > 0 else chosen
 
-    def fill(self, scores: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
-        """The same grid, of scores `(K, m)` that are there already."""
-        is_here = self.canvas.unsqueeze(-1) == token_ids
-        grid = torch.where(is_here | self.open.unsqueeze(-1), 0.0, -torch.inf).to(scores.dtype)
-        grid[self.wanted] = scores
+    def placed(self, scores: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+        """Write what is known of the wanted positions, `(K, m)`, into a contiguous grid `(B, L, m)`, in place."""
+        grid.flatten(0, 1).index_copy_(0, self.places, scores.to(grid.dtype))
         return grid
 
 
@@ -173,9 +208,10 @@ class BoxListPattern(AnswerPattern):
             raise ValueError("A pattern of boxes needs two location tokens or more, and a token that ends an answer.")
         if min_boxes < 1 or (max_boxes is not None and max_boxes < min_boxes):
             raise ValueError(f"min_boxes={min_boxes} and max_boxes={max_boxes} are no range of numbers from 1 on.")
-        self._locations = tuple(location_token_ids)
         self.eos_token_ids = tuple(eos_token_ids)
         self._none = tuple(no_boxes_token_ids)
+        self._tokens = TokenColumns([*location_token_ids, *eos_token_ids, *no_boxes_token_ids])
+        self._sizes = (len(location_token_ids), len(self.eos_token_ids), len(self._none))
         self._min_boxes = min_boxes
         self._max_boxes = max_boxes
         boxes = _BOX * min_boxes
@@ -187,44 +223,39 @@ class BoxListPattern(AnswerPattern):
         """See [`AnswerPattern.propose`]."""
         choose = _Best() if temperature == 0 else _Draw(required(random), len(known.canvas))
         device, length = known.canvas.device, known.canvas.shape[1]
-        locations, eos = (torch.tensor(ids, device=device) for ids in (self._locations, self.eos_token_ids))
+        locations, eos, none = self._tokens.on(device).split(self._sizes)
+        location_scores, eos_scores, none_scores = known.columns(self._tokens, temperature).split(self._sizes, dim=-1)
         num_boxes = length // _BOX
         if self._max_boxes is not None:
             num_boxes = min(num_boxes, self._max_boxes)
+        covered = num_boxes * _BOX
 
-        axes = known.columns(locations, temperature)[:, : num_boxes * _BOX].unflatten(1, (num_boxes, 2, 2))
+        axes = location_scores[:, :covered].unflatten(1, (num_boxes, 2, 2))
         # (B, boxes, corner, axis, n): x1 and y1, x2 and y2.
         pair_scores, low, high = choose.ordered_pair(axes[:, :, 0], axes[:, :, 1])
         boxes = torch.stack([low, high], dim=2).flatten(1)  # (B, 4 * boxes), places among the locations
 
-        end_scores, end = choose.one(known.columns(eos, temperature))
+        end_scores, end = choose.one(eos_scores)
         behind = _suffix_sums(end_scores)
-        starts = torch.arange(num_boxes + 1, device=device) * _BOX
         in_front = torch.nn.functional.pad(pair_scores.sum(-1).cumsum(-1), (1, 0))
-        answers = in_front + behind[:, starts]
-        answers[:, : self._min_boxes] = -torch.inf
+        answers = in_front + behind[:, : covered + 1 : _BOX]
+        answers[:, : self._min_boxes].fill_(-torch.inf)
         candidates = [answers]
         if self._none and len(self._none) <= length:
-            words = torch.tensor(self._none, device=device)
-            places = torch.arange(len(words), device=device)
-            word = known.columns(words, temperature)[:, places, places].sum(-1)
-            candidates.append((word + behind[:, len(words)]).unsqueeze(-1))
-        _, chosen = choose.one(torch.cat(candidates, dim=-1).unsqueeze(1))
-        chosen = chosen.squeeze(1)
+            word = none_scores[:, : len(none)].diagonal(dim1=1, dim2=2).sum(-1)
+            candidates.append((word + behind[:, len(none)]).unsqueeze(-1))
+        _, chosen = choose.one(torch.cat(candidates, dim=-1).unsqueeze(1))  # (B, 1)
 
         tokens = eos[end]
-        is_none = (chosen > num_boxes).unsqueeze(-1)
-        ends = torch.where(chosen > num_boxes, 0, chosen * _BOX).unsqueeze(-1)
-        covered = boxes.shape[1]
-        in_boxes = torch.arange(covered, device=device) < ends
+        is_none = chosen > num_boxes
+        in_boxes = torch.arange(covered, device=device) < (chosen * _BOX).masked_fill(is_none, 0)
         tokens[:, :covered] = torch.where(in_boxes, locations[boxes], tokens[:, :covered])
-        if len(candidates) == 2:
-            tokens[:, : len(words)] = torch.where(is_none, words, tokens[:, : len(words)])
         ends_here = torch.zeros((len(tokens), length + 1), dtype=torch.bool, device=device)
-        ends_here[:, starts] = in_front.isfinite()
-        ends_here[:, : _BOX * self._min_boxes] = False
+        ends_here[:, : covered + 1 : _BOX] = in_front.isfinite()
+        ends_here[:, : _BOX * self._min_boxes].fill_(False)
         if len(candidates) == 2:
-            ends_here[:, len(words)] |= word.isfinite()
+            tokens[:, : len(none)] = torch.where(is_none, none, tokens[:, : len(none)])
+            ends_here[:, len(none)] |= word.isfinite()
         return PatternProposal(tokens, ends_here[:, :length])
 
 
@@ -262,47 +293,79 @@ class AutomatonPattern(AnswerPattern):
             classes.setdefault(tuple(by_token[token]), []).append(token)
         groups = [list(self.eos_token_ids), *classes.values()]
         self._num_kinds = len(groups)
-        self._members = torch.tensor([token for group in groups for token in group])
-        self._kind_of = torch.tensor([kind for kind, group in enumerate(groups) for _ in group])
+        self._tokens = TokenColumns([token for group in groups for token in group])
+        kind_of = torch.tensor([kind for kind, group in enumerate(groups) for _ in group])
+        by_id, order = torch.tensor(self._tokens.token_ids).sort(stable=True)
         final = sorted(set(accepting))
         edges = [(state, 0, end) for state in [*final, end]]
         edges += [(state, 1 + index, target) for index, pairs in enumerate(classes) for state, target in pairs]
-        self._edges = torch.tensor(edges).T.contiguous()
-        self._final = torch.tensor([*final, end])
+        source, edge_kind, target = torch.tensor(edges).T.contiguous()
+        self._places_at_once = max(1, _TRANSITIONS_AT_ONCE // len(edges))
+        self._kinds = _OnDevices(kind_of, by_id, kind_of[order])
+        self._moves = _OnDevices(source, edge_kind, target)
+        self._final = _OnDevices(torch.tensor(final), torch.tensor([*final, end]))
 
     def propose(
         self, known: CanvasLogits, *, temperature: float = 0.0, random: RowGenerators | None = None
     ) -> PatternProposal:
         """See [`AnswerPattern.propose`]."""
         choose = _Best() if temperature == 0 else _Draw(required(random), len(known.canvas))
-        device, (rows, length) = known.canvas.device, known.canvas.shape
-        members, kind_of, final = (part.to(device) for part in (self._members, self._kind_of, self._final))
-        source, edge_kind, target = self._edges.to(device)
-        tokens = known.columns(members, temperature)  # (B, L, m)
-        kinds = choose.total(tokens, kind_of, self._num_kinds)  # (B, L, C)
+        device, rows = known.canvas.device, len(known.canvas)
+        kind_of, _, _ = self._kinds.on(device)
+        source, edge_kind, target = self._moves.on(device)
+        accepting, final = self._final.on(device)
+        scores = known.scaled(self._tokens, temperature)  # (K, m)
+        # Of so many positions at once as there is room for all transitions.
+        kinds = self._kind_scores(known, scores, choose).split(self._places_at_once, dim=1)
 
-        state_scores = kinds.new_full((rows, self._num_states), -torch.inf)
-        state_scores[:, 0] = 0
-        history, may_end = [], []
-        for place in range(length):
-            history.append(state_scores)
-            may_end.append(state_scores[:, final[:-1]].isfinite().any(-1))
-            moves = state_scores[:, source] + kinds[:, place, edge_kind]  # (B, D)
-            state_scores = choose.total(moves, target, self._num_states)
-        ends = torch.full_like(state_scores, -torch.inf)
-        ends[:, final] = state_scores[:, final]
-        _, state = choose.one(ends.unsqueeze(1))
+        start = kinds[0].new_full((rows, self._num_states), -torch.inf)
+        start[:, 0].fill_(0)
+        history = [start]
+        for part in kinds:
+            for along in part.index_select(-1, edge_kind).unbind(1):  # (B, D)
+                moves = history[-1].index_select(-1, source) + along
+                history.append(choose.total(moves, target, self._num_states))
+        states = torch.stack(history, dim=1)  # (B, L + 1, S)
+        may_end = states[:, :-1].index_select(-1, accepting).isfinite().any(-1)
+        _, place = choose.one(states[:, -1:].index_select(-1, final))
+        state = final[place]  # (B, 1)
 
-        chosen_kinds = []
-        for place in reversed(range(length)):
-            moves = history[place][:, source] + kinds[:, place, edge_kind]
-            _, edge = choose.one(moves.masked_fill(target != state, -torch.inf).unsqueeze(1))
-            chosen_kinds.append(edge_kind[edge])
-            state = source[edge]
-        chosen = torch.cat(chosen_kinds[::-1], dim=1)
-        within = tokens.masked_fill(kind_of != chosen.unsqueeze(-1), -torch.inf)
-        _, place_of = choose.one(within)
-        return PatternProposal(members[place_of], torch.stack(may_end, dim=1))
+        edges = []
+        begins = states[:, :-1].split(self._places_at_once, dim=1)
+        for begin, part in zip(reversed(begins), reversed(kinds), strict=True):
+            moves = begin.index_select(-1, source) + part.index_select(-1, edge_kind)  # (B, places, D)
+            into = choose.each(moves, target, self._num_states)  # (B, places, S)
+            for here, before in zip(reversed(into.unbind(1)), reversed(source[into].unbind(1)), strict=True):
+                edges.append(here.gather(-1, state))
+                state = before.gather(-1, state)
+        chosen = edge_kind[torch.cat(edges[::-1], dim=1)]
+        tokens = self._tokens.on(device)[choose.members(scores, known.places, kind_of, chosen)]
+        return PatternProposal(torch.where(known.open, tokens, known.canvas), may_end)
+
+    def _kind_scores(self, known: CanvasLogits, scores: torch.Tensor, choose: _Best | _Draw) -> torch.Tensor:
+        """`(B, L, C)`: the scores of classes, as [`CanvasLogits.columns`] has those of tokens, given `(K, m)`."""
+        device, canvas = known.canvas.device, known.canvas.contiguous()
+        kind_of, by_id, kind_by_id = self._kinds.on(device)
+        nothing = torch.zeros((1, len(kind_of)), dtype=widest_float(device), device=device)
+        unasked = choose.total(nothing, kind_of, self._num_kinds)
+        grid = torch.where(known.open.unsqueeze(-1), unasked, -torch.inf)
+        place = torch.searchsorted(by_id, canvas).clamp_(max=len(by_id) - 1)
+        committed = kind_by_id[place].masked_fill(known.open | (by_id[place] != canvas), self._num_kinds)
+        grid.masked_fill_(committed.unsqueeze(-1) == torch.arange(self._num_kinds, device=device), 0)
+        return known.placed(choose.total(scores, kind_of, self._num_kinds), grid)
+
+
+class _OnDevices:
+    """Tensors that do not change, moved once to each device where they are needed."""
+
+    def __init__(self, *tensors: torch.Tensor) -> None:
+        self._tensors = {torch.device("cpu"): tensors}
+
+    def on(self, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """The tensors, there."""
+        if device not in self._tensors:
+            self._tensors[device] = tuple(tensor.to(device) for tensor in self._tensors[torch.device("cpu")])
+        return self._tensors[device]
 
 
 class _Best:
@@ -317,6 +380,29 @@ class _Best:
         """What the members of each class come to, `(..., C)` from `(..., m)`; -inf for one without any."""
         out = scores.new_full((*scores.shape[:-1], num_kinds), -torch.inf)
         return out.scatter_reduce_(-1, kind_of.expand_as(scores), scores, "amax")
+
+    def each(self, scores: torch.Tensor, kind_of: torch.Tensor, num_kinds: int) -> torch.Tensor:
+        """The place of the one of each class, `(B, M, C)` from `(B, M, m)`; any place for a class without any."""
+        is_best = scores == self.total(scores, kind_of, num_kinds).index_select(-1, kind_of)
+        last = scores.shape[-1] - 1
+        places = torch.arange(last + 1, device=scores.device).masked_fill(~is_best, last)
+        out = places.new_full((*scores.shape[:-1], num_kinds), last)
+        return out.scatter_reduce_(-1, kind_of.expand_as(places), places, "amin")
+
+    def members(
+        self, scores: torch.Tensor, places: torch.Tensor, kind_of: torch.Tensor, kinds: torch.Tensor
+    ) -> torch.Tensor:
+        """The place of the one of a class at each position.
+
+        Args:
+            scores: `(K, m)`, at some positions; 0 at the others.
+            places: `(K,)`, which positions those are.
+            kind_of: `(m,)`, ascending, the class of each member.
+            kinds: `(B, L)`, the class at each position.
+        """
+        found = torch.searchsorted(kind_of, kinds)
+        within = scores.masked_fill(kind_of != kinds.flatten()[places].unsqueeze(-1), -torch.inf)
+        return found.flatten().index_copy_(0, places, within.max(-1).indices).view_as(kinds)
 
     def ordered_pair(self, low: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The best a < b by `low[a] + high[b]`, from two `(B, M, axes, n)`: score, a and b, each `(B, M, axes)`."""
@@ -344,6 +430,18 @@ class _Draw:
         shares = (scores - peak.index_select(-1, kind_of)).exp()
         out = torch.zeros_like(peak)
         return out.scatter_add_(-1, kind_of.expand_as(scores), shares).log() + peak
+
+    def each(self, scores: torch.Tensor, kind_of: torch.Tensor, num_kinds: int) -> torch.Tensor:
+        """See [`_Best.each`]."""
+        return _Best().each(self._gumbel(scores), kind_of, num_kinds)
+
+    def members(
+        self, scores: torch.Tensor, places: torch.Tensor, kind_of: torch.Tensor, kinds: torch.Tensor
+    ) -> torch.Tensor:
+        """See [`_Best.members`]."""
+        noise = self._gumbel(scores.new_zeros(()).expand(*kinds.shape, scores.shape[-1]))
+        noise.flatten(0, 1).index_add_(0, places, scores)
+        return noise.masked_fill_(kind_of != kinds.unsqueeze(-1), -torch.inf).argmax(-1)
 
     def ordered_pair(self, low: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """See [`_Best.ordered_pair`]."""
@@ -396,4 +494,4 @@ def _shortest(moves: Sequence[Mapping[int, int]], accepting: set[int]) -> int:
     raise ValueError("The pattern has no answer that ends.")
 
 
-__all__ = ["AnswerPattern", "AutomatonPattern", "BoxListPattern", "CanvasLogits", "PatternProposal"]
+__all__ = ["AnswerPattern", "AutomatonPattern", "BoxListPattern", "CanvasLogits", "PatternProposal", "TokenColumns"]
