@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from geodit.modeling_geodit.patterns_geodit import AutomatonPattern, CanvasLogits
+from geodit.modeling_geodit.patterns_geodit import AutomatonPattern, CanvasLogits, TokenColumns
 
 
 class ChoicesPattern(AutomatonPattern):
@@ -37,6 +37,8 @@ class ChoicesPattern(AutomatonPattern):
             accepting.append(state)
         super().__init__(transitions, accepting, eos_token_ids)
         self._answers = tuple(tuple(answer) for answer in answers)
+        self._words = TokenColumns(sorted({token for answer in answers for token in answer}))
+        self._ends = TokenColumns(sorted(eos_token_ids))
 
     def answer_probabilities(self, known: CanvasLogits) -> torch.Tensor:
         """The probability of each answer by the distributions of the positions, independent of each other.
@@ -50,16 +52,13 @@ class ChoicesPattern(AutomatonPattern):
             `(B, C)` float32, which sum to 1.
         """
         device, length = known.canvas.device, known.canvas.shape[1]
-        tokens = sorted({token for answer in self._answers for token in answer})
-        place_of = {token: place for place, token in enumerate(tokens)}
-        end = len(tokens)
+        place_of = {token: place for place, token in enumerate(self._words.token_ids)}
+        end = len(place_of)
         spelled = [
             [place_of[token] for token in answer[:length]] + [end] * (length - len(answer)) for answer in self._answers
         ]
-        of_tokens = known.columns(torch.tensor(tokens, dtype=torch.long, device=device), 0.0)
-        of_ends = known.columns(torch.tensor(sorted(self.eos_token_ids), device=device), 0.0)
-        # (B, L, tokens and the end)
-        scores = torch.cat([of_tokens, of_ends.logsumexp(-1, keepdim=True)], dim=-1)
+        of_ends = known.columns(self._ends, 0.0).logsumexp(-1, keepdim=True)
+        scores = torch.cat([known.columns(self._words, 0.0), of_ends], dim=-1)
         places = torch.arange(length, device=device)
         totals = scores[:, places, torch.tensor(spelled, device=device)].sum(-1)  # (B, C)
         too_long = torch.tensor([len(answer) > length for answer in self._answers], device=device)

@@ -159,7 +159,7 @@ class DenoisingState:
         """What is known of the unfinished rows, for a pattern of the whole answer.
 
         Args:
-            logits: `(K, V)` float32 of the wanted positions.
+            logits: `(K, V)` of the wanted positions.
             wanted: `(rows, stop)` bool.
             suppressed: Tokens that are not to be committed.
         """
@@ -295,7 +295,7 @@ def denoise(
             num_transfer = policy.schedule.num_transfer(in_block.sum(-1), steps_left)
             tokens = deferred = None
             if pattern is not None:
-                known = state.known(logits.float(), wanted, policy.suppress_tokens)
+                known = state.known(logits, wanted, policy.suppress_tokens)
                 if state.step == 0:
                     state.answer_probabilities = pattern.answer_probabilities(known)
                 proposal = pattern.propose(known, temperature=temperature, random=random)
