@@ -105,7 +105,9 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
 
     Example:
         >>> inputs = processor(images=image, text="ship", task="detect", return_tensors="pt")
-        >>> output = model.generate(**inputs, max_new_tokens=processor.canvas_length("detect"))
+        >>> pattern = processor.answer_pattern("detect", "ship")
+        >>> length = processor.canvas_length("detect")
+        >>> output = model.generate(**inputs, max_new_tokens=length, answer_pattern=pattern)
         >>> answer = processor.decode_canvas(output[0, inputs["input_ids"].shape[1] :])
         >>> processor.post_process_generation(answer, task="detect", image_size=(height, width), query="ship")
 
