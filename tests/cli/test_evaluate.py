@@ -28,6 +28,22 @@ def test_the_table_has_a_row_for_each_number_of_steps(geodit, checkpoint):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [
+        ([], {"fill_after_eos": True, "structured": True, "closed_set": []}),
+        (["--denoise-after-eos", "--no-structured"], {"fill_after_eos": False, "structured": False}),
+        (["--closed-set", "classify,vqa"], {"closed_set": ["classify", "vqa"]}),
+    ],
+)
+def test_how_answers_are_decoded_is_kept_with_the_figures(geodit, checkpoint, arguments, settings):
+    result = geodit("evaluate", "--model", checkpoint, "--limit", 2, "--steps", 2, "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    (cell,) = json.loads(result.stdout)["cells"]
+    assert settings.items() <= cell["settings"].items()
+    assert (cell["summary"]["detect.parse_rate"]["mean"] == 1) is cell["settings"]["structured"]
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--steps", "1,,2"], "--steps"),
@@ -35,6 +51,8 @@ def test_the_table_has_a_row_for_each_number_of_steps(geodit, checkpoint):
         (["--steps", "0"], "--steps"),
         (["--remasking", "best"], "low_confidence"),
         (["--tasks", "segment"], "segment"),
+        (["--closed-set", "segment"], "segment"),
+        (["--closed-set", "detect"], "no answers to detect"),
         (["--benchmark", "neon", "--data", "nowhere"], "geodit data fetch neon"),
         (["--benchmark", "neon", "--new-images"], "fixed"),
         (["--out", "no/such/place.json"], "no/such"),

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from geodit.cli.predict import plan_overlays
+from geodit.cli.predict import plan_overlays, predictions_table
+from geodit.pipelines.prediction import Prediction
 
 
 def test_json_has_an_answer_for_each_image(geodit, checkpoint, image, tmp_path):
@@ -107,6 +109,7 @@ def test_the_answer_is_one_of_those_that_may_be(geodit, checkpoint, image, optio
         (["--task", "caption", "--entropy-bound", "1"], "entropy_bound"),
         (["--task", "caption", "--tile-size", "32"], "tile_size"),
         (["--task", "caption", "--choices", "a,,b"], "--choices"),
+        (["--task", "caption", "--choices", "a,b,a"], "stands there twice"),
         (["--task", "caption", "--choices", "a", "--pattern", "b"], "give one of them"),
         (["--task", "detect", "--query", "ship", "--choices", "a"], "answered by boxes"),
         (["--task", "detect", "--query", "ship", "--choices", "a", "--tile-size", "32"], "omit --tile-size"),
@@ -118,6 +121,26 @@ def test_the_answer_is_one_of_those_that_may_be(geodit, checkpoint, image, optio
 )
 def test_bad_input_is_told_in_one_line(geodit, checkpoint, image, arguments, message):
     assert message in geodit.fails("predict", image, "--model", checkpoint, *arguments)
+
+
+def test_the_table_has_the_probability_of_the_choice(geodit, checkpoint, image):
+    result = geodit("predict", image, "--task", "classify", "--choices", "water", "--model", checkpoint)
+    assert result.exit_code == 0, result.output
+    assert "probability" in result.stdout
+    assert "1.00" in result.stdout
+
+
+def test_the_table_says_of_how_many_answers_it_shows_a_part():
+    box = (0.0, 0.0, 4.0, 4.0)
+    whole = Prediction("detect", "ship", "", (8, 8), boxes=(box,), labels=("ship",), scores=(0.5,))
+    part = replace(whole, parsed=False)
+    tiles = replace(part, num_tiles=9, num_unparsed_tiles=3)
+    captions = [
+        predictions_table([Path("a.png")] * len(predictions), predictions).caption
+        for predictions in ([whole], [whole, part], [part, tiles])
+    ]
+    ending = "not wholly understood: only well-formed boxes are shown"
+    assert captions == [None, f"1 answer {ending}", f"4 answers {ending}"]
 
 
 def test_a_missing_image_is_named_before_the_model_is_loaded(geodit):

@@ -51,6 +51,22 @@ def test_every_answer_is_one_of_the_choices(pipe, temperature):
         assert len(answers) > 1
 
 
+def test_choices_have_probabilities_and_one_step_takes_the_likeliest(pipe):
+    predictions = pipe(IMAGES, "classify", choices=[" harbor", "forest", "airport"], steps=1)
+    for prediction in predictions:
+        probabilities = prediction.choice_probabilities
+        assert list(probabilities) == ["harbor", "forest", "airport"]
+        assert sum(probabilities.values()) == pytest.approx(1)
+        assert prediction.text == max(probabilities, key=probabilities.get)
+        assert prediction.to_dict()["choice_probabilities"] == probabilities
+
+
+def test_other_answers_have_no_probabilities_of_choices(pipe):
+    (prediction,) = pipe(IMAGES[0], "classify")
+    assert prediction.choice_probabilities is None
+    assert "choice_probabilities" not in prediction.to_dict()
+
+
 def test_a_drawn_choice_does_not_depend_on_the_batch(pipe):
     options = {"choices": ["a", "b", "c", "d"], "temperature": 20.0, "seed": 3}
     texts = [[one.text for one in pipe(IMAGES, "vqa", "Which?", batch_size=size, **options)] for size in (1, 4)]
