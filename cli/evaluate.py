@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from geodit.cli.checkpoint import AdapterOption, DeviceOption, ModelOption, load_pipeline, model_label
+from geodit.cli.checkpoint import AdapterOption, DeviceOption, DtypeOption, ModelOption, load_pipeline, model_label
 from geodit.cli.data import NEON_DIRECTORY
 from geodit.cli.decoding import EntropyBoundOption, StructuredOption, ThresholdOption
 from geodit.cli.errors import CommandError
@@ -96,6 +96,7 @@ def evaluate(
         typer.Option("--data", help=f"Directory of neon, by default {NEON_DIRECTORY}; see geodit data."),
     ] = None,
     device: DeviceOption = None,
+    dtype: DtypeOption = "auto",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the figures to this JSON file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
 ) -> None:
@@ -138,7 +139,7 @@ def evaluate(
 
     # Fail for what is wrong with the data before a model is loaded; made images are made once, in the sweep.
     shared = None if has_seeds else load_dataset(None)
-    pipeline = load_pipeline(model, device, adapter=adapter)
+    pipeline = load_pipeline(model, device, adapter=adapter, dtype=dtype)
     with progress_bar() as progress:
         bar = progress.add_task(f"making {benchmark} images" if shared is None else benchmark, total=None)
 

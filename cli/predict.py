@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geodit.cli.checkpoint import AdapterOption, DeviceOption, ModelOption, load_pipeline, model_label
+from geodit.cli.checkpoint import AdapterOption, DeviceOption, DtypeOption, ModelOption, load_pipeline, model_label
 from geodit.cli.decoding import EntropyBoundOption, StructuredOption, ThresholdOption
 from geodit.cli.errors import CommandError
 from geodit.cli.lists import split_list
@@ -109,6 +109,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images or tiles at once.")] = 8,
     device: DeviceOption = None,
+    dtype: DtypeOption = "auto",
 ) -> None:
     """Ask one question about images.
 
@@ -123,7 +124,7 @@ def predict(
     if out is not None:
         check_can_write(out)
     pictures = {} if overlay is None else plan_overlays(images, overlay)
-    pipeline = load_pipeline(model, device, adapter=adapter)
+    pipeline = load_pipeline(model, device, adapter=adapter, dtype=dtype)
 
     from geodit.pipelines.image_pipeline import DecodingOptions
     from geodit.pipelines.imagery import open_image
