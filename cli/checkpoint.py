@@ -30,7 +30,7 @@ DtypeOption = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
     typer.Option(
         "--dtype",
-        help="Of the weights; auto: as in the checkpoint. Many CPUs take several times as long in 16 bits as in float32.",
+        help="Of the weights; auto: as in the checkpoint. Many CPUs are several times faster in float32.",
     ),
 ]
 DeviceOption = Annotated[

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from geodit.cli.predict import plan_overlays, predictions_table
+from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.pipelines.prediction import Prediction
 
 
@@ -121,6 +122,21 @@ def test_the_answer_is_one_of_those_that_may_be(geodit, checkpoint, image, optio
 )
 def test_bad_input_is_told_in_one_line(geodit, checkpoint, image, arguments, message):
     assert message in geodit.fails("predict", image, "--model", checkpoint, *arguments)
+
+
+def test_weights_are_of_the_type_that_was_asked_for(geodit, checkpoint, image, monkeypatch):
+    seen = []
+    answer = GeoDiTPipeline.__call__
+
+    def watch(pipe, *args, **kwargs):
+        seen.append(str(pipe.model.dtype))
+        return answer(pipe, *args, **kwargs)
+
+    monkeypatch.setattr(GeoDiTPipeline, "__call__", watch)
+    for dtype in ("bfloat16", "float32"):
+        result = geodit("predict", image, "--task", "caption", "--model", checkpoint, "--dtype", dtype)
+        assert result.exit_code == 0, result.output
+    assert seen == ["torch.bfloat16", "torch.float32"]
 
 
 def test_the_table_has_the_probability_of_the_choice(geodit, checkpoint, image):
