@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoding policies of masked diffusion: which tokens a denoising step proposes, and which of them it keeps.
 
-Nothing here knows the network. A [`DecodingPolicy`] is given the logits of masked positions of the canvas and is made of four exchangeable parts, each an abstract class with one method, in a file of its own:
+Nothing here knows the network. A [`DecodingPolicy`] is given the logits of masked positions of the canvas and is made
+of four exchangeable parts, each an abstract class with one method, in a file of its own:
 
 * [`TransferSchedule`]: how many tokens each step commits at least;
 * [`TokenSampler`]: the token proposed for a position;
@@ -11,8 +12,8 @@ Nothing here knows the network. A [`DecodingPolicy`] is given the logits of mask
 A new policy is a further subclass of one of them. The defaults follow the reference code of LLaDA (Nie et al., 2025,
 https://github.com/ML-GSAI/LLaDA, `generate.py`).
 
-Shapes: B batch, L canvas length, K positions that there are logits of: the masked ones of all rows in row-major order, or all
-`B * L`, of which those that are not masked have no meaning; V vocabulary.
+Shapes: B batch, L canvas length, K positions that there are logits of: the masked ones of all rows in row-major
+order, or all `B * L`, of which those that are not masked have no meaning; V vocabulary.
 """
 
 from __future__ import annotations
@@ -116,7 +117,8 @@ class DecodingPolicy:
             eos_token_ids: The tokens that end an answer.
 
         Raises:
-            ValueError: when there are as many logits neither as masked positions nor as positions, or random numbers are missing.
+            ValueError: when there are as many logits neither as masked positions nor as positions, or
+                random numbers are missing.
         """
         proposal = self.propose(logits, masked, random, tokens)
         scores = proposal.to_grid(self.remasking.score(proposal, random))
@@ -147,9 +149,7 @@ class DecodingPolicy:
             tokens = self._propose_allowed(logits, masked, random)
         return Proposal(masked, tokens, Softmax.of(logits))
 
-    def _propose_allowed(
-        self, logits: torch.Tensor, masked: torch.Tensor, random: RowStreams | None
-    ) -> torch.Tensor:
+    def _propose_allowed(self, logits: torch.Tensor, masked: torch.Tensor, random: RowStreams | None) -> torch.Tensor:
         num_suppressed = sum(token < logits.shape[-1] for token in self.suppress_tokens)
         if not num_suppressed:
             return self.sampler.propose(logits, masked, random)

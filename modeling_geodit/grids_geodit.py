@@ -7,7 +7,6 @@ Shapes: B rows, L canvas length, K rows of what is known.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
 
 import torch
 
@@ -26,21 +25,15 @@ class Positions:
 
     def __init__(self, wanted: torch.Tensor, count: int) -> None:
         self.wanted = wanted
-        self.count = count
-        self.dense = count == wanted.numel()
-
-    @cached_property
-    def places(self) -> torch.Tensor:
-        """`(K,)` int64, where the positions are among all `B * L`, ascending."""
-        if self.dense:
-            return torch.arange(self.count, device=self.wanted.device)
-        # `nonzero` would wait for the device to tell how many there are, which is known.
-        return (~self.wanted).flatten().to(torch.uint8).argsort(stable=True)[: self.count]
+        self._places = None
+        if count != wanted.numel():
+            # `nonzero` would wait for the device to tell how many there are, which is known.
+            self._places = (~wanted).flatten().to(torch.uint8).argsort(stable=True)[:count]
 
     def rows_of(self, grid: torch.Tensor) -> torch.Tensor:
         """`(K, ...)`, what a grid `(B, L, ...)` has at the positions."""
         rows = grid.flatten(0, 1)
-        return rows if self.dense else rows.index_select(0, self.places)
+        return rows if self._places is None else rows.index_select(0, self._places)
 
     def placed(self, rows: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
         """Put something into the wanted positions of a grid.
@@ -53,10 +46,10 @@ class Positions:
             `(B, L, ...)` of the grid's type, the grid elsewhere.
         """
         rows = rows.to(grid.dtype)
-        if self.dense:
+        if self._places is None:
             wanted = self.wanted.view(*self.wanted.shape, *[1] * (grid.dim() - 2))
             return torch.where(wanted, rows.reshape(grid.shape), grid)
-        grid.flatten(0, 1).index_copy_(0, self.places, rows)
+        grid.flatten(0, 1).index_copy_(0, self._places, rows)
         return grid
 
 

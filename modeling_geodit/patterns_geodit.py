@@ -17,8 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import torch
 
@@ -74,11 +73,11 @@ class CanvasLogits:
     open: torch.Tensor
     canvas: torch.Tensor
     suppressed: frozenset[int] = frozenset()
+    positions: Positions = field(init=False, repr=False, compare=False)
+    """Where the K positions are."""
 
-    @cached_property
-    def positions(self) -> Positions:
-        """Where the K positions are."""
-        return Positions(self.wanted, len(self.logits))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "positions", Positions(self.wanted, len(self.logits)))
 
     def columns(self, tokens: TokenColumns, temperature: float) -> torch.Tensor:
         """Scores of some tokens at all positions.

@@ -99,7 +99,9 @@ class RowStreams:
         return numbers.view(*self.keys.shape, *shape)
 
     def _hashes(self, count: int) -> torch.Tensor:
-        offsets = torch.arange(1, count + 1, device=self.keys.device).mul_(_GAMMA)
+        # (n + 1) * gamma as ~n * -gamma: a multiple of n itself TorchInductor takes for an address, which must not
+        # overflow in what it compiles for a processor.
+        offsets = torch.arange(count, device=self.keys.device).bitwise_not_().mul_(-_GAMMA)
         return _mix_(self.keys.unsqueeze(-1) + offsets)
 
 

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which tokens a denoising step proposes.
 
-Shapes: B batch, L canvas length, K positions that there are logits of: the masked ones of all rows in row-major order, or all
-`B * L`, of which those that are not masked have no meaning; V vocabulary.
+Shapes: B batch, L canvas length, K positions that there are logits of: the masked ones of all rows in row-major
+order, or all `B * L`, of which those that are not masked have no meaning; V vocabulary.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -36,13 +35,13 @@ class Proposal:
     masked: torch.Tensor
     tokens: torch.Tensor
     softmax: Softmax
+    positions: Positions = field(init=False, repr=False, compare=False)
+    """Where the K positions are."""
 
-    @cached_property
-    def positions(self) -> Positions:
-        """Where the K positions are."""
-        return Positions(self.masked, len(self.tokens))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "positions", Positions(self.masked, len(self.tokens)))
 
-    @cached_property
+    @property
     def confidence(self) -> torch.Tensor:
         """`(K,)` float64 (float32 where the device has no double), the probability of the proposed token."""
         return self.softmax.probability(self.tokens)
