@@ -24,16 +24,15 @@ class Positions:
     """
 
     def __init__(self, wanted: torch.Tensor, count: int) -> None:
-        self.wanted = wanted
-        self._places = None
-        if count != wanted.numel():
-            # `nonzero` would wait for the device to tell how many there are, which is known.
-            self._places = (~wanted).flatten().to(torch.uint8).argsort(stable=True)[:count]
+        self._wanted = wanted
+        self._count = count
+        self._dense = count == wanted.numel()
+        self._places: torch.Tensor | None = None
 
     def rows_of(self, grid: torch.Tensor) -> torch.Tensor:
         """`(K, ...)`, what a grid `(B, L, ...)` has at the positions."""
         rows = grid.flatten(0, 1)
-        return rows if self._places is None else rows.index_select(0, self._places)
+        return rows if self._dense else rows.index_select(0, self._find_places())
 
     def placed(self, rows: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
         """Put something into the wanted positions of a grid.
@@ -46,11 +45,20 @@ class Positions:
             `(B, L, ...)` of the grid's type, the grid elsewhere.
         """
         rows = rows.to(grid.dtype)
-        if self._places is None:
-            wanted = self.wanted.view(*self.wanted.shape, *[1] * (grid.dim() - 2))
+        if self._dense:
+            wanted = self._wanted.view(*self._wanted.shape, *[1] * (grid.dim() - 2))
             return torch.where(wanted, rows.reshape(grid.shape), grid)
-        grid.flatten(0, 1).index_copy_(0, self._places, rows)
+        if grid.dim() == 2:
+            return grid.masked_scatter_(self._wanted, rows)
+        grid.flatten(0, 1).index_copy_(0, self._find_places(), rows)
         return grid
+
+    def _find_places(self) -> torch.Tensor:
+        """`(K,)` int64, where the wanted positions are among all `B * L`, ascending; found once."""
+        if self._places is None:
+            # `nonzero` would wait for the device to tell how many there are, which is known.
+            self._places = (~self._wanted).flatten().to(torch.uint8).argsort(stable=True)[: self._count]
+        return self._places
 
 
 def is_any_of(tokens: torch.Tensor, token_ids: Iterable[int]) -> torch.Tensor:
