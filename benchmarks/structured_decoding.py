@@ -33,6 +33,7 @@ from geodit.benchmarking.shapes import SHAPES, Shape, get_shape, resize
 from geodit.benchmarking.timing import Ratio, measure
 from geodit.benchmarking.workloads import DTYPES, Inputs, Workload, make_inputs
 from geodit.modeling_geodit.cache_geodit import ImagePrefix
+from geodit.modeling_geodit.choices_geodit import ChoicesPattern
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern, AutomatonPattern, BoxListPattern, PatternProposal
 
@@ -52,7 +53,7 @@ def names() -> AnswerPattern:
     """One of 30 names of 1 to 4 tokens."""
     tokens = iter(random.Random(0).sample(range(_FIRST, MIN_VOCABULARY), 30 * 4))
     answers = [list(islice(tokens, 1 + index % 4)) for index in range(30)]
-    return AutomatonPattern.of_answers(answers, _ENDS)
+    return ChoicesPattern(answers, _ENDS)
 
 
 def number() -> AnswerPattern:

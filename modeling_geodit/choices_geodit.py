@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
+from geodit.modeling_geodit.grids_geodit import DeviceTensors
 from geodit.modeling_geodit.patterns_geodit import AutomatonPattern, CanvasLogits, TokenColumns
 
 
@@ -39,6 +40,7 @@ class ChoicesPattern(AutomatonPattern):
         self._answers = tuple(tuple(answer) for answer in answers)
         self._words = TokenColumns(sorted({token for answer in answers for token in answer}))
         self._ends = TokenColumns(sorted(eos_token_ids))
+        self._spelled: dict[int, DeviceTensors] = {}
 
     def answer_probabilities(self, known: CanvasLogits) -> torch.Tensor:
         """The probability of each answer by the distributions of the positions, independent of each other.
@@ -52,17 +54,23 @@ class ChoicesPattern(AutomatonPattern):
             `(B, C)` float32, which sum to 1.
         """
         device, length = known.canvas.device, known.canvas.shape[1]
+        if length not in self._spelled:
+            self._spelled[length] = DeviceTensors(*self._spell(length))
+        spelled, too_long = self._spelled[length].on(device)
+        of_ends = known.columns(self._ends, 0.0).logsumexp(-1, keepdim=True)
+        scores = torch.cat([known.columns(self._words, 0.0), of_ends], dim=-1)
+        places = torch.arange(length, device=device)
+        totals = scores[:, places, spelled].sum(-1)  # (B, C)
+        return totals.masked_fill(too_long, -torch.inf).softmax(-1).float()
+
+    def _spell(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """`(C, length)` int64, where each token of each answer is among the columns; `(C,)` bool, is it too long."""
         place_of = {token: place for place, token in enumerate(self._words.token_ids)}
         end = len(place_of)
         spelled = [
             [place_of[token] for token in answer[:length]] + [end] * (length - len(answer)) for answer in self._answers
         ]
-        of_ends = known.columns(self._ends, 0.0).logsumexp(-1, keepdim=True)
-        scores = torch.cat([known.columns(self._words, 0.0), of_ends], dim=-1)
-        places = torch.arange(length, device=device)
-        totals = scores[:, places, torch.tensor(spelled, device=device)].sum(-1)  # (B, C)
-        too_long = torch.tensor([len(answer) > length for answer in self._answers], device=device)
-        return totals.masked_fill(too_long, -torch.inf).softmax(-1).float()
+        return torch.tensor(spelled), torch.tensor([len(answer) > length for answer in self._answers])
 
 
 __all__ = ["ChoicesPattern"]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoding policies of masked diffusion: which tokens a denoising step proposes, and which of them it keeps.
 
-Nothing here knows the network. A [`DecodingPolicy`] is given the logits of the masked positions of one block of the
-canvas and is made of four exchangeable parts, each an abstract class with one method, in a file of its own:
+Nothing here knows the network. A [`DecodingPolicy`] is given the logits of masked positions of the canvas and is made
+of four exchangeable parts, each an abstract class with one method, in a file of its own:
 
 * [`TransferSchedule`]: how many tokens each step commits at least;
 * [`TokenSampler`]: the token proposed for a position;
@@ -12,7 +12,8 @@ canvas and is made of four exchangeable parts, each an abstract class with one m
 A new policy is a further subclass of one of them. The defaults follow the reference code of LLaDA (Nie et al., 2025,
 https://github.com/ML-GSAI/LLaDA, `generate.py`).
 
-Shapes: B batch, L length of the block, K masked positions of all rows in row-major order, V vocabulary.
+Shapes: B batch, L canvas length, K positions that there are logits of: the masked ones of all rows in row-major
+order, or all `B * L`, of which those that are not masked have no meaning; V vocabulary.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from dataclasses import dataclass, field
 import torch
 
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
-from geodit.modeling_geodit.random_geodit import RowGenerators
+from geodit.modeling_geodit.grids_geodit import DeviceTensors
+from geodit.modeling_geodit.random_geodit import RowStreams
 from geodit.modeling_geodit.remasking_geodit import (
     REMASKING_CLASSES,
     HighEntropyRemasking,
@@ -45,7 +47,7 @@ from geodit.modeling_geodit.softmax_geodit import Softmax
 
 @dataclass(frozen=True)
 class Decision:
-    """What a denoising step does to a block.
+    """What a denoising step does to a canvas.
 
     Args:
         tokens: `(B, L)` int64, the proposed tokens; 0 where nothing is masked.
@@ -79,6 +81,11 @@ class DecodingPolicy:
     remasking: RemaskingStrategy = field(default_factory=LowConfidenceRemasking)
     selection: TransferSelection = field(default_factory=TopKSelection)
     suppress_tokens: frozenset[int] = frozenset()
+    _suppressed: DeviceTensors = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        ids = DeviceTensors(torch.tensor(sorted(self.suppress_tokens), dtype=torch.long))
+        object.__setattr__(self, "_suppressed", ids)
 
     @property
     def draws(self) -> bool:
@@ -90,25 +97,28 @@ class DecodingPolicy:
         logits: torch.Tensor,
         masked: torch.Tensor,
         num_transfer: torch.Tensor,
-        random: RowGenerators | None = None,
+        random: RowStreams | None = None,
         tokens: torch.Tensor | None = None,
         deferred: torch.Tensor | None = None,
         eos_token_ids: Sequence[int] = (),
     ) -> Decision:
-        """Decide one denoising step of a block.
+        """Decide one denoising step.
+
+        Where all positions have logits, nothing is read back from the device.
 
         Args:
-            logits: `(K, V)` float32 or bfloat16, one row for every masked position: what `grid[masked]` gives of a
-                `(B, L, V)` grid. Those in float32 are **overwritten**.
-            masked: `(B, L)` bool, true where nothing has been committed yet.
+            logits: `(K, V)` float32 or bfloat16, one row for every masked position, what `grid[masked]` gives of a
+                `(B, L, V)` grid, or one for every position of the grid. Those in float32 are **overwritten**.
+            masked: `(B, L)` bool, true where a token may be committed.
             num_transfer: `(B,)` int64, the tokens to commit at least: what the schedule says.
-            random: Source of random numbers; needed when `draws` is true.
+            random: Random numbers of the step; needed when `draws` is true.
             tokens: `(K,)` int64, proposals that are made already, in the place of the sampler's.
             deferred: `(B, L)` bool, positions that are committed after all others, whatever their scores.
             eos_token_ids: The tokens that end an answer.
 
         Raises:
-            ValueError: when there are not as many logits as masked positions, or random numbers are missing.
+            ValueError: when there are as many logits neither as masked positions nor as positions, or
+                random numbers are missing.
         """
         proposal = self.propose(logits, masked, random, tokens)
         scores = proposal.to_grid(self.remasking.score(proposal, random))
@@ -125,28 +135,25 @@ class DecodingPolicy:
         self,
         logits: torch.Tensor,
         masked: torch.Tensor,
-        random: RowGenerators | None = None,
+        random: RowStreams | None = None,
         tokens: torch.Tensor | None = None,
     ) -> Proposal:
         """Propose a token for every masked position; arguments as in [`decide`], logits overwritten as there."""
-        num_masked = int(masked.sum())
-        if logits.dim() != 2 or logits.shape[0] != num_masked:
+        if logits.dim() != 2 or (len(logits) != masked.numel() and len(logits) != int(masked.sum())):
             raise ValueError(
-                f"logits must be of shape (K, V) with a row for each of the K = {num_masked} masked positions, but "
-                f"are of shape {tuple(logits.shape)}."
+                f"logits must be of shape (K, V) with a row for each of the {int(masked.sum())} masked positions, or "
+                f"for each of all {masked.numel()}, but are of shape {tuple(logits.shape)}."
             )
         logits = logits.float()
         if tokens is None:
             tokens = self._propose_allowed(logits, masked, random)
         return Proposal(masked, tokens, Softmax.of(logits))
 
-    def _propose_allowed(
-        self, logits: torch.Tensor, masked: torch.Tensor, random: RowGenerators | None
-    ) -> torch.Tensor:
-        suppressed = sorted(token for token in self.suppress_tokens if token < logits.shape[-1])
-        if not suppressed:
+    def _propose_allowed(self, logits: torch.Tensor, masked: torch.Tensor, random: RowStreams | None) -> torch.Tensor:
+        num_suppressed = sum(token < logits.shape[-1] for token in self.suppress_tokens)
+        if not num_suppressed:
             return self.sampler.propose(logits, masked, random)
-        ids = torch.tensor(suppressed, device=logits.device)
+        ids = self._suppressed.on(logits.device)[0][:num_suppressed]
         # Hidden from the sampler and brought back after: a few columns are copied, not all logits.
         hidden = logits.index_select(-1, ids)
         logits.index_fill_(-1, ids, -torch.inf)
@@ -202,7 +209,7 @@ __all__ = [
     "Proposal",
     "RandomRemasking",
     "RemaskingStrategy",
-    "RowGenerators",
+    "RowStreams",
     "Softmax",
     "ThresholdSelection",
     "TokenSampler",

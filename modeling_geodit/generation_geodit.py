@@ -30,11 +30,12 @@ from geodit.modeling_geodit.decoding_geodit import (
     Block,
     Decision,
     DecodingPolicy,
-    RowGenerators,
+    RowStreams,
     build_decoding_policy,
     plan_blocks,
 )
-from geodit.modeling_geodit.patterns_geodit import AnswerPattern, CanvasLogits
+from geodit.modeling_geodit.grids_geodit import is_any_of
+from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 from geodit.modeling_geodit.predictors_geodit import (
     CanvasPredictor,
     CompiledPredictor,
@@ -44,6 +45,7 @@ from geodit.modeling_geodit.predictors_geodit import (
     PrefixCachedPredictor,
     RefreshedPredictor,
 )
+from geodit.modeling_geodit.step_rules_geodit import StepRules
 from geodit.modeling_geodit.stop_strings_geodit import StopStrings
 
 logger = logging.get_logger(__name__)
@@ -151,34 +153,19 @@ class DenoisingState:
 
     @property
     def masked(self) -> torch.Tensor:
-        """`(B, stop)` bool, true where a token is still to be committed."""
-        in_answer = torch.arange(self.stop, device=self.canvas.device) < self.ends.unsqueeze(-1)
-        return in_answer & (self.commit_steps[:, : self.stop] < 0)
+        """`(B, L)` bool, true where a token is still to be committed."""
+        in_answer = torch.arange(self.canvas.shape[1], device=self.canvas.device) < self.ends.unsqueeze(-1)
+        return in_answer & (self.commit_steps < 0)
 
-    def known(self, logits: torch.Tensor, wanted: torch.Tensor, suppressed: frozenset[int]) -> CanvasLogits:
-        """What is known of the unfinished rows, for a pattern of the whole answer.
-
-        Args:
-            logits: `(K, V)` of the wanted positions.
-            wanted: `(rows, stop)` bool.
-            suppressed: Tokens that are not to be committed.
-        """
-        places = torch.arange(self.canvas.shape[1], device=self.canvas.device)
-        masked = (places < self.ends.unsqueeze(-1)) & (self.commit_steps < 0)
-        padded = torch.zeros_like(masked[self.rows])
-        padded[:, : self.stop] = wanted
-        return CanvasLogits(logits, padded, masked[self.rows], self.canvas[self.rows], suppressed)
-
-    def commit(self, block: Block, decision: Decision) -> None:
-        """Write a step's decision about a block of the unfinished rows into the canvas, in place."""
-        positions = slice(block.start, block.stop)
+    def commit(self, decision: Decision) -> None:
+        """Write a step's decision about the unfinished rows into the canvas, in place."""
         for grid, values in (
             (self.canvas, decision.tokens),
             (self.commit_steps, torch.full_like(decision.tokens, self.step)),
             (self.confidences, decision.confidence.float()),
             (self.end_probabilities, decision.end_probability.float()),
         ):
-            grid[self.rows, positions] = torch.where(decision.transfer, values, grid[self.rows, positions])
+            grid[self.rows] = torch.where(decision.transfer, values, grid[self.rows])
         self.steps_made[self.rows] += decision.transfer.any(-1).long()
         self.step += 1
 
@@ -191,16 +178,10 @@ class DenoisingState:
             eos_token_ids: The tokens that end an answer; the first of them is what is filled in.
         """
         places = torch.arange(self.canvas.shape[1], device=self.canvas.device)
-        is_end = self._is_any_of(eos_token_ids) & (self.commit_steps >= 0)
+        is_end = is_any_of(self.canvas, eos_token_ids) & (self.commit_steps >= 0)
         first = places.masked_fill(~is_end, self.canvas.shape[1]).amin(-1)
         self.ends = torch.minimum(self.ends, first + 1)
         self._fill((places >= self.ends.unsqueeze(-1)) & ~is_end, eos_token_ids[0])
-
-    def _is_any_of(self, token_ids: Sequence[int]) -> torch.Tensor:
-        found = torch.zeros_like(self.canvas, dtype=torch.bool)
-        for token_id in token_ids:
-            found |= self.canvas == token_id
-        return found
 
     def cut(self, lengths: Sequence[int], fill: int) -> None:
         """Shorten answers, in place.
@@ -232,7 +213,7 @@ class DenoisingState:
         """
         committed = self.commit_steps[self.rows] >= 0
         in_front = committed.long().cumprod(-1).bool()
-        ended = (self._is_any_of(eos_token_ids)[self.rows] & in_front).any(-1)
+        ended = (is_any_of(self.canvas[self.rows], eos_token_ids) & in_front).any(-1)
         full = in_front.sum(-1) >= self.lengths[self.rows]
         for index in (ended & ~full).nonzero().flatten().tolist():
             row = self.rows[index]
@@ -247,7 +228,7 @@ def denoise(
     policy: DecodingPolicy,
     state: DenoisingState,
     blocks: Iterable[Block],
-    random: RowGenerators | None = None,
+    random: RowStreams | None = None,
     *,
     eos_token_ids: Sequence[int] = (),
     fill_after_eos: bool = False,
@@ -277,34 +258,28 @@ def denoise(
     Yields:
         The same state, after each step.
     """
+    rules = StepRules(policy, eos_token_ids, fill_after_eos, pattern, temperature)
     for block in blocks:
         if initial_length is not None:
             state.stop = max(block.stop, initial_length)
         begins_block = True
         for steps_left in range(block.steps, 0, -1):
-            masked = state.masked[state.rows]
+            masked, canvas = state.masked[state.rows], state.canvas[state.rows]
             wanted = torch.zeros_like(masked)
             wanted[:, block.start : block.stop] = masked[:, block.start : block.stop]
             if not wanted.any():
                 break
             logits = predictor(
-                state.canvas[state.rows, : state.stop], state.valid[state.rows], wanted, begins_block=begins_block
+                canvas[:, : state.stop],
+                state.valid[state.rows],
+                wanted[:, : state.stop],
+                begins_block=begins_block,
             )
             begins_block = False
-            in_block = wanted[:, block.start : block.stop]
-            num_transfer = policy.schedule.num_transfer(in_block.sum(-1), steps_left)
-            tokens = deferred = None
-            if pattern is not None:
-                known = state.known(logits, wanted, policy.suppress_tokens)
-                if state.step == 0:
-                    state.answer_probabilities = pattern.answer_probabilities(known)
-                proposal = pattern.propose(known, temperature=temperature, random=random)
-                tokens = proposal.tokens[known.wanted]
-                if fill_after_eos:
-                    # An EOS that is not the first comes by itself with the one that is.
-                    is_eos = torch.isin(proposal.tokens, torch.tensor(eos_token_ids, device=tokens.device))
-                    deferred = (is_eos & ~proposal.may_end)[:, block.start : block.stop]
-            state.commit(block, policy.decide(logits, in_block, num_transfer, random, tokens, deferred, eos_token_ids))
+            if state.step == 0:
+                state.answer_probabilities = rules.answer_probabilities(logits, canvas, masked, wanted)
+            numbers = None if random is None else random.at(state.step)
+            state.commit(rules.decide(logits, canvas, masked, wanted, steps_left, numbers))
             if fill_after_eos and eos_token_ids:
                 state.end_answers(eos_token_ids)
             num_rows = len(state.rows)
@@ -456,7 +431,7 @@ class GeoDiTGenerationMixin:
         policy = build_decoding_policy(config, [token for token in placeholders if token is not None])
         random = None
         if policy.draws:
-            random = RowGenerators.spawn(batch_size, device, seed=config.seed, generator=generator)
+            random = RowStreams.spawn(batch_size, device, seed=config.seed, generator=generator)
         lengths = _check_canvas_lengths(canvas_lengths, config.max_new_tokens, batch_size).to(device)
         if answer_pattern is not None:
             answer_pattern.check_canvases(lengths.tolist(), eos_token_ids)

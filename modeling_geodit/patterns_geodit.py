@@ -9,20 +9,20 @@ temperature the canvas is drawn instead, each with its probability among those t
 An answer ends with EOS, which fills the canvas behind it; one that is as long as the canvas needs none. Positions that
 the network was not asked about in a step are open: any token may come to stand there.
 
-Shapes: B rows, L canvas length, K positions that the network was asked about, V vocabulary, S states, C classes of
-tokens, D transitions, n location tokens.
+Shapes: B rows, L canvas length, K positions that there are logits of, V vocabulary, S states, C classes of tokens,
+D transitions, n location tokens.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import torch
 
-from geodit.modeling_geodit.random_geodit import RowGenerators, required, widest_float
+from geodit.modeling_geodit.grids_geodit import DeviceTensors, Positions
+from geodit.modeling_geodit.random_geodit import CANVAS, RowStreams, required, widest_float
 
 _BOX = 4
 _UNLIKELY = -1e9
@@ -38,7 +38,7 @@ class TokenColumns:
 
     def __init__(self, token_ids: Sequence[int]) -> None:
         self.token_ids = tuple(token_ids)
-        self._ids = _OnDevices(torch.tensor(self.token_ids))
+        self._ids = DeviceTensors(torch.tensor(self.token_ids))
         self._unwanted: dict[torch.device, tuple[frozenset[int], torch.Tensor | None]] = {}
 
     def on(self, device: torch.device) -> torch.Tensor:
@@ -60,7 +60,8 @@ class CanvasLogits:
     """What is known of a canvas when tokens are proposed for it.
 
     Args:
-        logits: `(K, V)` float32 or bfloat16, of the wanted positions, in row-major order. They are not changed.
+        logits: `(K, V)` float32 or bfloat16, of the wanted positions, in row-major order, or of all `B * L`, of which
+            those that are not wanted have no meaning. They are not changed.
         wanted: `(B, L)` bool, the positions that the network was asked about, all of them open.
         open: `(B, L)` bool, the positions where nothing is committed.
         canvas: `(B, L)` int64, the tokens where it is not open.
@@ -72,12 +73,11 @@ class CanvasLogits:
     open: torch.Tensor
     canvas: torch.Tensor
     suppressed: frozenset[int] = frozenset()
+    positions: Positions = field(init=False, repr=False, compare=False)
+    """Where the K positions are."""
 
-    @cached_property
-    def places(self) -> torch.Tensor:
-        """`(K,)` int64, where the wanted positions are among all `B * L`, ascending."""
-        # `nonzero` would wait for the device to tell how many there are, which is known.
-        return (~self.wanted).flatten().to(torch.uint8).argsort(stable=True)[: len(self.logits)]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "positions", Positions(self.wanted, len(self.logits)))
 
     def columns(self, tokens: TokenColumns, temperature: float) -> torch.Tensor:
         """Scores of some tokens at all positions.
@@ -92,7 +92,7 @@ class CanvasLogits:
         """
         may_be = self.open.unsqueeze(-1) | (self.canvas.unsqueeze(-1) == tokens.on(self.canvas.device))
         grid = torch.zeros(may_be.shape, dtype=widest_float(may_be.device), device=may_be.device)
-        return self.placed(self.scaled(tokens, temperature), grid.masked_fill_(~may_be, -torch.inf))
+        return self.positions.placed(self.scaled(tokens, temperature), grid.masked_fill_(~may_be, -torch.inf))
 
     def scaled(self, tokens: TokenColumns, temperature: float) -> torch.Tensor:
         """`(K, m)`, the logits of some tokens: float32, or float64 where they are divided by a temperature."""
@@ -104,11 +104,6 @@ class CanvasLogits:
         if (unwanted := tokens.among(self.suppressed, chosen.device)) is not None:
             chosen = chosen.masked_fill_(unwanted, _UNLIKELY)
         return chosen / temperature if temperature > 0 else chosen
-
-    def placed(self, scores: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
-        """Write what is known of the wanted positions, `(K, m)`, into a contiguous grid `(B, L, m)`, in place."""
-        grid.flatten(0, 1).index_copy_(0, self.places, scores.to(grid.dtype))
-        return grid
 
 
 @dataclass(frozen=True)
@@ -136,15 +131,14 @@ class AnswerPattern(ABC):
 
     @abstractmethod
     def propose(
-        self, known: CanvasLogits, *, temperature: float = 0.0, random: RowGenerators | None = None
+        self, known: CanvasLogits, *, temperature: float = 0.0, random: RowStreams | None = None
     ) -> PatternProposal:
         """Propose a whole canvas that agrees with the pattern and with what is committed.
 
         Args:
             known: The canvas. What is committed must be a part of some answer.
             temperature: 0 takes the most probable canvas, above 0 one is drawn.
-            random: Random numbers, for a temperature above 0.
-
+            random: Random numbers of the step, for a temperature above 0.
         """
 
     def answer_probabilities(self, known: CanvasLogits) -> torch.Tensor | None:
@@ -218,10 +212,10 @@ class BoxListPattern(AnswerPattern):
         self.min_length = min(boxes, len(self._none)) if self._none else boxes
 
     def propose(
-        self, known: CanvasLogits, *, temperature: float = 0.0, random: RowGenerators | None = None
+        self, known: CanvasLogits, *, temperature: float = 0.0, random: RowStreams | None = None
     ) -> PatternProposal:
         """See [`AnswerPattern.propose`]."""
-        choose = _Best() if temperature == 0 else _Draw(required(random), len(known.canvas))
+        choose = _Best() if temperature == 0 else _Draw(required(random))
         device, length = known.canvas.device, known.canvas.shape[1]
         locations, eos, none = self._tokens.on(device).split(self._sizes)
         location_scores, eos_scores, none_scores = known.columns(self._tokens, temperature).split(self._sizes, dim=-1)
@@ -301,15 +295,15 @@ class AutomatonPattern(AnswerPattern):
         edges += [(state, 1 + index, target) for index, pairs in enumerate(classes) for state, target in pairs]
         source, edge_kind, target = torch.tensor(edges).T.contiguous()
         self._places_at_once = max(1, _TRANSITIONS_AT_ONCE // len(edges))
-        self._kinds = _OnDevices(kind_of, by_id, kind_of[order])
-        self._moves = _OnDevices(source, edge_kind, target)
-        self._final = _OnDevices(torch.tensor(final), torch.tensor([*final, end]))
+        self._kinds = DeviceTensors(kind_of, by_id, kind_of[order])
+        self._moves = DeviceTensors(source, edge_kind, target)
+        self._final = DeviceTensors(torch.tensor(final), torch.tensor([*final, end]))
 
     def propose(
-        self, known: CanvasLogits, *, temperature: float = 0.0, random: RowGenerators | None = None
+        self, known: CanvasLogits, *, temperature: float = 0.0, random: RowStreams | None = None
     ) -> PatternProposal:
         """See [`AnswerPattern.propose`]."""
-        choose = _Best() if temperature == 0 else _Draw(required(random), len(known.canvas))
+        choose = _Best() if temperature == 0 else _Draw(required(random))
         device, rows = known.canvas.device, len(known.canvas)
         kind_of, _, _ = self._kinds.on(device)
         source, edge_kind, target = self._moves.on(device)
@@ -339,7 +333,7 @@ class AutomatonPattern(AnswerPattern):
                 edges.append(here.gather(-1, state))
                 state = before.gather(-1, state)
         chosen = edge_kind[torch.cat(edges[::-1], dim=1)]
-        tokens = self._tokens.on(device)[choose.members(scores, known.places, kind_of, chosen)]
+        tokens = self._tokens.on(device)[choose.members(scores, known.positions, kind_of, chosen)]
         return PatternProposal(torch.where(known.open, tokens, known.canvas), may_end)
 
     def _kind_scores(self, known: CanvasLogits, scores: torch.Tensor, choose: _Best | _Draw) -> torch.Tensor:
@@ -352,20 +346,7 @@ class AutomatonPattern(AnswerPattern):
         place = torch.searchsorted(by_id, canvas).clamp_(max=len(by_id) - 1)
         committed = kind_by_id[place].masked_fill(known.open | (by_id[place] != canvas), self._num_kinds)
         grid.masked_fill_(committed.unsqueeze(-1) == torch.arange(self._num_kinds, device=device), 0)
-        return known.placed(choose.total(scores, kind_of, self._num_kinds), grid)
-
-
-class _OnDevices:
-    """Tensors that do not change, moved once to each device where they are needed."""
-
-    def __init__(self, *tensors: torch.Tensor) -> None:
-        self._tensors = {torch.device("cpu"): tensors}
-
-    def on(self, device: torch.device) -> tuple[torch.Tensor, ...]:
-        """The tensors, there."""
-        if device not in self._tensors:
-            self._tensors[device] = tuple(tensor.to(device) for tensor in self._tensors[torch.device("cpu")])
-        return self._tensors[device]
+        return known.positions.placed(choose.total(scores, kind_of, self._num_kinds), grid)
 
 
 class _Best:
@@ -390,19 +371,19 @@ class _Best:
         return out.scatter_reduce_(-1, kind_of.expand_as(places), places, "amin")
 
     def members(
-        self, scores: torch.Tensor, places: torch.Tensor, kind_of: torch.Tensor, kinds: torch.Tensor
+        self, scores: torch.Tensor, positions: Positions, kind_of: torch.Tensor, kinds: torch.Tensor
     ) -> torch.Tensor:
         """The place of the one of a class at each position.
 
         Args:
             scores: `(K, m)`, at some positions; 0 at the others.
-            places: `(K,)`, which positions those are.
+            positions: Which positions those are.
             kind_of: `(m,)`, ascending, the class of each member.
             kinds: `(B, L)`, the class at each position.
         """
         found = torch.searchsorted(kind_of, kinds)
-        within = scores.masked_fill(kind_of != kinds.flatten()[places].unsqueeze(-1), -torch.inf)
-        return found.flatten().index_copy_(0, places, within.max(-1).indices).view_as(kinds)
+        within = scores.masked_fill(kind_of != positions.rows_of(kinds).unsqueeze(-1), -torch.inf)
+        return positions.placed(within.max(-1).indices, found)
 
     def ordered_pair(self, low: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The best a < b by `low[a] + high[b]`, from two `(B, M, axes, n)`: score, a and b, each `(B, M, axes)`."""
@@ -415,9 +396,9 @@ class _Best:
 class _Draw:
     """Draws with the probabilities that scores are the logarithms of, by the Gumbel-max trick."""
 
-    def __init__(self, random: RowGenerators, rows: int) -> None:
-        self._random = random
-        self._rows = rows
+    def __init__(self, random: RowStreams) -> None:
+        self._random = random.at(CANVAS)
+        self._draws = 0
 
     def one(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See [`_Best.one`]."""
@@ -436,12 +417,12 @@ class _Draw:
         return _Best().each(self._gumbel(scores), kind_of, num_kinds)
 
     def members(
-        self, scores: torch.Tensor, places: torch.Tensor, kind_of: torch.Tensor, kinds: torch.Tensor
+        self, scores: torch.Tensor, positions: Positions, kind_of: torch.Tensor, kinds: torch.Tensor
     ) -> torch.Tensor:
         """See [`_Best.members`]."""
-        noise = self._gumbel(scores.new_zeros(()).expand(*kinds.shape, scores.shape[-1]))
-        noise.flatten(0, 1).index_add_(0, places, scores)
-        return noise.masked_fill_(kind_of != kinds.unsqueeze(-1), -torch.inf).argmax(-1)
+        grid = scores.new_zeros((*kinds.shape, scores.shape[-1]))
+        noisy = self._gumbel(positions.placed(scores, grid))
+        return noisy.masked_fill_(kind_of != kinds.unsqueeze(-1), -torch.inf).argmax(-1)
 
     def ordered_pair(self, low: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """See [`_Best.ordered_pair`]."""
@@ -452,7 +433,8 @@ class _Draw:
         return scores.logsumexp(-1), first, second + 1
 
     def _gumbel(self, scores: torch.Tensor) -> torch.Tensor:
-        uniform = torch.cat(list(self._random.uniform_rows([1] * self._rows, *scores.shape[1:])))
+        uniform = self._random.at(self._draws).uniform(*scores.shape[1:])
+        self._draws += 1
         return scores - uniform.log_().neg_().log_()
 
 

@@ -1,28 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random numbers of a batch whose rows do not influence one another.
+"""Random numbers without a state that advances: each is a function of where it is used.
 
-Shapes: B batch, L length of the block, K masked positions of all rows.
+A stream is a key, a 64-bit integer. Its numbers, and the keys of the streams that it is split into, are SplitMix64
+(Steele et al., 2014) started there: the n-th is a hash of the key and n. A batch has a stream for each row, which is
+split by the denoising step, by what the numbers are for, and by the place in the canvas. So a number depends on
+nothing else: not on the other rows, on how many positions are masked or on which numbers were drawn before. All of it
+is arithmetic of int64 tensors, which nothing is read back from.
+
+Shapes: B batch, L canvas length, K positions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 
 import torch
 
+TOKENS, ORDER, CANVAS = range(3)
+"""What numbers of a step are for: tokens of single positions, the order of positions, and whole canvases."""
 
-class RowGenerators:
-    """Random numbers for a batch, each row from a stream of its own.
 
-    Row r draws from the r-th stream that the source spawns, and only for its own masked positions. Its numbers depend
-    on nothing else: neither on the other rows, nor on how many there are, nor on which of them are done.
+class RowStreams:
+    """Streams of random numbers, one a row unless they are split further.
+
+    A stream is either split (`at`, `along`) or drawn from (`uniform`): what is drawn are the keys of its parts.
 
     Args:
-        generators: One generator a row, all on the device where the numbers are needed.
+        keys: `(...)` int64, a key for each stream.
     """
 
-    def __init__(self, generators: Sequence[torch.Generator]) -> None:
-        self._generators = tuple(generators)
+    def __init__(self, keys: torch.Tensor) -> None:
+        self.keys = keys
 
     @classmethod
     def spawn(
@@ -32,7 +41,7 @@ class RowGenerators:
         *,
         seed: int | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
-    ) -> RowGenerators:
+    ) -> RowStreams:
         """Derive the streams of a batch from a single source of randomness.
 
         Args:
@@ -56,47 +65,54 @@ class RowGenerators:
             sources = list(generator)
         if len(sources) != num_rows:
             raise ValueError(f"{len(sources)} generators were given for a batch of {num_rows} rows.")
-        return cls([torch.Generator(device).manual_seed(_draw_seed(source)) for source in sources])
+        return cls(torch.tensor([_draw_key(source) for source in sources], dtype=torch.long, device=device))
 
-    def take(self, rows: Sequence[int]) -> RowGenerators:
+    def take(self, rows: Sequence[int]) -> RowStreams:
         """The streams of some rows, for a batch that goes on with these alone. They stay the same streams."""
-        return RowGenerators([self._generators[row] for row in rows])
+        return RowStreams(self.keys[list(rows)])
 
-    def uniform_rows(self, counts: Sequence[int], *shape: int) -> Iterator[torch.Tensor]:
-        """Draw from U[0, 1), row by row: with a vocabulary in `shape`, the numbers of a batch may be too many at once.
+    def at(self, number: int | torch.Tensor) -> RowStreams:
+        """The part of each stream with a number.
 
         Args:
-            counts: B integers, how many masked positions each row has; one without any draws nothing.
-            *shape: Shape of the numbers of one position.
-
-        Yields:
-            For each row in turn `(count, *shape)`, in double precision (single where the device has none).
+            number: 0 or above; a tensor, int64 without dimensions, gives what the same `int` gives.
         """
-        for generator, count in zip(self._generators, counts, strict=True):
-            device = generator.device
-            yield torch.rand((count, *shape), generator=generator, device=device, dtype=widest_float(device))
+        offset = _signed((number + 1) * _GAMMA) if isinstance(number, int) else (number + 1) * _GAMMA
+        return RowStreams(_mix_(self.keys + offset))
 
-    def uniform_like(self, masked: torch.Tensor, *shape: int) -> torch.Tensor:
-        """Draw from U[0, 1) for every masked position.
+    def along(self, length: int) -> RowStreams:
+        """The first parts of each stream, `(..., length)` of them: `at(0)`, `at(1)` and so on."""
+        return RowStreams(self._hashes(length))
+
+    def uniform(self, *shape: int) -> torch.Tensor:
+        """Draw from U[0, 1).
 
         Args:
-            masked: `(B, L)` bool.
-            *shape: Shape of the numbers of one position.
+            *shape: Shape of the numbers of one stream.
 
         Returns:
-            `(K, *shape)` in row-major order of `masked`, of the precision of `uniform_rows`.
+            `(..., *shape)`, multiples of 2^-53 in double precision (of 2^-24 in single where the device has none).
         """
-        return torch.cat(list(self.uniform_rows(masked.sum(-1).tolist(), *shape)))
+        dtype = widest_float(self.keys.device)
+        bits = 53 if dtype == torch.float64 else 24
+        numbers = _shift_right(self._hashes(math.prod(shape)), 64 - bits).to(dtype).mul_(2.0**-bits)
+        return numbers.view(*self.keys.shape, *shape)
+
+    def _hashes(self, count: int) -> torch.Tensor:
+        # (n + 1) * gamma as ~n * -gamma: a multiple of n itself TorchInductor takes for an address, which must not
+        # overflow in what it compiles for a processor.
+        offsets = torch.arange(count, device=self.keys.device).bitwise_not_().mul_(-_GAMMA)
+        return _mix_(self.keys.unsqueeze(-1) + offsets)
 
 
-def required(random: RowGenerators | None) -> RowGenerators:
+def required(random: RowStreams | None) -> RowStreams:
     """Refuse to go on without random numbers.
 
     Raises:
         ValueError: when there are none.
     """
     if random is None:
-        raise ValueError("This decoding policy draws random numbers: give it RowGenerators.")
+        raise ValueError("This decoding policy draws random numbers: give it RowStreams.")
     return random
 
 
@@ -105,9 +121,30 @@ def widest_float(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def _draw_seed(source: torch.Generator | None) -> int:
+def _draw_key(source: torch.Generator | None) -> int:
     device = torch.device("cpu") if source is None else source.device
     return int(torch.randint(2**63 - 1, (), generator=source, device=device))
 
 
-__all__ = ["RowGenerators", "required", "widest_float"]
+def _signed(number: int) -> int:
+    """The int64 with the last 64 bits of a number, as int64 tensors overflow."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
+_GAMMA = _signed(0x9E3779B97F4A7C15)
+_FACTORS = ((30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB)))
+
+
+def _shift_right(values: torch.Tensor, bits: int) -> torch.Tensor:
+    """Shift int64 as if it were unsigned: PyTorch's shift brings copies of the sign from the left."""
+    return (values >> bits).bitwise_and_(2 ** (64 - bits) - 1)
+
+
+def _mix_(values: torch.Tensor) -> torch.Tensor:
+    """SplitMix64's bijection of 64 bits, in place: each bit of the result depends on all."""
+    for bits, factor in _FACTORS:
+        values.bitwise_xor_(_shift_right(values, bits)).mul_(factor)
+    return values.bitwise_xor_(_shift_right(values, 31))
+
+
+__all__ = ["CANVAS", "ORDER", "TOKENS", "RowStreams", "required", "widest_float"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which proposals of a denoising step are worth keeping. A strategy is named after what it masks again.
 
-Shapes: B batch, L length of the block, K masked positions of all rows in row-major order.
+Shapes: B batch, L canvas length, K positions that there are logits of, masked or not: see `sampling_geodit`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import torch
 
-from geodit.modeling_geodit.random_geodit import RowGenerators, required
+from geodit.modeling_geodit.random_geodit import ORDER, RowStreams, required
 from geodit.modeling_geodit.sampling_geodit import Proposal
 
 
@@ -22,22 +22,22 @@ class RemaskingStrategy(ABC):
     """Whether `score` needs random numbers."""
 
     @abstractmethod
-    def score(self, proposal: Proposal, random: RowGenerators | None) -> torch.Tensor:
+    def score(self, proposal: Proposal, random: RowStreams | None) -> torch.Tensor:
         """Score proposals.
 
         Args:
             proposal: The proposals of a step.
-            random: Source of random numbers; present when `draws` is true.
+            random: Random numbers of the step; present when `draws` is true.
 
         Returns:
-            `(K,)` finite numbers, the higher the sooner committed.
+            `(K,)` numbers, the higher the sooner committed; finite where a position is masked.
         """
 
 
 class LowConfidenceRemasking(RemaskingStrategy):
     """Keeps the proposals that the network is most sure of: by their probability, as LLaDA does."""
 
-    def score(self, proposal: Proposal, random: RowGenerators | None) -> torch.Tensor:
+    def score(self, proposal: Proposal, random: RowStreams | None) -> torch.Tensor:
         """See [`RemaskingStrategy.score`]."""
         return proposal.confidence
 
@@ -50,7 +50,7 @@ class LowMarginRemasking(RemaskingStrategy):
     sampled there.
     """
 
-    def score(self, proposal: Proposal, random: RowGenerators | None) -> torch.Tensor:
+    def score(self, proposal: Proposal, random: RowStreams | None) -> torch.Tensor:
         """See [`RemaskingStrategy.score`]."""
         return proposal.softmax.margin
 
@@ -58,7 +58,7 @@ class LowMarginRemasking(RemaskingStrategy):
 class HighEntropyRemasking(RemaskingStrategy):
     """Keeps proposals where the distribution has the lowest entropy, whichever token was sampled there."""
 
-    def score(self, proposal: Proposal, random: RowGenerators | None) -> torch.Tensor:
+    def score(self, proposal: Proposal, random: RowStreams | None) -> torch.Tensor:
         """See [`RemaskingStrategy.score`]."""
         return -proposal.softmax.entropy
 
@@ -68,9 +68,10 @@ class RandomRemasking(RemaskingStrategy):
 
     draws = True
 
-    def score(self, proposal: Proposal, random: RowGenerators | None) -> torch.Tensor:
+    def score(self, proposal: Proposal, random: RowStreams | None) -> torch.Tensor:
         """See [`RemaskingStrategy.score`]."""
-        return required(random).uniform_like(proposal.masked)
+        numbers = required(random).at(ORDER).along(proposal.masked.shape[-1]).uniform()
+        return proposal.positions.rows_of(numbers)
 
 
 REMASKING_CLASSES: dict[str, type[RemaskingStrategy]] = {

@@ -1,29 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which tokens a denoising step proposes.
 
-Shapes: B batch, L length of the block, K masked positions of all rows in row-major order, V vocabulary.
+Shapes: B batch, L canvas length, K positions that there are logits of: the masked ones of all rows in row-major
+order, or all `B * L`, of which those that are not masked have no meaning; V vocabulary.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 
-from geodit.modeling_geodit.random_geodit import RowGenerators, required
+from geodit.modeling_geodit.grids_geodit import Positions
+from geodit.modeling_geodit.random_geodit import TOKENS, RowStreams, required
 from geodit.modeling_geodit.softmax_geodit import Softmax, first_argmax
+
+_AT_ONCE, _AT_ONCE_ON_CPU = 2**24, 2**17
+"""How many random numbers are held at once: few launches on an accelerator, a processor's cache elsewhere."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a denoising step proposes for the masked positions of a block.
+    """What a denoising step proposes for the masked positions.
 
     Args:
-        masked: `(B, L)` bool, true where nothing has been committed yet: K times.
+        masked: `(B, L)` bool, true where a token may be committed.
         tokens: `(K,)` int64, the proposed tokens.
         softmax: The network's distributions at the K positions, guided if guidance is on.
     """
@@ -31,8 +35,13 @@ class Proposal:
     masked: torch.Tensor
     tokens: torch.Tensor
     softmax: Softmax
+    positions: Positions = field(init=False, repr=False, compare=False)
+    """Where the K positions are."""
 
-    @cached_property
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "positions", Positions(self.masked, len(self.tokens)))
+
+    @property
     def confidence(self) -> torch.Tensor:
         """`(K,)` float64 (float32 where the device has no double), the probability of the proposed token."""
         return self.softmax.probability(self.tokens)
@@ -53,7 +62,7 @@ class Proposal:
         Returns:
             `(B, L)`, 0 where nothing is masked.
         """
-        return values.new_zeros(self.masked.shape).masked_scatter_(self.masked, values)
+        return self.positions.placed(values, values.new_zeros(self.masked.shape))
 
 
 class TokenSampler(ABC):
@@ -63,13 +72,13 @@ class TokenSampler(ABC):
     """Whether `propose` needs random numbers."""
 
     @abstractmethod
-    def propose(self, logits: torch.Tensor, masked: torch.Tensor, random: RowGenerators | None) -> torch.Tensor:
+    def propose(self, logits: torch.Tensor, masked: torch.Tensor, random: RowStreams | None) -> torch.Tensor:
         """Choose tokens.
 
         Args:
             logits: `(K, V)` float32, with -inf for tokens that must not be chosen. To be left as it is.
             masked: `(B, L)` bool, the places of the K positions.
-            random: Source of random numbers; present when `draws` is true.
+            random: Random numbers of the step; present when `draws` is true.
 
         Returns:
             `(K,)` int64.
@@ -79,7 +88,7 @@ class TokenSampler(ABC):
 class GreedySampler(TokenSampler):
     """The most probable token, of the lowest id if there are several."""
 
-    def propose(self, logits: torch.Tensor, masked: torch.Tensor, random: RowGenerators | None) -> torch.Tensor:
+    def propose(self, logits: torch.Tensor, masked: torch.Tensor, random: RowStreams | None) -> torch.Tensor:
         """See [`TokenSampler.propose`]."""
         return first_argmax(logits)
 
@@ -102,11 +111,14 @@ class GumbelSampler(TokenSampler):
             raise ValueError(f"temperature must be above 0, but is {temperature}: GreedySampler is for 0.")
         self.temperature = temperature
 
-    def propose(self, logits: torch.Tensor, masked: torch.Tensor, random: RowGenerators | None) -> torch.Tensor:
+    def propose(self, logits: torch.Tensor, masked: torch.Tensor, random: RowStreams | None) -> torch.Tensor:
         """See [`TokenSampler.propose`]."""
-        counts = masked.sum(-1).tolist()
-        uniform = required(random).uniform_rows(counts, logits.shape[-1])
-        return torch.cat([self._sample(row, noise) for row, noise in zip(logits.split(counts), uniform, strict=True)])
+        streams = required(random).at(TOKENS).along(masked.shape[-1])
+        keys = Positions(masked, len(logits)).rows_of(streams.keys)
+        vocab_size = logits.shape[-1]
+        at_once = max(1, (_AT_ONCE if logits.device.type != "cpu" else _AT_ONCE_ON_CPU) // vocab_size)
+        parts = zip(logits.split(at_once), keys.split(at_once), strict=True)
+        return torch.cat([self._sample(part, RowStreams(some).uniform(vocab_size)) for part, some in parts])
 
     def _sample(self, logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
         minus_gumbel = uniform.log_().neg_().log_()

@@ -68,12 +68,12 @@ class TransferSchedule(ABC):
     """
 
     @abstractmethod
-    def num_transfer(self, num_masked: torch.Tensor, steps_left: int) -> torch.Tensor:
+    def num_transfer(self, num_masked: torch.Tensor, steps_left: int | torch.Tensor) -> torch.Tensor:
         """Say how many tokens the next step must commit so that the steps suffice.
 
         Args:
             num_masked: `(B,)` integers, the masked positions of each row.
-            steps_left: How many steps there still are, the next one included.
+            steps_left: How many steps there still are, the next one included; a tensor may have no dimensions.
 
         Returns:
             `(B,)` int64, from 0 to `num_masked`; all of `num_masked` when `steps_left` is 1.
@@ -106,7 +106,7 @@ class LinearSchedule(TransferSchedule):
     end.)
     """
 
-    def num_transfer(self, num_masked: torch.Tensor, steps_left: int) -> torch.Tensor:
+    def num_transfer(self, num_masked: torch.Tensor, steps_left: int | torch.Tensor) -> torch.Tensor:
         """See [`TransferSchedule.num_transfer`]."""
         return -(-num_masked.long() // steps_left)
 

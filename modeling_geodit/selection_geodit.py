@@ -4,7 +4,7 @@
 All selections commit in the order of the scores, the leftmost first among equals, and at least as many tokens as the
 schedule asks for; they differ in how much further they go. So whatever the selection, the steps suffice.
 
-Shapes: B batch, L length of the block.
+Shapes: B batch, L canvas length.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TransferSelection(ABC):
 
         Args:
             scores: `(B, L)` from the remasking strategy; without meaning where nothing is masked.
-            masked: `(B, L)` bool, true where nothing has been committed yet.
+            masked: `(B, L)` bool, true where a token may be committed.
             num_transfer: `(B,)` int64, the tokens that the schedule has this step commit at least.
             proposal: The proposals, for selections that ask more of them than their scores.
 

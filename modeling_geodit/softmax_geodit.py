@@ -28,8 +28,8 @@ Shapes: K positions, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 
@@ -61,6 +61,7 @@ class Softmax:
     peaks: torch.Tensor
     ratios: torch.Tensor
     rest: torch.Tensor
+    _entropy: torch.Tensor | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, logits: torch.Tensor) -> Softmax:
@@ -88,14 +89,20 @@ class Softmax:
         ratio = self.ratios.gather(-1, tokens.unsqueeze(-1)).squeeze(-1).to(self.rest.dtype)
         return ratio.masked_fill(tokens == self.peaks, 1.0) / (1 + self.rest)
 
-    @cached_property
+    @property
     def margin(self) -> torch.Tensor:
         """`(K,)`, by how much the most probable token is more probable than the second."""
         return (1 - self.ratios.amax(dim=-1).to(self.rest.dtype)) / (1 + self.rest)
 
-    @cached_property
+    @property
     def entropy(self) -> torch.Tensor:
-        """`(K,)`, the entropy in nats."""
+        """`(K,)`, the entropy in nats; computed once."""
+        # Not a `functools.cached_property`, whose lock cannot be traced.
+        if self._entropy is None:
+            object.__setattr__(self, "_entropy", self._compute_entropy())
+        return cast(torch.Tensor, self._entropy)
+
+    def _compute_entropy(self) -> torch.Tensor:
         # The least normal number stands in for 0, as 0 log 0 would be NaN. A few positions at a time: the logarithms
         # of all would take as much memory as the ratios. (torch.special.entr and xlogy are not vectorized on CPU.)
         tiny = torch.finfo(self.ratios.dtype).tiny

@@ -4,6 +4,8 @@
 B batch, L length of the block, K masked positions, V vocabulary, N denoising steps.
 """
 
+import re
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -22,7 +24,7 @@ from geodit.modeling_geodit.decoding_geodit import (
     LowMarginRemasking,
     RandomRemasking,
     RemaskingStrategy,
-    RowGenerators,
+    RowStreams,
     ThresholdSelection,
     TopKSelection,
     build_decoding_policy,
@@ -91,12 +93,12 @@ class TestDecide:
         decision = OnDevice(DecodingPolicy()).decide(torch.zeros(0, 9), ~all_masked(2, 3), torch.tensor([0, 0]))
         assert not decision.transfer.any()
 
-    def test_a_row_of_logits_for_every_position_is_not_what_is_asked_for(self):
+    @pytest.mark.parametrize("shape", [(1, 3, 9), (1, 9), (4, 9)])
+    def test_logits_are_those_of_masked_or_of_all_positions(self, shape):
         masked = torch.tensor([[True, False, True]])
-        with pytest.raises(ValueError, match=r"K = 2 masked positions, but are of shape \(1, 3, 9\)"):
-            OnDevice(DecodingPolicy()).decide(random_logits(1, 3, 9), masked, torch.tensor([1]))
-        with pytest.raises(ValueError, match=r"K = 2 masked positions, but are of shape \(3, 9\)"):
-            OnDevice(DecodingPolicy()).decide(random_logits(3, 9), masked, torch.tensor([1]))
+        message = rf"2 masked positions, or for each of all 3, but are of shape {re.escape(str(shape))}"
+        with pytest.raises(ValueError, match=message):
+            OnDevice(DecodingPolicy()).decide(random_logits(*shape), masked, torch.tensor([1]))
 
     @pytest.mark.parametrize("temperature", [0.0, 2.0])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -107,7 +109,7 @@ class TestDecide:
         policy = build_decoding_policy(
             GeoDiTGenerationConfig(temperature=temperature, suppress_tokens=[1]), suppress_tokens=[3, 99]
         )
-        proposal = OnDevice(policy).propose(logits.clone(), all_masked(2, 30), RowGenerators.spawn(2, DEVICE, seed=0))
+        proposal = OnDevice(policy).propose(logits.clone(), all_masked(2, 30), RowStreams.spawn(2, DEVICE, seed=0))
         assert set(proposal.tokens.tolist()) <= {0, 2, 4}
         expected = logits.double().softmax(-1).gather(-1, proposal.tokens.unsqueeze(-1)).squeeze(-1)
         torch.testing.assert_close(proposal.confidence, expected, rtol=1e-6, atol=0)
@@ -117,11 +119,11 @@ class TestDecide:
         policy = build_decoding_policy(GeoDiTGenerationConfig(**options))
         masked = torch.rand(3, 6, generator=torch.Generator().manual_seed(1)) < 0.7
         logits, num_transfer = random_logits(int(masked.sum()), 20), torch.tensor([1, 2, 1])
-        random = RowGenerators.spawn(3, DEVICE, seed=2)
+        random = RowStreams.spawn(3, DEVICE, seed=2)
         together = OnDevice(policy).decide(logits.clone(), masked, num_transfer, random)
         owner = masked.nonzero()[:, 0]
         for row in range(3):
-            streams = RowGenerators.spawn(3, DEVICE, seed=2).take([row])
+            streams = RowStreams.spawn(3, DEVICE, seed=2).take([row])
             alone = OnDevice(policy).decide(
                 logits[owner == row], masked[row : row + 1], num_transfer[row : row + 1], streams
             )
@@ -165,18 +167,18 @@ class TestRemasking:
 
     def test_random_chooses_positions_evenly_and_still_reports_probabilities(self):
         policy = DecodingPolicy(remasking=RandomRemasking())
-        random = RowGenerators.spawn(1, DEVICE, seed=0)
+        random = RowStreams.spawn(1, DEVICE, seed=0)
         logits = random_logits(4, 6)
         counts = torch.zeros(4)
-        for _ in range(2000):
-            decision = OnDevice(policy).decide(logits.clone(), all_masked(1, 4), torch.tensor([1]), random)
+        for step in range(2000):
+            decision = OnDevice(policy).decide(logits.clone(), all_masked(1, 4), torch.tensor([1]), random.at(step))
             counts += decision.transfer[0]
         assert torch.allclose(counts / 2000, torch.full((4,), 0.25), atol=0.04)
         torch.testing.assert_close(decision.confidence[0], logits.double().softmax(-1).amax(-1))
 
     def test_a_policy_that_draws_asks_for_random_numbers(self):
         policy = DecodingPolicy(remasking=RandomRemasking())
-        with pytest.raises(ValueError, match="RowGenerators"):
+        with pytest.raises(ValueError, match="RowStreams"):
             OnDevice(policy).decide(random_logits(4, 6), all_masked(1, 4), torch.tensor([1]))
 
     def test_a_further_strategy_is_a_class_with_one_method(self):
@@ -198,12 +200,12 @@ def denoise(policy, masked, steps, seed):
     Returns `(B, L)` int64, how often each position was committed, and the number of steps that committed something.
     """
     generator = torch.Generator().manual_seed(seed)
-    random = RowGenerators.spawn(len(masked), DEVICE, seed=seed)
+    random = RowStreams.spawn(len(masked), DEVICE, seed=seed)
     committed, used = torch.zeros(masked.shape, dtype=torch.long), 0
-    for steps_left in range(steps, 0, -1):
+    for step, steps_left in enumerate(range(steps, 0, -1)):
         num_transfer = policy.schedule.num_transfer(masked.sum(-1), steps_left)
         logits = torch.randn(int(masked.sum()), 12, generator=generator) * 4
-        transfer = OnDevice(policy).decide(logits, masked, num_transfer, random).transfer
+        transfer = OnDevice(policy).decide(logits, masked, num_transfer, random.at(step)).transfer
         assert not (transfer & ~masked).any()
         assert (transfer.sum(-1) >= num_transfer).all()
         masked = masked & ~transfer

@@ -18,7 +18,7 @@ from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.choices_geodit import ChoicesPattern
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.modeling_geodit.patterns_geodit import AutomatonPattern, BoxListPattern, CanvasLogits
-from geodit.modeling_geodit.random_geodit import RowGenerators
+from geodit.modeling_geodit.random_geodit import RowStreams
 from on_device import DEVICE, OnDevice
 
 few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -170,7 +170,7 @@ class TestProposals:
     def test_what_is_drawn_is_an_answer(self, drawn, seed, temperature):
         language, length = drawn
         known, answers = describe(language, length, seed)
-        random = RowGenerators.spawn(2, torch.device(DEVICE), seed=seed)
+        random = RowStreams.spawn(2, torch.device(DEVICE), seed=seed)
         proposal = OnDevice(language.pattern).propose(known, temperature=temperature, random=random)
         for row in range(2):
             check_agreement(known, proposal, row, scores_of(known, row, answers))
@@ -256,7 +256,7 @@ class TestDrawing:
             logits.repeat(rows, 1), wanted.expand(rows, -1), is_open.expand(rows, -1), canvas.expand(rows, -1)
         )
         source = torch.Generator().manual_seed(7)
-        random = RowGenerators.spawn(rows, device, generator=source)
+        random = RowStreams.spawn(rows, device, generator=source)
         tokens = OnDevice(language.pattern).propose(many, temperature=temperature, random=random).tokens
         counts = dict.fromkeys(answers, 0)
         for canvas in map(tuple, tokens.tolist()):
@@ -272,13 +272,13 @@ class TestDrawing:
         nothing = torch.zeros(1, 2, dtype=torch.long)
         logits = torch.tensor([[0.0, 50.0, 900.0]] * 2)
         known = CanvasLogits(logits, nothing == 0, nothing == 0, nothing, frozenset({0}))
-        random = RowGenerators.spawn(1, device, seed=0)
+        random = RowStreams.spawn(1, device, seed=0)
         proposal = OnDevice(language.pattern).propose(known, temperature=0.01, random=random)
         assert proposal.tokens.tolist() == [[0, 2]]
 
     def test_drawing_needs_random_numbers(self):
         known, _ = describe(two_boxes(), 4, seed=0)
-        with pytest.raises(ValueError, match="RowGenerators"):
+        with pytest.raises(ValueError, match="RowStreams"):
             two_boxes().pattern.propose(known, temperature=1.0)
 
 

@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from geodit.modeling_geodit import patterns_geodit
 from geodit.modeling_geodit.patterns_geodit import AutomatonPattern, BoxListPattern, CanvasLogits
-from geodit.modeling_geodit.random_geodit import RowGenerators
+from geodit.modeling_geodit.random_geodit import RowStreams
 from on_device import moved
 
 READ_BACK = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::is_nonzero", "aten::equal"}
@@ -47,7 +47,7 @@ def known_of(seed, device):
 @pytest.mark.parametrize("name", PATTERNS)
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 def test_no_step_but_the_first_waits(name, temperature, device):
-    random, pattern = RowGenerators.spawn(3, torch.device(device), seed=0), PATTERNS[name]()
+    random, pattern = RowStreams.spawn(3, torch.device(device), seed=0), PATTERNS[name]()
     pattern.propose(known_of(0, device), temperature=temperature, random=random)
     known = known_of(1, device)
     with Waits() as waits:

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from geodit.cli.errors import as_command_error
 from geodit.modeling_geodit.patterns_geodit import CanvasLogits
-from geodit.modeling_geodit.random_geodit import RowGenerators
+from geodit.modeling_geodit.random_geodit import RowStreams
 from geodit.processing import regular_expressions
 from geodit.processing.regular_expressions import regular_expression_pattern
 from geodit.processing.token_bytes import read_token_bytes
@@ -106,7 +106,7 @@ def propose(pattern, tokenizer, length, seed=0, temperature=0.0, favorite=None, 
     logits = 2 * torch.randn(rows * length, len(tokenizer), generator=torch.Generator().manual_seed(seed))
     if favorite is not None:
         logits[torch.arange(rows * length), (favorite * rows)[: rows * length]] += 50
-    random = RowGenerators.spawn(rows, torch.device("cpu"), generator=torch.Generator().manual_seed(seed))
+    random = RowStreams.spawn(rows, torch.device("cpu"), generator=torch.Generator().manual_seed(seed))
     known = CanvasLogits(logits, nothing == 0, nothing == 0, nothing)
     return pattern.propose(known, temperature=temperature, random=random).tokens.tolist()
 
