@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clocks of the processor and of devices that work on while Python goes ahead."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+__all__ = ["Clock", "EventClock", "WallClock", "clock_of"]
+
+
+class Clock(ABC):
+    """Tells the time between two moments."""
+
+    free: bool
+    """Whether a contestant can tell how far it is without taking longer."""
+
+    def start(self) -> Any:
+        """The moment at which nothing that was begun before is left to do."""
+        return self.now()
+
+    @abstractmethod
+    def now(self) -> Any:
+        """The moment at which all that was begun up to now is done."""
+
+    @abstractmethod
+    def seconds(self, start: Any, end: Any) -> float:
+        """Seconds from one moment to another."""
+
+
+class WallClock(Clock):
+    """That of the processor.
+
+    Args:
+        synchronize: Waits until all that was begun is done; `None` where that is so when a call returns.
+    """
+
+    free = True
+
+    def __init__(self, synchronize: Callable[[], None] | None = None) -> None:
+        self._synchronize = synchronize
+
+    def now(self) -> float:
+        """See [`Clock.now`]."""
+        if self._synchronize is not None:
+            self._synchronize()
+        return time.perf_counter()
+
+    def seconds(self, start: float, end: float) -> float:
+        """See [`Clock.seconds`]."""
+        return end - start
+
+
+class EventClock(Clock):
+    """Events that the device notes the time of when it comes to them, so that nothing waits for the clock.
+
+    Args:
+        make_event: Makes an event with a time, such as a [`torch.cuda.Event`].
+        synchronize: Waits until the device is done.
+    """
+
+    free = False
+
+    def __init__(self, make_event: Callable[[], Any], synchronize: Callable[[], None]) -> None:
+        self._make_event = make_event
+        self._synchronize = synchronize
+
+    def start(self) -> Any:
+        """See [`Clock.start`]."""
+        self._synchronize()
+        return self.now()
+
+    def now(self) -> Any:
+        """See [`Clock.now`]."""
+        event = self._make_event()
+        event.record()
+        return event
+
+    def seconds(self, start: Any, end: Any) -> float:
+        """See [`Clock.seconds`]. Waits for the end."""
+        end.synchronize()
+        return float(start.elapsed_time(end)) / 1000  # given in milliseconds
+
+
+def clock_of(device: torch.device) -> Clock:
+    """The clock for what runs on a device."""
+    if device.type == "cpu":
+        return WallClock()
+    return EventClock(
+        lambda: torch.Event(device=device, enable_timing=True), lambda: torch.accelerator.synchronize(device)
+    )
