@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -59,14 +60,14 @@ class EventClock(Clock):
     """Events that the device notes the time of when it comes to them, so that nothing waits for the clock.
 
     Args:
-        make_event: Makes an event with a time, such as a [`torch.cuda.Event`].
+        record: Makes an event behind all that was begun, such as a [`torch.cuda.Event`], which knows its time.
         synchronize: Waits until the device is done.
     """
 
     free = False
 
-    def __init__(self, make_event: Callable[[], Any], synchronize: Callable[[], None]) -> None:
-        self._make_event = make_event
+    def __init__(self, record: Callable[[], Any], synchronize: Callable[[], None]) -> None:
+        self._record = record
         self._synchronize = synchronize
 
     def start(self) -> Any:
@@ -76,9 +77,7 @@ class EventClock(Clock):
 
     def now(self) -> Any:
         """See [`Clock.now`]."""
-        event = self._make_event()
-        event.record()
-        return event
+        return self._record()
 
     def seconds(self, start: Any, end: Any) -> float:
         """See [`Clock.seconds`]. Waits for the end."""
@@ -90,6 +89,12 @@ def clock_of(device: torch.device) -> Clock:
     """The clock for what runs on a device."""
     if device.type == "cpu":
         return WallClock()
-    return EventClock(
-        lambda: torch.Event(device=device, enable_timing=True), lambda: torch.accelerator.synchronize(device)
-    )
+    if device.type == "cuda":
+        return EventClock(partial(_record_cuda_event, device), partial(torch.cuda.synchronize, device))
+    return WallClock(partial(torch.accelerator.synchronize, device))
+
+
+def _record_cuda_event(device: torch.device) -> torch.cuda.Event:
+    event = torch.cuda.Event(enable_timing=True)
+    event.record(torch.cuda.current_stream(device))
+    return event

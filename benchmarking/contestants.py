@@ -52,6 +52,8 @@ class Contestant(ABC):
 
     runs_to_prepare = 0
     """Runs after which everything is compiled and captured."""
+    tells = True
+    """Whether it tells how far it is."""
 
     def __init__(self, key: str, name: str, kind: Kind, work: str, attention: AttentionMode = "prefix") -> None:
         self.key = key
@@ -238,6 +240,8 @@ class RowsApart(Contestant):
     Args:
         calls: One contestant a row, all of the same sort.
     """
+
+    tells = False
 
     def __init__(self, calls: list[Contestant]) -> None:
         first = calls[0]

@@ -61,7 +61,7 @@ class Device:
         self.done = 0.0
         self.waits = []
 
-    def event(self):
+    def record(self):
         return Event(self)
 
     def synchronize(self):
@@ -73,9 +73,7 @@ class Event:
 
     def __init__(self, device):
         self.device = device
-
-    def record(self):
-        self.at = self.device.done
+        self.at = device.done
 
     def synchronize(self):
         self.device.waits.append("event")
@@ -101,14 +99,22 @@ class Steps(Contestant):
 
 def test_on_a_device_the_time_is_that_of_a_run_that_nobody_watches():
     device = Device()
-    run = time_run(Steps(device), EventClock(device.event, device.synchronize))
+    run = time_run(Steps(device), EventClock(device.record, device.synchronize))
     assert run == Run(4.0, {0: 1.0, 1: 3.0, 2: 5.0, 3: 7.0})
     assert run.decoding_seconds == 3.0
 
 
+def test_who_tells_nothing_is_run_once():
+    device = Device()
+    contestant = Steps(device)
+    contestant.tells = False
+    assert time_run(contestant, EventClock(device.record, device.synchronize)) == Run(4.0, {})
+    assert device.done == 4.0
+
+
 def test_marks_do_not_wait_for_the_device():
     device = Device()
-    clock = EventClock(device.event, device.synchronize)
+    clock = EventClock(device.record, device.synchronize)
     start = clock.start()
     assert device.waits == ["all"]
     moments = [clock.now() for _ in range(3)]
@@ -124,6 +130,7 @@ def test_the_clock_of_a_processor_waits_where_it_is_told_to():
     assert len(waits) == 2
     assert isinstance(clock_of(torch.device("cpu")), WallClock)
     assert isinstance(clock_of(torch.device("cuda")), EventClock)
+    assert isinstance(clock_of(torch.device("mps")), WallClock)
 
 
 def test_a_run_without_marks_has_a_total_only():
