@@ -86,6 +86,7 @@ def _llada_model(folder: Path, attention: str, used: set[int]) -> GeoDiTForMaske
     One of the tokens that are not used becomes the placeholder of images, which is never generated.
     """
     llada = read_llada_config(folder)
+    special = {llada.eos_token_id, llada.pad_token_id}
     config = GeoDiTConfig(
         text_config=llada.text_config.to_dict(),
         vision_config={
@@ -97,7 +98,7 @@ def _llada_model(folder: Path, attention: str, used: set[int]) -> GeoDiTForMaske
             "patch_size": 4,
             "vision_use_head": False,
         },
-        image_token_id=next(token for token in range(llada.mask_token_id)[::-1] if token not in used),
+        image_token_id=next(token for token in range(llada.mask_token_id)[::-1] if token not in used | special),
         mask_token_id=llada.mask_token_id,
         eos_token_id=llada.eos_token_id,
         pad_token_id=llada.pad_token_id,

@@ -2,6 +2,7 @@
 """Contestants do what they are said to do: all tokens, no less work than said, and marks where the work is done."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -172,6 +173,18 @@ class TestAutoregressive:
         found = AutoregressiveContestant(peer, cache, workload, inputs)
         assert torch.equal(found.run(None), found.run(ignore))
         assert torch.equal(found.run_uncaptured(), found.run(ignore))
+
+    @pytest.mark.parametrize(
+        ("cache", "device", "compiled"),
+        [("static", "cuda", True), ("static", "cpu", False), ("dynamic", "cuda", False)],
+    )
+    def test_what_transformers_compiles_is_compiled_before_it_is_timed(
+        self, workload, inputs, cache, device, compiled
+    ):
+        peer = SimpleNamespace(device=torch.device(device))
+        found = AutoregressiveContestant(peer, cache, workload, inputs)
+        assert ("compiled" in found.name) == compiled
+        assert (found.runs_to_prepare > 0) == compiled
 
     @torch.no_grad()
     @pytest.mark.parametrize("cache", ["dynamic", "static"])
