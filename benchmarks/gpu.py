@@ -169,11 +169,11 @@ class Measurements:
         )
         expected, peak = measured.estimate.peak, measured.peak_bytes
         unit, name_of_unit = (1e9, "GB") if expected >= 1e9 else (1e6, "MB")
-        memory = "not measured" if peak is None else f"{peak / unit:.2f} {name_of_unit} ({expected / peak:.3f} x)"
+        memory = "" if peak is None else f", measured {peak / unit:.2f} {name_of_unit} ({expected / peak:.3f} x)"
         self._tell(
             f"{'Stage I' if measured.settings.lora_rank is None else 'LoRA'}, {rows} rows of "
             f"{measured.tokens // rows} tokens: {measured.tokens_per_second:,.0f} tokens a second; memory expected "
-            f"{expected / unit:.2f} {name_of_unit}, measured {memory}"
+            f"{expected / unit:.2f} {name_of_unit}{memory}"
         )
         return measured.to_dict()
 
