@@ -8,15 +8,15 @@ beforehand, except by the floor.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
 from transformers import LlavaForConditionalGeneration
 from transformers.generation.streamers import BaseStreamer
 
-from geodit.benchmarking.floor import Floor
-from geodit.benchmarking.modes import GenerationMode
+from geodit.benchmarking.floor import AttentionMode, Floor
+from geodit.benchmarking.modes import RUNS_TO_COMPILE, GenerationMode
 from geodit.benchmarking.reference import reference_generate
 from geodit.benchmarking.workloads import Inputs, Workload
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
@@ -47,24 +47,44 @@ class Contestant(ABC):
         name: What tables call it.
         kind: What it is.
         work: What it does to answer, in a few words: contestants may do different amounts of work.
+        attention: The `attention_mode` whose least work is the floor of this.
     """
 
-    def __init__(self, key: str, name: str, kind: Kind, work: str) -> None:
+    runs_to_prepare = 0
+    """Runs after which everything is compiled and captured."""
+    tells = True
+    """Whether it tells how far it is."""
+
+    def __init__(self, key: str, name: str, kind: Kind, work: str, attention: AttentionMode = "prefix") -> None:
         self.key = key
         self.name = name
         self.kind = kind
         self.work = work
+        self.attention = attention
 
     @abstractmethod
-    def run(self, mark: Mark) -> torch.Tensor | None:
+    def run(self, mark: Mark | None) -> torch.Tensor | None:
         """Answer once.
 
         Args:
-            mark: To be told how far it is, if it can tell.
+            mark: To be told how far it is, if it can tell. With `None` nobody watches, and what is told of each step
+                need not be fetched from a GPU.
 
         Returns:
             `(R, L)` int64, the generated tokens, or `None` if it computes none.
         """
+
+    def run_uncaptured(self) -> torch.Tensor | None:
+        """Answer once, unwatched, with every operator called one by one, for those who count operators.
+
+        What a CUDA graph replays is not seen by them.
+        """
+        return self.run(None)
+
+    def prepare(self) -> None:
+        """Do what is done once for a workload and is no part of its time: compile, or capture."""
+        for _ in range(self.runs_to_prepare):
+            self.run(None)
 
 
 class GeoDiTContestant(Contestant):
@@ -85,28 +105,37 @@ class GeoDiTContestant(Contestant):
     ) -> None:
         passes = len(workload.masked_per_pass)
         work = f"{passes} {_plural('step', passes)} of {workload.canvas_length} tokens"
-        super().__init__(mode.key, f"GeoDiT {mode.name}", "geodit", work)
+        super().__init__(mode.key, f"GeoDiT {mode.name}", "geodit", work, mode.floor)
         self.mode = mode
+        self.runs_to_prepare = mode.runs_to_prepare
         self._model = model
         self._workload = workload
         self._inputs = inputs
 
-    def run(self, mark: Mark) -> torch.Tensor:
+    def run(self, mark: Mark | None) -> torch.Tensor:
         """See [`Contestant.run`]."""
-        self._model.config.attention_mode = self.mode.attention_mode
-        return self._generate(mark, pixel_values=self._inputs.pixel_values_of_rows)
+        return self._generate(mark)
 
-    def _generate(self, mark: Mark, **image: Any) -> torch.Tensor:
+    def run_uncaptured(self) -> torch.Tensor:
+        """See [`Contestant.run_uncaptured`]."""
+        return self._generate(None, **self.mode.uncaptured_kwargs)
+
+    def _generate(self, mark: Mark | None, **changed: Any) -> torch.Tensor:
+        """Call `generate()` with the mode's arguments, of which some may be changed and others added."""
         model: Any = self._model
+        model.config.attention_mode = self.mode.attention_mode
         canvases: torch.Tensor = model.generate(
             self._inputs.input_ids,
             max_new_tokens=self._workload.canvas_length,
             max_denoising_steps=self._workload.steps,
-            streamer=_StepMarks(mark),
-            **self.mode.generation_kwargs,
-            **image,
+            streamer=None if mark is None else _StepMarks(mark),
+            **{**self.mode.generation_kwargs, **self._image(), **changed},
         )[:, self._inputs.input_ids.shape[1] :]
         return canvases
+
+    def _image(self) -> dict[str, Any]:
+        """The argument of `generate()` that gives the images."""
+        return {"pixel_values": self._inputs.pixel_values_of_rows}
 
 
 class QuestionsTogether(GeoDiTContestant):
@@ -119,11 +148,9 @@ class QuestionsTogether(GeoDiTContestant):
         self.key += "-together"
         self.name += ", in one call"
 
-    def run(self, mark: Mark) -> torch.Tensor:
-        """See [`Contestant.run`]."""
+    def _image(self) -> dict[str, Any]:
         model: Any = self._model
-        model.config.attention_mode = self.mode.attention_mode
-        return self._generate(mark, image_prefix=model.encode_image(self._inputs.pixel_values))
+        return {"image_prefix": model.encode_image(self._inputs.pixel_values)}
 
 
 class ReferenceContestant(Contestant):
@@ -132,12 +159,12 @@ class ReferenceContestant(Contestant):
     def __init__(self, model: GeoDiTForMaskedDiffusion, workload: Workload, inputs: Inputs) -> None:
         tokens = workload.prefix_length + workload.canvas_length
         work = f"{workload.steps} {_plural('step', workload.steps)} of {tokens} tokens"
-        super().__init__("reference", "reference loop", "reference", work)
+        super().__init__("reference", "reference loop", "reference", work, "full")
         self._model = model
         self._workload = workload
         self._inputs = inputs
 
-    def run(self, mark: Mark) -> torch.Tensor:
+    def run(self, mark: Mark | None) -> torch.Tensor:
         """See [`Contestant.run`]."""
         self._model.config.attention_mode = "full"
         return reference_generate(
@@ -153,7 +180,8 @@ class ReferenceContestant(Contestant):
 class AutoregressiveContestant(Contestant):
     """Greedy generation by an autoregressive model with its key-value cache, as Transformers does it.
 
-    Its prefix ends with the first token, which comes out of the same pass.
+    Its prefix ends with the first token, which comes out of the same pass. With a static cache on a GPU Transformers
+    compiles the passes behind it by itself.
 
     Args:
         peer: The model, see [`~geodit.benchmarking.models.autoregressive_peer`].
@@ -173,14 +201,24 @@ class AutoregressiveContestant(Contestant):
         work = f"{passes} {_plural('pass', passes)} of 1 token"
         if workload.questions > 1:
             work += ", the image in every row"
-        super().__init__(f"autoregressive-{cache}", f"autoregressive, {cache} cache", "autoregressive", work)
+        compiled = cache == "static" and peer.device.type == "cuda"
+        name = f"autoregressive, {cache} cache{', compiled' if compiled else ''}"
+        super().__init__(f"autoregressive-{cache}", name, "autoregressive", work)
+        self.runs_to_prepare = RUNS_TO_COMPILE if compiled else 0
         self._peer = peer
         self._cache = cache
         self._workload = workload
         self._inputs = inputs
 
-    def run(self, mark: Mark) -> torch.Tensor:
+    def run(self, mark: Mark | None) -> torch.Tensor:
         """See [`Contestant.run`]."""
+        return self._generate(mark)
+
+    def run_uncaptured(self) -> torch.Tensor:
+        """See [`Contestant.run_uncaptured`]."""
+        return self._generate(None, disable_compile=True)
+
+    def _generate(self, mark: Mark | None, **changed: Any) -> torch.Tensor:
         peer: Any = self._peer
         tokens: torch.Tensor = peer.generate(
             input_ids=self._inputs.input_ids,
@@ -190,7 +228,8 @@ class AutoregressiveContestant(Contestant):
             max_new_tokens=self._workload.canvas_length,
             # The peer has no EOS: it goes on to the last token.
             cache_implementation=self._cache,
-            streamer=_TokenMarks(mark),
+            streamer=None if mark is None else _TokenMarks(mark),
+            **changed,
         )[:, self._inputs.input_ids.shape[1] :]
         return tokens
 
@@ -202,30 +241,62 @@ class RowsApart(Contestant):
         calls: One contestant a row, all of the same sort.
     """
 
+    tells = False
+
     def __init__(self, calls: list[Contestant]) -> None:
         first = calls[0]
-        super().__init__(
-            f"{first.key}-apart", f"{first.name}, in {len(calls)} calls", first.kind, f"{len(calls)} x {first.work}"
-        )
+        name, work = f"{first.name}, in {len(calls)} calls", f"{len(calls)} x {first.work}"
+        super().__init__(f"{first.key}-apart", name, first.kind, work, first.attention)
         self._calls = calls
 
-    def run(self, mark: Mark) -> torch.Tensor:
+    def run(self, mark: Mark | None) -> torch.Tensor:
         """See [`Contestant.run`]. Each call has a prefix of its own, so nothing is marked."""
         del mark
-        answers = [call.run(lambda step: None) for call in self._calls]
-        return torch.cat([answer for answer in answers if answer is not None])
+        return _joined(call.run(None) for call in self._calls)
+
+    def run_uncaptured(self) -> torch.Tensor:
+        """See [`Contestant.run_uncaptured`]."""
+        return _joined(call.run_uncaptured() for call in self._calls)
+
+    def prepare(self) -> None:
+        """Prepare one of the calls: they are alike."""
+        self._calls[0].prepare()
 
 
 class FloorContestant(Contestant):
-    """The [`Floor`] of the workload."""
+    """The [`Floor`] of the workload.
 
-    def __init__(self, model: GeoDiTForMaskedDiffusion, workload: Workload) -> None:
-        super().__init__("floor", "floor", "floor", "bare products and attention")
-        self._floor = Floor(model, workload)
+    Args:
+        model: Gives the weights.
+        workload: What is asked.
+        attention: The `attention_mode` whose least work it is.
+        graphed: Whether it is captured in CUDA graphs, so that no operation waits for Python. Anywhere but on CUDA it
+            is not, and takes the time of the other one.
+    """
 
-    def run(self, mark: Mark) -> None:
+    def __init__(
+        self,
+        model: GeoDiTForMaskedDiffusion,
+        workload: Workload,
+        attention: AttentionMode = "prefix",
+        graphed: bool = False,
+    ) -> None:
+        key, name = ("floor", "floor") if attention == "prefix" else ("full-floor", "floor of full attention")
+        work = "bare products and attention"
+        if graphed:
+            key, name = f"{key}-graphed", f"{name}, graphed"
+        super().__init__(key, name, "floor", work, attention)
+        self._floor = Floor(model, workload, attention)
+        self._graphed = graphed
+
+    def run(self, mark: Mark | None) -> None:
         """See [`Contestant.run`]."""
         self._floor.run(mark)
+
+    def prepare(self) -> None:
+        """Capture it, if it is to be."""
+        if self._graphed:
+            self._floor.capture()
 
 
 class _StepMarks(BaseStreamer):
@@ -267,6 +338,10 @@ class _TokenMarks(BaseStreamer):
 
     def end(self) -> None:
         """Nothing is left to mark."""
+
+
+def _joined(answers: Iterable[torch.Tensor | None]) -> torch.Tensor:
+    return torch.cat([answer for answer in answers if answer is not None])
 
 
 def _plural(noun: str, count: int) -> str:

@@ -27,11 +27,11 @@ def count_flops(contestant: Contestant) -> tuple[int, torch.Tensor | None]:
     attention: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     # PyTorch's counter knows the kernels of attention for GPUs alone.
     counter = FlopCounterMode(display=False, custom_mapping={attention: _attention_flops})
-    # It sees operators one by one, so what is compiled runs uncompiled, and does the same.
+    # It sees operators one by one, so what is compiled or captured runs as neither, and does the same.
     with torch.compiler.set_stance("force_eager"), warnings.catch_warnings(), counter:
         # Of the hooks that the counter sets on all modules; they count no operator twice.
         warnings.filterwarnings("ignore", message=r"Using `torch\.compile\(module\)` when there are global hooks")
-        output = contestant.run(lambda step: None)
+        output = contestant.run_uncaptured()
     return int(counter.get_total_flops()), output
 
 

@@ -28,7 +28,8 @@ def build_model(
         config: Its configuration.
         dtype: Of the weights. Rotary frequencies stay float32, as `from_pretrained` leaves them.
         device: Where it shall be.
-        seed: Of the weights; the global random numbers are left as they are.
+        seed: Of the weights, which are others on another sort of device; the global random numbers are left as they
+            are.
 
     Raises:
         ValueError: If the weights alone are more than the machine's memory.
@@ -39,10 +40,11 @@ def build_model(
             f"the weights take {needed / 1e9:.1f} GB in {str(dtype).removeprefix('torch.')}, but this machine has "
             f"{available / 1e9:.1f} GB of memory: choose a smaller shape or bfloat16"
         )
-    with torch.random.fork_rng(devices=[]):
+    # Made where they shall be: a processor takes minutes for what a GPU draws in a second.
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
         torch.manual_seed(seed)
         model = AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation=_ATTENTION)
-    return cast(GeoDiTForMaskedDiffusion, model.to(device).eval())
+    return cast(GeoDiTForMaskedDiffusion, model.eval())
 
 
 def autoregressive_peer(model: GeoDiTForMaskedDiffusion) -> LlavaForConditionalGeneration:
@@ -68,10 +70,8 @@ def autoregressive_peer(model: GeoDiTForMaskedDiffusion) -> LlavaForConditionalG
         vision_feature_layer=-1,
         tie_word_embeddings=config.tie_word_embeddings,
     )
-    with no_init_weights():
-        peer = AutoModelForImageTextToText.from_config(
-            peer_config, dtype=model.dtype, attn_implementation=_ATTENTION
-        ).to(model.device)
+    with no_init_weights(), model.device:
+        peer = AutoModelForImageTextToText.from_config(peer_config, dtype=model.dtype, attn_implementation=_ATTENTION)
     # Strict: that all names match is the proof that the layers are the same.
     peer.load_state_dict(model.state_dict(), assign=True)
     return cast(LlavaForConditionalGeneration, peer.eval())

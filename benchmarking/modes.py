@@ -12,9 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
-__all__ = ["MODES", "QUESTION_MODES", "GenerationMode"]
+from geodit.benchmarking.floor import AttentionMode
+
+__all__ = ["MODES", "QUESTION_MODES", "RUNS_TO_COMPILE", "GenerationMode"]
+
+RUNS_TO_COMPILE = 3
+"""Runs after which what is compiled runs at its full speed: it is compiled in the first, and on a GPU warmed up and
+captured in the next ones."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +33,23 @@ class GenerationMode:
         attention_mode: Of the configuration.
         generation_kwargs: Arguments of `generate()` beside those that the workload gives.
         by_default: Whether it takes part where no contestants are named.
+        uncaptured_kwargs: Arguments changed so that the same work is done without CUDA graphs, operator by operator.
+        runs_to_prepare: Runs before those that are timed, beside the ones that all have.
     """
 
     key: str
     name: str
-    attention_mode: Literal["full", "prefix"]
+    attention_mode: AttentionMode
     generation_kwargs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     by_default: bool = True
+    uncaptured_kwargs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    runs_to_prepare: int = 0
+
+    @property
+    def floor(self) -> AttentionMode:
+        """The mode whose least work bounds that of this one: between refreshes, full attention is not exact."""
+        exact = self.generation_kwargs.get("prefix_refresh_steps", 1) == 1
+        return self.attention_mode if exact else "prefix"
 
 
 MODES: tuple[GenerationMode, ...] = (
@@ -42,7 +58,14 @@ MODES: tuple[GenerationMode, ...] = (
     GenerationMode("prefix-uncached", "prefix, uncached", "prefix", {"use_cache": False}),
     GenerationMode("prefix-cached", "prefix, cached", "prefix", {"use_cache": True}),
     # Not by default: it takes a compiler, and minutes before its first run ends.
-    GenerationMode("prefix-compiled", "prefix, cached, compiled", "prefix", {"compile_step": True}, by_default=False),
+    GenerationMode(
+        "compiled",
+        "prefix, cached, compiled",
+        "prefix",
+        {"compile_step": True},
+        by_default=False,
+        runs_to_prepare=RUNS_TO_COMPILE,
+    ),
 )
 """All modes; they share one set of weights."""
 

@@ -26,6 +26,6 @@ def profile_run(contestant: Contestant, device: torch.device, row_limit: int = 3
     if device.type == "cuda":
         activities, order = [*activities, ProfilerActivity.CUDA], "self_cuda_time_total"
     with profile(activities=activities) as profiler:
-        contestant.run(lambda step: None)
+        contestant.run(None)
     table: str = profiler.key_averages().table(sort_by=order, row_limit=row_limit)
     return f"{contestant.name}: {contestant.work}\n\n{table}"

@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from geodit.benchmarking.contestants import Kind
+from geodit.benchmarking.floor import AttentionMode
 from geodit.benchmarking.shapes import Shape
 from geodit.benchmarking.timing import Ratio, Run, TimeSpread
 from geodit.benchmarking.workloads import Workload
 
-__all__ = ["Comparison", "Measurement", "PointResult", "SpeedResult"]
+__all__ = ["Comparison", "Measurement", "PointResult", "Rates", "SpeedResult"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Measurement:
         num_tokens: Tokens it generated, in all rows; 0 for the floor.
         flops: Floating point operations of a run, see [`~geodit.benchmarking.flops.count_flops`].
         runs: Its timed runs, in the order of the rounds.
+        attention: The `attention_mode` whose floor it is compared with, or is.
     """
 
     key: str
@@ -36,6 +38,7 @@ class Measurement:
     num_tokens: int
     flops: int
     runs: tuple[Run, ...]
+    attention: AttentionMode = "prefix"
 
     @property
     def seconds(self) -> list[float]:
@@ -79,6 +82,7 @@ class Measurement:
             "work": self.work,
             "num_tokens": self.num_tokens,
             "flops": self.flops,
+            "attention": self.attention,
             **{name: None if spread is None else asdict(spread) for name, spread in spreads.items()},
             "runs": [
                 {"seconds": run.seconds, "marks": {str(step): at for step, at in run.marks.items()}}
@@ -88,11 +92,26 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Rates:
+    """What a contestant does in a second, by the median of its times.
+
+    Args:
+        tokens: Tokens of answers.
+        images: Images asked about.
+        questions: Questions answered, each of them a row.
+    """
+
+    tokens: float
+    images: float
+    questions: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """How a contestant compares with others at its workload; `None` where there is nothing to compare with.
 
     Args:
-        to_floor: Its time over that of the floor.
+        to_floor: Its time over that of the floor of its attention; of these the fastest counts, by the median.
         speedup_over_reference: Time of the reference loop over its own.
         speedup_over_autoregressive: Time of the autoregressive peer over its own. Of the peer's caches the faster one
             counts, by the median.
@@ -123,14 +142,24 @@ class PointResult:
         """The contestant of that key, if it took part."""
         return next((measurement for measurement in self.measurements if measurement.key == key), None)
 
-    def fastest(self, kind: Kind) -> Measurement | None:
-        """The contestant of a kind with the lowest median, if there is any."""
-        of_kind = [measurement for measurement in self.measurements if measurement.kind == kind]
+    def fastest(self, kind: Kind, attention: AttentionMode | None = None) -> Measurement | None:
+        """The contestant of a kind, and of an attention if one is given, with the lowest median, if there is any."""
+        of_kind = [
+            measurement
+            for measurement in self.measurements
+            if measurement.kind == kind and attention in (None, measurement.attention)
+        ]
         return min(of_kind, key=lambda measurement: measurement.total.median, default=None)
+
+    def rates(self, measurement: Measurement) -> Rates:
+        """What one of the contestants does in a second; of a floor, what nothing can do faster."""
+        work, seconds = self.workload, measurement.total.median
+        return Rates(work.num_rows * work.canvas_length / seconds, work.batch_size / seconds, work.num_rows / seconds)
 
     def compare(self, measurement: Measurement) -> Comparison:
         """How one of the contestants compares with the others."""
-        floor, reference, peer = self.fastest("floor"), self.fastest("reference"), self.fastest("autoregressive")
+        floor, reference = self.fastest("floor", measurement.attention), self.fastest("reference")
+        peer = self.fastest("autoregressive")
         decoding = None
         if measurement.kind == "geodit" and peer is not None:
             decoding = _ratio(peer.decoding_seconds, measurement.decoding_seconds)
@@ -151,7 +180,8 @@ class PointResult:
         contestants = []
         for measurement in self.measurements:
             ratios = asdict(self.compare(measurement))
-            contestants.append({**measurement.to_dict(), "compared": ratios})
+            rates = asdict(self.rates(measurement))
+            contestants.append({**measurement.to_dict(), "per_second": rates, "compared": ratios})
         return {"workload": self.workload.to_dict(), "contestants": contestants}
 
 

@@ -33,6 +33,8 @@ from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 
 __all__ = ["contestant_keys", "make_contestants", "run_speed_benchmark"]
 
+_GRAPHED_FLOORS = ("full-floor-graphed", "floor-graphed")
+
 SpeedProgress = Callable[[str, int, int], None]
 
 
@@ -55,7 +57,8 @@ def run_speed_benchmark(
         workloads: What is asked. Neighbors of one dtype and prefix length share a model.
         contestants: Keys of those that take part, see [`contestant_keys`], or what such keys begin with:
             `"autoregressive"` means all whose keys begin with `"autoregressive-"`. By default all but the modes that
-            have to be named. Workloads that have none of them are left out.
+            have to be named. Workloads that have none of them are left out. Graphed floors, which are those of CUDA,
+            have to be named in full anywhere else.
         repeats: Timed runs of each contestant at each workload.
         warmup: Runs before those, beside the one that counts the arithmetic.
         device: Where to run, by default the processor.
@@ -70,11 +73,11 @@ def run_speed_benchmark(
     """
     if repeats < 1 or warmup < 0:
         raise ValueError(f"repeats must be at least 1 and warmup at least 0, but they are {repeats} and {warmup}")
-    workloads = _with_contestants(workloads, contestants)
     device = torch.device("cpu") if device is None else device
+    workloads = _with_contestants(workloads, contestants, device)
     machine = describe_machine(device)
     stopwatch = _Stopwatch(repeats, warmup, device, progress)
-    stopwatch.expect(sum(len(_chosen(workload, contestants)) for workload in workloads))
+    stopwatch.expect(sum(len(_chosen(workload, contestants, device)) for workload in workloads))
     points: list[PointResult] = []
     profile: str | None = None
     for (dtype, num_image_tokens), group in groupby(workloads, lambda w: (w.dtype, w.num_image_tokens)):
@@ -104,10 +107,11 @@ def run_speed_benchmark(
 def contestant_keys(workload: Workload) -> tuple[str, ...]:
     """Keys of all contestants that a workload has, in the order of the table."""
     peers = ("autoregressive-dynamic", "autoregressive-static")
+    floors = ("full-floor", "full-floor-graphed", "floor", "floor-graphed")
     if workload.questions == 1:
-        return (*(mode.key for mode in MODES), "reference", *peers, "floor")
+        return (*(mode.key for mode in MODES), "reference", *peers, *floors)
     modes = (f"{mode.key}-{how}" for mode in QUESTION_MODES for how in ("together", "apart"))
-    return (*modes, *peers, "autoregressive-dynamic-apart", "floor")
+    return (*modes, *peers, "autoregressive-dynamic-apart", *floors)
 
 
 def make_contestants(
@@ -137,12 +141,15 @@ def make_contestants(
         "autoregressive-static": partial(AutoregressiveContestant, peer, "static", workload, inputs),
         "autoregressive-dynamic-apart": partial(row_by_row, partial(AutoregressiveContestant, peer, "dynamic")),
         "floor": partial(FloorContestant, model, workload),
+        "floor-graphed": partial(FloorContestant, model, workload, graphed=True),
+        "full-floor": partial(FloorContestant, model, workload, "full"),
+        "full-floor-graphed": partial(FloorContestant, model, workload, "full", graphed=True),
     }
     for mode in MODES:
         makers[mode.key] = partial(GeoDiTContestant, model, mode, workload, inputs)
         makers[f"{mode.key}-together"] = partial(QuestionsTogether, model, mode, workload, inputs)
         makers[f"{mode.key}-apart"] = partial(row_by_row, partial(GeoDiTContestant, model, mode))
-    return [makers[key]() for key in _chosen(workload, keys)]
+    return [makers[key]() for key in _chosen(workload, keys, model.device)]
 
 
 def _build_models(
@@ -162,23 +169,28 @@ def _num_tokens(contestant: Contestant, output: torch.Tensor | None, workload: W
     return output.numel()
 
 
-def _chosen(workload: Workload, keys: Sequence[str] | None) -> list[str]:
+def _chosen(workload: Workload, keys: Sequence[str] | None, device: torch.device) -> list[str]:
     known = contestant_keys(workload)
+    named = () if keys is None else keys
+    # Without CUDA they are the other floors once more.
+    known = tuple(key for key in known if device.type == "cuda" or key not in _GRAPHED_FLOORS or key in named)
     if keys is None:
         to_be_named = {mode.key for mode in MODES if not mode.by_default}
         return [key for key in known if key not in to_be_named]
     return [key for key in known if any(f"{key}-".startswith(f"{chosen}-") for chosen in keys)]
 
 
-def _with_contestants(workloads: Sequence[Workload], keys: Sequence[str] | None) -> list[Workload]:
+def _with_contestants(
+    workloads: Sequence[Workload], keys: Sequence[str] | None, device: torch.device
+) -> list[Workload]:
     """The workloads that have any of the contestants asked for."""
     if not workloads:
         raise ValueError("there is no workload to measure")
-    unknown = [key for key in keys or () if not any(_chosen(workload, [key]) for workload in workloads)]
+    unknown = [key for key in keys or () if not any(_chosen(workload, [key], device) for workload in workloads)]
     if unknown:
         known = dict.fromkeys(key for workload in workloads for key in contestant_keys(workload))
         raise ValueError(f"there is no contestant {', '.join(unknown)}; there are {', '.join(known)}")
-    return [workload for workload in workloads if _chosen(workload, keys)]
+    return [workload for workload in workloads if _chosen(workload, keys, device)]
 
 
 class _Stopwatch:
@@ -197,12 +209,13 @@ class _Stopwatch:
         self._total = num_contestants * (1 + self._warmup + self._repeats)
 
     def measure_point(self, workload: Workload, contestants: Sequence[Contestant]) -> PointResult:
-        """Count the arithmetic, warm up, and take the time."""
+        """Count the arithmetic, prepare, warm up, and take the time."""
         self._description = workload.describe()
         counts = []
         for contestant in contestants:
             flops, output = count_flops(contestant)
             counts.append((flops, _num_tokens(contestant, output, workload)))
+            contestant.prepare()
             self._advance()
         measure(contestants, self._warmup, self._device, self._advance)
         all_runs = measure(contestants, self._repeats, self._device, self._advance)
@@ -215,6 +228,7 @@ class _Stopwatch:
                 num_tokens=num_tokens,
                 flops=flops,
                 runs=tuple(runs),
+                attention=contestant.attention,
             )
             for contestant, (flops, num_tokens), runs in zip(contestants, counts, all_runs, strict=True)
         ]

@@ -9,7 +9,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from geodit.benchmarking.results import Comparison, PointResult, SpeedResult
+from geodit.benchmarking.results import Comparison, PointResult, Rates, SpeedResult
 from geodit.benchmarking.timing import Ratio, TimeSpread
 
 __all__ = ["format_seconds", "format_spread", "machine_line", "point_table"]
@@ -33,11 +33,12 @@ def point_table(result: SpeedResult, point: PointResult) -> Table:
     caption = (
         f"Rounds: {result.repeats}. Medians of the rounds, below them minimum and maximum; ratios of medians, below "
         "them the lowest and the highest of a round. Prefix: the time before the first step; of the autoregressive "
-        "model (AR), up to its first token."
+        "model (AR), up to its first token. In a second: tokens of answers, images, and questions where an image has "
+        "several."
     )
     table = Table(title=point.workload.describe(), caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("contestant and its work")
-    for name in ("GFLOP", "total", "prefix", "decoding"):
+    for name in ("GFLOP", "total", "prefix", "decoding", "in a second"):
         table.add_column(name, justify="right")
     comparisons = [point.compare(measurement) for measurement in point.measurements]
     # A column in which nothing is compared, such as the reference where it does not take part, is left out.
@@ -49,6 +50,7 @@ def point_table(result: SpeedResult, point: PointResult) -> Table:
             f"{measurement.name}\n{measurement.work}",
             f"{measurement.flops / 1e9:.3g}",
             *(format_spread(spread) for spread in (measurement.total, measurement.prefix, measurement.decoding)),
+            _rates(point.rates(measurement)),
             *(_ratio(of(compared)) for _, of in ratios),
         )
     return table
@@ -79,6 +81,13 @@ def format_spread(spread: TimeSpread | None) -> str:
     factor, unit = _unit(spread.median)
     middle, low, high = (_three_digits(time * factor) for time in (spread.median, spread.minimum, spread.maximum))
     return f"{middle} {unit}\n{low} - {high}"
+
+
+def _rates(rates: Rates) -> str:
+    tokens, images, questions = (_three_digits(rate) for rate in (rates.tokens, rates.images, rates.questions))
+    if images == questions:
+        return f"{tokens} tokens\n{images} images"
+    return f"{tokens} tokens\n{images} images\n{questions} questions"
 
 
 def _ratio(ratio: Ratio | None) -> str:

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median, quantiles
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+from geodit.benchmarking.clocks import Clock, clock_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ class Run:
     Args:
         seconds: Its wall-clock time.
         marks: Seconds from the start at which it said that a step was done, by step; 0 is the prefix. A contestant
-            that says nothing has none.
+            that says nothing has none. On a GPU they are of another run, whose steps take longer because it tells.
     """
 
     seconds: float
@@ -113,6 +114,7 @@ def measure(
     repeats: int,
     device: torch.device,
     progress: Callable[[], None] | None = None,
+    clock: Clock | None = None,
 ) -> list[list[Run]]:
     """Time contestants in turn.
 
@@ -121,33 +123,61 @@ def measure(
         repeats: How often each.
         device: Where they run.
         progress: Called after each run.
+        clock: Another one than that of the device.
 
     Returns:
         For each contestant its runs, in the order of the rounds.
     """
     runs: list[list[Run]] = [[] for _ in contestants]
+    clock = clock_of(device) if clock is None else clock
     for order in round_robin(len(contestants), repeats):
         with _no_garbage_collection():
             for index in order:
-                runs[index].append(time_run(contestants[index], device))
+                runs[index].append(time_run(contestants[index], clock))
                 if progress is not None:
                     progress()
     return runs
 
 
-def time_run(contestant: Contestant, device: torch.device) -> Run:
-    """Time one run."""
+def time_run(contestant: Contestant, clock: Clock) -> Run:
+    """Time one run.
 
-    def now() -> float:
-        # A GPU works on while Python goes ahead.
-        if device.type != "cpu":
-            torch.accelerator.synchronize(device)
-        return time.perf_counter()
+    Telling how far it is makes a contestant wait for a GPU in every step. Where there is one the time is therefore
+    that of a run that nobody watches, and the marks are those of another one after it.
+    """
+    watches = _Marks(clock)
+    if clock.free:
+        contestant.run(watches.mark)
+        return Run(watches.stop(), watches.seconds())
+    contestant.run(None)
+    seconds = watches.stop()
+    if not contestant.tells:
+        return Run(seconds, {})
+    watches = _Marks(clock)
+    contestant.run(watches.mark)
+    watches.stop()
+    return Run(seconds, watches.seconds())
 
-    marks: dict[int, float] = {}
-    start = now()
-    contestant.run(lambda step: marks.__setitem__(step, now() - start))
-    return Run(now() - start, marks)
+
+class _Marks:
+    """The marks of a run that starts when this is made."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._marks: dict[int, Any] = {}
+        self._start = clock.start()
+
+    def mark(self, step: int) -> None:
+        """Note that a step is done, or will be when the device has come so far."""
+        self._marks[step] = self._clock.now()
+
+    def stop(self) -> float:
+        """Seconds from the start, when all is done."""
+        return self._clock.seconds(self._start, self._clock.now())
+
+    def seconds(self) -> dict[int, float]:
+        """Seconds from the start to each mark."""
+        return {step: self._clock.seconds(self._start, at) for step, at in self._marks.items()}
 
 
 @contextmanager

@@ -16,7 +16,6 @@ import argparse
 import json
 import random
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -25,6 +24,7 @@ from typing import Any
 
 import torch
 
+from geodit.benchmarking.clocks import WallClock
 from geodit.benchmarking.contestants import GeoDiTContestant, Mark
 from geodit.benchmarking.machine import choose_device, describe_machine, num_threads
 from geodit.benchmarking.models import build_model
@@ -106,24 +106,19 @@ PATTERNS: dict[str, tuple[Callable[[], AnswerPattern], int, str]] = {
 class TimedPattern(AnswerPattern):
     """Another pattern, and how long its proposals took."""
 
-    def __init__(self, pattern: AnswerPattern, device: torch.device) -> None:
+    def __init__(self, pattern: AnswerPattern, clock: WallClock) -> None:
         self.min_length = pattern.min_length
         self.eos_token_ids = pattern.eos_token_ids
         self.seconds: list[float] = []
         self._pattern = pattern
-        self._device = device
+        self._clock = clock
 
     def propose(self, *args: Any, **kwargs: Any) -> PatternProposal:
         """See [`AnswerPattern.propose`]."""
-        start = self._now()
+        start = self._clock.now()
         proposal = self._pattern.propose(*args, **kwargs)
-        self.seconds.append(self._now() - start)
+        self.seconds.append(self._clock.now() - start)
         return proposal
-
-    def _now(self) -> float:
-        if self._device.type != "cpu":
-            torch.accelerator.synchronize(self._device)
-        return time.perf_counter()
 
 
 class StepsContestant(GeoDiTContestant):
@@ -141,11 +136,13 @@ class StepsContestant(GeoDiTContestant):
         self._images = images
         self._pattern = pattern
 
-    def run(self, mark: Mark) -> torch.Tensor:
+    def _image(self) -> dict[str, Any]:
+        return {"image_prefix": self._images}
+
+    def run(self, mark: Mark | None) -> torch.Tensor:
         """See [`~geodit.benchmarking.contestants.Contestant.run`]."""
         return self._generate(
             mark,
-            image_prefix=self._images,
             eos_token_id=_END,
             suppress_tokens=[_END],
             fill_after_eos=False,
@@ -221,12 +218,14 @@ def cost_of(
     """
     make, _, title = PATTERNS[name]
     device = model.device
-    pattern = TimedPattern(make(), device)
+    # Proposals are timed within the steps, so that each of them waits for the device.
+    clock = WallClock(None if device.type == "cpu" else lambda: torch.accelerator.synchronize(device))
+    pattern = TimedPattern(make(), clock)
     inputs = make_inputs(model.config, workload, device)
     sides = [StepsContestant(model, workload, inputs, images, given) for given in (None, pattern)]
-    measure(sides, 1, device)
+    measure(sides, 1, device, clock=clock)
     pattern.seconds.clear()
-    runs = measure(sides, rounds, device)
+    runs = measure(sides, rounds, device, clock=clock)
     steps = {max(run.marks) for side in runs for run in side}
     if steps != {workload.steps} or len(pattern.seconds) != rounds * workload.steps:
         raise RuntimeError(f"{name}: {sorted(steps)} steps were made, not {workload.steps} on both sides")

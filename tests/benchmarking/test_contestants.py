@@ -2,10 +2,12 @@
 """Contestants do what they are said to do: all tokens, no less work than said, and marks where the work is done."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from geodit.benchmarking import contestants
 from geodit.benchmarking.contestants import AutoregressiveContestant, GeoDiTContestant, QuestionsTogether
 from geodit.benchmarking.flops import count_flops
 from geodit.benchmarking.modes import MODES, QUESTION_MODES
@@ -22,8 +24,7 @@ def ignore(step):
 
 
 def contestant(key, workload, model, peer, inputs):
-    (found,) = make_contestants(workload, model, peer, inputs, [key])
-    return found
+    return next(found for found in make_contestants(workload, model, peer, inputs, [key]) if found.key == key)
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.key)
@@ -35,16 +36,36 @@ def test_modes_are_arguments_that_generate_knows(mode):
 def test_keys_name_the_contestants(request, model, peer, which):
     workload = request.getfixturevalue(which)
     inputs = request.getfixturevalue("inputs" if which == "workload" else "question_inputs")
-    contestants = make_contestants(workload, model, peer, inputs)
-    to_be_named = {mode.key for mode in MODES if not mode.by_default}
-    assert [found.key for found in contestants] == [k for k in contestant_keys(workload) if k not in to_be_named]
-    assert len({found.name for found in contestants}) == len(contestants)
+    rivals = make_contestants(workload, model, peer, inputs)
+    to_be_named = {mode.key for mode in MODES if not mode.by_default} | {"floor-graphed", "full-floor-graphed"}
+    assert [found.key for found in rivals] == [k for k in contestant_keys(workload) if k not in to_be_named]
+    assert len({found.name for found in rivals}) == len(rivals)
 
 
 def test_what_takes_long_takes_part_if_it_is_named(model, peer, workload, inputs):
-    assert contestant("prefix-compiled", workload, model, peer, inputs).mode.generation_kwargs == {
-        "compile_step": True
-    }
+    assert contestant("compiled", workload, model, peer, inputs).mode.generation_kwargs == {"compile_step": True}
+
+
+def test_graphed_floors_are_left_to_cuda_unless_they_are_named(model, peer, workload, inputs):
+    def keys(*chosen):
+        return [found.key for found in make_contestants(workload, model, peer, inputs, chosen)]
+
+    assert keys("floor") == ["floor"]
+    assert keys("floor-graphed", "full-floor-graphed") == ["full-floor-graphed", "floor-graphed"]
+
+
+@pytest.mark.parametrize("which", ["workload", "questions"])
+def test_each_is_compared_with_the_floor_of_its_attention(request, model, peer, which):
+    workload = request.getfixturevalue(which)
+    inputs = request.getfixturevalue("inputs" if which == "workload" else "question_inputs")
+    full = [found.key for found in make_contestants(workload, model, peer, inputs) if found.attention == "full"]
+    assert (
+        full
+        == {
+            "workload": ["full", "reference", "full-floor"],
+            "questions": ["full-together", "full-apart", "full-floor"],
+        }[which]
+    )
 
 
 class TestGeoDiT:
@@ -72,11 +93,31 @@ class TestGeoDiT:
         handle.remove()
         assert events == ["4 tokens", "17 tokens", 0, "8 tokens", 1, "8 tokens", 2, "8 tokens", 3]
 
-    def test_the_cached_mode_does_the_least_work_and_no_more(self, model, peer, workload, inputs):
-        cached, floor = (
-            count_flops(contestant(key, workload, model, peer, inputs))[0] for key in ("prefix-cached", "floor")
-        )
-        assert cached == floor
+    @pytest.mark.parametrize(("mode", "floor"), [("prefix-cached", "floor"), ("full", "full-floor")])
+    def test_both_attentions_do_their_least_work_and_no_more(self, model, peer, workload, inputs, mode, floor):
+        flops = [count_flops(contestant(key, workload, model, peer, inputs))[0] for key in (mode, floor)]
+        assert flops[0] == flops[1]
+
+    def test_unwatched_it_gives_the_same_tokens_and_tells_no_streamer(self, model, workload, inputs, monkeypatch):
+        found = GeoDiTContestant(model, BY_KEY["prefix-cached"], workload, inputs)
+        watched = found.run(ignore)
+        monkeypatch.setattr(contestants, "_StepMarks", None)
+        assert torch.equal(found.run(None), watched)
+
+    def test_work_is_counted_with_the_arguments_that_leave_graphs_out(self, model, peer, workload, inputs):
+        mode = replace(BY_KEY["prefix-cached"], uncaptured_kwargs={"use_cache": False})
+        counted = count_flops(GeoDiTContestant(model, mode, workload, inputs))[0]
+        uncached = count_flops(contestant("prefix-uncached", workload, model, peer, inputs))[0]
+        assert counted == uncached > count_flops(contestant("prefix-cached", workload, model, peer, inputs))[0]
+
+    def test_it_is_prepared_by_as_many_runs_as_its_mode_needs(self, model, workload, inputs):
+        seen = []
+        handle = model.model.vision_tower.register_forward_pre_hook(lambda module, args: seen.append("image"))
+        for mode in (BY_KEY["prefix-cached"], replace(BY_KEY["prefix-cached"], runs_to_prepare=2)):
+            GeoDiTContestant(model, mode, workload, inputs).prepare()
+            seen.append("prepared")
+        handle.remove()
+        assert seen == ["prepared", "image", "image", "prepared"]
 
     def test_modes_that_compute_more_are_seen_to(self, model, peer, workload, inputs):
         keys = ("prefix-cached", "refreshed-4", "full", "reference")
@@ -95,12 +136,16 @@ class TestQuestions:
         assert together.shape == (3, 8)
         assert torch.equal(together, apart)
 
-    def test_one_call_does_the_least_work_and_no_more(self, model, peer, questions, question_inputs):
-        together, floor = (
-            count_flops(contestant(key, questions, model, peer, question_inputs))[0]
-            for key in ("prefix-cached-together", "floor")
-        )
-        assert together == floor
+    @pytest.mark.parametrize(("mode", "floor"), [("prefix-cached", "floor"), ("full", "full-floor")])
+    def test_one_call_does_the_least_work_and_no_more(self, model, peer, questions, question_inputs, mode, floor):
+        keys = (f"{mode}-together", floor)
+        flops = [count_flops(contestant(key, questions, model, peer, question_inputs))[0] for key in keys]
+        assert flops[0] == flops[1]
+
+    @pytest.mark.parametrize("key", ["prefix-cached-apart", "autoregressive-dynamic-apart"])
+    def test_one_by_one_the_work_that_is_counted_is_that_of_a_run(self, model, peer, questions, question_inputs, key):
+        apart = contestant(key, questions, model, peer, question_inputs)
+        assert torch.equal(apart.run_uncaptured(), apart.run(None))
 
     def test_the_image_is_encoded_within_the_time_and_once(self, model, questions, question_inputs):
         encoded = []
@@ -122,6 +167,24 @@ class TestAutoregressive:
         assert tokens.shape == (2, canvas_length)
         # The first token comes with the prefix.
         assert marks == list(range(canvas_length))
+
+    @pytest.mark.parametrize("cache", ["dynamic", "static"])
+    def test_unwatched_and_counted_it_gives_the_same_tokens(self, peer, workload, inputs, cache):
+        found = AutoregressiveContestant(peer, cache, workload, inputs)
+        assert torch.equal(found.run(None), found.run(ignore))
+        assert torch.equal(found.run_uncaptured(), found.run(ignore))
+
+    @pytest.mark.parametrize(
+        ("cache", "device", "compiled"),
+        [("static", "cuda", True), ("static", "cpu", False), ("dynamic", "cuda", False)],
+    )
+    def test_what_transformers_compiles_is_compiled_before_it_is_timed(
+        self, workload, inputs, cache, device, compiled
+    ):
+        peer = SimpleNamespace(device=torch.device(device))
+        found = AutoregressiveContestant(peer, cache, workload, inputs)
+        assert ("compiled" in found.name) == compiled
+        assert (found.runs_to_prepare > 0) == compiled
 
     @torch.no_grad()
     @pytest.mark.parametrize("cache", ["dynamic", "static"])

@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from geodit.benchmarking import models
@@ -15,6 +16,28 @@ def test_weights_depend_on_the_seed_and_leave_the_global_random_numbers_alone(sh
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first.lm_head.weight, again.lm_head.weight)
     assert not torch.equal(first.lm_head.weight, other.lm_head.weight)
+
+
+class Devices(TorchDispatchMode):
+    """Notes where matrices are made."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **kwargs or {})
+        if isinstance(result, torch.Tensor) and result.is_floating_point() and result.dim() == 2:
+            self.seen.add(result.device.type)
+        return result
+
+
+def test_weights_are_made_where_they_shall_be(shape):
+    with Devices() as devices:
+        model = build_model(shape.config(4), torch.bfloat16, torch.device("meta"))
+        peer = models.autoregressive_peer(model)
+    assert devices.seen == {"meta"}
+    assert model.lm_head.weight.device.type == peer.lm_head.weight.device.type == "meta"
 
 
 def test_rotary_frequencies_stay_in_single_precision(shape, cpu):

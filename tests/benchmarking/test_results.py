@@ -5,15 +5,17 @@ import json
 
 import pytest
 
-from geodit.benchmarking.results import Measurement, PointResult, SpeedResult
+from geodit.benchmarking.results import Measurement, PointResult, Rates, SpeedResult
 from geodit.benchmarking.shapes import get_shape
 from geodit.benchmarking.timing import Ratio, Run
 from geodit.benchmarking.workloads import Workload
 
 
-def measurement(key, kind, *seconds, prefix=None):
+def measurement(key, kind, *seconds, prefix=None, attention="prefix"):
     runs = tuple(Run(time, {} if prefix is None else {0: prefix, 1: time}) for time in seconds)
-    return Measurement(key=key, name=key, kind=kind, work="work", num_tokens=8, flops=10**9, runs=runs)
+    return Measurement(
+        key=key, name=key, kind=kind, work="work", num_tokens=8, flops=10**9, runs=runs, attention=attention
+    )
 
 
 @pytest.fixture
@@ -38,6 +40,26 @@ def test_a_contestant_is_compared_with_floor_reference_and_peer(point):
     assert compared.speedup_over_autoregressive == Ratio(2.0, 1.25, 2.0)
     assert compared.decoding_speedup_over_autoregressive == Ratio(2.5, 3.5 / 3, 2.5)
     assert compared.speedup_over_apart is None
+
+
+def test_full_attention_is_compared_with_the_fastest_floor_of_its_own():
+    full, other = measurement("full", "geodit", 8.0, attention="full"), measurement("prefix-cached", "geodit", 2.0)
+    floors = (
+        measurement("full-floor", "floor", 5.0, attention="full"),
+        measurement("full-floor-graphed", "floor", 4.0, attention="full"),
+        measurement("floor", "floor", 1.0),
+    )
+    point = PointResult(Workload(48, 8, 4), (full, other, *floors))
+    assert point.compare(full).to_floor == Ratio(2.0, 2.0, 2.0)
+    assert point.compare(other).to_floor == Ratio(2.0, 2.0, 2.0)
+    assert point.compare(floors[0]).to_floor == Ratio(1.25, 1.25, 1.25)
+    assert point.compare(floors[1]).to_floor is None
+
+
+def test_rates_are_those_of_all_rows_and_images():
+    batch = measurement("prefix-cached", "geodit", 2.0, 1.0, 4.0)
+    assert PointResult(Workload(48, 8, 4, batch_size=16), (batch,)).rates(batch) == Rates(64.0, 8.0, 8.0)
+    assert PointResult(Workload(48, 8, 4, questions=10), (batch,)).rates(batch) == Rates(40.0, 0.5, 5.0)
 
 
 def test_nobody_is_compared_with_itself(point):
@@ -76,3 +98,5 @@ def test_the_document_has_every_time(point):
     assert first["total"]["median"] == 2.0
     assert first["compared"]["to_floor"] == {"of_medians": 2.0, "lowest": 2.0, "highest": 2.0}
     assert first["compared"]["speedup_over_apart"] is None
+    assert first["per_second"] == {"tokens": 4.0, "images": 0.5, "questions": 0.5}
+    assert first["attention"] == "prefix"

@@ -43,7 +43,8 @@ def result(shape, workloads, progress):
 def test_every_contestant_is_measured_at_every_point(result, workloads):
     assert [point.workload for point in result.points] == list(workloads)
     for point in result.points:
-        keys = [key for key in contestant_keys(point.workload) if key != "prefix-compiled"]
+        left_out = ("compiled", "floor-graphed", "full-floor-graphed")
+        keys = [key for key in contestant_keys(point.workload) if key not in left_out]
         assert [measurement.key for measurement in point.measurements] == keys
         assert all(len(measurement.runs) == 2 for measurement in point.measurements)
         assert {measurement.num_tokens for measurement in point.measurements if measurement.kind != "floor"} == {
@@ -69,6 +70,35 @@ def test_the_table_names_every_contestant_and_its_work(result):
         for measurement in point.measurements:
             assert measurement.name in text
             assert measurement.work in text
+
+
+def test_the_table_says_what_is_done_in_a_second(result):
+    first, with_questions = result.points[:2]
+    for point, lines in ((first, ["tokens", "images"]), (with_questions, ["tokens", "images", "questions"])):
+        column = next(column for column in point_table(result, point).columns if column.header == "in a second")
+        for cell, measurement in zip(column.cells, point.measurements, strict=True):
+            rates = point.rates(measurement)
+            assert [line.split()[1] for line in cell.splitlines()] == lines
+            assert float(cell.split()[0]) == pytest.approx(rates.tokens, rel=0.01)
+
+
+def test_contestants_are_prepared_after_their_work_is_counted_and_before_they_are_timed(shape, workloads, monkeypatch):
+    class Notes(Contestant):
+        def run(self, mark):
+            said.append("run")
+            return torch.zeros(1, 4)
+
+        def run_uncaptured(self):
+            said.append("counted")
+            return torch.zeros(1, 4)
+
+        def prepare(self):
+            said.append("prepared")
+
+    said = []
+    monkeypatch.setattr(runner, "make_contestants", lambda *args: [Notes("full", "full", "geodit", "nothing")])
+    run_speed_benchmark(shape, workloads[:1], repeats=1, warmup=1)
+    assert said == ["counted", "prepared", "run", "run"]
 
 
 def test_columns_that_compare_nothing_are_left_out(result):
