@@ -26,7 +26,7 @@ LOSS_NORMALIZATIONS = ("sequence", "token")
 
 @dataclass(frozen=True)
 class TargetPlaces:
-    """Where the loss of a batch is taken, as K indices in row-major order; a device need not be asked for their number.
+    """Where the loss of a batch is taken, as K indices in row-major order: a device need not be asked how many.
 
     Args:
         rows: `(K,)` int64.

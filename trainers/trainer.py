@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, IterableDataset, Sampler
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import unwrap_peft_model
 
@@ -104,6 +104,10 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
         if kwargs.get("data_collator") is None:
             has_data = any(kwargs.get(name) is not None for name in ("train_dataset", "eval_dataset"))
             kwargs |= _default_collator(model, kwargs.get("processing_class"), has_data=has_data)
+        data = (kwargs.get("train_dataset"), kwargs.get("eval_dataset"))
+        if args.has_default_workers and any(isinstance(part, IterableDataset) for part in data):
+            # Each worker would read all of it, and of a QuestionStream the place could not be saved.
+            args.dataloader_num_workers = 0
         super().__init__(model=model, args=args, **kwargs)
         # Trainer then leaves the scaling over micro-batches to compute_loss.
         self.loss_is_scaled_for_ga = True
