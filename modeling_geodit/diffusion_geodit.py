@@ -5,6 +5,8 @@ Pure functions over tensors; LLaDA's objective (Nie et al., 2025, equations 2 an
 reference code for the floor `eps`).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +25,50 @@ LOSS_NORMALIZATIONS = ("sequence", "token")
 
 
 @dataclass(frozen=True)
+class TargetPlaces:
+    """Where the loss of a batch is taken, as K indices in row-major order: a device need not be asked how many.
+
+    Args:
+        rows: `(K,)` int64.
+        columns: `(K,)` int64.
+        answers: `(K,)` int64, the number of the answer that each belongs to.
+        positions: `(K,)` int64, how many of them in the same answer come before each.
+        most: The most that one answer has.
+    """
+
+    rows: torch.Tensor
+    columns: torch.Tensor
+    answers: torch.Tensor
+    positions: torch.Tensor
+    most: int
+
+    @classmethod
+    def of_masks(cls, targets: torch.Tensor, answers: torch.Tensor) -> TargetPlaces:
+        """Find the places; on another device than the CPU this waits for it.
+
+        Args:
+            targets: `(R, L)` bool, true where the loss is taken.
+            answers: `(R, L)` int64, the number of the answer that a canvas position belongs to.
+        """
+        rows, columns = targets.nonzero(as_tuple=True)
+        answer = answers[rows, columns]
+        positions = positions_in_answers(answer)
+        return cls(rows, columns, answer, positions, int(positions.max()) + 1 if positions.numel() else 0)
+
+    @property
+    def index(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows and columns, which take the places out of any `(R, L, ...)`."""
+        return self.rows, self.columns
+
+    def to(self, device: torch.device | str) -> TargetPlaces:
+        """The same on a device; see [`NoisedBatch.to`]."""
+        rows, columns, answers, positions = (
+            _sent(tensor, device) for tensor in (self.rows, self.columns, self.answers, self.positions)
+        )
+        return TargetPlaces(rows, columns, answers, positions, self.most)
+
+
+@dataclass(frozen=True)
 class NoisedBatch:
     """A batch after the forward process. With complementary masks it has R = 2B rows, else R = B.
 
@@ -33,6 +79,7 @@ class NoisedBatch:
         answers: `(R, L)` int64, the number of the answer that a canvas position belongs to and -1 elsewhere.
         timesteps: `(S,)` float32, the timestep of each of S answers: R, or more where rows hold several questions.
         items: `(S,)` float32, what each answer adds to the divisor of the loss.
+        found_places: The places of `targets`, if they are known already.
     """
 
     input_ids: torch.Tensor
@@ -41,11 +88,35 @@ class NoisedBatch:
     answers: torch.Tensor
     timesteps: torch.Tensor
     items: torch.Tensor
+    found_places: TargetPlaces | None = None
 
     @property
     def targets(self) -> torch.Tensor:
         """`(R, L)` bool, the masked positions that the loss is taken at: only they need logits."""
         return self.masked & (self.weights > 0)
+
+    @property
+    def places(self) -> TargetPlaces:
+        """Where `targets` is true. After [`to`] they are known; else they are looked for each time."""
+        return TargetPlaces.of_masks(self.targets, self.answers) if self.found_places is None else self.found_places
+
+    def to(self, device: torch.device | str) -> NoisedBatch:
+        """The same on a device, with its places, so that neither noise nor loss have to be read back from there.
+
+        From the CPU to a GPU nothing waits for what the GPU still has to do.
+        """
+        input_ids, masked, weights, answers = (
+            _sent(tensor, device) for tensor in (self.input_ids, self.masked, self.weights, self.answers)
+        )
+        timesteps, items = _sent(self.timesteps, device), _sent(self.items, device)
+        return NoisedBatch(input_ids, masked, weights, answers, timesteps, items, self.places.to(device))
+
+
+def _sent(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """A tensor on a device. A copy from memory that can be paged would wait until the GPU has done all before it."""
+    if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def number_canvases(canvas_mask: torch.Tensor, segment_ids: torch.Tensor | None = None) -> tuple[torch.Tensor, int]:
@@ -204,7 +275,8 @@ def forward_process(
         weights[canvas_mask] = token_weight[answer] * counted
         shifted = torch.where(canvas_mask, answers + view * num_answers, answers)
         noised.append((input_ids.masked_fill(masked, mask_token_id), masked, weights, shifted, timesteps, count))
-    return NoisedBatch(*(torch.cat(parts) for parts in zip(*noised, strict=True)))
+    hidden_ids, masked, weights, numbers, timesteps, items = (torch.cat(parts) for parts in zip(*noised, strict=True))
+    return NoisedBatch(hidden_ids, masked, weights, numbers, timesteps, items)
 
 
 def _count(answer: torch.Tensor, counted: torch.Tensor, num_answers: int) -> torch.Tensor:
@@ -279,27 +351,25 @@ def weighted_token_losses(logits: torch.Tensor, labels: torch.Tensor, noised: No
     """Cross-entropy times weight at the positions that the loss is taken at.
 
     Args:
-        logits: `(K, V)`, predictions at the K targets in row-major order (`logits_to_keep=noised.targets`).
+        logits: `(K, V)`, predictions at the K targets in row-major order (`logits_to_keep=noised.targets`, or
+            `noised.places.index`).
         labels: `(R, L)` true tokens.
         noised: The batch that the logits were computed from.
 
     Returns:
         `(K,)` float32.
     """
-    targets = noised.targets
-    token_loss = torch.nn.functional.cross_entropy(logits.float(), labels[targets], reduction="none")
-    return token_loss * noised.weights[targets]
+    index = noised.places.index
+    token_loss = torch.nn.functional.cross_entropy(logits.float(), labels[index], reduction="none")
+    return token_loss * noised.weights[index]
 
 
 def answer_losses(token_losses: torch.Tensor, noised: NoisedBatch) -> torch.Tensor:
     """Add up what [`weighted_token_losses`] returned to `(S,)`, one sum for each answer."""
-    answer = noised.answers[noised.targets]
-    if not answer.numel():
-        return torch.zeros(len(noised.items), device=token_losses.device)
-    position = positions_in_answers(answer)
+    places = noised.places
     # Not index_add_, which on a GPU adds in any order: the same run is to have the same log.
-    grid = torch.zeros(len(noised.items), int(position.max()) + 1, device=token_losses.device)
-    return grid.index_put((answer, position), token_losses).sum(dim=-1)
+    grid = torch.zeros(len(noised.items), places.most, device=token_losses.device)
+    return grid.index_put((places.answers, places.positions), token_losses).sum(dim=-1)
 
 
 def check_masked_labels(input_ids: torch.Tensor, labels: torch.Tensor, mask_token_id: int | None) -> None:
@@ -374,6 +444,7 @@ __all__ = [
     "LOSS_NORMALIZATIONS",
     "LOSS_WEIGHTINGS",
     "NoisedBatch",
+    "TargetPlaces",
     "answer_losses",
     "check_masked_labels",
     "fixed_count_process",

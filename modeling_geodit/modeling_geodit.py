@@ -57,6 +57,10 @@ _CACHE_KEYWORD = cache_keyword(LlamaDecoderLayer)
 
 _TOWER_FLAGS = ("output_attentions", "output_hidden_states")
 
+_WRONG_PLACEHOLDERS = (
+    "The text does not hold as many image tokens as the images given need. Make both with the processor; on the CPU "
+    "this error gives the numbers."
+)
 _NO_CACHE = "forward() keeps no cache, use_cache=True is for generate(): leave it out."
 
 
@@ -530,7 +534,8 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
             `(B, L, d)`.
 
         Raises:
-            ValueError: when placeholders and images do not match in number.
+            ValueError: when placeholders and images do not match in number. In training on a CUDA device this is
+                queued, and a failure ends the process by a device-side assertion.
         """
         placeholders = self._find_placeholders(input_ids, inputs_embeds)
         counts = [len(features) for features in image_features]
@@ -543,11 +548,20 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
                 f"({each}). Make both with the processor."
             )
 
-        torch_compilable_check(found == sum(counts), message)
         if not isinstance(image_features, torch.Tensor):
             image_features = torch.cat(image_features)
         image_features = image_features.to(inputs_embeds.device, inputs_embeds.dtype)
-        return inputs_embeds.masked_scatter(placeholders.unsqueeze(-1), image_features)
+        if self.training and (found.is_cuda or found.is_meta) and not torch.compiler.is_compiling():
+            # Queued, as each update would wait here for the device.
+            torch._assert_async(found == sum(counts), _WRONG_PLACEHOLDERS)
+        else:
+            torch_compilable_check(found == sum(counts), message)
+        if not image_features.requires_grad:
+            return inputs_embeds.masked_scatter(placeholders.unsqueeze(-1), image_features)
+        # The gradient of masked_scatter is read back to see how large it is; that of places is not.
+        image_features = image_features.flatten(0, -2)
+        places = (~placeholders).flatten().to(torch.uint8).argsort(stable=True)[: len(image_features)].clone()
+        return inputs_embeds.flatten(0, 1).index_put((places,), image_features).view(inputs_embeds.shape)
 
     def _find_placeholders(self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor) -> torch.Tensor:
         """`(B, L)` bool, true where an image token stands."""
@@ -708,7 +722,7 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
         image_sizes: torch.Tensor | None = None,
         use_cache: bool | None = None,
         labels: torch.Tensor | None = None,
-        logits_to_keep: int | torch.Tensor = 0,
+        logits_to_keep: int | torch.Tensor | tuple[torch.Tensor, torch.Tensor] = 0,
         num_items_in_batch: int | torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> GeoDiTMaskedDiffusionOutput:
@@ -737,7 +751,8 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
                 visible positions only are refused, see [`check_masked_labels`]; where there are no `input_ids` but
                 `inputs_embeds` alone, what is masked cannot be known and nothing is checked.
             logits_to_keep: Where to compute the output projection: an integer keeps that many last positions
-                (0 keeps all), a boolean mask `(B, L)` keeps the marked positions, flattened to `(K, V)`.
+                (0 keeps all), a boolean mask `(B, L)` keeps the marked positions, flattened to `(K, V)`. Rows and
+                columns `(K,)` of positions do the same, and a device need not be asked how many they are.
             num_items_in_batch: The number of labels that are not -100 in all micro-batches of an update, which the
                 sum of the losses is divided by in place of this batch's own; Trainer gives it.
 
@@ -765,7 +780,7 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state
-        if isinstance(logits_to_keep, torch.Tensor):
+        if isinstance(logits_to_keep, torch.Tensor | tuple):
             hidden_states, labels = (x if x is None else x[logits_to_keep] for x in (hidden_states, labels))
         elif logits_to_keep:
             hidden_states, labels = (x if x is None else x[:, -logits_to_keep:] for x in (hidden_states, labels))

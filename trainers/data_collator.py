@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from geodit.data.schema import Question
 from geodit.processing.processing_geodit import GeoDiTProcessor
@@ -74,10 +75,11 @@ class GeoDiTDataCollator:
                 row.append_shared([self.processor.image_token_id] * num_image_tokens)
             elif item.get("context"):
                 row.append_shared(self.processor.tokenizer(item["context"], add_special_tokens=False)["input_ids"])
-        prompts = iter(self._prompts(items))
+        prompts, encode = iter(self._prompts(items)), functools.cache(self.processor.encode_answer)
         for row, item in zip(rows, items, strict=True):
             for question in item_questions(item):
-                row.append_question(next(prompts), self._canvas(question, item))
+                length = self.processor.canvas_length(question.task)
+                row.append_question(next(prompts), encode(self._answer(question, item), length))
 
         batch = self._pad_rows(rows)
         if any("questions" in item for item in items):
@@ -126,21 +128,23 @@ class GeoDiTDataCollator:
 
     def _prompts(self, items: Sequence[Mapping[str, Any]]) -> list[list[int]]:
         """Token ids of the prompts of all questions, in order, without the image before them."""
-        asked = [question for item in items for question in item_questions(item)]
-        tasks, queries = [question.task for question in asked], [question.query for question in asked]
-        prompts: list[list[int]] = self.processor(text=queries, task=tasks, padding=False)["input_ids"]
-        return prompts
+        asked = [(question.task, question.query) for item in items for question in item_questions(item)]
+        # The questions of a batch are much alike, and to render a template takes longer than to find a prompt again.
+        distinct = list(dict.fromkeys(asked))
+        tasks, queries = [task for task, _ in distinct], [query for _, query in distinct]
+        prompts = self.processor(text=queries, task=tasks, padding=False)["input_ids"]
+        found: dict[tuple[str, str], list[int]] = dict(zip(distinct, prompts, strict=True))
+        return [found[question] for question in asked]
 
-    def _canvas(self, question: Question, item: Mapping[str, Any]) -> list[int]:
+    def _answer(self, question: Question, item: Mapping[str, Any]) -> str:
         image = item["image"]
-        answer = self.processor.format_answer(
+        return self.processor.format_answer(
             question.task,
             answer=question.answer,
             boxes=question.boxes,
             labels=question.labels,
             image_size=(image.height, image.width) if image is not None else item.get("image_size"),
         )
-        return self.processor.encode_answer(answer, self.processor.canvas_length(question.task))
 
 
 @dataclass
@@ -203,4 +207,8 @@ def _item_name(item: Any, place: int) -> str:
 
 
 def _pad(rows: list[list[int]], value: int) -> torch.Tensor:
-    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)
+    """`(B, L)` int64, the rows with a value behind them up to the longest."""
+    padded = np.full((len(rows), max(map(len, rows), default=0)), value, dtype=np.int64)
+    for padded_row, row in zip(padded, rows, strict=True):
+        padded_row[: len(row)] = row
+    return torch.from_numpy(padded)

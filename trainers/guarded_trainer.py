@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, unwrap_peft_model
 from transformers.utils import logging
@@ -26,6 +27,7 @@ from geodit.trainers.checkpoint_guard import (
     rotate,
     set_broken_aside,
 )
+from geodit.trainers.data_loading import start_workers_well
 from geodit.trainers.distribution import on_main_process, refuse_ignored_sharding
 from geodit.trainers.finite_guard import FiniteGuard
 from geodit.trainers.item_records import ITEM_IDS
@@ -231,6 +233,18 @@ class GuardedTrainer(Trainer):
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         if self._staging is None:
             super()._push_from_checkpoint(checkpoint_folder)
+
+    # Batches
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Trainer's own; its workers go on at a signal to all processes, see [`WorkerStart`]."""
+        loader: DataLoader[Any] = super().get_train_dataloader()
+        return start_workers_well(loader)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Trainer's own; its workers go on at a signal to all processes, see [`WorkerStart`]."""
+        loader: DataLoader[Any] = super().get_eval_dataloader(eval_dataset)
+        return start_workers_well(loader)
 
     # Updates
 

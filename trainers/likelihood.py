@@ -18,6 +18,7 @@ from geodit.modeling_geodit.diffusion_geodit import (
     number_canvases,
     weighted_token_losses,
 )
+from geodit.trainers.host_canvases import HostCanvases
 from geodit.trainers.item_records import TASK_IDS, model_inputs
 from geodit.trainers.noise import AnswerNoise, UpdateNoise
 
@@ -40,18 +41,18 @@ def answer_nll(
     Returns:
         `(S,)` float32, in nats a token of the canvas; the EOS behind an answer are part of it, as in generation.
     """
-    labels, segment_ids = batch["labels"], batch.get("segment_ids")
+    labels, canvases = batch["labels"], HostCanvases.of_batch(batch)
     canvas_mask = labels != -100
     total: Any = 0.0
     for draw, noise in enumerate(draws):
         noised = fixed_count_process(
-            batch["input_ids"],
-            canvas_mask,
+            canvases.input_ids,
+            canvases.canvas_mask,
             mask_token_id,
             timesteps=(draw + noise.timesteps) / len(draws),
             uniform=noise.uniform,
-            segment_ids=segment_ids,
-        )
+            segment_ids=canvases.segment_ids,
+        ).to(labels.device)
         inputs = model_inputs(batch) | {
             "input_ids": noised.input_ids,
             "canvas_mask": canvas_mask,
@@ -87,9 +88,9 @@ def evaluate_nll(
     """
     records: list[tuple[str, float]] = []
     for index, batch in enumerate(batches):
-        segment_ids = batch.get("segment_ids")
-        noise = UpdateNoise.of_batches([batch] * num_draws, accelerator, seed=seed, step=index)
-        draws = [noise.take(batch["labels"] != -100, segment_ids) for _ in range(num_draws)]
+        canvases = HostCanvases.of_batch(batch)
+        noise = UpdateNoise.of_batches([canvases] * num_draws, accelerator, seed=seed, step=index)
+        draws = [noise.take(canvases.canvas_mask, canvases.segment_ids) for _ in range(num_draws)]
         values = answer_nll(model, batch, mask_token_id, draws).tolist()
         ids = batch[TASK_IDS].tolist() if TASK_IDS in batch else None
         tasks = [_UNKNOWN_TASK] * len(values) if ids is None else [TASKS[index] for index in ids]
@@ -107,7 +108,8 @@ def evaluate_nll(
 
 def _rows_of_answers(batch: Mapping[str, Any]) -> list[int]:
     """The row that each answer of a batch is in, in the order of their numbers."""
-    answers, num_answers = number_canvases(batch["labels"] != -100, batch.get("segment_ids"))
+    canvases = HostCanvases.of_batch(batch)
+    answers, num_answers = number_canvases(canvases.canvas_mask, canvases.segment_ids)
     present = answers >= 0
     rows = torch.zeros(num_answers, dtype=torch.long, device=answers.device)
     rows[answers[present]] = present.nonzero()[:, 0]

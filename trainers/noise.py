@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Noise that does not depend on how an update is cut into micro-batches and processes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from geodit.modeling_geodit.diffusion_geodit import number_canvases, positions_in_answers, sample_timesteps
+from geodit.trainers.host_canvases import HostCanvases
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class UpdateNoise:
     @classmethod
     def of_batches(
         cls,
-        batches: Sequence[Mapping[str, torch.Tensor]],
+        batches: Sequence[HostCanvases],
         accelerator: Accelerator,
         *,
         seed: int,
@@ -67,11 +68,11 @@ class UpdateNoise:
         stratified: bool = False,
     ) -> Self:
         """The noise of an update from this process's micro-batches; the processes tell each other their counts."""
-        answers = [number_canvases(b["labels"] != -100, b.get("segment_ids"))[1] for b in batches]
-        counts = torch.tensor([answers], device=accelerator.device)
+        answers = [number_canvases(batch.canvas_mask, batch.segment_ids)[1] for batch in batches]
+        counts = torch.tensor([answers])
         if accelerator.num_processes > 1:
-            counts = accelerator.gather(counts)
-        return cls(seed, step, counts.cpu(), process_index=accelerator.process_index, stratified=stratified)
+            counts = accelerator.gather(counts.to(accelerator.device)).cpu()
+        return cls(seed, step, counts, process_index=accelerator.process_index, stratified=stratified)
 
     @property
     def num_left(self) -> int:

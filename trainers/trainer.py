@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, IterableDataset, Sampler
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import unwrap_peft_model
 
@@ -25,11 +25,12 @@ from geodit.modeling_geodit.diffusion_geodit import (
 )
 from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.distribution import require_whole_model
+from geodit.trainers.host_canvases import HostCanvasCollator, HostCanvases
 from geodit.trainers.item_records import TASK_IDS, ItemRecordCollator, model_inputs
 from geodit.trainers.likelihood import evaluate_nll
 from geodit.trainers.loss_logging import LossBreakdown
 from geodit.trainers.named_parts import check_processor, find_processor, load_named_model
-from geodit.trainers.noise import AnswerNoise, UpdateNoise
+from geodit.trainers.noise import UpdateNoise
 from geodit.trainers.preparation import prepare_model
 from geodit.trainers.publishing import PublishingTrainer
 from geodit.trainers.sample_callback import SampleCallback
@@ -103,6 +104,10 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
         if kwargs.get("data_collator") is None:
             has_data = any(kwargs.get(name) is not None for name in ("train_dataset", "eval_dataset"))
             kwargs |= _default_collator(model, kwargs.get("processing_class"), has_data=has_data)
+        data = (kwargs.get("train_dataset"), kwargs.get("eval_dataset"))
+        if args.has_default_workers and any(isinstance(part, IterableDataset) for part in data):
+            # Each worker would read all of it, and of a QuestionStream the place could not be saved.
+            args.dataloader_num_workers = 0
         super().__init__(model=model, args=args, **kwargs)
         # Trainer then leaves the scaling over micro-batches to compute_loss.
         self.loss_is_scaled_for_ga = True
@@ -128,9 +133,10 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
         """
         noised = inputs.get(_NOISED)
         if noised is None:  # called by itself, not by Trainer
-            _, num_answers = number_canvases(inputs["labels"] != -100, inputs.get("segment_ids"))
+            canvases = HostCanvases.of_batch(inputs)
+            _, num_answers = number_canvases(canvases.canvas_mask, canvases.segment_ids)
             noise = UpdateNoise(self.args.seed, self.state.global_step, torch.tensor([[num_answers]]))
-            noised = self._noise(inputs, noise.take(inputs["labels"] != -100, inputs.get("segment_ids")))
+            noised = self._noise(canvases, noise).to(inputs["labels"].device)
         copies = 2 if self.args.complementary_masks else 1
         labels = inputs["labels"].repeat(copies, 1)
         outputs = model(
@@ -138,7 +144,8 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
                 **model_inputs(inputs, copies=copies),
                 "input_ids": noised.input_ids,
                 "canvas_mask": labels != -100,
-                "logits_to_keep": noised.targets,
+                # DataParallel deals out rows, of which places are none.
+                "logits_to_keep": noised.places.index if self.args.n_gpu <= 1 else noised.targets,
             }
         )
         token_losses = weighted_token_losses(outputs.logits, labels, noised)
@@ -161,35 +168,38 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
         if self._evaluation_step is not None:
             step = self._evaluation_step
             self._evaluation_step += 1
+        canvases = [HostCanvases.of_batch(batch) for batch in batch_samples]
         noise = UpdateNoise.of_batches(
-            batch_samples,
+            canvases,
             self.accelerator,
             seed=self.args.seed,
             step=step,
             stratified=self.args.stratified_timesteps,
         )
-        count = torch.zeros((), device=device)
-        for batch in batch_samples:
-            batch[_NOISED] = self._noise(batch, noise.take(batch["labels"] != -100, batch.get("segment_ids")))
-            count = count + batch[_NOISED].items.sum()
+        count = torch.zeros(())
+        for batch, own in zip(batch_samples, canvases, strict=True):
+            noised = self._noise(own, noise)
+            count = count + noised.items.sum()
+            batch[_NOISED] = noised.to(batch["labels"].device)
+        count = count.to(device)
         total = self.sum_over_processes(count)
         return total if self.args.average_tokens_across_devices else count
 
-    def _noise(self, batch: Mapping[str, Any], noise: AnswerNoise) -> NoisedBatch:
+    def _noise(self, canvases: HostCanvases, noise: UpdateNoise) -> NoisedBatch:
+        """Noise a batch on the CPU, where its random numbers are drawn."""
         config: Any = cast(Any, self.model).config
-        labels, segment_ids = batch["labels"], batch.get("segment_ids")
-        canvas_mask, loss_mask = labels != -100, None
+        drawn, loss_mask = noise.take(canvases.canvas_mask, canvases.segment_ids), None
         if not self.args.supervise_padding:
-            answers, _ = number_canvases(canvas_mask, segment_ids)
-            loss_mask = supervised_positions(labels, answers, config.eos_token_id)
+            answers, _ = number_canvases(canvases.canvas_mask, canvases.segment_ids)
+            loss_mask = supervised_positions(canvases.labels, answers, config.eos_token_id)
         return forward_process(
-            batch["input_ids"],
-            canvas_mask,
+            canvases.input_ids,
+            canvases.canvas_mask,
             config.mask_token_id,
-            segment_ids=segment_ids,
+            segment_ids=canvases.segment_ids,
             loss_mask=loss_mask,
-            timesteps=noise.timesteps,
-            uniform=noise.uniform,
+            timesteps=drawn.timesteps,
+            uniform=drawn.uniform,
             eps=self.args.mask_eps,
             weighting=self.args.loss_weighting,
             normalization=self.args.loss_normalization,
@@ -211,7 +221,7 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
     @contextmanager
     def _item_records(self) -> Iterator[None]:
         collator = self.data_collator
-        self.data_collator = ItemRecordCollator(collator)
+        self.data_collator = HostCanvasCollator(ItemRecordCollator(collator))
         try:
             yield
         finally:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from transformers import TrainingArguments
 
 from geodit.modeling_geodit.diffusion_geodit import LOSS_NORMALIZATIONS, LOSS_WEIGHTINGS
+from geodit.trainers.data_loading import set_loading_defaults
 from geodit.trainers.distribution import read_data_in_every_process
 from geodit.trainers.hub_token import TokenKeptOut
 from geodit.trainers.run_arguments import RunArguments
@@ -84,6 +85,13 @@ class GeoDiTTrainingArguments(TokenKeptOut, RunArguments, TrainingArguments):
     )
     # The collator needs the questions themselves, and the model's signature does not name their columns.
     remove_unused_columns: bool = field(default=False, metadata={"help": "Drop columns the model does not take."})
+    dataloader_num_workers: int | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "Processes that make batches beside each training process; 0 makes them in it. By default 0 on a "
+            "CPU and for streams, and on a CUDA device under Linux up to 4, as many as there are cores to spare."
+        },
+    )
     prediction_loss_only: bool = field(
         default=True, metadata={"help": "Return only the loss when evaluating, not the logits."}
     )
@@ -92,6 +100,7 @@ class GeoDiTTrainingArguments(TokenKeptOut, RunArguments, TrainingArguments):
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Leave nan and inf out of logged losses."})
 
     def __post_init__(self) -> None:
+        self.has_default_workers = set_loading_defaults(self)
         self.check_numbers()
         super().__post_init__()
         read_data_in_every_process(self)

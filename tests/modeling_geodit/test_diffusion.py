@@ -98,6 +98,43 @@ def test_the_loss_is_the_formula_written_out():
     assert loss.item() == pytest.approx(expected / 4, rel=1e-5)
 
 
+@pytest.mark.parametrize("complementary", [False, True])
+def test_a_batch_that_was_moved_knows_its_places(complementary, device):
+    input_ids, canvas_mask = make_batch()
+    canvas_mask[1, :9] = False
+    noised = diffusion_geodit.forward_process(
+        input_ids, canvas_mask, MASK, complementary=complementary, generator=torch.Generator().manual_seed(1)
+    )
+    assert noised.found_places is None
+    there = noised.to(device)
+    assert there.places is there.found_places
+    for name in ("input_ids", "masked", "weights", "answers", "timesteps", "items"):
+        assert torch.equal(getattr(there, name).cpu(), getattr(noised, name))
+    targets, places = noised.targets, there.places
+    marked = torch.zeros_like(targets).to(device)
+    marked[places.index] = True
+    assert torch.equal(marked.cpu(), targets)
+    assert torch.equal(
+        input_ids.repeat(1 + complementary, 1).to(device)[places.index].cpu(),
+        input_ids.repeat(1 + complementary, 1)[targets],
+    )
+    losses = torch.arange(1.0, 1 + int(targets.sum()), device=device)
+    grid = torch.zeros(targets.shape)
+    grid[targets] = losses.cpu()
+    found = diffusion_geodit.answer_losses(losses, there).cpu()
+    assert torch.equal(found, diffusion_geodit.answer_losses(losses.cpu(), noised))
+    assert found.tolist() == grid.sum(1).tolist()  # one answer a row
+
+
+def test_a_batch_with_nothing_masked_has_no_places(device):
+    input_ids, canvas_mask = make_batch()
+    noised = diffusion_geodit.forward_process(
+        input_ids, canvas_mask, MASK, timesteps=torch.ones(4), uniform=torch.ones(20)
+    ).to(device)
+    assert noised.places.most == len(noised.places.rows) == 0
+    assert diffusion_geodit.answer_losses(torch.zeros(0, device=device), noised).tolist() == [0.0] * 4
+
+
 def test_questions_that_share_a_row_are_noised_and_weighted_one_by_one():
     """Two rows with two answers each are four sequences, as if each had a row of its own."""
     apart_ids, apart_canvas = make_batch(B=4, L=6, canvas=3)

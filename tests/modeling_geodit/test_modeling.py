@@ -231,6 +231,23 @@ def test_logits_are_computed_only_where_they_are_asked_for():
     torch.testing.assert_close(model(**inputs, logits_to_keep=6).logits, everything[:, -6:])
     chosen = inputs["canvas_mask"] & (torch.arange(15) % 2 == 0)
     torch.testing.assert_close(model(**inputs, logits_to_keep=chosen).logits, everything[chosen])
+    places = chosen.nonzero(as_tuple=True)
+    assert torch.equal(model(**inputs, logits_to_keep=places).logits, model(**inputs, logits_to_keep=chosen).logits)
+
+
+def test_gradients_reach_image_features_through_their_places():
+    model, inputs = make_model().model.train(), make_inputs()
+    features = model.get_image_features(inputs["pixel_values"]).pooler_output.detach()
+    embeds = model.get_input_embeddings()(inputs["input_ids"]).detach().requires_grad_()
+    expected = model.place_image_features(inputs["input_ids"], embeds, features)
+    learnt = features.clone().requires_grad_()
+    placed = model.place_image_features(inputs["input_ids"], embeds, learnt)
+    assert torch.equal(placed, expected)
+    weights = torch.randn(placed.shape, generator=torch.Generator().manual_seed(0)).to(placed.device)
+    of_embeds, of_features = torch.autograd.grad((placed * weights).sum(), [embeds, learnt])
+    is_image = (inputs["input_ids"] == model.config.image_token_id).unsqueeze(-1).expand_as(placed)
+    assert torch.equal(of_features.flatten(), weights[is_image])
+    assert torch.equal(of_embeds, weights.masked_fill(is_image, 0))
 
 
 def test_labels_give_the_mean_cross_entropy_of_the_labelled_positions():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from defined_environment import DEVICE
 from geodit.modeling_geodit.diffusion_geodit import forward_process, number_canvases
+from geodit.trainers.host_canvases import HostCanvases
 from geodit.trainers.noise import UpdateNoise, seeded_generator
 
 # A row is a list of answers, by their lengths.
@@ -88,7 +89,7 @@ def test_only_the_batches_that_were_counted_get_noise():
     canvas_mask, segment_ids = as_batch([[3], [2]])
     labels = torch.where(canvas_mask, 7, -100)
     noise = UpdateNoise.of_batches(
-        [{"labels": labels, "segment_ids": segment_ids}], Accelerator(cpu=DEVICE == "cpu"), seed=0, step=0
+        [HostCanvases(labels, labels, segment_ids)], Accelerator(cpu=DEVICE == "cpu"), seed=0, step=0
     )
     with pytest.raises(ValueError, match="has 1 answers, but noise was prepared for 2"):
         noise.take(canvas_mask[:1], segment_ids[:1])
