@@ -68,10 +68,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--split", choices=["test", "validation"], default="test", help="validation to choose.")
     parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--dtype", default="auto", help="Of the weights; by default as in the checkpoint.")
     parser.add_argument("--out", type=Path, help="Write the figures of all seeds to this JSON file.")
     options = parser.parse_args()
     processor = GeoDiTProcessor.from_pretrained(options.model)
-    model = GeoDiTForMaskedDiffusion.from_pretrained(options.model).eval()
+    model = GeoDiTForMaskedDiffusion.from_pretrained(options.model, dtype=options.dtype).eval()
     found: dict[str, list[dict[str, float]]] = {name: [] for name in POLICIES}
     for seed in range(options.seeds):
         dataset = synthetic_dataset(options.scenes, seed=seed, split=options.split)
