@@ -52,11 +52,30 @@ class GenerationMode:
         return self.attention_mode if exact else "prefix"
 
 
+_PREFIX: AttentionMode = "prefix"
+_FULL: AttentionMode = "full"
+
 MODES: tuple[GenerationMode, ...] = (
-    GenerationMode("full", "full, exact", "full"),
+    GenerationMode("full", "full, exact", "full", {"capture_step": False}),
     GenerationMode("refreshed-4", "full, refreshed every 4 steps", "full", {"prefix_refresh_steps": 4}),
     GenerationMode("prefix-uncached", "prefix, uncached", "prefix", {"use_cache": False}),
-    GenerationMode("prefix-cached", "prefix, cached", "prefix", {"use_cache": True}),
+    GenerationMode("prefix-cached", "prefix, cached", "prefix", {"use_cache": True, "capture_step": False}),
+    # Not by default: off CUDA these steps compute what is not needed.
+    *(
+        GenerationMode(
+            key,
+            name,
+            attention_mode,
+            {"capture_step": True},
+            by_default=False,
+            uncaptured_kwargs={"capture_step": False},
+            runs_to_prepare=1,
+        )
+        for key, name, attention_mode in (
+            ("graphed", "prefix, cached, graphed", _PREFIX),
+            ("full-graphed", "full, exact, graphed", _FULL),
+        )
+    ),
     # Not by default: it takes a compiler, and minutes before its first run ends.
     GenerationMode(
         "compiled",

@@ -31,6 +31,7 @@ _FIELDS = (
     "use_cache",
     "prefix_refresh_steps",
     "compile_step",
+    "capture_step",
     "temperature",
     "guidance_scale",
     "seed",
@@ -80,6 +81,9 @@ class GeoDiTGenerationConfig(GenerationConfig):
         compile_step: Whether the network's step on the canvas is compiled by `torch.compile`, once for each number of
             rows and canvas length. It pays where many prompts are answered. With `attention_mode="prefix"` and
             `use_cache` only.
+        capture_step: Whether steps have fixed shapes, so that on CUDA they are captured in a graph and replayed. They
+            give the same tokens. `"auto"` does so on CUDA where nothing stands against it; `True` everywhere, which on
+            other devices computes what is not needed.
         temperature: 0 takes the most probable token; above 0 tokens are sampled by Gumbel noise.
         guidance_scale: Classifier-free guidance as Transformers counts it: 1 is off, and LLaDA's `cfg_scale`
             is `guidance_scale - 1`. Above 1 every step runs each row a second time, without its prompt and
@@ -113,6 +117,7 @@ class GeoDiTGenerationConfig(GenerationConfig):
         use_cache: bool = True,
         prefix_refresh_steps: int = 1,
         compile_step: bool = False,
+        capture_step: bool | str = "auto",
         temperature: float = 0.0,
         guidance_scale: float = 1.0,
         seed: int | None = None,
@@ -138,6 +143,7 @@ class GeoDiTGenerationConfig(GenerationConfig):
         self.use_cache: bool = use_cache
         self.prefix_refresh_steps: int = prefix_refresh_steps
         self.compile_step: bool = compile_step
+        self.capture_step: bool | str = capture_step
         self.temperature: float = temperature
         self.guidance_scale: float = guidance_scale
         self.seed: int | None = seed
@@ -185,6 +191,8 @@ class GeoDiTGenerationConfig(GenerationConfig):
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise ValueError(f"{name} must be True or False, but is {value!r}.")
+        if not isinstance(self.capture_step, bool) and self.capture_step != "auto":
+            raise ValueError(f"capture_step must be True, False or 'auto', but is {self.capture_step!r}.")
         _check_integer("prefix_refresh_steps", self.prefix_refresh_steps, minimum=1)
         for name in _SPECIAL_TOKEN_FIELDS:
             value = getattr(self, name)

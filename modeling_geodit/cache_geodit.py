@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers.models.llama.modeling_llama import rotate_half
 
 _CACHE_KEYWORDS = ("cache", "past_key_values")
 
@@ -70,6 +71,29 @@ class SegmentCache:
     def valid(self) -> torch.Tensor:
         """`(B, stop)` bool, true where a real token stands, up to the end of the open segment."""
         return self._valid[:, : self._stop]
+
+    def clear(self) -> None:
+        """Give up everything that was written; the buffers stay where they are."""
+        self._valid.zero_()
+        self._stop = 0
+
+    def places(self, count: int) -> torch.Tensor:
+        """`(B, count)` bool, which of the first places hold a real token, whatever segment is open."""
+        return self._valid[:, :count]
+
+    def layer(self, layer_idx: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of a layer, `(B, H, C, D)` each; a layer must have written before.
+
+        Args:
+            layer_idx: The layer.
+
+        Raises:
+            RuntimeError: If none has.
+        """
+        buffers = self._buffers[layer_idx]
+        if buffers is None:
+            raise RuntimeError(f"Layer {layer_idx} has written nothing to the cache yet.")
+        return buffers
 
     def begin_segment(self, start: int, valid: torch.Tensor) -> None:
         """Open the segment that is computed next.
@@ -144,13 +168,12 @@ class SegmentCache:
         for layer_idx, source in enumerate(other._buffers):
             if source is None:
                 continue
-            copies = []
-            for tensor in source:
-                _, heads, _, width = tensor.shape
-                copy = tensor.new_zeros(self.num_rows, heads, self._valid.shape[1], width)
-                copy[:, :, :stop] = tensor[rows.to(tensor.device), :, :stop]
-                copies.append(copy)
-            self._buffers[layer_idx] = (copies[0], copies[1])
+            buffers = self._buffers[layer_idx]
+            if buffers is None:
+                shape = (self.num_rows, source[0].shape[1], self._valid.shape[1], source[0].shape[3])
+                buffers = self._buffers[layer_idx] = (source[0].new_zeros(shape), source[1].new_zeros(shape))
+            for buffer, tensor in zip(buffers, source, strict=True):
+                buffer[:, :, :stop] = tensor[rows.to(tensor.device), :, :stop]
 
     def keep_rows(self, rows: Sequence[int]) -> None:
         """Give up all rows but some, in place: a row that stays moves to the front, and nothing is allocated.
@@ -168,6 +191,33 @@ class SegmentCache:
         count = len(rows)
         self._valid = self._valid[:count]
         self._buffers = [None if pair is None else (pair[0][:count], pair[1][:count]) for pair in self._buffers]
+
+
+def write_keys_and_values(
+    layer: Any,
+    hidden_states: torch.Tensor,
+    position_embeddings: tuple[torch.Tensor, torch.Tensor],
+    cache: Any,
+) -> None:
+    """Run the part of a layer that other tokens need of these: no queries, no attention, no feed-forward.
+
+    Args:
+        layer: A decoder layer of Transformers.
+        hidden_states: `(B, S, d)`.
+        position_embeddings: Cosines and sines, `(B, S or more, D)`.
+        cache: Where keys and values are written: something with the `update` of [`SegmentCache`].
+    """
+    attention = layer.self_attn
+    device = attention.k_proj.weight.device
+    if device.type != "meta":  # offloaded weights come to the hidden states, others do not
+        hidden_states = hidden_states.to(device)
+    normed = layer.input_layernorm(hidden_states)
+    shape = (*normed.shape[:-1], -1, attention.head_dim)
+    keys = attention.k_proj(normed).view(shape).transpose(1, 2)
+    values = attention.v_proj(normed).view(shape).transpose(1, 2)
+    length = normed.shape[1]
+    cos, sin = (part[:, :length].unsqueeze(1).to(keys.device) for part in position_embeddings)
+    cache.update(keys * cos + rotate_half(keys) * sin, values, attention.layer_idx)
 
 
 @dataclass(frozen=True)
@@ -194,4 +244,4 @@ class ImagePrefix:
         return [len(features) for features in self.features]
 
 
-__all__ = ["ImagePrefix", "SegmentCache"]
+__all__ = ["ImagePrefix", "SegmentCache", "cache_keyword", "write_keys_and_values"]

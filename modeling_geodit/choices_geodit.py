@@ -38,6 +38,8 @@ class ChoicesPattern(AutomatonPattern):
             accepting.append(state)
         super().__init__(transitions, accepting, eos_token_ids)
         self._answers = tuple(tuple(answer) for answer in answers)
+        self.num_answers = len(self._answers)
+        self.identity = (*self.identity, self._answers)
         self._words = TokenColumns(sorted({token for answer in answers for token in answer}))
         self._ends = TokenColumns(sorted(eos_token_ids))
         self._spelled: dict[int, DeviceTensors] = {}

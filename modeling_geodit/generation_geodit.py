@@ -11,9 +11,10 @@ V vocabulary.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,15 +27,17 @@ from transformers.utils.generic import ModelOutput
 
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
 from geodit.modeling_geodit.cache_geodit import ImagePrefix, SegmentCache
-from geodit.modeling_geodit.decoding_geodit import (
-    Block,
-    Decision,
-    DecodingPolicy,
-    RowStreams,
-    build_decoding_policy,
-    plan_blocks,
+from geodit.modeling_geodit.decoding_geodit import RowStreams, build_decoding_policy
+from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
+from geodit.modeling_geodit.fixed_network_geodit import (
+    PREFIX_PLACES,
+    FixedNetwork,
+    FullNetwork,
+    GuidedLogits,
+    PrefixNetwork,
+    run_layer,
 )
-from geodit.modeling_geodit.grids_geodit import is_any_of
+from geodit.modeling_geodit.fixed_step_geodit import BlockTables, CanvasLogitsOf, FixedStep
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 from geodit.modeling_geodit.predictors_geodit import (
     CanvasPredictor,
@@ -43,7 +46,17 @@ from geodit.modeling_geodit.predictors_geodit import (
     FullPredictor,
     GuidedPredictor,
     PrefixCachedPredictor,
+    PromptBranch,
     RefreshedPredictor,
+)
+from geodit.modeling_geodit.schedules_geodit import Block, plan_blocks
+from geodit.modeling_geodit.step_capture_geodit import (
+    Capture,
+    CapturedLoop,
+    CapturedLoops,
+    capture_cuda_graph,
+    run_again,
+    why_not_captured,
 )
 from geodit.modeling_geodit.step_rules_geodit import StepRules
 from geodit.modeling_geodit.stop_strings_geodit import StopStrings
@@ -67,7 +80,7 @@ class GeoDiTGenerateOutput(ModelOutput):
 
     Args:
         sequences: `(B, P + L)` int64, the prompt as given, followed by the canvas.
-        commit_steps: `(B, L)` int64, the step, counted from 0, at which each token of the canvas was
+        commit_steps: `(B, L)` int64, the step of its row, counted from 0, at which each token of the canvas was
             committed; -1 for what was never denoised: behind the end of a row or of an answer, where EOS stands.
         confidences: `(B, L)` float32, the probability that the network gave the token at that step.
         end_probabilities: `(B, L)` float32, the probability that it gave EOS there, at that step.
@@ -90,151 +103,14 @@ class GeoDiTGenerateOutput(ModelOutput):
     num_predictions: int | None = None
 
 
-@dataclass
-class DenoisingState:
-    """The canvas and its history.
-
-    Args:
-        canvas: `(B, L)` int64, `[M]` where nothing has been committed.
-        commit_steps: `(B, L)` int64, -1 where nothing has been committed.
-        confidences: `(B, L)` float32, 0 where nothing has been committed.
-        end_probabilities: `(B, L)` float32, that of EOS in the step that committed something; 0 likewise.
-        lengths: `(B,)` int64, where the canvas of each row ends at last.
-        ends: `(B,)` int64, where the answer of each row ends as far as that is known: one past its first EOS, or
-            where its canvas ends.
-        stop: Where the part of the canvas ends that is there so far; L unless it grows.
-        steps_made: `(B,)` int64, in how many steps each row was denoised.
-        rows: The rows that are not finished, ascending.
-        step: How many steps have been made.
-        answer_probabilities: `(B, C)` float32, with a pattern of C answers that of each by the first step.
-    """
-
-    canvas: torch.Tensor
-    commit_steps: torch.Tensor
-    confidences: torch.Tensor
-    end_probabilities: torch.Tensor
-    lengths: torch.Tensor
-    ends: torch.Tensor
-    steps_made: torch.Tensor
-    stop: int
-    rows: list[int] = field(default_factory=list)
-    step: int = 0
-    answer_probabilities: torch.Tensor | None = None
-
-    @classmethod
-    def fully_masked(cls, lengths: torch.Tensor, canvas_length: int, mask_token_id: int, fill: int) -> DenoisingState:
-        """The state that denoising starts from.
-
-        Args:
-            lengths: `(B,)` int64, the length of each row's canvas.
-            canvas_length: L.
-            mask_token_id: Id of `[M]`.
-            fill: The token behind the end of a shorter canvas.
-        """
-        shape, device = (len(lengths), canvas_length), lengths.device
-        canvas = torch.full(shape, mask_token_id, dtype=torch.long, device=device)
-        canvas[torch.arange(canvas_length, device=device) >= lengths.unsqueeze(-1)] = fill
-        return cls(
-            canvas=canvas,
-            commit_steps=torch.full(shape, -1, dtype=torch.long, device=device),
-            confidences=torch.zeros(shape, dtype=torch.float32, device=device),
-            end_probabilities=torch.zeros(shape, dtype=torch.float32, device=device),
-            lengths=lengths,
-            ends=lengths.clone(),
-            steps_made=torch.zeros_like(lengths),
-            stop=canvas_length,
-            rows=list(range(len(lengths))),
-        )
-
-    @property
-    def valid(self) -> torch.Tensor:
-        """`(B, stop)` bool, true where a canvas is."""
-        return torch.arange(self.stop, device=self.canvas.device) < self.lengths.unsqueeze(-1)
-
-    @property
-    def masked(self) -> torch.Tensor:
-        """`(B, L)` bool, true where a token is still to be committed."""
-        in_answer = torch.arange(self.canvas.shape[1], device=self.canvas.device) < self.ends.unsqueeze(-1)
-        return in_answer & (self.commit_steps < 0)
-
-    def commit(self, decision: Decision) -> None:
-        """Write a step's decision about the unfinished rows into the canvas, in place."""
-        for grid, values in (
-            (self.canvas, decision.tokens),
-            (self.commit_steps, torch.full_like(decision.tokens, self.step)),
-            (self.confidences, decision.confidence.float()),
-            (self.end_probabilities, decision.end_probability.float()),
-        ):
-            grid[self.rows] = torch.where(decision.transfer, values, grid[self.rows])
-        self.steps_made[self.rows] += decision.transfer.any(-1).long()
-        self.step += 1
-
-    def end_answers(self, eos_token_ids: Sequence[int]) -> None:
-        """Fill what stands behind the first EOS of each row with EOS, in place, whatever was committed there.
-
-        It is no part of the answer, and is not masked any more.
-
-        Args:
-            eos_token_ids: The tokens that end an answer; the first of them is what is filled in.
-        """
-        places = torch.arange(self.canvas.shape[1], device=self.canvas.device)
-        is_end = is_any_of(self.canvas, eos_token_ids) & (self.commit_steps >= 0)
-        first = places.masked_fill(~is_end, self.canvas.shape[1]).amin(-1)
-        self.ends = torch.minimum(self.ends, first + 1)
-        self._fill((places >= self.ends.unsqueeze(-1)) & ~is_end, eos_token_ids[0])
-
-    def cut(self, lengths: Sequence[int], fill: int) -> None:
-        """Shorten answers, in place.
-
-        Args:
-            lengths: How many tokens of each row stay.
-            fill: The token behind them.
-        """
-        places = torch.arange(self.canvas.shape[1], device=self.canvas.device)
-        self._fill(places >= torch.tensor(lengths, device=self.canvas.device).unsqueeze(-1), fill)
-
-    def _fill(self, behind: torch.Tensor, fill: int) -> None:
-        self.canvas.masked_fill_(behind, fill)
-        self.commit_steps.masked_fill_(behind, -1)
-        self.confidences.masked_fill_(behind, 0)
-        self.end_probabilities.masked_fill_(behind, 0)
-
-    def finish_rows(self, eos_token_ids: Sequence[int]) -> list[int]:
-        """Take out the rows that nothing is left to do for.
-
-        That is a row that is full, and one that has an EOS token with nothing masked before it: what would stand
-        behind it is no part of the answer, and becomes EOS without being denoised.
-
-        Args:
-            eos_token_ids: The tokens that end an answer.
-
-        Returns:
-            Which of the unfinished rows go on, as indices into `rows` before.
-        """
-        committed = self.commit_steps[self.rows] >= 0
-        in_front = committed.long().cumprod(-1).bool()
-        ended = (is_any_of(self.canvas[self.rows], eos_token_ids) & in_front).any(-1)
-        full = in_front.sum(-1) >= self.lengths[self.rows]
-        for index in (ended & ~full).nonzero().flatten().tolist():
-            row = self.rows[index]
-            self.canvas[row, self.commit_steps[row] < 0] = eos_token_ids[0]
-        going_on: list[int] = (~(ended | full)).nonzero().flatten().tolist()
-        self.rows = [self.rows[index] for index in going_on]
-        return going_on
-
-
 def denoise(
     predictor: CanvasPredictor,
-    policy: DecodingPolicy,
+    rules: StepRules,
     state: DenoisingState,
     blocks: Iterable[Block],
     random: RowStreams | None = None,
     *,
-    eos_token_ids: Sequence[int] = (),
-    fill_after_eos: bool = False,
     initial_length: int | None = None,
-    pattern: AnswerPattern | None = None,
-    temperature: float = 0.0,
 ) -> Iterator[DenoisingState]:
     """Denoise a canvas in place, one step at a time.
 
@@ -243,22 +119,16 @@ def denoise(
 
     Args:
         predictor: Gives the logits.
-        policy: Decides what to commit.
+        rules: Decide what to commit.
         state: The canvas to denoise.
         blocks: Blocks in the order in which they are denoised.
         random: Random numbers, for policies that draw.
-        eos_token_ids: Tokens that end an answer.
-        fill_after_eos: Whether all behind an EOS is EOS from the step on that commits it. Steps are then shared out
-            over what is masked in front of it.
         initial_length: The canvas starts with so many positions and ends from there on with the block that is being
             denoised; `None` for a canvas that is there as a whole.
-        pattern: What the answers must look like.
-        temperature: With a pattern, above 0 its canvases are drawn.
 
     Yields:
         The same state, after each step.
     """
-    rules = StepRules(policy, eos_token_ids, fill_after_eos, pattern, temperature)
     for block in blocks:
         if initial_length is not None:
             state.stop = max(block.stop, initial_length)
@@ -277,16 +147,21 @@ def denoise(
             )
             begins_block = False
             if state.step == 0:
-                state.answer_probabilities = rules.answer_probabilities(logits, canvas, masked, wanted)
-            numbers = None if random is None else random.at(state.step)
-            state.commit(rules.decide(logits, canvas, masked, wanted, steps_left, numbers))
-            if fill_after_eos and eos_token_ids:
-                state.end_answers(eos_token_ids)
-            num_rows = len(state.rows)
-            going_on = state.finish_rows(eos_token_ids)
-            if going_on and len(going_on) < num_rows:
+                probabilities = rules.answer_probabilities(logits, canvas, masked, wanted)
+                if probabilities is not None:
+                    state.answer_probabilities.copy_(probabilities)
+            numbers = None if random is None else random.at(state.steps_made[state.rows])
+            state.commit(rules.decide(logits, canvas, masked, wanted, steps_left, numbers), state.rows)
+            state.step += 1
+            if rules.ends_answers:
+                state.end_answers(rules.eos_token_ids)
+            state.finish_rows(rules.eos_token_ids)
+            active = state.active.tolist()
+            going_on = [index for index, row in enumerate(state.rows) if active[row]]
+            if going_on and len(going_on) < len(state.rows):
                 predictor.keep_rows(going_on)
                 random = None if random is None else random.take(going_on)
+            state.rows = [state.rows[index] for index in going_on]
             yield state
             if not going_on:
                 return
@@ -429,37 +304,29 @@ class GeoDiTGenerationMixin:
         if stopping is not None and not eos_token_ids:
             raise ValueError("stop_strings need an eos_token_id, which stands behind the end of an answer.")
         policy = build_decoding_policy(config, [token for token in placeholders if token is not None])
+        rules = StepRules(policy, tuple(eos_token_ids), config.fill_after_eos, answer_pattern, config.temperature)
         random = None
         if policy.draws:
             random = RowStreams.spawn(batch_size, device, seed=config.seed, generator=generator)
         lengths = _check_canvas_lengths(canvas_lengths, config.max_new_tokens, batch_size).to(device)
         if answer_pattern is not None:
             answer_pattern.check_canvases(lengths.tolist(), eos_token_ids)
-        predictor = self._make_predictor(config, prompt_ids, prompt_mask.bool(), features, image_prefix, mask_token_id)
+        branches = self._embed_prompts(config, prompt_ids, prompt_mask.bool(), features, image_prefix, mask_token_id)
         fill = (
             eos_token_ids[0]
             if eos_token_ids
             else int(_first_given(config.pad_token_id, self.config.pad_token_id) or 0)
         )
-        state = DenoisingState.fully_masked(lengths, config.max_new_tokens, mask_token_id, fill)
+        num_answers = 0 if answer_pattern is None else answer_pattern.num_answers
         blocks = plan_blocks(
             config.max_new_tokens, config.block_length, config.max_denoising_steps, config.initial_canvas_length
         )
+        masked = DenoisingState.fully_masked(lengths, config.max_new_tokens, mask_token_id, fill, num_answers)
+        steps = self._denoise(config, rules, masked, blocks, branches, random)
         if streamer is not None:
             streamer.put(prompt_ids.cpu())
         canvases = []
-        for _ in denoise(
-            predictor,
-            policy,
-            state,
-            blocks,
-            random,
-            eos_token_ids=eos_token_ids,
-            fill_after_eos=config.fill_after_eos,
-            initial_length=config.initial_canvas_length,
-            pattern=answer_pattern,
-            temperature=config.temperature,
-        ):
+        for state in steps:
             if config.return_dict_in_generate:
                 canvases.append(state.canvas.clone())
             if streamer is not None and hasattr(streamer, "put_draft"):
@@ -475,18 +342,63 @@ class GeoDiTGenerationMixin:
         sequences = cast(torch.LongTensor, torch.cat([prompt_ids, state.canvas], dim=1))
         if not config.return_dict_in_generate:
             return sequences
+        num_steps = state.step or int(state.steps_made.max())
         return GeoDiTGenerateOutput(
             sequences=sequences,
             commit_steps=cast(torch.LongTensor, state.commit_steps),
             confidences=cast(torch.FloatTensor, state.confidences),
             end_probabilities=cast(torch.FloatTensor, state.end_probabilities),
-            answer_probabilities=cast(torch.FloatTensor | None, state.answer_probabilities),
+            answer_probabilities=cast(torch.FloatTensor | None, state.answer_probabilities if num_answers else None),
             steps_made=cast(torch.LongTensor, state.steps_made),
-            canvases=cast(torch.LongTensor, torch.stack(canvases)),
-            num_predictions=state.step,
+            # Steps of fixed shapes may go on a little when all is done.
+            canvases=cast(torch.LongTensor, torch.stack(canvases[:num_steps])),
+            num_predictions=num_steps,
         )
 
-    def _make_predictor(
+    def _denoise(
+        self,
+        config: GeoDiTGenerationConfig,
+        rules: StepRules,
+        state: DenoisingState,
+        blocks: Sequence[Block],
+        branches: Sequence[PromptBranch],
+        random: RowStreams | None,
+    ) -> Iterator[DenoisingState]:
+        """Run image and prompt, and return the denoising steps by the loop that a configuration asks for."""
+        if not self._captures(config, state.canvas.device):
+            predictor = self._make_predictor(config, branches)
+            return denoise(predictor, rules, state, blocks, random, initial_length=config.initial_canvas_length)
+        longest = max(
+            branch.segments.num_places if self.config.attention_mode == "prefix" else branch.prompt.valid.shape[1]
+            for branch in branches
+        )
+        places = -(-longest // PREFIX_PLACES) * PREFIX_PLACES
+        key = (
+            *(state.canvas.shape, state.canvas.device, places, self.config.attention_mode, len(branches)),
+            *(tuple(blocks), config.initial_canvas_length, config.guidance_scale, config.compile_step),
+            *(config.remasking, config.confidence_threshold, config.entropy_bound, config.temperature),
+            *(rules.policy.suppress_tokens, rules.eos_token_ids, rules.fill_after_eos, rules.pattern),
+        )
+        capture = capture_cuda_graph if state.canvas.is_cuda else run_again
+
+        def make() -> CapturedLoop:
+            return self._make_loop(config, rules, state, blocks, random, places, len(branches), capture)
+
+        loops: CapturedLoops = self.__dict__.setdefault("_captured_loops", CapturedLoops())
+        loop = loops.find(key, cast(torch.nn.Module, self), make)
+        loop.load(branches, state, random)
+        return loop.denoise()
+
+    def _captures(self, config: GeoDiTGenerationConfig, device: torch.device) -> bool:
+        """Whether steps of fixed shapes are taken. Where they are asked for in vain, a warning says why."""
+        if config.capture_step is False or (config.capture_step == "auto" and device.type != "cuda"):
+            return False
+        reason = why_not_captured(self, self.config.attention_mode, config.use_cache, config.prefix_refresh_steps)
+        if reason is not None and config.capture_step is True:
+            logger.warning_once(f"capture_step=True is without effect: {reason}.")
+        return reason is None
+
+    def _embed_prompts(
         self,
         config: GeoDiTGenerationConfig,
         prompt_ids: torch.Tensor,
@@ -494,10 +406,8 @@ class GeoDiTGenerationMixin:
         image_features: ImageFeatures | None,
         image_prefix: ImagePrefix | None,
         mask_token_id: int,
-    ) -> CanvasPredictor:
-        """The predictor that a configuration asks for; arguments as in [`generate`]."""
-        if config.compile_step and not (config.use_cache and self.config.attention_mode == "prefix"):
-            raise ValueError('compile_step=True needs attention_mode="prefix" and use_cache=True.')
+    ) -> list[PromptBranch]:
+        """The prompts, and with guidance those that say nothing; arguments as in [`generate`]."""
         is_image = (prompt_ids == _first_given(self.config.image_token_id, -1)) & prompt_mask
         image_rows = None
         if image_prefix is not None:
@@ -509,25 +419,61 @@ class GeoDiTGenerationMixin:
         embeds = model.get_input_embeddings()(prompt_ids)
         if image_features is not None:
             embeds = model.model.place_image_features(prompt_ids, embeds, image_features)
+        branches = [PromptBranch(EmbeddedPrompt(embeds, prompt_mask, is_image), image_prefix, image_rows)]
+        if config.guidance_scale != 1:
+            # It sees [M] for every token of the prompt, image placeholders included, and therefore no image.
+            nothing = model.get_input_embeddings()(torch.full_like(prompt_ids, mask_token_id))
+            branches.append(PromptBranch(EmbeddedPrompt(nothing, prompt_mask, torch.zeros_like(is_image))))
+        return branches
 
-        def predictor_of(prompt: EmbeddedPrompt, image_prefix: ImagePrefix | None) -> CanvasPredictor:
+    def _make_predictor(self, config: GeoDiTGenerationConfig, branches: Sequence[PromptBranch]) -> CanvasPredictor:
+        """The predictor that a configuration asks for."""
+        if config.compile_step and not (config.use_cache and self.config.attention_mode == "prefix"):
+            raise ValueError('compile_step=True needs attention_mode="prefix" and use_cache=True.')
+        model: Any = self
+
+        def predictor_of(branch: PromptBranch) -> CanvasPredictor:
             canvas_length = config.max_new_tokens
             if self.config.attention_mode == "full":
                 if config.prefix_refresh_steps == 1:
-                    return FullPredictor(model, prompt)
-                return RefreshedPredictor(model, prompt, canvas_length, config.prefix_refresh_steps)
+                    return FullPredictor(model, branch.prompt)
+                return RefreshedPredictor(model, branch.prompt, canvas_length, config.prefix_refresh_steps)
             if not config.use_cache:
-                return FullPredictor(model, prompt)
+                return FullPredictor(model, branch.prompt)
             cached = CompiledPredictor if config.compile_step else PrefixCachedPredictor
-            return cached(model, prompt, canvas_length, image_prefix, image_rows)
+            return cached(model, branch, canvas_length)
 
-        conditional = predictor_of(EmbeddedPrompt(embeds, prompt_mask, is_image), image_prefix)
-        if config.guidance_scale == 1:
+        conditional, *unconditional = [predictor_of(branch) for branch in branches]
+        if not unconditional:
             return conditional
-        # It sees [M] for every token of the prompt, image placeholders included, and therefore no image.
-        nothing = model.get_input_embeddings()(torch.full_like(prompt_ids, mask_token_id))
-        unconditional = EmbeddedPrompt(nothing, prompt_mask, torch.zeros_like(is_image))
-        return GuidedPredictor(conditional, predictor_of(unconditional, None), config.guidance_scale)
+        return GuidedPredictor(conditional, unconditional[0], config.guidance_scale)
+
+    def _make_loop(
+        self,
+        config: GeoDiTGenerationConfig,
+        rules: StepRules,
+        state: DenoisingState,
+        blocks: Sequence[Block],
+        random: RowStreams | None,
+        places: int,
+        num_branches: int,
+        capture: Capture,
+    ) -> CapturedLoop:
+        """The loop of fixed shapes that a configuration asks for, with memory of its own."""
+        model: Any = self
+        num_rows, canvas_length = state.canvas.shape
+        run = torch.compile(run_layer, dynamic=False) if config.compile_step else run_layer
+        network_class = FullNetwork if self.config.attention_mode == "full" else PrefixNetwork
+        networks: list[FixedNetwork] = [
+            network_class(model, num_rows, places, canvas_length, run) for _ in range(num_branches)
+        ]
+        logits_of: CanvasLogitsOf = networks[0]
+        if num_branches > 1:
+            logits_of = GuidedLogits(networks[0], networks[1], config.guidance_scale)
+        own_random = None if random is None else RowStreams(random.keys.clone())
+        tables = BlockTables(blocks, config.initial_canvas_length, state.canvas.device)
+        step = FixedStep(logits_of, rules, tables, num_rows, own_random)
+        return CapturedLoop(networks, copy.deepcopy(state), own_random, step, tables.num_steps, capture)
 
     def adjust_generation_fn(
         self,

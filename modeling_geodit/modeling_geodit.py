@@ -27,7 +27,6 @@ from transformers.models.llama.modeling_llama import (
     LlamaDecoderLayer,
     LlamaRMSNorm,
     LlamaRotaryEmbedding,
-    rotate_half,
 )
 from transformers.models.llava_onevision.modeling_llava_onevision import (
     LlavaOnevisionModel,
@@ -47,7 +46,7 @@ from geodit.configuration.anyres_geodit import anyres_max_tiles
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
 from geodit.configuration.foreign_files_geodit import refusing_broken_files
 from geodit.configuration.remote_code_geodit import PublishedMixin, warn_of_moving_code
-from geodit.modeling_geodit.cache_geodit import SegmentCache, cache_keyword
+from geodit.modeling_geodit.cache_geodit import SegmentCache, cache_keyword, write_keys_and_values
 from geodit.modeling_geodit.diffusion_geodit import check_masked_labels, labelled_loss
 from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin, ImageFeatures, pooled_features
 from geodit.modeling_geodit.loaded_weights_geodit import check_complete, check_headers, check_values, without_report
@@ -316,7 +315,7 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
                 last_cache = SegmentCache.empty(len(self.layers), len(valid), valid.shape[1], valid.device)
                 last_cache.begin_segment(0, valid)
             if split:
-                _write_keys_and_values(last, hidden_states[:, :split], position_embeddings, last_cache)
+                write_keys_and_values(last, hidden_states[:, :split], position_embeddings, last_cache)
             hidden_states = hidden_states[:, split:]
             if num_outputs:
                 hidden_states = last(
@@ -377,26 +376,6 @@ class _Levels:
             return allowed
 
         return may_attend
-
-
-def _write_keys_and_values(
-    layer: Any,
-    hidden_states: torch.Tensor,
-    position_embeddings: tuple[torch.Tensor, torch.Tensor],
-    cache: SegmentCache,
-) -> None:
-    """The part of a layer that other tokens need of these: no queries, no attention, no feed-forward."""
-    attention = layer.self_attn
-    device = attention.k_proj.weight.device
-    if device.type != "meta":  # offloaded weights come to the hidden states, others do not
-        hidden_states = hidden_states.to(device)
-    normed = layer.input_layernorm(hidden_states)
-    shape = (*normed.shape[:-1], -1, attention.head_dim)
-    keys = attention.k_proj(normed).view(shape).transpose(1, 2)
-    values = attention.v_proj(normed).view(shape).transpose(1, 2)
-    length = normed.shape[1]
-    cos, sin = (part[:, :length].unsqueeze(1).to(keys.device) for part in position_embeddings)
-    cache.update(keys * cos + rotate_half(keys) * sin, values, attention.layer_idx)
 
 
 class GeoDiTModel(GeoDiTPreTrainedModel):

@@ -16,7 +16,7 @@ D transitions, n location tokens.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -121,13 +121,25 @@ class PatternProposal:
 
 
 class AnswerPattern(ABC):
-    """A set of answers."""
+    """A set of answers. Two patterns are equal if they are of one class and made of the same."""
 
     min_length: int
     """Tokens of the shortest answer, without EOS."""
 
     eos_token_ids: tuple[int, ...]
     """Tokens that end an answer."""
+
+    num_answers: int = 0
+    """How many answers there are, where they are listed."""
+
+    identity: tuple[Hashable, ...]
+    """What the pattern was made of."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and isinstance(other, AnswerPattern) and other.identity == self.identity
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.identity))
 
     @abstractmethod
     def propose(
@@ -208,6 +220,7 @@ class BoxListPattern(AnswerPattern):
         self._sizes = (len(location_token_ids), len(self.eos_token_ids), len(self._none))
         self._min_boxes = min_boxes
         self._max_boxes = max_boxes
+        self.identity = (*self._tokens.token_ids, self._sizes, min_boxes, max_boxes)
         boxes = _BOX * min_boxes
         self.min_length = min(boxes, len(self._none)) if self._none else boxes
 
@@ -293,6 +306,7 @@ class AutomatonPattern(AnswerPattern):
         final = sorted(set(accepting))
         edges = [(state, 0, end) for state in [*final, end]]
         edges += [(state, 1 + index, target) for index, pairs in enumerate(classes) for state, target in pairs]
+        self.identity = (self._tokens.token_ids, tuple(kind_of.tolist()), tuple(edges), tuple(final))
         source, edge_kind, target = torch.tensor(edges).T.contiguous()
         self._places_at_once = max(1, _TRANSITIONS_AT_ONCE // len(edges))
         self._kinds = DeviceTensors(kind_of, by_id, kind_of[order])

@@ -75,6 +75,91 @@ class EmbeddedPrompt:
         return embeds, self.position_ids.gather(1, order), valid
 
 
+_Segment = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class PrefixSegments:
+    """Image and prompt as two segments, the image first: it sees the image, the prompt sees both.
+
+    Args:
+        images: Embeddings, positions and validity of the image tokens, as of [`EmbeddedPrompt.select`].
+        questions: Those of the other tokens.
+        num_image_places: Places that the images take up.
+    """
+
+    images: _Segment
+    questions: _Segment
+    num_image_places: int
+
+    @classmethod
+    def of(cls, prompt: EmbeddedPrompt, image_prefix: ImagePrefix | None = None) -> PrefixSegments:
+        """Take prompts apart.
+
+        Args:
+            prompt: The prompts.
+            image_prefix: Their images, if they are encoded already.
+        """
+        images = prompt.select(prompt.valid & prompt.is_image)
+        num_image_places = images[2].shape[1]
+        if image_prefix is not None and image_prefix.cache is not None:
+            num_image_places = image_prefix.cache.valid.shape[1]
+        return cls(images, prompt.select(prompt.valid & ~prompt.is_image), num_image_places)
+
+    @property
+    def num_places(self) -> int:
+        """Places of the longest row."""
+        return self.num_image_places + self.questions[2].shape[1]
+
+    def write(
+        self,
+        text_core: Callable[..., Any],
+        cache: SegmentCache,
+        image_prefix: ImagePrefix | None,
+        image_rows: torch.Tensor | None,
+    ) -> None:
+        """Compute keys and values.
+
+        Args:
+            text_core: The text core.
+            cache: Where they are written, from its first place on.
+            image_prefix: The images, if they are encoded already.
+            image_rows: `(B,)` int64, the image of each row in `image_prefix`.
+        """
+        if image_prefix is not None and image_prefix.cache is not None and image_rows is not None:
+            cache.copy_from(image_prefix.cache, image_rows)
+        else:
+            _run_segment(text_core, cache, 0, self.images)
+        _run_segment(text_core, cache, self.num_image_places, self.questions)
+
+
+def _run_segment(text_core: Callable[..., Any], cache: SegmentCache, start: int, segment: _Segment) -> None:
+    embeds, position_ids, valid = segment
+    if valid.shape[1]:
+        cache.begin_segment(start, valid)
+        text_core(inputs_embeds=embeds, position_ids=position_ids, cache=cache, num_outputs=0)
+
+
+@dataclass(frozen=True)
+class PromptBranch:
+    """Prompts with their images.
+
+    Args:
+        prompt: The prompts.
+        image_prefix: Their images, if they are encoded already.
+        image_rows: `(B,)` int64, the image of each row in `image_prefix`.
+    """
+
+    prompt: EmbeddedPrompt
+    image_prefix: ImagePrefix | None = None
+    image_rows: torch.Tensor | None = None
+
+    @cached_property
+    def segments(self) -> PrefixSegments:
+        """The prompts, taken apart."""
+        return PrefixSegments.of(self.prompt, self.image_prefix)
+
+
 class CanvasPredictor(ABC):
     """Logits of a canvas, for rows that may leave one after the other."""
 
@@ -206,44 +291,27 @@ class PrefixCachedPredictor(_CachedPredictor):
 
     Args:
         model: A `GeoDiTForMaskedDiffusion` with `attention_mode="prefix"`.
-        prompt: The prompts.
+        branch: The prompts; with images that are encoded already every row begins with one of them.
         canvas_length: L at most.
-        image_prefix: The images, encoded; every row then begins with one of them. By default images are encoded here.
-        image_rows: `(B,)` int64, the image of each row in `image_prefix`.
     """
 
     def __init__(
         self,
         model: Any,
-        prompt: EmbeddedPrompt,
+        branch: PromptBranch,
         canvas_length: int,
-        image_prefix: ImagePrefix | None = None,
-        image_rows: torch.Tensor | None = None,
     ) -> None:
+        prompt = branch.prompt
         super().__init__(model, prompt)
-        valid, is_image = prompt.valid, prompt.is_image
-        images = prompt.select(valid & is_image)
-        questions = prompt.select(valid & ~is_image)
-        num_image_slots = images[2].shape[1]
-        if image_prefix is not None and image_prefix.cache is not None:
-            num_image_slots = image_prefix.cache.valid.shape[1]
-        self._prefix_length = self._round_up(num_image_slots + questions[2].shape[1])
+        segments = branch.segments
+        self._prefix_length = self._round_up(segments.num_places)
         capacity = self._prefix_length + canvas_length
-        self._cache = SegmentCache.empty(self._num_layers, len(valid), capacity, valid.device)
-        if image_prefix is not None and image_prefix.cache is not None and image_rows is not None:
-            self._cache.copy_from(image_prefix.cache, image_rows)
-        else:
-            self._run_segment(0, *images)
-        self._run_segment(num_image_slots, *questions)
+        self._cache = SegmentCache.empty(self._num_layers, len(prompt.valid), capacity, prompt.valid.device)
+        segments.write(self._text_core, self._cache, branch.image_prefix, branch.image_rows)
 
     def _round_up(self, prefix_length: int) -> int:
         """Where the canvas begins; places behind the prompt that nothing is written to are not seen."""
         return prefix_length
-
-    def _run_segment(self, start: int, embeds: torch.Tensor, position_ids: torch.Tensor, valid: torch.Tensor) -> None:
-        if valid.shape[1]:
-            self._cache.begin_segment(start, valid)
-            self._text_core(inputs_embeds=embeds, position_ids=position_ids, cache=self._cache, num_outputs=0)
 
     def __call__(
         self, canvas: torch.Tensor, valid: torch.Tensor, wanted: torch.Tensor, *, begins_block: bool
@@ -261,26 +329,17 @@ class CompiledPredictor(PrefixCachedPredictor):
 
     Args:
         model: A `GeoDiTForMaskedDiffusion` with `attention_mode="prefix"`.
-        prompt: The prompts.
+        branch: As for [`PrefixCachedPredictor`].
         canvas_length: L at most.
-        image_prefix: As for [`PrefixCachedPredictor`].
-        image_rows: As for [`PrefixCachedPredictor`].
     """
 
     _PLACES = 64
 
-    def __init__(
-        self,
-        model: Any,
-        prompt: EmbeddedPrompt,
-        canvas_length: int,
-        image_prefix: ImagePrefix | None = None,
-        image_rows: torch.Tensor | None = None,
-    ) -> None:
-        super().__init__(model, prompt, canvas_length, image_prefix, image_rows)
+    def __init__(self, model: Any, branch: PromptBranch, canvas_length: int) -> None:
+        super().__init__(model, branch, canvas_length)
         # Image and prompt are run once and have many shapes: they ran uncompiled above.
         self._text_core = torch.compile(self._text_core, dynamic=False)
-        self._rows = list(range(len(prompt.valid)))
+        self._rows = list(range(len(branch.prompt.valid)))
         self._canvas: torch.Tensor | None = None
 
     def _round_up(self, prefix_length: int) -> int:
@@ -376,5 +435,7 @@ __all__ = [
     "FullPredictor",
     "GuidedPredictor",
     "PrefixCachedPredictor",
+    "PrefixSegments",
+    "PromptBranch",
     "RefreshedPredictor",
 ]

@@ -38,6 +38,11 @@ class StepRules:
     pattern: AnswerPattern | None = None
     temperature: float = 0.0
 
+    @property
+    def ends_answers(self) -> bool:
+        """Whether all behind an EOS is filled in."""
+        return self.fill_after_eos and bool(self.eos_token_ids)
+
     def answer_probabilities(
         self, logits: torch.Tensor, canvas: torch.Tensor, is_open: torch.Tensor, wanted: torch.Tensor
     ) -> torch.Tensor | None:
@@ -71,7 +76,7 @@ class StepRules:
             known = self._known(logits, canvas, is_open, wanted)
             proposal = self.pattern.propose(known, temperature=self.temperature, random=random)
             tokens = known.positions.rows_of(proposal.tokens)
-            if self.fill_after_eos:
+            if self.ends_answers:
                 # An EOS that is not the first comes by itself with the one that is.
                 deferred = is_any_of(proposal.tokens, self.eos_token_ids) & ~proposal.may_end
         return self.policy.decide(logits, wanted, num_transfer, random, tokens, deferred, self.eos_token_ids)

@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from geodit.modeling_geodit.decoding_geodit import Block, DecodingPolicy
-from geodit.modeling_geodit.generation_geodit import DenoisingState, denoise
+from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
+from geodit.modeling_geodit.generation_geodit import denoise
 from geodit.modeling_geodit.predictors_geodit import CanvasPredictor
+from geodit.modeling_geodit.step_rules_geodit import StepRules
 
 EOS, MASK, VOCAB = 0, 7, 8
 
@@ -35,12 +37,7 @@ def run(device, tokens, sureness, steps, *, fill_after_eos=True, blocks=None, ro
     seen = [
         state.canvas[0].tolist()
         for _ in denoise(
-            predictor,
-            DecodingPolicy(),
-            state,
-            blocks or [Block(0, length, steps)],
-            eos_token_ids=[EOS],
-            fill_after_eos=fill_after_eos,
+            predictor, StepRules(DecodingPolicy(), [EOS], fill_after_eos), state, blocks or [Block(0, length, steps)]
         )
     ]
     return predictor, state, seen
@@ -106,7 +103,7 @@ def test_steps_made_count_those_that_committed_what_was_taken_back(device):
 def test_steps_made_are_those_of_each_row(device):
     predictor = Told([1, 2, 3, 4], [4, 3, 2, 1], device)
     state = DenoisingState.fully_masked(torch.tensor([4, 2], device=device), 4, MASK, EOS)
-    list(denoise(predictor, DecodingPolicy(), state, [Block(0, 4, 4)], eos_token_ids=[EOS], fill_after_eos=True))
+    list(denoise(predictor, StepRules(DecodingPolicy(), [EOS], True), state, [Block(0, 4, 4)]))
     assert (state.steps_made.tolist(), state.step) == ([4, 2], 4)
 
 

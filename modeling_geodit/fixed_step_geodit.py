@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A denoising step of fixed shapes: a function of tensors that reads nothing back to the host.
+
+The loop of `generation_geodit` works on the rows that are not finished and asks the network about masked positions
+alone, for which the host has to know which these are. A GPU spends most of such a step waiting. Here every step
+computes all rows and all positions of the canvas; what does not count is masked. So a step can be captured in a CUDA
+graph once and replayed ([`CapturedStep`]), and it gives the same tokens.
+
+Each row goes through its blocks by itself: it is in the block of its first masked position, and a block's steps are
+counted from the step in which the row came to it.
+
+Shapes: B rows, L canvas length, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
+from geodit.modeling_geodit.random_geodit import RowStreams
+from geodit.modeling_geodit.schedules_geodit import Block
+from geodit.modeling_geodit.step_rules_geodit import StepRules
+
+CanvasLogitsOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From a canvas `(B, L)` int64 and the places that are there, `(B, L)` bool, to the logits of all, `(B * L, V)`."""
+
+
+class BlockTables:
+    """The blocks of a canvas as tensors.
+
+    Args:
+        blocks: The blocks, which cover the canvas from left to right.
+        initial_length: Length that the canvas starts with, if it grows.
+        device: Where steps run.
+    """
+
+    def __init__(self, blocks: Sequence[Block], initial_length: int | None, device: torch.device) -> None:
+        self.length = blocks[-1].stop
+        self.device = device
+        self.num_steps = sum(block.steps for block in blocks)
+        # Of each position the end of the canvas as long as it is in the block that is denoised.
+        ends = [self.length if initial_length is None else max(block.stop, initial_length) for block in blocks]
+        columns = list(zip(range(len(blocks)), blocks, ends, strict=True))
+        self._of_places = torch.tensor(
+            [
+                (index, block.start, block.stop, block.steps, end)
+                for index, block, end in columns
+                for _ in range(block.start, block.stop)
+            ],
+            device=device,
+        ).T.contiguous()
+
+    def at(self, places: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Number, start, stop and steps of the blocks of places `(B,)`, and where the canvas ends, each `(B,)`."""
+        return tuple(self._of_places.index_select(1, places).unbind(0))
+
+
+class FixedStep:
+    """One denoising step of all rows.
+
+    Args:
+        logits_of: The network.
+        rules: Decide what to commit.
+        tables: The blocks.
+        num_rows: B.
+        random: Random numbers, for policies that draw.
+    """
+
+    def __init__(
+        self,
+        logits_of: CanvasLogitsOf,
+        rules: StepRules,
+        tables: BlockTables,
+        num_rows: int,
+        random: RowStreams | None = None,
+    ) -> None:
+        self._logits_of = logits_of
+        self._rules = rules
+        self._tables = tables
+        self._random = random
+        # The block that each row is in, and how many of its steps are left.
+        self._block = torch.full((num_rows,), -1, dtype=torch.long, device=tables.device)
+        self._steps_left = torch.zeros_like(self._block)
+
+    def begin(self) -> None:
+        """Begin anew: no row is in a block yet."""
+        self._block.fill_(-1)
+
+    def __call__(self, state: DenoisingState) -> None:
+        """Denoise once, in place. Rows that are finished stay as they are."""
+        places = torch.arange(self._tables.length, device=state.canvas.device)
+        masked = state.masked & state.active.unsqueeze(-1)
+        # The first masked position; 0 where there is none, and nothing comes of it.
+        block, start, stop, steps, end = self._tables.at(masked.long().argmax(-1))
+        steps_left = torch.where(block == self._block, self._steps_left, steps)
+        wanted = masked & (places >= start.unsqueeze(-1)) & (places < stop.unsqueeze(-1))
+        valid = places < torch.minimum(state.lengths, end).unsqueeze(-1)
+
+        logits = self._logits_of(state.canvas, valid)
+        probabilities = self._rules.answer_probabilities(logits, state.canvas, masked, wanted)
+        if probabilities is not None:
+            is_first = (state.steps_made == 0).unsqueeze(-1)
+            state.answer_probabilities.copy_(torch.where(is_first, probabilities, state.answer_probabilities))
+        random = None if self._random is None else self._random.at(state.steps_made)
+        decision = self._rules.decide(logits, state.canvas, masked, wanted, steps_left.clamp(min=1), random)
+        state.commit(decision)
+        moved = decision.transfer.any(-1)
+        self._steps_left.copy_(torch.where(moved, steps_left - 1, self._steps_left))
+        self._block.copy_(torch.where(moved, block, self._block))
+        if self._rules.ends_answers:
+            state.end_answers(self._rules.eos_token_ids)
+        state.finish_rows(self._rules.eos_token_ids)
+
+
+class StepRunner(ABC):
+    """Runs a step on a state, as often as it is asked to."""
+
+    @abstractmethod
+    def run(self, state: DenoisingState) -> None:
+        """Denoise once, in place."""
+
+
+class UncapturedStep(StepRunner):
+    """Calls the step as it is.
+
+    Args:
+        step: The step.
+    """
+
+    def __init__(self, step: FixedStep) -> None:
+        self._step = step
+
+    def run(self, state: DenoisingState) -> None:
+        """See [`StepRunner.run`]."""
+        self._step(state)
+
+
+def denoise_fixed(
+    runner: StepRunner, state: DenoisingState, num_steps: int, *, check_every: int = 4
+) -> Iterator[DenoisingState]:
+    """Denoise canvases by steps of fixed shapes.
+
+    Whether all rows are finished is asked every few steps without waiting for the answer, so that a few steps may
+    follow that change nothing.
+
+    Args:
+        runner: Runs the step.
+        state: What to denoise, in place.
+        num_steps: N.
+        check_every: After how many steps to ask.
+
+    Yields:
+        The same state, after each step.
+    """
+    pending: _Answer | None = None
+    for step in range(1, num_steps + 1):
+        runner.run(state)
+        yield state
+        if pending is not None and pending.has_come:
+            if not pending.value:
+                return
+            pending = None
+        if pending is None and step % check_every == 0:
+            pending = _Answer(state.active.any())
+
+
+class _Answer:
+    """A number of the device on its way to the host."""
+
+    def __init__(self, value: torch.Tensor) -> None:
+        self._event: torch.cuda.Event | None = None
+        if value.is_cuda:
+            self._copy = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+            self._copy.copy_(value, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+        else:
+            self._copy = value
+
+    @property
+    def has_come(self) -> bool:
+        """Whether it is there."""
+        return self._event is None or bool(self._event.query())
+
+    @property
+    def value(self) -> bool:
+        """What it is; to be read when it has come."""
+        return bool(self._copy)
+
+
+__all__ = ["BlockTables", "CanvasLogitsOf", "FixedStep", "StepRunner", "UncapturedStep", "denoise_fixed"]

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Denoising steps that are captured once and replayed: what is kept from one call of `generate()` to the next.
+
+On a GPU a step of 32 layers launches a thousand kernels, each of which takes the host longer than the GPU. A CUDA
+graph launches them all at once. It is bound to shapes and to places in memory, so a [`CapturedLoop`] owns all that a
+step reads and writes, and is used again for every call with the same shapes and the same policy.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any
+
+import torch
+from transformers.utils import logging
+
+from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
+from geodit.modeling_geodit.fixed_network_geodit import FixedNetwork
+from geodit.modeling_geodit.fixed_step_geodit import FixedStep, StepRunner, denoise_fixed
+from geodit.modeling_geodit.predictors_geodit import PromptBranch
+from geodit.modeling_geodit.random_geodit import RowStreams, required
+
+logger = logging.get_logger(__name__)
+
+Replay = Callable[[], None]
+Capture = Callable[[Callable[[], None]], Replay]
+"""Captures what a function does, and returns what does it again. The function is not run."""
+
+
+def capture_cuda_graph(function: Callable[[], None]) -> Replay:
+    """Capture a function of tensors as a CUDA graph.
+
+    Args:
+        function: What to capture. It has run before, so that nothing is set up in it.
+
+    Returns:
+        Launches the graph.
+    """
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        function()
+    return graph.replay
+
+
+def run_again(function: Callable[[], None]) -> Replay:
+    """Capture nothing: what is replayed is the function itself. For devices without graphs."""
+    return function
+
+
+class CapturedStep(StepRunner):
+    """Captures a step on the state that it is first run on, and replays it.
+
+    The first run is the step itself, as what is captured must have run before; the second one captures. A step that
+    cannot be captured goes on uncaptured, and a warning says so.
+
+    Args:
+        step: The step.
+        state: The state, which all runs are on.
+        capture: Captures the step.
+    """
+
+    def __init__(self, step: FixedStep, state: DenoisingState, capture: Capture = capture_cuda_graph) -> None:
+        self._step = step
+        self._state = state
+        self._capture = capture
+        self._has_run = False
+        self._replay: Replay | None = None
+
+    def run(self, state: DenoisingState) -> None:
+        """See [`StepRunner.run`].
+
+        Raises:
+            ValueError: If it is another state.
+        """
+        if state is not self._state:
+            raise ValueError("A captured step runs on the state that it was captured on, and on no other.")
+        if not self._has_run:
+            self._step(state)
+            self._has_run = True
+            return
+        if self._replay is None:
+            try:
+                self._replay = self._capture(lambda: self._step(state))
+            except RuntimeError as error:
+                logger.warning_once(f"Denoising steps go on uncaptured, as capturing them failed: {error}")
+                self._replay = lambda: self._step(state)
+        self._replay()
+
+
+class CapturedLoop:
+    """Network, state and step of one set of shapes and one policy.
+
+    Args:
+        networks: Predict, one for each branch of the prompts.
+        state: The state that steps run on.
+        random: Random numbers; `None` where nothing is drawn.
+        step: The step.
+        num_steps: N.
+        capture: Captures the step.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[FixedNetwork],
+        state: DenoisingState,
+        random: RowStreams | None,
+        step: FixedStep,
+        num_steps: int,
+        capture: Capture = capture_cuda_graph,
+    ) -> None:
+        self._networks = tuple(networks)
+        self._state = state
+        self._random = random
+        self._step = step
+        self._num_steps = num_steps
+        self._runner = CapturedStep(step, state, capture)
+
+    def load(self, branches: Sequence[PromptBranch], state: DenoisingState, random: RowStreams | None) -> None:
+        """Begin anew behind other prompts.
+
+        Args:
+            branches: The prompts, for each network.
+            state: The state to begin with; it stays as it is.
+            random: Random numbers.
+        """
+        for network, branch in zip(self._networks, branches, strict=True):
+            network.load(branch)
+        self._state.copy_(state)
+        self._step.begin()
+        if self._random is not None:
+            self._random.keys.copy_(required(random).keys)
+
+    def denoise(self) -> Iterator[DenoisingState]:
+        """Denoise what was loaded.
+
+        Yields:
+            The loop's own state, after each step.
+        """
+        return denoise_fixed(self._runner, self._state, self._num_steps)
+
+
+class CapturedLoops:
+    """The loops of a model, a few of them: the one that was used longest ago makes room.
+
+    They are bound to the memory of the model's weights, and are given up when these have moved. A copy of the model
+    has none, nor has a saved one.
+
+    Args:
+        most: How many are kept at most.
+    """
+
+    def __init__(self, most: int = 4) -> None:
+        self._most = most
+        self._loops: OrderedDict[Hashable, CapturedLoop] = OrderedDict()
+        self._weights: tuple[int, ...] = ()
+
+    def find(self, key: Hashable, model: torch.nn.Module, make: Callable[[], CapturedLoop]) -> CapturedLoop:
+        """Return the loop of a key, and make it if there is none.
+
+        Args:
+            key: Shapes and policy.
+            model: The model whose weights a loop reads.
+            make: Makes a loop.
+        """
+        weights = tuple(parameter.data_ptr() for parameter in model.parameters())
+        if weights != self._weights:
+            self._loops.clear()
+            self._weights = weights
+        if key not in self._loops:
+            while len(self._loops) >= self._most:
+                self._loops.popitem(last=False)
+            self._loops[key] = make()
+        self._loops.move_to_end(key)
+        return self._loops[key]
+
+    def drop(self, key: Hashable) -> None:
+        """Give up the loop of a key."""
+        self._loops.pop(key, None)
+
+    def clear(self) -> None:
+        """Give up all loops, and with them the memory that they hold."""
+        self._loops.clear()
+
+    def __len__(self) -> int:
+        return len(self._loops)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CapturedLoops:
+        return CapturedLoops(self._most)
+
+    def __reduce__(self) -> tuple[type[CapturedLoops], tuple[int]]:
+        return CapturedLoops, (self._most,)
+
+
+def why_not_captured(model: Any, attention_mode: str, use_cache: bool, refresh_steps: int) -> str | None:
+    """Say what stands against capturing the denoising steps of a model; `None` if nothing does.
+
+    Args:
+        model: A `GeoDiTForMaskedDiffusion`.
+        attention_mode: Its `attention_mode`.
+        use_cache: Whether keys and values of the prompt are kept.
+        refresh_steps: After how many steps they are computed anew, with `"full"`.
+    """
+    if model.config.text_config._attn_implementation != "sdpa":
+        return 'attention is not that of attn_implementation="sdpa"'
+    if attention_mode == "prefix" and not use_cache:
+        return "use_cache=False computes everything anew in each step"
+    if attention_mode == "full" and refresh_steps > 1:
+        return "prefix_refresh_steps is above 1"
+    if len({parameter.device for parameter in model.parameters()}) > 1:
+        return "the model is spread over several devices"
+    for module in model.modules():
+        if module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook"):
+            return f"a hook is set on a {type(module).__name__}"
+        if hasattr(module, "base_layer"):
+            return "the model has an adapter that is not merged"
+    if getattr(model, "is_quantized", False) or getattr(model, "hf_quantizer", None) is not None:
+        return "the weights are quantized"
+    return None
+
+
+__all__ = [
+    "Capture",
+    "CapturedLoop",
+    "CapturedLoops",
+    "CapturedStep",
+    "Replay",
+    "capture_cuda_graph",
+    "run_again",
+    "why_not_captured",
+]
