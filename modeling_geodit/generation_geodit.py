@@ -365,9 +365,24 @@ class GeoDiTGenerationMixin:
         random: RowStreams | None,
     ) -> Iterator[DenoisingState]:
         """Run image and prompt, and return the denoising steps by the loop that a configuration asks for."""
-        if not self._captures(config, state.canvas.device):
+        steps = None
+        if self._captures(config, state.canvas.device):
+            steps = self._captured_steps(config, rules, state, blocks, branches, random)
+        if steps is None:
             predictor = self._make_predictor(config, branches)
-            return denoise(predictor, rules, state, blocks, random, initial_length=config.initial_canvas_length)
+            steps = denoise(predictor, rules, state, blocks, random, initial_length=config.initial_canvas_length)
+        return steps
+
+    def _captured_steps(
+        self,
+        config: GeoDiTGenerationConfig,
+        rules: StepRules,
+        state: DenoisingState,
+        blocks: Sequence[Block],
+        branches: Sequence[PromptBranch],
+        random: RowStreams | None,
+    ) -> Iterator[DenoisingState] | None:
+        """The steps of a loop of fixed shapes; `None` if the one of these shapes is in use."""
         longest = max(
             branch.segments.num_places if self.config.attention_mode == "prefix" else branch.prompt.valid.shape[1]
             for branch in branches
@@ -385,9 +400,7 @@ class GeoDiTGenerationMixin:
             return self._make_loop(config, rules, state, blocks, random, places, len(branches), capture)
 
         loops: CapturedLoops = self.__dict__.setdefault("_captured_loops", CapturedLoops())
-        loop = loops.find(key, cast(torch.nn.Module, self), make)
-        loop.load(branches, state, random)
-        return loop.denoise()
+        return loops.find(key, cast(torch.nn.Module, self), make).begin(branches, state, random)
 
     def _captures(self, config: GeoDiTGenerationConfig, device: torch.device) -> bool:
         """Whether steps of fixed shapes are taken. Where they are asked for in vain, a warning says why."""

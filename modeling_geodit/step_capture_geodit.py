@@ -8,6 +8,7 @@ step reads and writes, and is used again for every call with the same shapes and
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
@@ -115,15 +116,32 @@ class CapturedLoop:
         self._step = step
         self._num_steps = num_steps
         self._runner = CapturedStep(step, state, capture)
+        self._in_use = threading.Lock()
 
-    def load(self, branches: Sequence[PromptBranch], state: DenoisingState, random: RowStreams | None) -> None:
+    def begin(
+        self, branches: Sequence[PromptBranch], state: DenoisingState, random: RowStreams | None
+    ) -> Iterator[DenoisingState] | None:
         """Begin anew behind other prompts.
 
         Args:
             branches: The prompts, for each network.
             state: The state to begin with; it stays as it is.
             random: Random numbers.
+
+        Returns:
+            Gives the loop's own state after each step; `None` if the loop is in use, by another thread or by an
+            iterator that has not come to its end.
         """
+        if not self._in_use.acquire(blocking=False):
+            return None
+        try:
+            self._load(branches, state, random)
+        except BaseException:
+            self._in_use.release()
+            raise
+        return self._denoise()
+
+    def _load(self, branches: Sequence[PromptBranch], state: DenoisingState, random: RowStreams | None) -> None:
         for network, branch in zip(self._networks, branches, strict=True):
             network.load(branch)
         self._state.copy_(state)
@@ -131,13 +149,11 @@ class CapturedLoop:
         if self._random is not None:
             self._random.keys.copy_(required(random).keys)
 
-    def denoise(self) -> Iterator[DenoisingState]:
-        """Denoise what was loaded.
-
-        Yields:
-            The loop's own state, after each step.
-        """
-        return denoise_fixed(self._runner, self._state, self._num_steps)
+    def _denoise(self) -> Iterator[DenoisingState]:
+        try:
+            yield from denoise_fixed(self._runner, self._state, self._num_steps)
+        finally:
+            self._in_use.release()
 
 
 class CapturedLoops:

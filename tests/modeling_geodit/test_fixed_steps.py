@@ -180,6 +180,20 @@ class TestLoops:
         on_device.generate(**prompts_of(1, 6, 0), **self.options)
         assert len(self.loops(copy.deepcopy(model))) == 0
 
+    def test_one_that_is_in_use_is_left_alone(self):
+        on_device, _ = self.fresh()
+        inputs, others = prompts_of(2, 6, 0), prompts_of(2, 6, 1)
+        alone = [on_device.generate(**prompts, **self.options) for prompts in (inputs, others)]
+        within = []
+
+        def ask(state):
+            if not within:
+                within.append(on_device.generate(**others, **self.options))
+
+        assert torch.equal(on_device.generate(**inputs, **self.options, step_callback=ask), alone[0])
+        assert torch.equal(within[0], alone[1])
+        assert torch.equal(on_device.generate(**others, **self.options), alone[1])
+
     def test_they_can_be_given_up(self):
         loops = CapturedLoops()
         loops.find("key", torch.nn.Linear(1, 1), lambda: "loop")
