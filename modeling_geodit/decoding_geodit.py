@@ -101,6 +101,7 @@ class DecodingPolicy:
         tokens: torch.Tensor | None = None,
         deferred: torch.Tensor | None = None,
         eos_token_ids: Sequence[int] = (),
+        ends_once: bool = False,
     ) -> Decision:
         """Decide one denoising step.
 
@@ -115,6 +116,8 @@ class DecodingPolicy:
             tokens: `(K,)` int64, proposals that are made already, in the place of the sampler's.
             deferred: `(B, L)` bool, positions that are committed after all others, whatever their scores.
             eos_token_ids: The tokens that end an answer.
+            ends_once: Whether, with no other positions `deferred`, those are that a token that ends an answer is
+                proposed for behind another such one: they come by themselves with the first.
 
         Raises:
             ValueError: when there are as many logits neither as masked positions nor as positions, or
@@ -122,10 +125,14 @@ class DecodingPolicy:
         """
         proposal = self.propose(logits, masked, random, tokens)
         scores = proposal.to_grid(self.remasking.score(proposal, random))
+        proposed = proposal.to_grid(proposal.tokens)
+        if deferred is None and ends_once:
+            is_end = is_any_of(proposed, eos_token_ids) & masked
+            deferred = is_end & (is_end.long().cumsum(-1) > 1)
         if deferred is not None:
             scores = scores.masked_fill(deferred, torch.finfo(scores.dtype).min)
         return Decision(
-            tokens=proposal.to_grid(proposal.tokens),
+            tokens=proposed,
             confidence=proposal.to_grid(proposal.confidence),
             end_probability=proposal.to_grid(proposal.probability_of(eos_token_ids)),
             transfer=self.selection.select(scores, masked, num_transfer, proposal),

@@ -79,7 +79,9 @@ class StepRules:
             if self.ends_answers:
                 # An EOS that is not the first comes by itself with the one that is.
                 deferred = is_any_of(proposal.tokens, self.eos_token_ids) & ~proposal.may_end
-        return self.policy.decide(logits, wanted, num_transfer, random, tokens, deferred, self.eos_token_ids)
+        return self.policy.decide(
+            logits, wanted, num_transfer, random, tokens, deferred, self.eos_token_ids, self.ends_answers
+        )
 
     def _known(
         self, logits: torch.Tensor, canvas: torch.Tensor, is_open: torch.Tensor, wanted: torch.Tensor

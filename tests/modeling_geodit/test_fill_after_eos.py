@@ -59,11 +59,17 @@ def test_steps_are_shared_out_over_what_is_in_front(device):
     assert predictor.runs == 8
 
 
-def test_an_eos_that_was_committed_keeps_its_step_and_confidence(device):
-    _, state, _ = run(device, [1, 2, EOS, 3, EOS, EOS], [1, 2, 7, 0.5, 8, 9], steps=6)
+def test_an_eos_behind_the_first_waits_for_it_however_sure_it_is(device):
+    predictor, state, _ = run(device, [1, 2, EOS, 3, EOS, EOS], [1, 2, 0.5, 0.4, 8, 9], steps=6)
     assert state.canvas[0].tolist() == [1, 2, EOS, EOS, EOS, EOS]
-    # The last two came first, and what stood between came by itself.
-    assert state.commit_steps[0].tolist() == [4, 3, 2, -1, 1, 0]
+    assert state.commit_steps[0].tolist() == [1, 0, 2, -1, -1, -1]
+    assert predictor.runs == 3
+
+
+def test_an_eos_that_was_committed_keeps_its_step_and_confidence(device):
+    _, state, _ = run(device, [1, 2, EOS, 3, EOS, EOS], [1, 2, 7, 0.5, 8, 9], steps=1)
+    assert state.canvas[0].tolist() == [1, 2, EOS, EOS, EOS, EOS]
+    assert state.commit_steps[0].tolist() == [0, 0, 0, -1, 0, 0]
     assert (state.confidences[0] > 0).tolist() == [True, True, True, False, True, True]
 
 
