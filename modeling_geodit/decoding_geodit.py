@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 import torch
 
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
-from geodit.modeling_geodit.grids_geodit import DeviceTensors
+from geodit.modeling_geodit.grids_geodit import DeviceTensors, is_any_of
 from geodit.modeling_geodit.random_geodit import RowStreams
 from geodit.modeling_geodit.remasking_geodit import (
     REMASKING_CLASSES,
