@@ -70,7 +70,11 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--dtype", default="auto", help="Of the weights; by default as in the checkpoint.")
     parser.add_argument("--out", type=Path, help="Write the figures of all seeds to this JSON file.")
+    parser.add_argument(
+        "--as-llada", action="store_true", help="Denoise behind EOS as well, and let boxes be of any form."
+    )
     options = parser.parse_args()
+    plain = {"fill_after_eos": False, "structured": False} if options.as_llada else {}
     processor = GeoDiTProcessor.from_pretrained(options.model)
     model = GeoDiTForMaskedDiffusion.from_pretrained(options.model, dtype=options.dtype).eval()
     found: dict[str, list[dict[str, float]]] = {name: [] for name in POLICIES}
@@ -78,7 +82,12 @@ def main() -> None:
         dataset = synthetic_dataset(options.scenes, seed=seed, split=options.split)
         for name, settings in POLICIES.items():
             result = run_benchmark(
-                model, processor, dataset, settings, tasks=("caption", "detect"), batch_size=options.batch_size
+                model,
+                processor,
+                dataset,
+                replace(settings, **plain),
+                tasks=("caption", "detect"),
+                batch_size=options.batch_size,
             )
             found[name].append(figures_of(result))
     columns = list(found["N = 8"][0])

@@ -223,8 +223,11 @@ def why_not_captured(model: Any, attention_mode: str, use_cache: bool, refresh_s
         return "use_cache=False computes everything anew in each step"
     if attention_mode == "full" and refresh_steps > 1:
         return "prefix_refresh_steps is above 1"
-    if len({parameter.device for parameter in model.parameters()}) > 1:
+    parameters = list(model.parameters())
+    if len({parameter.device for parameter in parameters}) > 1:
         return "the model is spread over several devices"
+    if any(hasattr(parameter, "device_mesh") for parameter in parameters):
+        return "the weights are sharded"
     for module in model.modules():
         if module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook"):
             return f"a hook is set on a {type(module).__name__}"
