@@ -14,7 +14,6 @@ Shapes: B rows, L canvas length, V vocabulary.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -115,31 +114,8 @@ class FixedStep:
         state.finish_rows(self._rules.eos_token_ids)
 
 
-class StepRunner(ABC):
-    """Runs a step on a state, as often as it is asked to."""
-
-    @abstractmethod
-    def run(self, state: DenoisingState) -> None:
-        """Denoise once, in place."""
-
-
-class UncapturedStep(StepRunner):
-    """Calls the step as it is.
-
-    Args:
-        step: The step.
-    """
-
-    def __init__(self, step: FixedStep) -> None:
-        self._step = step
-
-    def run(self, state: DenoisingState) -> None:
-        """See [`StepRunner.run`]."""
-        self._step(state)
-
-
 def denoise_fixed(
-    runner: StepRunner, state: DenoisingState, num_steps: int, *, check_every: int = 4
+    run_step: Callable[[], None], state: DenoisingState, num_steps: int, *, check_every: int = 4
 ) -> Iterator[DenoisingState]:
     """Denoise canvases by steps of fixed shapes.
 
@@ -147,8 +123,8 @@ def denoise_fixed(
     follow that change nothing.
 
     Args:
-        runner: Runs the step.
-        state: What to denoise, in place.
+        run_step: Denoises the state once, in place.
+        state: What is denoised.
         num_steps: N.
         check_every: After how many steps to ask.
 
@@ -157,7 +133,7 @@ def denoise_fixed(
     """
     pending: _Answer | None = None
     for step in range(1, num_steps + 1):
-        runner.run(state)
+        run_step()
         yield state
         if pending is not None and pending.has_come:
             if not pending.value:
@@ -191,4 +167,4 @@ class _Answer:
         return bool(self._copy)
 
 
-__all__ = ["BlockTables", "CanvasLogitsOf", "FixedStep", "StepRunner", "UncapturedStep", "denoise_fixed"]
+__all__ = ["BlockTables", "CanvasLogitsOf", "FixedStep", "denoise_fixed"]

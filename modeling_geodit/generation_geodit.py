@@ -322,17 +322,21 @@ class GeoDiTGenerationMixin:
             config.max_new_tokens, config.block_length, config.max_denoising_steps, config.initial_canvas_length
         )
         masked = DenoisingState.fully_masked(lengths, config.max_new_tokens, mask_token_id, fill, num_answers)
-        steps = self._denoise(config, rules, masked, blocks, branches, random)
-        if streamer is not None:
-            streamer.put(prompt_ids.cpu())
         canvases = []
-        for state in steps:
+
+        def begin() -> None:
+            if streamer is not None:
+                streamer.put(prompt_ids.cpu())
+
+        def watch(state: DenoisingState) -> None:
             if config.return_dict_in_generate:
                 canvases.append(state.canvas.clone())
             if streamer is not None and hasattr(streamer, "put_draft"):
                 streamer.put_draft(state.canvas.cpu())
             if step_callback is not None:
                 step_callback(state)
+
+        state = self._denoise(config, rules, masked, blocks, branches, random, begin, watch)
         if stopping is not None:
             state.cut(stopping.lengths(state.canvas, eos_token_ids), eos_token_ids[0])
         if streamer is not None:
@@ -363,17 +367,25 @@ class GeoDiTGenerationMixin:
         blocks: Sequence[Block],
         branches: Sequence[PromptBranch],
         random: RowStreams | None,
-    ) -> Iterator[DenoisingState]:
-        """Run image and prompt, and return the denoising steps by the loop that a configuration asks for."""
-        steps = None
-        if self._captures(config, state.canvas.device):
-            steps = self._captured_steps(config, rules, state, blocks, branches, random)
-        if steps is None:
-            predictor = self._make_predictor(config, branches)
-            steps = denoise(predictor, rules, state, blocks, random, initial_length=config.initial_canvas_length)
-        return steps
+        begin: Callable[[], None],
+        watch: Callable[[DenoisingState], None],
+    ) -> DenoisingState:
+        """Denoise by the loop that a configuration asks for.
 
-    def _captured_steps(
+        `begin` is called when image and prompt have been run, `watch` after each step.
+        """
+        if self._captures(config, state.canvas.device):
+            loop = self._find_loop(config, rules, state, blocks, branches, random)
+            denoised = loop.denoise(branches, state, random, begin, watch)
+            if denoised is not None:
+                return denoised
+        predictor = self._make_predictor(config, branches)
+        begin()
+        for _ in denoise(predictor, rules, state, blocks, random, initial_length=config.initial_canvas_length):
+            watch(state)
+        return state
+
+    def _find_loop(
         self,
         config: GeoDiTGenerationConfig,
         rules: StepRules,
@@ -381,8 +393,8 @@ class GeoDiTGenerationMixin:
         blocks: Sequence[Block],
         branches: Sequence[PromptBranch],
         random: RowStreams | None,
-    ) -> Iterator[DenoisingState] | None:
-        """The steps of a loop of fixed shapes; `None` if the one of these shapes is in use."""
+    ) -> CapturedLoop:
+        """The loop of these shapes and this policy, one of those that the model keeps."""
         longest = max(
             branch.segments.num_places if self.config.attention_mode == "prefix" else branch.prompt.valid.shape[1]
             for branch in branches
@@ -400,7 +412,7 @@ class GeoDiTGenerationMixin:
             return self._make_loop(config, rules, state, blocks, random, places, len(branches), capture)
 
         loops: CapturedLoops = self.__dict__.setdefault("_captured_loops", CapturedLoops())
-        return loops.find(key, cast(torch.nn.Module, self), make).begin(branches, state, random)
+        return loops.find(key, cast(torch.nn.Module, self), make)
 
     def _captures(self, config: GeoDiTGenerationConfig, device: torch.device) -> bool:
         """Whether steps of fixed shapes are taken. Where they are asked for in vain, a warning says why."""

@@ -8,9 +8,10 @@ step reads and writes, and is used again for every call with the same shapes and
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from transformers.utils import logging
 
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit.modeling_geodit.fixed_network_geodit import FixedNetwork
-from geodit.modeling_geodit.fixed_step_geodit import FixedStep, StepRunner, denoise_fixed
+from geodit.modeling_geodit.fixed_step_geodit import FixedStep, denoise_fixed
 from geodit.modeling_geodit.predictors_geodit import PromptBranch
 from geodit.modeling_geodit.random_geodit import RowStreams, required
 
@@ -49,43 +50,35 @@ def run_again(function: Callable[[], None]) -> Replay:
     return function
 
 
-class CapturedStep(StepRunner):
-    """Captures a step on the state that it is first run on, and replays it.
+class CapturedStep:
+    """Captures a step in its second run, and replays it from then on.
 
-    The first run is the step itself, as what is captured must have run before; the second one captures. A step that
-    cannot be captured goes on uncaptured, and a warning says so.
+    The first run is the step itself, as what is captured must have run before. A step that cannot be captured goes on
+    uncaptured, and a warning says so.
 
     Args:
-        step: The step.
-        state: The state, which all runs are on.
-        capture: Captures the step.
+        step: A function of tensors that stay where they are.
+        capture: Captures it.
     """
 
-    def __init__(self, step: FixedStep, state: DenoisingState, capture: Capture = capture_cuda_graph) -> None:
+    def __init__(self, step: Callable[[], None], capture: Capture = capture_cuda_graph) -> None:
         self._step = step
-        self._state = state
         self._capture = capture
         self._has_run = False
         self._replay: Replay | None = None
 
-    def run(self, state: DenoisingState) -> None:
-        """See [`StepRunner.run`].
-
-        Raises:
-            ValueError: If it is another state.
-        """
-        if state is not self._state:
-            raise ValueError("A captured step runs on the state that it was captured on, and on no other.")
+    def __call__(self) -> None:
+        """Run the step once."""
         if not self._has_run:
-            self._step(state)
+            self._step()
             self._has_run = True
             return
         if self._replay is None:
             try:
-                self._replay = self._capture(lambda: self._step(state))
+                self._replay = self._capture(self._step)
             except RuntimeError as error:
                 logger.warning_once(f"Denoising steps go on uncaptured, as capturing them failed: {error}")
-                self._replay = lambda: self._step(state)
+                self._replay = self._step
         self._replay()
 
 
@@ -115,43 +108,42 @@ class CapturedLoop:
         self._random = random
         self._step = step
         self._num_steps = num_steps
-        self._runner = CapturedStep(step, state, capture)
+        self._run_step = CapturedStep(lambda: step(state), capture)
         self._in_use = threading.Lock()
 
-    def begin(
-        self, branches: Sequence[PromptBranch], state: DenoisingState, random: RowStreams | None
-    ) -> Iterator[DenoisingState] | None:
-        """Begin anew behind other prompts.
+    def denoise(
+        self,
+        branches: Sequence[PromptBranch],
+        state: DenoisingState,
+        random: RowStreams | None,
+        begin: Callable[[], None],
+        watch: Callable[[DenoisingState], None],
+    ) -> DenoisingState | None:
+        """Denoise canvases behind other prompts.
 
         Args:
             branches: The prompts, for each network.
             state: The state to begin with; it stays as it is.
             random: Random numbers.
+            begin: Called when image and prompt have been run.
+            watch: Called with the loop's own state after each step.
 
         Returns:
-            Gives the loop's own state after each step; `None` if the loop is in use, by another thread or by an
-            iterator that has not come to its end.
+            What has come of the state; `None`, and nothing was called, if the loop is in use already.
         """
         if not self._in_use.acquire(blocking=False):
             return None
         try:
-            self._load(branches, state, random)
-        except BaseException:
-            self._in_use.release()
-            raise
-        return self._denoise()
-
-    def _load(self, branches: Sequence[PromptBranch], state: DenoisingState, random: RowStreams | None) -> None:
-        for network, branch in zip(self._networks, branches, strict=True):
-            network.load(branch)
-        self._state.copy_(state)
-        self._step.begin()
-        if self._random is not None:
-            self._random.keys.copy_(required(random).keys)
-
-    def _denoise(self) -> Iterator[DenoisingState]:
-        try:
-            yield from denoise_fixed(self._runner, self._state, self._num_steps)
+            for network, branch in zip(self._networks, branches, strict=True):
+                network.load(branch)
+            self._state.copy_(state)
+            self._step.begin()
+            if self._random is not None:
+                self._random.keys.copy_(required(random).keys)
+            begin()
+            for denoised in denoise_fixed(self._run_step, self._state, self._num_steps):
+                watch(denoised)
+            return copy.deepcopy(self._state)
         finally:
             self._in_use.release()
 
@@ -189,10 +181,6 @@ class CapturedLoops:
             self._loops[key] = make()
         self._loops.move_to_end(key)
         return self._loops[key]
-
-    def drop(self, key: Hashable) -> None:
-        """Give up the loop of a key."""
-        self._loops.pop(key, None)
 
     def clear(self) -> None:
         """Give up all loops, and with them the memory that they hold."""

@@ -5,6 +5,7 @@ B rows, P prompt length, L canvas length, V vocabulary.
 """
 
 import copy
+import functools
 from functools import cache
 
 import pytest
@@ -19,7 +20,7 @@ from geodit.configuration.generation_configuration_geodit import GeoDiTGeneratio
 from geodit.modeling_geodit.choices_geodit import ChoicesPattern
 from geodit.modeling_geodit.decoding_geodit import build_decoding_policy
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
-from geodit.modeling_geodit.fixed_step_geodit import BlockTables, FixedStep, UncapturedStep, denoise_fixed
+from geodit.modeling_geodit.fixed_step_geodit import BlockTables, FixedStep, denoise_fixed
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.modeling_geodit.patterns_geodit import AutomatonPattern, BoxListPattern
 from geodit.modeling_geodit.random_geodit import RowStreams
@@ -180,6 +181,13 @@ class TestLoops:
         on_device.generate(**prompts_of(1, 6, 0), **self.options)
         assert len(self.loops(copy.deepcopy(model))) == 0
 
+    def test_what_was_returned_stays_as_it_is(self):
+        on_device, _ = self.fresh()
+        first = on_device.generate(**prompts_of(2, 6, 0), **self.options, return_dict_in_generate=True)
+        before = copy.deepcopy(dict(first))
+        on_device.generate(**prompts_of(2, 6, 1), **self.options, return_dict_in_generate=True)
+        assert all(torch.equal(first[name], value) for name, value in before.items() if name != "num_predictions")
+
     def test_one_that_is_in_use_is_left_alone(self):
         on_device, _ = self.fresh()
         inputs, others = prompts_of(2, 6, 0), prompts_of(2, 6, 1)
@@ -236,7 +244,7 @@ class TestFallingBack:
         states = []
         for capture in (lambda function: function, fail):
             step, state = make_step("automaton", {})
-            for _ in denoise_fixed(CapturedStep(step, state, capture), state, 6):
+            for _ in denoise_fixed(CapturedStep(functools.partial(step, state), capture), state, 6):
                 pass
             states.append(state)
         assert torch.equal(states[0].canvas, states[1].canvas)
@@ -294,6 +302,6 @@ class TestNothingIsReadBack:
 
 def test_all_is_done_after_n_steps_and_not_asked_in_every_one():
     step, state = make_step(None, {})
-    steps = sum(1 for _ in denoise_fixed(UncapturedStep(step), state, 6, check_every=2))
+    steps = sum(1 for _ in denoise_fixed(functools.partial(step, state), state, 6, check_every=2))
     assert not state.active.any()
     assert steps <= 6
