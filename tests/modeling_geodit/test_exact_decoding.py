@@ -392,4 +392,5 @@ def test_the_predictor_follows_the_configuration():
     ]:
         model = MODELS[mode, 4]
         config = type(model.generation_config).from_generation_config(model.generation_config, **options)
-        assert type(model._make_predictor(config, prompt, mask, None, None, MASK)) is expected
+        branches = model._embed_prompts(config, prompt, mask, None, None, MASK)
+        assert type(model._make_predictor(config, branches)) is expected
