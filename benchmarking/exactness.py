@@ -135,7 +135,7 @@ def ask_demo_scenes(device: torch.device, num_scenes: int) -> list[Answer]:
         device: Where to compute.
         num_scenes: Images at most; there are two.
     """
-    pipeline = GeoDiTPipeline.from_pretrained(bundled_checkpoint(), device=device)
+    pipeline = GeoDiTPipeline.from_pretrained(bundled_checkpoint(), device=device, dtype=torch.float32)
     return [
         Answer(name, task, query, pipeline(str(_SCENES / name), task=task, query=query)[0].text)
         for name, task, query in _questions(num_scenes)
