@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers.models.llama.modeling_llama import rotate_half
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, rotate_half
 
 _CACHE_KEYWORDS = ("cache", "past_key_values")
 
@@ -36,6 +36,10 @@ def cache_keyword(layer_class: type[torch.nn.Module]) -> str:
         f"{layer_class.__name__} of this version of Transformers takes no cache by the name of "
         f"{' or '.join(_CACHE_KEYWORDS)}: install a version that GeoDiT was tested with."
     )
+
+
+LAYER_CACHE_KEYWORD = cache_keyword(LlamaDecoderLayer)
+"""That of the layers of the text core."""
 
 
 class SegmentCache:
@@ -76,10 +80,6 @@ class SegmentCache:
         """Give up everything that was written; the buffers stay where they are."""
         self._valid.zero_()
         self._stop = 0
-
-    def places(self, count: int) -> torch.Tensor:
-        """`(B, count)` bool, which of the first places hold a real token, whatever segment is open."""
-        return self._valid[:, :count]
 
     def layer(self, layer_idx: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of a layer, `(B, H, C, D)` each; a layer must have written before.
@@ -244,4 +244,4 @@ class ImagePrefix:
         return [len(features) for features in self.features]
 
 
-__all__ = ["ImagePrefix", "SegmentCache", "cache_keyword", "write_keys_and_values"]
+__all__ = ["LAYER_CACHE_KEYWORD", "ImagePrefix", "SegmentCache", "cache_keyword", "write_keys_and_values"]

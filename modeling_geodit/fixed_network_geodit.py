@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from geodit.modeling_geodit.cache_geodit import SegmentCache, cache_keyword, write_keys_and_values
-from geodit.modeling_geodit.predictors_geodit import PromptBranch
+from geodit.modeling_geodit.cache_geodit import LAYER_CACHE_KEYWORD, SegmentCache, write_keys_and_values
+from geodit.modeling_geodit.predictors_geodit import EmbeddedPrompt, PromptBranch, guide
 
 RunLayer = Callable[..., torch.Tensor]
 
@@ -68,18 +68,57 @@ def run_layer(
         values: Likewise.
         start: Where the new places begin.
     """
-    keyword = cache_keyword(type(layer))
     output: torch.Tensor = layer(
         hidden_states,
         attention_mask=mask,
         position_embeddings=position_embeddings,
-        **{keyword: _LayerCache(keys, values, start)},
+        **{LAYER_CACHE_KEYWORD: _LayerCache(keys, values, start)},
     )
     return output
 
 
 class FixedNetwork(ABC):
-    """A network that gives logits of canvases behind the prompts it was loaded with."""
+    """A network that gives logits of canvases behind the prompts it was loaded with.
+
+    Args:
+        model: A `GeoDiTForMaskedDiffusion`.
+        num_rows: B.
+        prefix_places: P.
+        canvas_length: L.
+        num_positions: For how many of the last places positions are needed.
+        run: Runs a layer, as [`run_layer`] does.
+    """
+
+    def __init__(
+        self, model: Any, num_rows: int, prefix_places: int, canvas_length: int, num_positions: int, run: RunLayer
+    ) -> None:
+        self._text_core = model.model.language_model
+        self._embed_tokens = model.get_input_embeddings()
+        self._lm_head = model.get_output_embeddings()
+        self._run = run
+        self._prefix_places = prefix_places
+        self._canvas_length = canvas_length
+        self._cosines, self._sines = (
+            self._zeros(num_rows, num_positions, self._text_core.layers[0].self_attn.head_dim) for _ in range(2)
+        )
+
+    def _zeros(self, *shape: int) -> torch.Tensor:
+        zeros: torch.Tensor = self._embed_tokens.weight.new_zeros(shape)
+        return zeros
+
+    def _canvas_positions(self, prompt: EmbeddedPrompt) -> torch.Tensor:
+        """`(B, L)`: the canvas goes on where the prompt ends."""
+        return prompt.lengths.unsqueeze(-1) + torch.arange(self._canvas_length, device=prompt.valid.device)
+
+    def _set_positions(self, position_ids: torch.Tensor) -> None:
+        cosines, sines = self._text_core.rotary_emb(self._cosines, position_ids=position_ids)
+        self._cosines.copy_(cosines)
+        self._sines.copy_(sines)
+
+    def _project(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Logits `(B * L, V)` of the canvas's hidden states `(B, L, d)`."""
+        logits: torch.Tensor = self._lm_head(self._text_core.norm(hidden_states))
+        return logits.flatten(0, 1)
 
     @abstractmethod
     def load(self, branch: PromptBranch) -> None:
@@ -116,42 +155,28 @@ class PrefixNetwork(FixedNetwork):
     def __init__(
         self, model: Any, num_rows: int, prefix_places: int, canvas_length: int, run: RunLayer = run_layer
     ) -> None:
-        self._model = model
-        self._text_core = model.model.language_model
-        self._run = run
-        self._prefix_places = prefix_places
-        device, dtype = model.get_input_embeddings().weight.device, model.get_input_embeddings().weight.dtype
-        num_layers = model.config.text_config.num_hidden_layers
-        self._cache = SegmentCache.empty(num_layers, num_rows, prefix_places + canvas_length, device)
-        self._valid = torch.zeros(num_rows, prefix_places + canvas_length, dtype=torch.bool, device=device)
-        width = self._text_core.layers[0].self_attn.head_dim
-        shape = (num_rows, canvas_length, width)
-        self._cosines, self._sines = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
+        super().__init__(model, num_rows, prefix_places, canvas_length, canvas_length, run)
+        self._cache = SegmentCache.empty(
+            len(self._text_core.layers), num_rows, prefix_places + canvas_length, self._cosines.device
+        )
 
     def load(self, branch: PromptBranch) -> None:
         """See [`FixedNetwork.load`]."""
         self._cache.clear()
         branch.segments.write(self._text_core, self._cache, branch.image_prefix, branch.image_rows)
-        self._valid[:, : self._prefix_places] = self._cache.places(self._prefix_places)
-        places = torch.arange(self._cosines.shape[1], device=self._cosines.device)
-        cosines, sines = self._text_core.rotary_emb(
-            self._cosines, position_ids=branch.prompt.lengths.unsqueeze(-1) + places
-        )
-        self._cosines.copy_(cosines)
-        self._sines.copy_(sines)
+        self._set_positions(self._canvas_positions(branch.prompt))
 
     def __call__(self, canvas: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """See [`FixedNetwork.__call__`]."""
-        self._valid[:, self._prefix_places :] = valid
-        mask = self._valid[:, None, None, :].expand(-1, -1, canvas.shape[1], -1)
-        hidden_states = self._model.get_input_embeddings()(canvas)
+        self._cache.begin_segment(self._prefix_places, valid)
+        mask = self._cache.valid[:, None, None, :].expand(-1, -1, canvas.shape[1], -1)
+        hidden_states = self._embed_tokens(canvas)
         for index, layer in enumerate(self._text_core.layers):
             keys, values = self._cache.layer(index)
             hidden_states = self._run(
                 layer, hidden_states, mask, (self._cosines, self._sines), keys, values, self._prefix_places
             )
-        logits: torch.Tensor = self._model.get_output_embeddings()(self._text_core.norm(hidden_states))
-        return logits.flatten(0, 1)
+        return self._project(hidden_states)
 
 
 class FullNetwork(FixedNetwork):
@@ -170,21 +195,13 @@ class FullNetwork(FixedNetwork):
     def __init__(
         self, model: Any, num_rows: int, prefix_places: int, canvas_length: int, run: RunLayer = run_layer
     ) -> None:
-        self._model = model
-        self._text_core = model.model.language_model
-        self._run = run
-        self._prefix_places = prefix_places
-        weight = model.get_input_embeddings().weight
         capacity = prefix_places + canvas_length
-        attention = self._text_core.layers[0].self_attn
-        width, heads = attention.head_dim, model.config.text_config.num_key_value_heads
-        self._prompt = torch.zeros(num_rows, prefix_places, weight.shape[1], dtype=weight.dtype, device=weight.device)
-        self._valid = torch.zeros(num_rows, capacity, dtype=torch.bool, device=weight.device)
-        shape = (num_rows, capacity, width)
-        self._cosines, self._sines = (torch.zeros(shape, dtype=weight.dtype, device=weight.device) for _ in range(2))
+        super().__init__(model, num_rows, prefix_places, canvas_length, capacity, run)
+        self._prompt = self._zeros(num_rows, prefix_places, self._embed_tokens.weight.shape[1])
+        self._valid = torch.zeros(num_rows, capacity, dtype=torch.bool, device=self._prompt.device)
         # Of one layer at a time.
-        of_layer = (num_rows, heads, capacity, width)
-        self._keys, self._values = (torch.zeros(of_layer, dtype=weight.dtype, device=weight.device) for _ in range(2))
+        heads, width = model.config.text_config.num_key_value_heads, self._cosines.shape[-1]
+        self._keys, self._values = (self._zeros(num_rows, heads, capacity, width) for _ in range(2))
 
     def load(self, branch: PromptBranch) -> None:
         """See [`FixedNetwork.load`]; keys and values of images that were encoded before are of no use here."""
@@ -194,19 +211,15 @@ class FullNetwork(FixedNetwork):
         self._prompt[:, :length] = prompt.embeds
         self._valid[:, :places] = False
         self._valid[:, :length] = prompt.valid
-        canvas_length = self._cosines.shape[1] - places
-        canvas = prompt.lengths.unsqueeze(-1) + torch.arange(canvas_length, device=prompt.valid.device)
+        canvas = self._canvas_positions(prompt)
         padding = canvas.new_zeros(len(canvas), places - length)
-        position_ids = torch.cat([prompt.position_ids, padding, canvas], dim=1)
-        cosines, sines = self._text_core.rotary_emb(self._cosines, position_ids=position_ids)
-        self._cosines.copy_(cosines)
-        self._sines.copy_(sines)
+        self._set_positions(torch.cat([prompt.position_ids, padding, canvas], dim=1))
 
     def __call__(self, canvas: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """See [`FixedNetwork.__call__`]."""
         places = self._prefix_places
         self._valid[:, places:] = valid
-        hidden_states = torch.cat([self._prompt, self._model.get_input_embeddings()(canvas)], dim=1)
+        hidden_states = torch.cat([self._prompt, self._embed_tokens(canvas)], dim=1)
         mask = self._valid[:, None, None, :]
         everywhere = mask.expand(-1, -1, hidden_states.shape[1], -1)
         *layers, last = self._text_core.layers
@@ -229,12 +242,11 @@ class FullNetwork(FixedNetwork):
             self._values,
             places,
         )
-        logits: torch.Tensor = self._model.get_output_embeddings()(self._text_core.norm(hidden_states))
-        return logits.flatten(0, 1)
+        return self._project(hidden_states)
 
 
 class GuidedLogits:
-    """Classifier-free guidance: `unconditional + scale * (conditional - unconditional)`, in single precision.
+    """Classifier-free guidance, see [`guide`].
 
     Args:
         conditional: Predicts behind the prompt.
@@ -249,9 +261,7 @@ class GuidedLogits:
 
     def __call__(self, canvas: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """See [`FixedNetwork.__call__`]."""
-        conditional = self._conditional(canvas, valid).float()
-        unconditional = self._unconditional(canvas, valid).float()
-        return unconditional + self._scale * (conditional - unconditional)
+        return guide(self._conditional(canvas, valid), self._unconditional(canvas, valid), self._scale)
 
 
 __all__ = ["PREFIX_PLACES", "FixedNetwork", "FullNetwork", "GuidedLogits", "PrefixNetwork", "RunLayer", "run_layer"]

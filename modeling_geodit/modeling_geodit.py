@@ -46,13 +46,11 @@ from geodit.configuration.anyres_geodit import anyres_max_tiles
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
 from geodit.configuration.foreign_files_geodit import refusing_broken_files
 from geodit.configuration.remote_code_geodit import PublishedMixin, warn_of_moving_code
-from geodit.modeling_geodit.cache_geodit import SegmentCache, cache_keyword, write_keys_and_values
+from geodit.modeling_geodit.cache_geodit import LAYER_CACHE_KEYWORD, SegmentCache, write_keys_and_values
 from geodit.modeling_geodit.diffusion_geodit import check_masked_labels, labelled_loss
 from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin, ImageFeatures, pooled_features
 from geodit.modeling_geodit.loaded_weights_geodit import check_complete, check_headers, check_values, without_report
 from geodit.modeling_geodit.weight_files_geodit import check_weight_files
-
-_CACHE_KEYWORD = cache_keyword(LlamaDecoderLayer)
 
 _TOWER_FLAGS = ("output_attentions", "output_hidden_states")
 
@@ -304,7 +302,7 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
                 attention_mask=mask,
                 position_ids=position_ids,
                 position_embeddings=position_embeddings,
-                **{_CACHE_KEYWORD: cache},
+                **{LAYER_CACHE_KEYWORD: cache},
                 **kwargs,
             )
         if last is not None and num_outputs is not None:
@@ -323,7 +321,7 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
                     attention_mask=self._attention_mask(hidden_states, attention_mask, levels),
                     position_ids=position_ids[:, split:],
                     position_embeddings=tuple(part[:, split:] for part in position_embeddings),
-                    **{_CACHE_KEYWORD: last_cache},
+                    **{LAYER_CACHE_KEYWORD: last_cache},
                     **kwargs,
                 )
             last_cache.check_written(len(layers))

@@ -400,8 +400,14 @@ class RefreshedPredictor(_CachedPredictor):
         return self._project(outputs.last_hidden_state, wanted)
 
 
+def guide(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float) -> torch.Tensor:
+    """Classifier-free guidance of logits: `unconditional + scale * (conditional - unconditional)`, in float32."""
+    conditional, unconditional = conditional.float(), unconditional.float()
+    return unconditional + scale * (conditional - unconditional)
+
+
 class GuidedPredictor(CanvasPredictor):
-    """Classifier-free guidance: `unconditional + scale * (conditional - unconditional)`, in single precision.
+    """Classifier-free guidance, see [`guide`].
 
     Args:
         conditional: Predicts behind the prompt.
@@ -418,9 +424,9 @@ class GuidedPredictor(CanvasPredictor):
         self, canvas: torch.Tensor, valid: torch.Tensor, wanted: torch.Tensor, *, begins_block: bool
     ) -> torch.Tensor:
         """See [`CanvasPredictor.__call__`]."""
-        conditional = self._conditional(canvas, valid, wanted, begins_block=begins_block).float()
-        unconditional = self._unconditional(canvas, valid, wanted, begins_block=begins_block).float()
-        return unconditional + self._scale * (conditional - unconditional)
+        conditional = self._conditional(canvas, valid, wanted, begins_block=begins_block)
+        unconditional = self._unconditional(canvas, valid, wanted, begins_block=begins_block)
+        return guide(conditional, unconditional, self._scale)
 
     def keep_rows(self, rows: Sequence[int]) -> None:
         """See [`CanvasPredictor.keep_rows`]."""
@@ -438,4 +444,5 @@ __all__ = [
     "PrefixSegments",
     "PromptBranch",
     "RefreshedPredictor",
+    "guide",
 ]
