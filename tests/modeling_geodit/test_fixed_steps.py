@@ -6,7 +6,6 @@ B rows, P prompt length, L canvas length, V vocabulary.
 
 import copy
 import functools
-from functools import cache
 
 import pytest
 import torch
@@ -15,13 +14,12 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from defined_environment import DEVICE
-from geodit.configuration.configuration_geodit import GeoDiTConfig
+from ending_model import EOS, IMAGE, MASK, V, build_ending_model
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
 from geodit.modeling_geodit.choices_geodit import ChoicesPattern
 from geodit.modeling_geodit.decoding_geodit import build_decoding_policy
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit.modeling_geodit.fixed_step_geodit import BlockTables, FixedStep, denoise_fixed
-from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.modeling_geodit.patterns_geodit import AutomatonPattern, BoxListPattern
 from geodit.modeling_geodit.random_geodit import RowStreams
 from geodit.modeling_geodit.schedules_geodit import plan_blocks
@@ -29,7 +27,6 @@ from geodit.modeling_geodit.step_capture_geodit import CapturedLoops, CapturedSt
 from geodit.modeling_geodit.step_rules_geodit import StepRules
 from on_device import OnDevice
 
-V, MASK, IMAGE, EOS, PAD = 32, 27, 28, 29, 31
 PATTERNS = {
     None: lambda: None,
     "boxes": lambda: BoxListPattern(range(8), [EOS], [9, 10]),
@@ -49,28 +46,7 @@ POLICIES = (
 )
 
 
-@cache
-def build_model(attention_mode, attn_implementation="sdpa"):
-    """Random weights with clear preferences, for which EOS is not unlikely."""
-    part = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
-    config = GeoDiTConfig(
-        text_config={
-            **part, "vocab_size": V, "num_hidden_layers": 3, "num_key_value_heads": 1, "bos_token_id": None,
-            "eos_token_id": EOS, "pad_token_id": PAD,
-        },
-        vision_config={**part, "num_hidden_layers": 1, "image_size": 8, "patch_size": 4, "vision_use_head": False},
-        mask_token_id=MASK, image_token_id=IMAGE, bos_token_id=None, eos_token_id=EOS, pad_token_id=PAD,
-        attention_mode=attention_mode,
-    )  # fmt: skip
-    config._attn_implementation = attn_implementation
-    model = GeoDiTForMaskedDiffusion(config).eval()
-    generator = torch.Generator().manual_seed(1)
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            parameter.data.normal_(0, 0.3, generator=generator)
-    model.model.language_model.norm.weight.data[0] = 3.0
-    model.lm_head.weight.data[EOS, 0] += 1.5
-    return OnDevice(model)
+build_model = functools.partial(build_ending_model, num_layers=3, num_key_value_heads=1)
 
 
 def prompts_of(rows, length, seed, with_image=True):
@@ -219,7 +195,7 @@ class TestFallingBack:
         ],
     )
     def test_a_warning_says_why(self, mode, attention, options, reason, monkeypatch):
-        model = build_model(mode, attention)
+        model = build_model(mode, attn_implementation=attention)
         said = []
         monkeypatch.setattr(
             "geodit.modeling_geodit.generation_geodit.logger.warning_once", lambda text: said.append(text)

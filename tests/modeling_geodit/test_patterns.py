@@ -4,6 +4,7 @@
 B rows, L canvas length, K wanted positions, V vocabulary.
 """
 
+import functools
 import itertools
 import math
 from functools import cache
@@ -14,9 +15,8 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from geodit.configuration.configuration_geodit import GeoDiTConfig
+from ending_model import EOS, OTHER_EOS, PAD, V, build_ending_model
 from geodit.modeling_geodit.choices_geodit import ChoicesPattern
-from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.modeling_geodit.patterns_geodit import AutomatonPattern, BoxListPattern, CanvasLogits
 from geodit.modeling_geodit.random_geodit import RowStreams
 from on_device import DEVICE, OnDevice
@@ -302,30 +302,7 @@ class TestRefusals:
             BoxListPattern([1, 2], [3], (), *numbers)
 
 
-V, MASK, IMAGE, EOS, OTHER_EOS, PAD = 32, 27, 28, 29, 30, 31
-
-
-@cache
-def build_model(attention_mode):
-    """Random weights with clear preferences, for which EOS is not unlikely."""
-    part = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
-    config = GeoDiTConfig(
-        text_config={
-            **part, "vocab_size": V, "num_hidden_layers": 2, "num_key_value_heads": 2, "bos_token_id": None,
-            "eos_token_id": EOS, "pad_token_id": PAD,
-        },
-        vision_config={**part, "num_hidden_layers": 1, "image_size": 8, "patch_size": 4, "vision_use_head": False},
-        mask_token_id=MASK, image_token_id=IMAGE, bos_token_id=None, eos_token_id=EOS, pad_token_id=PAD,
-        attention_mode=attention_mode,
-    )  # fmt: skip
-    model = GeoDiTForMaskedDiffusion(config).eval()
-    generator = torch.Generator().manual_seed(1)
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            parameter.data.normal_(0, 0.3, generator=generator)
-    model.model.language_model.norm.weight.data[0] = 3.0
-    model.lm_head.weight.data[EOS, 0] += 1.5
-    return OnDevice(model)
+build_model = functools.partial(build_ending_model, num_layers=2, num_key_value_heads=2)
 
 
 def prompts(rows, seed):
