@@ -125,16 +125,23 @@ class SegmentCache:
             Keys and values `(B, H, written so far, D)`, views of the buffers.
         """
         del kwargs
-        buffers = self._buffers[layer_idx]
-        if buffers is None:
-            shape = (*key_states.shape[:2], self._valid.shape[1], key_states.shape[3])
-            # Zeros, as a place that is never written has no weight in attention but must be a number.
-            buffers = self._buffers[layer_idx] = (key_states.new_zeros(shape), value_states.new_zeros(shape))
+        buffers = self._buffers_like(layer_idx, (key_states, value_states))
         start = self._cursors[layer_idx]
         stop = self._cursors[layer_idx] = start + key_states.shape[2]
         for buffer, states in zip(buffers, (key_states, value_states), strict=True):
             buffer[:, :, start:stop] = states
         return buffers[0][:, :, :stop], buffers[1][:, :, :stop]
+
+    def _buffers_like(
+        self, layer_idx: int, states: tuple[torch.Tensor, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The buffers of a layer, for keys and values `(..., H, ..., D)`."""
+        buffers = self._buffers[layer_idx]
+        if buffers is None:
+            shape = (self.num_rows, states[0].shape[1], self._valid.shape[1], states[0].shape[3])
+            # Zeros, as a place that is never written has no weight in attention but must be a number.
+            buffers = self._buffers[layer_idx] = (states[0].new_zeros(shape), states[1].new_zeros(shape))
+        return buffers
 
     def check_written(self, layer_idx: int) -> None:
         """Check that a layer has written the whole open segment.
@@ -168,12 +175,23 @@ class SegmentCache:
         for layer_idx, source in enumerate(other._buffers):
             if source is None:
                 continue
-            buffers = self._buffers[layer_idx]
-            if buffers is None:
-                shape = (self.num_rows, source[0].shape[1], self._valid.shape[1], source[0].shape[3])
-                buffers = self._buffers[layer_idx] = (source[0].new_zeros(shape), source[1].new_zeros(shape))
-            for buffer, tensor in zip(buffers, source, strict=True):
+            for buffer, tensor in zip(self._buffers_like(layer_idx, source), source, strict=True):
                 buffer[:, :, :stop] = tensor[rows.to(tensor.device), :, :stop]
+
+    def replace_rows(self, rows: torch.Tensor, other: SegmentCache) -> None:
+        """Have some rows hold what another cache holds, and nothing else.
+
+        Args:
+            rows: `(B',)` int64, the row that each row of `other` becomes.
+            other: A cache of the same model, of no larger capacity.
+        """
+        stop = other._stop
+        self._valid[rows] = torch.nn.functional.pad(other.valid, (0, self._valid.shape[1] - stop))
+        for layer_idx, source in enumerate(other._buffers):
+            if source is None:
+                continue
+            for buffer, tensor in zip(self._buffers_like(layer_idx, source), source, strict=True):
+                buffer[rows.to(tensor.device), :, :stop] = tensor[:, :, :stop]
 
     def keep_rows(self, rows: Sequence[int]) -> None:
         """Give up all rows but some, in place: a row that stays moves to the front, and nothing is allocated.

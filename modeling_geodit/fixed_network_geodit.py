@@ -110,10 +110,10 @@ class FixedNetwork(ABC):
         """`(B, L)`: the canvas goes on where the prompt ends."""
         return prompt.lengths.unsqueeze(-1) + torch.arange(self._canvas_length, device=prompt.valid.device)
 
-    def _set_positions(self, position_ids: torch.Tensor) -> None:
+    def _set_positions(self, position_ids: torch.Tensor, rows: slice | torch.Tensor) -> None:
         cosines, sines = self._text_core.rotary_emb(self._cosines, position_ids=position_ids)
-        self._cosines.copy_(cosines)
-        self._sines.copy_(sines)
+        self._cosines[rows] = cosines
+        self._sines[rows] = sines
 
     def _project(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Logits `(B * L, V)` of the canvas's hidden states `(B, L, d)`."""
@@ -121,11 +121,12 @@ class FixedNetwork(ABC):
         return logits.flatten(0, 1)
 
     @abstractmethod
-    def load(self, branch: PromptBranch) -> None:
-        """Take other prompts, of as many rows and no more places.
+    def load(self, branch: PromptBranch, rows: torch.Tensor | None = None) -> None:
+        """Take other prompts, of no more places.
 
         Args:
             branch: The prompts.
+            rows: `(prompts,)` int64, the row that each of them takes; by default there is one for each row.
         """
 
     @abstractmethod
@@ -160,11 +161,20 @@ class PrefixNetwork(FixedNetwork):
             len(self._text_core.layers), num_rows, prefix_places + canvas_length, self._cosines.device
         )
 
-    def load(self, branch: PromptBranch) -> None:
+    def load(self, branch: PromptBranch, rows: torch.Tensor | None = None) -> None:
         """See [`FixedNetwork.load`]."""
-        self._cache.clear()
-        branch.segments.write(self._text_core, self._cache, branch.image_prefix, branch.image_rows)
-        self._set_positions(self._canvas_positions(branch.prompt))
+        segments = branch.segments
+        if rows is None:
+            self._cache.clear()
+            segments.write(self._text_core, self._cache, branch.image_prefix, branch.image_rows)
+        else:
+            valid = branch.prompt.valid
+            computed = SegmentCache.empty(
+                len(self._text_core.layers), len(valid), segments.num_places, valid.device
+            )
+            segments.write(self._text_core, computed, branch.image_prefix, branch.image_rows)
+            self._cache.replace_rows(rows, computed)
+        self._set_positions(self._canvas_positions(branch.prompt), slice(None) if rows is None else rows)
 
     def __call__(self, canvas: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """See [`FixedNetwork.__call__`]."""
@@ -203,17 +213,16 @@ class FullNetwork(FixedNetwork):
         heads, width = model.config.text_config.num_key_value_heads, self._cosines.shape[-1]
         self._keys, self._values = (self._zeros(num_rows, heads, capacity, width) for _ in range(2))
 
-    def load(self, branch: PromptBranch) -> None:
+    def load(self, branch: PromptBranch, rows: torch.Tensor | None = None) -> None:
         """See [`FixedNetwork.load`]; keys and values of images that were encoded before are of no use here."""
+        chosen = slice(None) if rows is None else rows
         prompt = branch.prompt
-        length, places = prompt.valid.shape[1], self._prefix_places
-        self._prompt.zero_()
-        self._prompt[:, :length] = prompt.embeds
-        self._valid[:, :places] = False
-        self._valid[:, :length] = prompt.valid
+        padding = self._prefix_places - prompt.valid.shape[1]
+        self._prompt[chosen] = torch.nn.functional.pad(prompt.embeds, (0, 0, 0, padding))
         canvas = self._canvas_positions(prompt)
-        padding = canvas.new_zeros(len(canvas), places - length)
-        self._set_positions(torch.cat([prompt.position_ids, padding, canvas], dim=1))
+        self._valid[chosen] = torch.nn.functional.pad(prompt.valid, (0, padding + self._canvas_length))
+        positions = torch.nn.functional.pad(prompt.position_ids, (0, padding))
+        self._set_positions(torch.cat([positions, canvas], dim=1), chosen)
 
     def __call__(self, canvas: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """See [`FixedNetwork.__call__`]."""
