@@ -76,7 +76,7 @@ MODES: tuple[GenerationMode, ...] = (
             ("full-graphed", "full, exact, graphed", _FULL),
         )
     ),
-    # Not by default: it takes a compiler, and minutes before its first run ends.
+    # Not by default: it takes a compiler, which the first run waits for.
     GenerationMode(
         "compiled",
         "prefix, cached, compiled",

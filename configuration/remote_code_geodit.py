@@ -47,6 +47,8 @@ MODULES = (
     "geodit.configuration.requirements_geodit",
     "geodit.modeling_geodit.cache_geodit",
     "geodit.modeling_geodit.choices_geodit",
+    "geodit.modeling_geodit.compiled_layers_geodit",
+    "geodit.modeling_geodit.compiled_predictor_geodit",
     "geodit.modeling_geodit.decoding_geodit",
     "geodit.modeling_geodit.denoising_state_geodit",
     "geodit.modeling_geodit.diffusion_geodit",

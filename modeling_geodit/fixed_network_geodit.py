@@ -11,18 +11,22 @@ Shapes: B rows, P places of the prefix, L canvas length, d hidden size, D width 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from geodit.modeling_geodit.cache_geodit import LAYER_CACHE_KEYWORD, SegmentCache, write_keys_and_values
+from geodit.modeling_geodit.compiled_layers_geodit import RunLayer
 from geodit.modeling_geodit.predictors_geodit import EmbeddedPrompt, PromptBranch, guide
-
-RunLayer = Callable[..., torch.Tensor]
 
 PREFIX_PLACES = 64
 """Prefixes take up multiples of so many places, so that few lengths are captured."""
+
+
+def round_up_places(num_places: int) -> int:
+    """The next multiple of [`PREFIX_PLACES`]."""
+    return -(-num_places // PREFIX_PLACES) * PREFIX_PLACES
 
 
 class _LayerCache:
@@ -115,10 +119,10 @@ class FixedNetwork(ABC):
         self._cosines[rows] = cosines
         self._sines[rows] = sines
 
-    def _project(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Logits `(B * L, V)` of the canvas's hidden states `(B, L, d)`."""
+    def project(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Logits `(..., V)` of hidden states `(..., d)`."""
         logits: torch.Tensor = self._lm_head(self._text_core.norm(hidden_states))
-        return logits.flatten(0, 1)
+        return logits
 
     @abstractmethod
     def load(self, branch: PromptBranch, rows: torch.Tensor | None = None) -> None:
@@ -130,6 +134,9 @@ class FixedNetwork(ABC):
         """
 
     @abstractmethod
+    def hidden_states(self, canvas: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """`(B, L, d)`, what [`project`] takes; arguments as in [`__call__`]."""
+
     def __call__(self, canvas: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """Predict all places.
 
@@ -140,6 +147,7 @@ class FixedNetwork(ABC):
         Returns:
             `(B * L, V)`.
         """
+        return self.project(self.hidden_states(canvas, valid)).flatten(0, 1)
 
 
 class PrefixNetwork(FixedNetwork):
@@ -169,24 +177,22 @@ class PrefixNetwork(FixedNetwork):
             segments.write(self._text_core, self._cache, branch.image_prefix, branch.image_rows)
         else:
             valid = branch.prompt.valid
-            computed = SegmentCache.empty(
-                len(self._text_core.layers), len(valid), segments.num_places, valid.device
-            )
+            computed = SegmentCache.empty(len(self._text_core.layers), len(valid), segments.num_places, valid.device)
             segments.write(self._text_core, computed, branch.image_prefix, branch.image_rows)
             self._cache.replace_rows(rows, computed)
         self._set_positions(self._canvas_positions(branch.prompt), slice(None) if rows is None else rows)
 
-    def __call__(self, canvas: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """See [`FixedNetwork.__call__`]."""
+    def hidden_states(self, canvas: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """See [`FixedNetwork.hidden_states`]."""
         self._cache.begin_segment(self._prefix_places, valid)
         mask = self._cache.valid[:, None, None, :].expand(-1, -1, canvas.shape[1], -1)
-        hidden_states = self._embed_tokens(canvas)
+        hidden_states: torch.Tensor = self._embed_tokens(canvas)
         for index, layer in enumerate(self._text_core.layers):
             keys, values = self._cache.layer(index)
             hidden_states = self._run(
                 layer, hidden_states, mask, (self._cosines, self._sines), keys, values, self._prefix_places
             )
-        return self._project(hidden_states)
+        return hidden_states
 
 
 class FullNetwork(FixedNetwork):
@@ -224,8 +230,8 @@ class FullNetwork(FixedNetwork):
         positions = torch.nn.functional.pad(prompt.position_ids, (0, padding))
         self._set_positions(torch.cat([positions, canvas], dim=1), chosen)
 
-    def __call__(self, canvas: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """See [`FixedNetwork.__call__`]."""
+    def hidden_states(self, canvas: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """See [`FixedNetwork.hidden_states`]."""
         places = self._prefix_places
         self._valid[:, places:] = valid
         hidden_states = torch.cat([self._prompt, self._embed_tokens(canvas)], dim=1)
@@ -242,7 +248,7 @@ class FullNetwork(FixedNetwork):
             (self._cosines[:, :places], self._sines[:, :places]),
             _LayerCache(self._keys, self._values, 0),
         )
-        hidden_states = self._run(
+        return self._run(
             last,
             hidden_states[:, places:],
             mask.expand(-1, -1, canvas.shape[1], -1),
@@ -251,7 +257,6 @@ class FullNetwork(FixedNetwork):
             self._values,
             places,
         )
-        return self._project(hidden_states)
 
 
 class GuidedLogits:
@@ -273,4 +278,13 @@ class GuidedLogits:
         return guide(self._conditional(canvas, valid), self._unconditional(canvas, valid), self._scale)
 
 
-__all__ = ["PREFIX_PLACES", "FixedNetwork", "FullNetwork", "GuidedLogits", "PrefixNetwork", "RunLayer", "run_layer"]
+__all__ = [
+    "PREFIX_PLACES",
+    "FixedNetwork",
+    "FullNetwork",
+    "GuidedLogits",
+    "PrefixNetwork",
+    "RunLayer",
+    "round_up_places",
+    "run_layer",
+]

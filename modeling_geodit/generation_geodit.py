@@ -27,21 +27,22 @@ from transformers.utils.generic import ModelOutput
 
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
 from geodit.modeling_geodit.cache_geodit import ImagePrefix, SegmentCache
+from geodit.modeling_geodit.compiled_layers_geodit import CompiledLayers, RunLayer
+from geodit.modeling_geodit.compiled_predictor_geodit import CompiledPredictor
 from geodit.modeling_geodit.decoding_geodit import RowStreams, build_decoding_policy
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit.modeling_geodit.fixed_network_geodit import (
-    PREFIX_PLACES,
     FixedNetwork,
     FullNetwork,
     GuidedLogits,
     PrefixNetwork,
+    round_up_places,
     run_layer,
 )
 from geodit.modeling_geodit.fixed_step_geodit import BlockTables, CanvasLogitsOf, FixedStep
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 from geodit.modeling_geodit.predictors_geodit import (
     CanvasPredictor,
-    CompiledPredictor,
     EmbeddedPrompt,
     FullPredictor,
     GuidedPredictor,
@@ -56,6 +57,7 @@ from geodit.modeling_geodit.step_capture_geodit import (
     CapturedLoops,
     capture_cuda_graph,
     run_again,
+    why_not_by_layer,
     why_not_captured,
 )
 from geodit.modeling_geodit.step_rules_geodit import StepRules
@@ -399,7 +401,7 @@ class GeoDiTGenerationMixin:
             branch.segments.num_places if self.config.attention_mode == "prefix" else branch.prompt.valid.shape[1]
             for branch in branches
         )
-        places = -(-longest // PREFIX_PLACES) * PREFIX_PLACES
+        places = round_up_places(longest)
         key = (
             *(state.canvas.shape, state.canvas.device, places, self.config.attention_mode, len(branches)),
             *(tuple(blocks), config.initial_canvas_length, config.guidance_scale, config.compile_step),
@@ -456,6 +458,9 @@ class GeoDiTGenerationMixin:
         if config.compile_step and not (config.use_cache and self.config.attention_mode == "prefix"):
             raise ValueError('compile_step=True needs attention_mode="prefix" and use_cache=True.')
         model: Any = self
+        reason = why_not_by_layer(self) if config.compile_step else None
+        if reason is not None:
+            logger.warning_once(f"compile_step=True is without effect: {reason}.")
 
         def predictor_of(branch: PromptBranch) -> CanvasPredictor:
             canvas_length = config.max_new_tokens
@@ -465,13 +470,21 @@ class GeoDiTGenerationMixin:
                 return RefreshedPredictor(model, branch.prompt, canvas_length, config.prefix_refresh_steps)
             if not config.use_cache:
                 return FullPredictor(model, branch.prompt)
-            cached = CompiledPredictor if config.compile_step else PrefixCachedPredictor
-            return cached(model, branch, canvas_length)
+            if config.compile_step and reason is None:
+                return CompiledPredictor(model, branch, canvas_length, self._layer_runner(compiled=True))
+            return PrefixCachedPredictor(model, branch, canvas_length)
 
         conditional, *unconditional = [predictor_of(branch) for branch in branches]
         if not unconditional:
             return conditional
         return GuidedPredictor(conditional, unconditional[0], config.guidance_scale)
+
+    def _layer_runner(self, compiled: bool) -> RunLayer:
+        """What runs a decoder layer; compiled it is one for all calls, which the model keeps."""
+        if not compiled:
+            return run_layer
+        layers: CompiledLayers = self.__dict__.setdefault("_compiled_layers", CompiledLayers())
+        return layers.of(run_layer)
 
     def _make_loop(
         self,
@@ -487,7 +500,7 @@ class GeoDiTGenerationMixin:
         """The loop of fixed shapes that a configuration asks for, with memory of its own."""
         model: Any = self
         num_rows, canvas_length = state.canvas.shape
-        run = torch.compile(run_layer, dynamic=False) if config.compile_step else run_layer
+        run = self._layer_runner(compiled=config.compile_step)
         network_class = FullNetwork if self.config.attention_mode == "full" else PrefixNetwork
         networks: list[FixedNetwork] = [
             network_class(model, num_rows, places, canvas_length, run) for _ in range(num_branches)

@@ -6,7 +6,6 @@ Several ways lead to the same logits, or nearly so:
 * [`FullPredictor`] runs the text core on image, prompt and canvas in every step. Exact for both attention modes.
 * [`PrefixCachedPredictor`] runs it on image and prompt once and on the canvas in every step. Exact, and for
   `attention_mode="prefix"` only.
-* [`CompiledPredictor`] is that with a compiled step.
 * [`RefreshedPredictor`] does the same with `attention_mode="full"`, where image and prompt see the canvas: between two
   refreshes their keys and values are those of an earlier canvas. An approximation.
 
@@ -295,23 +294,14 @@ class PrefixCachedPredictor(_CachedPredictor):
         canvas_length: L at most.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        branch: PromptBranch,
-        canvas_length: int,
-    ) -> None:
+    def __init__(self, model: Any, branch: PromptBranch, canvas_length: int) -> None:
         prompt = branch.prompt
         super().__init__(model, prompt)
         segments = branch.segments
-        self._prefix_length = self._round_up(segments.num_places)
+        self._prefix_length = segments.num_places
         capacity = self._prefix_length + canvas_length
         self._cache = SegmentCache.empty(self._num_layers, len(prompt.valid), capacity, prompt.valid.device)
         segments.write(self._text_core, self._cache, branch.image_prefix, branch.image_rows)
-
-    def _round_up(self, prefix_length: int) -> int:
-        """Where the canvas begins; places behind the prompt that nothing is written to are not seen."""
-        return prefix_length
 
     def __call__(
         self, canvas: torch.Tensor, valid: torch.Tensor, wanted: torch.Tensor, *, begins_block: bool
@@ -319,49 +309,6 @@ class PrefixCachedPredictor(_CachedPredictor):
         """See [`CanvasPredictor.__call__`]."""
         del begins_block
         return self._predict_canvas(canvas, valid, wanted)
-
-
-class CompiledPredictor(PrefixCachedPredictor):
-    """A [`PrefixCachedPredictor`] whose step on the canvas is compiled by `torch.compile`.
-
-    Compiled code is for fixed shapes. So prompts take up multiples of 64 places, and rows that are finished stay in
-    the computation. Another number of rows, another canvas length or another multiple compiles anew.
-
-    Args:
-        model: A `GeoDiTForMaskedDiffusion` with `attention_mode="prefix"`.
-        branch: As for [`PrefixCachedPredictor`].
-        canvas_length: L at most.
-    """
-
-    _PLACES = 64
-
-    def __init__(self, model: Any, branch: PromptBranch, canvas_length: int) -> None:
-        super().__init__(model, branch, canvas_length)
-        # Image and prompt are run once and have many shapes: they ran uncompiled above.
-        self._text_core = torch.compile(self._text_core, dynamic=False)
-        self._rows = list(range(len(branch.prompt.valid)))
-        self._canvas: torch.Tensor | None = None
-
-    def _round_up(self, prefix_length: int) -> int:
-        return -(-prefix_length // self._PLACES) * self._PLACES
-
-    def __call__(
-        self, canvas: torch.Tensor, valid: torch.Tensor, wanted: torch.Tensor, *, begins_block: bool
-    ) -> torch.Tensor:
-        """See [`CanvasPredictor.__call__`]."""
-        del begins_block
-        shape = (len(self._prompt.valid), canvas.shape[1])
-        if self._canvas is None or self._canvas.shape != shape:
-            self._canvas = canvas.new_zeros(shape)
-        self._canvas[self._rows] = canvas
-        grids = [torch.zeros(shape, dtype=torch.bool, device=canvas.device) for _ in range(2)]
-        for grid, values in zip(grids, (valid, wanted), strict=True):
-            grid[self._rows] = values
-        return self._predict_canvas(self._canvas, *grids)
-
-    def keep_rows(self, rows: Sequence[int]) -> None:
-        """See [`CanvasPredictor.keep_rows`]; the others stay where they are and are not asked about."""
-        self._rows = [self._rows[row] for row in rows]
 
 
 class RefreshedPredictor(_CachedPredictor):
@@ -436,7 +383,6 @@ class GuidedPredictor(CanvasPredictor):
 
 __all__ = [
     "CanvasPredictor",
-    "CompiledPredictor",
     "EmbeddedPrompt",
     "FullPredictor",
     "GuidedPredictor",

@@ -205,12 +205,24 @@ def why_not_captured(model: Any, attention_mode: str, use_cache: bool, refresh_s
         use_cache: Whether keys and values of the prompt are kept.
         refresh_steps: After how many steps they are computed anew, with `"full"`.
     """
-    if model.config.text_config._attn_implementation != "sdpa":
-        return 'attention is not that of attn_implementation="sdpa"'
     if attention_mode == "prefix" and not use_cache:
         return "use_cache=False computes everything anew in each step"
     if attention_mode == "full" and refresh_steps > 1:
         return "prefix_refresh_steps is above 1"
+    return why_not_by_layer(model)
+
+
+def why_not_by_layer(model: Any) -> str | None:
+    """Say what stands against running the decoder layers of a model one by one, with masks and caches of one's own.
+
+    Args:
+        model: A `GeoDiTForMaskedDiffusion`.
+
+    Returns:
+        `None` if nothing does.
+    """
+    if model.config.text_config._attn_implementation != "sdpa":
+        return 'attention is not that of attn_implementation="sdpa"'
     parameters = list(model.parameters())
     if len({parameter.device for parameter in parameters}) > 1:
         return "the model is spread over several devices"
@@ -234,5 +246,6 @@ __all__ = [
     "Replay",
     "capture_cuda_graph",
     "run_again",
+    "why_not_by_layer",
     "why_not_captured",
 ]
