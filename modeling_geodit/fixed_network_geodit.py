@@ -120,6 +120,15 @@ class FixedNetwork(ABC):
         logits: torch.Tensor = self._lm_head(self._text_core.norm(hidden_states))
         return logits.flatten(0, 1)
 
+    @classmethod
+    @abstractmethod
+    def places_of(cls, branch: PromptBranch) -> int:
+        """How many places the prefix of prompts takes up at least."""
+
+    def takes(self, branch: PromptBranch) -> bool:
+        """Whether prompts have no more places than the network."""
+        return self.places_of(branch) <= self._prefix_places
+
     @abstractmethod
     def load(self, branch: PromptBranch, rows: torch.Tensor | None = None) -> None:
         """Take other prompts, of no more places.
@@ -161,6 +170,11 @@ class PrefixNetwork(FixedNetwork):
             len(self._text_core.layers), num_rows, prefix_places + canvas_length, self._cosines.device
         )
 
+    @classmethod
+    def places_of(cls, branch: PromptBranch) -> int:
+        """See [`FixedNetwork.places_of`]."""
+        return branch.segments.num_places
+
     def load(self, branch: PromptBranch, rows: torch.Tensor | None = None) -> None:
         """See [`FixedNetwork.load`]."""
         segments = branch.segments
@@ -169,9 +183,7 @@ class PrefixNetwork(FixedNetwork):
             segments.write(self._text_core, self._cache, branch.image_prefix, branch.image_rows)
         else:
             valid = branch.prompt.valid
-            computed = SegmentCache.empty(
-                len(self._text_core.layers), len(valid), segments.num_places, valid.device
-            )
+            computed = SegmentCache.empty(len(self._text_core.layers), len(valid), segments.num_places, valid.device)
             segments.write(self._text_core, computed, branch.image_prefix, branch.image_rows)
             self._cache.replace_rows(rows, computed)
         self._set_positions(self._canvas_positions(branch.prompt), slice(None) if rows is None else rows)
@@ -212,6 +224,11 @@ class FullNetwork(FixedNetwork):
         # Of one layer at a time.
         heads, width = model.config.text_config.num_key_value_heads, self._cosines.shape[-1]
         self._keys, self._values = (self._zeros(num_rows, heads, capacity, width) for _ in range(2))
+
+    @classmethod
+    def places_of(cls, branch: PromptBranch) -> int:
+        """See [`FixedNetwork.places_of`]."""
+        return branch.prompt.valid.shape[1]
 
     def load(self, branch: PromptBranch, rows: torch.Tensor | None = None) -> None:
         """See [`FixedNetwork.load`]; keys and values of images that were encoded before are of no use here."""
