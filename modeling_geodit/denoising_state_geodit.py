@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -161,7 +162,8 @@ class DenoisingState:
     def with_tensors(self, tensors: Sequence[torch.Tensor]) -> DenoisingState:
         """A state of other tensors, such as copies of these on another device."""
         names = [name for name, value in vars(self).items() if isinstance(value, torch.Tensor)]
-        return replace(self, **dict(zip(names, tensors, strict=True)))
+        values: dict[str, Any] = dict(zip(names, tensors, strict=True))
+        return replace(self, **values)
 
     def take(self, rows: Sequence[int]) -> DenoisingState:
         """A copy of some rows."""

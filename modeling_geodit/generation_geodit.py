@@ -318,10 +318,10 @@ class GeoDiTGenerationMixin:
         """
         if inputs is not None and input_ids is not None:
             raise ValueError("Give input_ids or inputs, which is another name for them, not both.")
-        prompt_ids = input_ids if inputs is None else inputs
+        given_ids = input_ids if inputs is None else inputs
         plan = self._plan(
             generation_config,
-            prompt_ids.shape[1] if prompt_ids is not None and prompt_ids.dim() == 2 else None,
+            given_ids.shape[1] if given_ids is not None and given_ids.dim() == 2 else None,
             answer_pattern,
             stop_strings,
             tokenizer,
@@ -329,7 +329,7 @@ class GeoDiTGenerationMixin:
         )
         prompts = self._prepare(
             plan,
-            prompt_ids,
+            given_ids,
             attention_mask,
             pixel_values=pixel_values,
             image_features=image_features,
@@ -339,7 +339,7 @@ class GeoDiTGenerationMixin:
             seed=plan.config.seed,
             generator=generator,
         )
-        prompt_ids = cast(torch.Tensor, prompt_ids).long()
+        prompt_ids = cast(torch.Tensor, given_ids).long()
         canvases = []
 
         def begin() -> None:
