@@ -7,7 +7,8 @@ Shapes: B rows, L canvas length, C answers that a pattern lists.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -153,11 +154,34 @@ class DenoisingState:
             self.canvas.masked_fill_(rest, eos_token_ids[0])
         self.active.logical_and_(~(ended | full))
 
-    def copy_(self, other: DenoisingState) -> None:
-        """Become what another state of the same shapes is, in the same memory."""
-        for name, value in vars(other).items():
-            if isinstance(value, torch.Tensor):
-                getattr(self, name).copy_(value)
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """All that is in the state, in the order in which [`with_tensors`] takes it."""
+        return [value for value in vars(self).values() if isinstance(value, torch.Tensor)]
+
+    def with_tensors(self, tensors: Sequence[torch.Tensor]) -> DenoisingState:
+        """A state of other tensors, such as copies of these on another device."""
+        names = [name for name, value in vars(self).items() if isinstance(value, torch.Tensor)]
+        values: dict[str, Any] = dict(zip(names, tensors, strict=True))
+        return replace(self, **values)
+
+    def take(self, rows: Sequence[int]) -> DenoisingState:
+        """A copy of some rows."""
+        index = list(rows)
+        taken = self.with_tensors([value[index] for value in self.tensors])
+        taken.rows = list(range(len(index)))
+        return taken
+
+    def copy_(self, other: DenoisingState, rows: torch.Tensor | None = None) -> None:
+        """Become what another state is, in the same memory.
+
+        Args:
+            other: A state of the same shapes, but for the number of rows where `rows` are given.
+            rows: `(B',)` int64, the row that each row of `other` becomes; by default each its own.
+        """
+        chosen = slice(None) if rows is None else rows
+        for target, value in zip(self.tensors, other.tensors, strict=True):
+            target[chosen] = value
 
 
 __all__ = ["DenoisingState"]

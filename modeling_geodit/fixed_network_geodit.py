@@ -124,6 +124,15 @@ class FixedNetwork(ABC):
         logits: torch.Tensor = self._lm_head(self._text_core.norm(hidden_states))
         return logits
 
+    @classmethod
+    @abstractmethod
+    def places_of(cls, branch: PromptBranch) -> int:
+        """How many places the prefix of prompts takes up at least."""
+
+    def takes(self, branch: PromptBranch) -> bool:
+        """Whether prompts have no more places than the network."""
+        return self.places_of(branch) <= self._prefix_places
+
     @abstractmethod
     def load(self, branch: PromptBranch, rows: torch.Tensor | None = None) -> None:
         """Take other prompts, of no more places.
@@ -168,6 +177,11 @@ class PrefixNetwork(FixedNetwork):
         self._cache = SegmentCache.empty(
             len(self._text_core.layers), num_rows, prefix_places + canvas_length, self._cosines.device
         )
+
+    @classmethod
+    def places_of(cls, branch: PromptBranch) -> int:
+        """See [`FixedNetwork.places_of`]."""
+        return branch.segments.num_places
 
     def load(self, branch: PromptBranch, rows: torch.Tensor | None = None) -> None:
         """See [`FixedNetwork.load`]."""
@@ -218,6 +232,11 @@ class FullNetwork(FixedNetwork):
         # Of one layer at a time.
         heads, width = model.config.text_config.num_key_value_heads, self._cosines.shape[-1]
         self._keys, self._values = (self._zeros(num_rows, heads, capacity, width) for _ in range(2))
+
+    @classmethod
+    def places_of(cls, branch: PromptBranch) -> int:
+        """See [`FixedNetwork.places_of`]."""
+        return branch.prompt.valid.shape[1]
 
     def load(self, branch: PromptBranch, rows: torch.Tensor | None = None) -> None:
         """See [`FixedNetwork.load`]; keys and values of images that were encoded before are of no use here."""

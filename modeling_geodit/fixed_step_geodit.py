@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
+from geodit.modeling_geodit.host_copies_geodit import HostCopy
 from geodit.modeling_geodit.random_geodit import RowStreams
 from geodit.modeling_geodit.schedules_geodit import Block
 from geodit.modeling_geodit.step_rules_geodit import StepRules
@@ -84,9 +85,9 @@ class FixedStep:
         self._block = torch.full((num_rows,), -1, dtype=torch.long, device=tables.device)
         self._steps_left = torch.zeros_like(self._block)
 
-    def begin(self) -> None:
-        """Begin anew: no row is in a block yet."""
-        self._block.fill_(-1)
+    def begin(self, rows: torch.Tensor | None = None) -> None:
+        """Begin anew: rows `(B',)` int64, or all by default, are in no block yet."""
+        self._block[slice(None) if rows is None else rows] = -1
 
     def __call__(self, state: DenoisingState) -> None:
         """Denoise once, in place. Rows that are finished stay as they are."""
@@ -131,40 +132,16 @@ def denoise_fixed(
     Yields:
         The same state, after each step.
     """
-    pending: _Answer | None = None
+    pending: HostCopy | None = None
     for step in range(1, num_steps + 1):
         run_step()
         yield state
         if pending is not None and pending.has_come:
-            if not pending.value:
+            if not pending.wait()[0]:
                 return
             pending = None
         if pending is None and step % check_every == 0:
-            pending = _Answer(state.active.any())
-
-
-class _Answer:
-    """A number of the device on its way to the host."""
-
-    def __init__(self, value: torch.Tensor) -> None:
-        self._event: torch.cuda.Event | None = None
-        if value.is_cuda:
-            self._copy = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
-            self._copy.copy_(value, non_blocking=True)
-            self._event = torch.cuda.Event()
-            self._event.record()
-        else:
-            self._copy = value
-
-    @property
-    def has_come(self) -> bool:
-        """Whether it is there."""
-        return self._event is None or bool(self._event.query())
-
-    @property
-    def value(self) -> bool:
-        """What it is; to be read when it has come."""
-        return bool(self._copy)
+            pending = HostCopy([state.active.any()])
 
 
 __all__ = ["BlockTables", "CanvasLogitsOf", "FixedStep", "denoise_fixed"]

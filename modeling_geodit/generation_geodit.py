@@ -11,9 +11,8 @@ V vocabulary.
 
 from __future__ import annotations
 
-import copy
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -51,8 +50,8 @@ from geodit.modeling_geodit.predictors_geodit import (
     RefreshedPredictor,
 )
 from geodit.modeling_geodit.schedules_geodit import Block, plan_blocks
+from geodit.modeling_geodit.slots_geodit import FinishedAnswer, PromptQueue, WaitingPrompts, denoise_in_slots
 from geodit.modeling_geodit.step_capture_geodit import (
-    Capture,
     CapturedLoop,
     CapturedLoops,
     capture_cuda_graph,
@@ -169,6 +168,50 @@ def denoise(
                 return
 
 
+_PROMPT_ARGUMENTS = (
+    "input_ids",
+    "attention_mask",
+    "pixel_values",
+    "image_features",
+    "image_sizes",
+    "image_prefix",
+    "canvas_lengths",
+    "generator",
+)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How prompts are answered, whatever they are.
+
+    Args:
+        config: The parameters.
+        rules: Decide what to commit.
+        blocks: The blocks of the canvas.
+        mask_token_id: Id of `[M]`.
+        fill: The token behind the end of a shorter canvas.
+        stopping: Strings that end an answer.
+    """
+
+    config: GeoDiTGenerationConfig
+    rules: StepRules
+    blocks: tuple[Block, ...]
+    mask_token_id: int
+    fill: int
+    stopping: StopStrings | None
+
+    @property
+    def num_answers(self) -> int:
+        """C."""
+        return 0 if self.rules.pattern is None else self.rules.pattern.num_answers
+
+    def stop(self, state: DenoisingState) -> None:
+        """End finished answers with the first stop string in them, in place."""
+        eos = self.rules.eos_token_ids
+        if self.stopping is not None:
+            state.cut(self.stopping.lengths(state.canvas, eos), eos[0])
+
+
 class GeoDiTGenerationMixin:
     """Gives a masked diffusion model `generate()`.
 
@@ -275,23 +318,166 @@ class GeoDiTGenerationMixin:
             ValueError: for unknown or invalid parameters, tensors that do not fit together, or image
                 placeholders that do not match the images.
         """
-        model: Any = self
         if inputs is not None and input_ids is not None:
             raise ValueError("Give input_ids or inputs, which is another name for them, not both.")
-        given = {"pixel_values": pixel_values, "image_features": image_features, "image_prefix": image_prefix}
-        prompt_ids, prompt_mask = self._check_inputs(
-            input_ids if inputs is None else inputs, attention_mask, image_sizes, given
-        )
-        config = GeoDiTGenerationConfig.from_generation_config(
-            self.generation_config if generation_config is None else generation_config,
-            prompt_length=prompt_ids.shape[1],
+        given_ids = input_ids if inputs is None else inputs
+        plan = self._plan(
+            generation_config,
+            given_ids.shape[1] if given_ids is not None and given_ids.dim() == 2 else None,
+            answer_pattern,
+            stop_strings,
+            tokenizer,
             **kwargs,
         )
-        if pixel_values is not None:
-            image_features = model.get_image_features(pixel_values, image_sizes, return_dict=True)
-        features = None if image_features is None else pooled_features(image_features)
+        prompts = self._prepare(
+            plan,
+            given_ids,
+            attention_mask,
+            pixel_values=pixel_values,
+            image_features=image_features,
+            image_sizes=image_sizes,
+            image_prefix=image_prefix,
+            canvas_lengths=canvas_lengths,
+            seed=plan.config.seed,
+            generator=generator,
+        )
+        prompt_ids = cast(torch.Tensor, given_ids).long()
+        canvases = []
 
-        batch_size, device = prompt_ids.shape[0], prompt_ids.device
+        def begin() -> None:
+            if streamer is not None:
+                streamer.put(prompt_ids.cpu())
+
+        def watch(state: DenoisingState) -> None:
+            if plan.config.return_dict_in_generate:
+                canvases.append(state.canvas.clone())
+            if streamer is not None and hasattr(streamer, "put_draft"):
+                streamer.put_draft(state.canvas.cpu())
+            if step_callback is not None:
+                step_callback(state)
+
+        state = self._denoise(plan, prompts, begin, watch)
+        plan.stop(state)
+        if streamer is not None:
+            streamer.put(state.canvas.cpu())
+            streamer.end()
+
+        sequences = cast(torch.LongTensor, torch.cat([prompt_ids, state.canvas], dim=1))
+        if not plan.config.return_dict_in_generate:
+            return sequences
+        num_steps = state.step or int(state.steps_made.max())
+        has_answers = plan.num_answers > 0
+        return GeoDiTGenerateOutput(
+            sequences=sequences,
+            commit_steps=cast(torch.LongTensor, state.commit_steps),
+            confidences=cast(torch.FloatTensor, state.confidences),
+            end_probabilities=cast(torch.FloatTensor, state.end_probabilities),
+            answer_probabilities=cast(torch.FloatTensor | None, state.answer_probabilities if has_answers else None),
+            steps_made=cast(torch.LongTensor, state.steps_made),
+            # Steps of fixed shapes may go on a little when all is done.
+            canvases=cast(torch.LongTensor, torch.stack(canvases[:num_steps])),
+            num_predictions=num_steps,
+        )
+
+    def generate_many(
+        self,
+        batches: Iterable[Mapping[str, Any]],
+        *,
+        slots: int | None = None,
+        generation_config: GenerationConfig | None = None,
+        answer_pattern: AnswerPattern | None = None,
+        stop_strings: str | Sequence[str] | None = None,
+        tokenizer: Any = None,
+        **kwargs: Any,
+    ) -> Iterator[FinishedAnswer]:
+        """Answer more prompts than run at once: continuous batching.
+
+        Where steps have fixed shapes (`capture_step`), a row that is finished makes room for the next prompt while
+        the others go on; see [`slots_geodit`]. Elsewhere one batch follows the other. The answers are those of
+        [`generate`]: with a seed, prompt r draws from the r-th stream spawned from it.
+
+        Args:
+            batches: What the processor returns for some prompts, on any device, and whatever else of the prompts
+                [`generate`] takes: `image_prefix`, `image_features`, `canvas_lengths`, `generator`. A batch is taken
+                when there is room for its first prompt.
+            slots: Prompts that run at once where steps have fixed shapes; by default as many as the first batch has.
+            generation_config: As for [`generate`].
+            answer_pattern: Likewise.
+            stop_strings: Likewise.
+            tokenizer: Likewise.
+            **kwargs: Fields of [`GeoDiTGenerationConfig`], likewise; `max_length` cannot be given.
+
+        Yields:
+            The answers as they are finished, in any order; each has the number of its prompt.
+
+        Raises:
+            ValueError: as [`generate`] does, and if `slots` is not 1 or more.
+        """
+        if slots is not None and slots < 1:
+            raise ValueError(f"slots must be 1 or more, but is {slots}.")
+        plan = self._plan(generation_config, None, answer_pattern, stop_strings, tokenizer, **kwargs)
+        return self._answer_all(plan, PromptQueue(self._prepare_all(plan, batches)), slots)
+
+    @torch.no_grad()
+    def _answer_all(self, plan: _Plan, queue: PromptQueue, slots: int | None) -> Iterator[FinishedAnswer]:
+        while (prompts := queue.peek()) is not None:
+            if not self._captures(plan.config, prompts.state.canvas.device):
+                yield from self._answer(plan, queue.pop(len(prompts)))
+                continue
+            slots = slots or len(prompts)
+            loop = self._find_loop(plan, prompts, slots)
+            with loop.use() as is_free:
+                if is_free:
+                    for numbers, state in denoise_in_slots(loop, queue):
+                        plan.stop(state)
+                        yield from FinishedAnswer.of_rows(numbers, state)
+            if not is_free:
+                yield from self._answer(plan, queue.pop(slots))
+
+    def _answer(self, plan: _Plan, prompts: WaitingPrompts) -> list[FinishedAnswer]:
+        """Answer a batch, one row as long as the others."""
+        state = self._denoise(plan, prompts)
+        plan.stop(state)
+        on_cpu = state.with_tensors([value.cpu() for value in state.tensors])
+        return FinishedAnswer.of_rows(list(range(prompts.first, prompts.first + len(prompts))), on_cpu)
+
+    def _prepare_all(self, plan: _Plan, batches: Iterable[Mapping[str, Any]]) -> Iterator[WaitingPrompts]:
+        """The prompts of `generate_many`, one batch after the other."""
+        model: Any = self
+        source = None if plan.config.seed is None else torch.Generator().manual_seed(plan.config.seed)
+        first = 0
+        for batch in batches:
+            if unknown := set(batch) - set(_PROMPT_ARGUMENTS):
+                raise ValueError(
+                    f"A batch of generate_many() has {', '.join(sorted(unknown))}, but may only have "
+                    f"{', '.join(_PROMPT_ARGUMENTS)}."
+                )
+            given: dict[str, Any] = {
+                name: value.to(model.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+                for name, value in batch.items()
+            }
+            if source is not None and given.get("generator") is not None:
+                raise ValueError("Give a seed or a generator, not both.")
+            given = {"input_ids": None, "generator": source, **given, "first": first}
+            prompts = self._prepare(plan, **given)
+            first += len(prompts)
+            yield prompts
+
+    def _plan(
+        self,
+        generation_config: GenerationConfig | None,
+        prompt_length: int | None,
+        answer_pattern: AnswerPattern | None,
+        stop_strings: str | Sequence[str] | None,
+        tokenizer: Any,
+        **kwargs: Any,
+    ) -> _Plan:
+        """How prompts are answered, whatever they are; arguments as in [`generate`]."""
+        config = GeoDiTGenerationConfig.from_generation_config(
+            self.generation_config if generation_config is None else generation_config,
+            prompt_length=prompt_length,
+            **kwargs,
+        )
         mask_token_id = cast(int, _first_given(config.mask_token_id, self.config.mask_token_id))
         eos = _first_given(config.eos_token_id, self.config.eos_token_id)
         eos_token_ids = [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
@@ -307,111 +493,98 @@ class GeoDiTGenerationMixin:
             raise ValueError("stop_strings need an eos_token_id, which stands behind the end of an answer.")
         policy = build_decoding_policy(config, [token for token in placeholders if token is not None])
         rules = StepRules(policy, tuple(eos_token_ids), config.fill_after_eos, answer_pattern, config.temperature)
-        random = None
-        if policy.draws:
-            random = RowStreams.spawn(batch_size, device, seed=config.seed, generator=generator)
-        lengths = _check_canvas_lengths(canvas_lengths, config.max_new_tokens, batch_size).to(device)
-        if answer_pattern is not None:
-            answer_pattern.check_canvases(lengths.tolist(), eos_token_ids)
-        branches = self._embed_prompts(config, prompt_ids, prompt_mask.bool(), features, image_prefix, mask_token_id)
         fill = (
             eos_token_ids[0]
             if eos_token_ids
             else int(_first_given(config.pad_token_id, self.config.pad_token_id) or 0)
         )
-        num_answers = 0 if answer_pattern is None else answer_pattern.num_answers
         blocks = plan_blocks(
             config.max_new_tokens, config.block_length, config.max_denoising_steps, config.initial_canvas_length
         )
-        masked = DenoisingState.fully_masked(lengths, config.max_new_tokens, mask_token_id, fill, num_answers)
-        canvases = []
+        return _Plan(config, rules, blocks, mask_token_id, fill, stopping)
 
-        def begin() -> None:
-            if streamer is not None:
-                streamer.put(prompt_ids.cpu())
+    def _prepare(
+        self,
+        plan: _Plan,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None = None,
+        *,
+        pixel_values: torch.Tensor | None = None,
+        image_features: ImageFeatures | BaseModelOutputWithPooling | None = None,
+        image_sizes: torch.Tensor | None = None,
+        image_prefix: ImagePrefix | None = None,
+        canvas_lengths: Sequence[int] | torch.Tensor | None = None,
+        seed: int | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        first: int = 0,
+    ) -> WaitingPrompts:
+        """Embed prompts, and make their canvases; arguments as in [`generate`]."""
+        model: Any = self
+        given = {"pixel_values": pixel_values, "image_features": image_features, "image_prefix": image_prefix}
+        prompt_ids, prompt_mask = self._check_inputs(input_ids, attention_mask, image_sizes, given)
+        if pixel_values is not None:
+            image_features = model.get_image_features(pixel_values, image_sizes, return_dict=True)
+        features = None if image_features is None else pooled_features(image_features)
 
-        def watch(state: DenoisingState) -> None:
-            if config.return_dict_in_generate:
-                canvases.append(state.canvas.clone())
-            if streamer is not None and hasattr(streamer, "put_draft"):
-                streamer.put_draft(state.canvas.cpu())
-            if step_callback is not None:
-                step_callback(state)
-
-        state = self._denoise(config, rules, masked, blocks, branches, random, begin, watch)
-        if stopping is not None:
-            state.cut(stopping.lengths(state.canvas, eos_token_ids), eos_token_ids[0])
-        if streamer is not None:
-            streamer.put(state.canvas.cpu())
-            streamer.end()
-
-        sequences = cast(torch.LongTensor, torch.cat([prompt_ids, state.canvas], dim=1))
-        if not config.return_dict_in_generate:
-            return sequences
-        num_steps = state.step or int(state.steps_made.max())
-        return GeoDiTGenerateOutput(
-            sequences=sequences,
-            commit_steps=cast(torch.LongTensor, state.commit_steps),
-            confidences=cast(torch.FloatTensor, state.confidences),
-            end_probabilities=cast(torch.FloatTensor, state.end_probabilities),
-            answer_probabilities=cast(torch.FloatTensor | None, state.answer_probabilities if num_answers else None),
-            steps_made=cast(torch.LongTensor, state.steps_made),
-            # Steps of fixed shapes may go on a little when all is done.
-            canvases=cast(torch.LongTensor, torch.stack(canvases[:num_steps])),
-            num_predictions=num_steps,
+        config, rules = plan.config, plan.rules
+        batch_size, device = prompt_ids.shape[0], prompt_ids.device
+        random = None
+        if rules.policy.draws:
+            random = RowStreams.spawn(batch_size, device, seed=seed, generator=generator)
+        lengths = _check_canvas_lengths(canvas_lengths, config.max_new_tokens, batch_size)
+        if rules.pattern is not None:
+            rules.pattern.check_canvases(lengths.tolist(), rules.eos_token_ids)
+        branches = self._embed_prompts(
+            config, prompt_ids, prompt_mask.bool(), features, image_prefix, plan.mask_token_id
         )
+        state = DenoisingState.fully_masked(
+            lengths.to(device), config.max_new_tokens, plan.mask_token_id, plan.fill, plan.num_answers
+        )
+        return WaitingPrompts(first, tuple(branches), state, random)
 
     def _denoise(
         self,
-        config: GeoDiTGenerationConfig,
-        rules: StepRules,
-        state: DenoisingState,
-        blocks: Sequence[Block],
-        branches: Sequence[PromptBranch],
-        random: RowStreams | None,
-        begin: Callable[[], None],
-        watch: Callable[[DenoisingState], None],
+        plan: _Plan,
+        prompts: WaitingPrompts,
+        begin: Callable[[], None] = lambda: None,
+        watch: Callable[[DenoisingState], None] = lambda _: None,
     ) -> DenoisingState:
         """Denoise by the loop that a configuration asks for.
 
         `begin` is called when image and prompt have been run, `watch` after each step.
         """
+        config, state, random = plan.config, prompts.state, prompts.random
         if self._captures(config, state.canvas.device):
-            loop = self._find_loop(config, rules, state, blocks, branches, random)
-            denoised = loop.denoise(branches, state, random, begin, watch)
+            loop = self._find_loop(plan, prompts, len(prompts))
+            denoised = loop.denoise(prompts.branches, state, random, begin, watch)
             if denoised is not None:
                 return denoised
-        predictor = self._make_predictor(config, branches)
+        predictor = self._make_predictor(config, prompts.branches)
         begin()
-        for _ in denoise(predictor, rules, state, blocks, random, initial_length=config.initial_canvas_length):
+        steps = denoise(predictor, plan.rules, state, plan.blocks, random, initial_length=config.initial_canvas_length)
+        for _ in steps:
             watch(state)
         return state
 
-    def _find_loop(
-        self,
-        config: GeoDiTGenerationConfig,
-        rules: StepRules,
-        state: DenoisingState,
-        blocks: Sequence[Block],
-        branches: Sequence[PromptBranch],
-        random: RowStreams | None,
-    ) -> CapturedLoop:
+    def _find_loop(self, plan: _Plan, prompts: WaitingPrompts, num_rows: int) -> CapturedLoop:
         """The loop of these shapes and this policy, one of those that the model keeps."""
-        longest = max(
-            branch.segments.num_places if self.config.attention_mode == "prefix" else branch.prompt.valid.shape[1]
-            for branch in branches
-        )
+        config, rules, canvas = plan.config, plan.rules, prompts.state.canvas
+        network_class = FullNetwork if self.config.attention_mode == "full" else PrefixNetwork
+        longest = max(network_class.places_of(branch) for branch in prompts.branches)
         places = round_up_places(longest)
         key = (
-            *(state.canvas.shape, state.canvas.device, places, self.config.attention_mode, len(branches)),
-            *(tuple(blocks), config.initial_canvas_length, config.guidance_scale, config.compile_step),
+            *(num_rows, canvas.shape[1], canvas.device, places, network_class, len(prompts.branches)),
+            *(plan.blocks, config.initial_canvas_length, config.guidance_scale, config.compile_step),
             *(config.remasking, config.confidence_threshold, config.entropy_bound, config.temperature),
             *(rules.policy.suppress_tokens, rules.eos_token_ids, rules.fill_after_eos, rules.pattern),
         )
-        capture = capture_cuda_graph if state.canvas.is_cuda else run_again
 
         def make() -> CapturedLoop:
-            return self._make_loop(config, rules, state, blocks, random, places, len(branches), capture)
+            run = self._layer_runner(compiled=config.compile_step)
+            networks = [
+                network_class(self, num_rows, places, canvas.shape[1], run) for _ in range(len(prompts.branches))
+            ]
+            return self._make_loop(plan, networks, num_rows, canvas.device)
 
         loops: CapturedLoops = self.__dict__.setdefault("_captured_loops", CapturedLoops())
         return loops.find(key, cast(torch.nn.Module, self), make)
@@ -487,31 +660,24 @@ class GeoDiTGenerationMixin:
         return layers.of(run_layer)
 
     def _make_loop(
-        self,
-        config: GeoDiTGenerationConfig,
-        rules: StepRules,
-        state: DenoisingState,
-        blocks: Sequence[Block],
-        random: RowStreams | None,
-        places: int,
-        num_branches: int,
-        capture: Capture,
+        self, plan: _Plan, networks: Sequence[FixedNetwork], num_rows: int, device: torch.device
     ) -> CapturedLoop:
-        """The loop of fixed shapes that a configuration asks for, with memory of its own."""
-        model: Any = self
-        num_rows, canvas_length = state.canvas.shape
-        run = self._layer_runner(compiled=config.compile_step)
-        network_class = FullNetwork if self.config.attention_mode == "full" else PrefixNetwork
-        networks: list[FixedNetwork] = [
-            network_class(model, num_rows, places, canvas_length, run) for _ in range(num_branches)
-        ]
+        """The loop of fixed shapes that a plan asks for, with memory of its own."""
+        config = plan.config
         logits_of: CanvasLogitsOf = networks[0]
-        if num_branches > 1:
+        if len(networks) > 1:
             logits_of = GuidedLogits(networks[0], networks[1], config.guidance_scale)
-        own_random = None if random is None else RowStreams(random.keys.clone())
-        tables = BlockTables(blocks, config.initial_canvas_length, state.canvas.device)
-        step = FixedStep(logits_of, rules, tables, num_rows, own_random)
-        return CapturedLoop(networks, copy.deepcopy(state), own_random, step, tables.num_steps, capture)
+        random = None
+        if plan.rules.policy.draws:
+            random = RowStreams(torch.zeros(num_rows, dtype=torch.long, device=device))
+        tables = BlockTables(plan.blocks, config.initial_canvas_length, device)
+        lengths = torch.full((num_rows,), config.max_new_tokens, device=device)
+        state = DenoisingState.fully_masked(
+            lengths, config.max_new_tokens, plan.mask_token_id, plan.fill, plan.num_answers
+        )
+        step = FixedStep(logits_of, plan.rules, tables, num_rows, random)
+        capture = capture_cuda_graph if device.type == "cuda" else run_again
+        return CapturedLoop(networks, state, random, step, tables.num_steps, capture)
 
     def adjust_generation_fn(
         self,
@@ -638,6 +804,7 @@ def _match_image_rows(image_prefix: ImagePrefix, is_image: torch.Tensor, prompt_
 
 __all__ = [
     "DenoisingState",
+    "FinishedAnswer",
     "GeoDiTGenerateOutput",
     "GeoDiTGenerationMixin",
     "ImageFeatures",

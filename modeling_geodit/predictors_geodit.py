@@ -105,6 +105,15 @@ class PrefixSegments:
             num_image_places = image_prefix.cache.valid.shape[1]
         return cls(images, prompt.select(prompt.valid & ~prompt.is_image), num_image_places)
 
+    def take(self, rows: Sequence[int]) -> PrefixSegments:
+        """The segments of some rows; they take up as many places."""
+        index = list(rows)
+        images, questions = (
+            (embeds[index], position_ids[index], valid[index])
+            for embeds, position_ids, valid in (self.images, self.questions)
+        )
+        return PrefixSegments(images, questions, self.num_image_places)
+
     @property
     def num_places(self) -> int:
         """Places of the longest row."""
@@ -147,16 +156,25 @@ class PromptBranch:
         prompt: The prompts.
         image_prefix: Their images, if they are encoded already.
         image_rows: `(B,)` int64, the image of each row in `image_prefix`.
+        known_segments: The prompts, taken apart, where that is known.
     """
 
     prompt: EmbeddedPrompt
     image_prefix: ImagePrefix | None = None
     image_rows: torch.Tensor | None = None
+    known_segments: PrefixSegments | None = None
 
     @cached_property
     def segments(self) -> PrefixSegments:
         """The prompts, taken apart."""
-        return PrefixSegments.of(self.prompt, self.image_prefix)
+        return self.known_segments or PrefixSegments.of(self.prompt, self.image_prefix)
+
+    def take(self, rows: Sequence[int]) -> PromptBranch:
+        """Some of the prompts. If all were taken apart, these take up as many places."""
+        index = list(rows)
+        image_rows = None if self.image_rows is None else self.image_rows[index]
+        segments = self.segments.take(index) if "segments" in vars(self) else None
+        return PromptBranch(self.prompt.keep_rows(index), self.image_prefix, image_rows, segments)
 
 
 class CanvasPredictor(ABC):

@@ -11,7 +11,8 @@ from __future__ import annotations
 import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -111,6 +112,57 @@ class CapturedLoop:
         self._run_step = CapturedStep(lambda: step(state), capture)
         self._in_use = threading.Lock()
 
+    @property
+    def num_rows(self) -> int:
+        """B."""
+        return len(self._state.lengths)
+
+    @property
+    def state(self) -> DenoisingState:
+        """What steps run on."""
+        return self._state
+
+    def takes(self, branches: Sequence[PromptBranch]) -> bool:
+        """Whether prompts have no more places than the networks."""
+        return all(network.takes(branch) for network, branch in zip(self._networks, branches, strict=True))
+
+    @contextmanager
+    def use(self) -> Iterator[bool]:
+        """Keep others from using the loop; false if it is in use already."""
+        acquired = self._in_use.acquire(blocking=False)
+        try:
+            yield acquired
+        finally:
+            if acquired:
+                self._in_use.release()
+
+    def load(
+        self,
+        branches: Sequence[PromptBranch],
+        state: DenoisingState,
+        random: RowStreams | None,
+        rows: Sequence[int] | None = None,
+    ) -> None:
+        """Take other prompts and canvases.
+
+        Args:
+            branches: The prompts, for each network.
+            state: The canvases; they stay as they are.
+            random: Random numbers.
+            rows: The row that each of them takes; by default there is one for each row.
+        """
+        index = None if rows is None else torch.tensor(list(rows), device=self._state.canvas.device)
+        for network, branch in zip(self._networks, branches, strict=True):
+            network.load(branch, index)
+        self._state.copy_(state, index)
+        self._step.begin(index)
+        if self._random is not None:
+            self._random.keys[slice(None) if index is None else index] = required(random).keys
+
+    def run_step(self) -> None:
+        """Denoise the state once."""
+        self._run_step()
+
     def denoise(
         self,
         branches: Sequence[PromptBranch],
@@ -131,21 +183,14 @@ class CapturedLoop:
         Returns:
             What has come of the state; `None`, and nothing was called, if the loop is in use already.
         """
-        if not self._in_use.acquire(blocking=False):
-            return None
-        try:
-            for network, branch in zip(self._networks, branches, strict=True):
-                network.load(branch)
-            self._state.copy_(state)
-            self._step.begin()
-            if self._random is not None:
-                self._random.keys.copy_(required(random).keys)
+        with self.use() as is_free:
+            if not is_free:
+                return None
+            self.load(branches, state, random)
             begin()
-            for denoised in denoise_fixed(self._run_step, self._state, self._num_steps):
+            for denoised in denoise_fixed(self.run_step, self._state, self._num_steps):
                 watch(denoised)
             return copy.deepcopy(self._state)
-        finally:
-            self._in_use.release()
 
 
 class CapturedLoops:

@@ -13,61 +13,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from decoding_cases import PATTERNS, POLICIES, prompts_of
 from defined_environment import DEVICE
-from ending_model import EOS, IMAGE, MASK, V, build_ending_model
+from ending_model import EOS, MASK, V, build_ending_model
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
-from geodit.modeling_geodit.choices_geodit import ChoicesPattern
 from geodit.modeling_geodit.decoding_geodit import build_decoding_policy
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit.modeling_geodit.fixed_step_geodit import BlockTables, FixedStep, denoise_fixed
-from geodit.modeling_geodit.patterns_geodit import AutomatonPattern, BoxListPattern
 from geodit.modeling_geodit.random_geodit import RowStreams
 from geodit.modeling_geodit.schedules_geodit import plan_blocks
 from geodit.modeling_geodit.step_capture_geodit import CapturedLoops, CapturedStep
 from geodit.modeling_geodit.step_rules_geodit import StepRules
 from on_device import OnDevice
 
-PATTERNS = {
-    None: lambda: None,
-    "boxes": lambda: BoxListPattern(range(8), [EOS], [9, 10]),
-    "automaton": lambda: AutomatonPattern([{1: 1, 2: 1, 5: 0}, {3: 0, 4: 2, 5: 1}, {}], [1, 2], [EOS]),
-    "choices": lambda: ChoicesPattern([(1,), (1, 2), (3, 4, 5), (12, 2)], [EOS]),
-}
-POLICIES = (
-    {},
-    {"remasking": "random", "seed": 3},
-    {"remasking": "low_margin"},
-    {"remasking": "high_entropy", "entropy_bound": 1.5},
-    {"confidence_threshold": 0.4},
-    {"temperature": 0.8, "seed": 5},
-    {"guidance_scale": 1.7},
-    {"fill_after_eos": False},
-    {"suppress_tokens": [3, 4]},
-)
-
-
 build_model = functools.partial(build_ending_model, num_layers=3, num_key_value_heads=1)
-
-
-def prompts_of(rows, length, seed, with_image=True):
-    """Prompts of different lengths, padded on either side, behind an image."""
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(0, 20, (rows, 4 + length), generator=generator)
-    mask = torch.ones_like(ids)
-    for row in range(rows):
-        padding = int(torch.randint(0, length, (), generator=generator))
-        if row % 2:
-            mask[row, 4 + length - padding :] = 0
-        elif padding:
-            ids[row], mask[row] = ids[row].roll(padding), 1
-            mask[row, :padding] = 0
-    inputs = {"input_ids": ids, "attention_mask": mask}
-    if with_image:
-        for row in range(rows):
-            start = int(mask[row].argmax())
-            ids[row, start : start + 4] = IMAGE
-        inputs["pixel_values"] = torch.randn(rows, 3, 8, 8, generator=generator)
-    return inputs
 
 
 def check_equal(model, inputs, **options):

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading tensors of a device without waiting for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+
+class HostCopy:
+    """Tensors on their way from the device to the host.
+
+    On a GPU the copy is queued behind what was launched before; on other devices it is there at once.
+
+    Args:
+        tensors: What to copy, all of one device. They may be written to afterwards.
+    """
+
+    def __init__(self, tensors: Sequence[torch.Tensor]) -> None:
+        self._event: torch.cuda.Event | None = None
+        if tensors and tensors[0].is_cuda:
+            self._copies = [torch.empty(value.shape, dtype=value.dtype, pin_memory=True) for value in tensors]
+            for copy, value in zip(self._copies, tensors, strict=True):
+                copy.copy_(value, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+        else:
+            self._copies = [value.cpu().clone() for value in tensors]
+
+    @property
+    def has_come(self) -> bool:
+        """Whether the tensors are there."""
+        return self._event is None or bool(self._event.query())
+
+    def wait(self) -> list[torch.Tensor]:
+        """Wait for the tensors.
+
+        Returns:
+            The tensors on the host, in their order.
+        """
+        if self._event is not None:
+            self._event.synchronize()
+        return self._copies
+
+
+__all__ = ["HostCopy"]
