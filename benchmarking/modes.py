@@ -57,7 +57,13 @@ _FULL: AttentionMode = "full"
 
 MODES: tuple[GenerationMode, ...] = (
     GenerationMode("full", "full, exact", "full", {"capture_step": False}),
-    GenerationMode("refreshed-4", "full, refreshed every 4 steps", "full", {"prefix_refresh_steps": 4}),
+    GenerationMode(
+        "refreshed-4",
+        "full, refreshed every 4 steps",
+        "full",
+        {"prefix_refresh_steps": 4},
+        uncaptured_kwargs={"capture_step": False},
+    ),
     GenerationMode("prefix-uncached", "prefix, uncached", "prefix", {"use_cache": False}),
     GenerationMode("prefix-cached", "prefix, cached", "prefix", {"use_cache": True, "capture_step": False}),
     # Not by default: off CUDA these steps compute what is not needed.

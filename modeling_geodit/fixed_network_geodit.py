@@ -11,7 +11,7 @@ Shapes: B rows, P places of the prefix, L canvas length, d hidden size, D width 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,9 @@ import torch
 from geodit.modeling_geodit.cache_geodit import LAYER_CACHE_KEYWORD, SegmentCache, write_keys_and_values
 from geodit.modeling_geodit.compiled_layers_geodit import RunLayer
 from geodit.modeling_geodit.predictors_geodit import EmbeddedPrompt, PromptBranch, guide
+
+LogitsOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""What a [`FixedNetwork`] is when it is called."""
 
 PREFIX_PLACES = 64
 """Prefixes take up multiples of so many places, so that few lengths are captured."""
@@ -119,6 +122,17 @@ class FixedNetwork(ABC):
         self._cosines[rows] = cosines
         self._sines[rows] = sines
 
+    def _run_canvas(
+        self, canvas: torch.Tensor, valid: torch.Tensor, keys_and_values: Sequence[tuple[torch.Tensor, torch.Tensor]]
+    ) -> torch.Tensor:
+        """Run all layers on the canvas, behind what they wrote to their keys and values for the prefix."""
+        hidden_states: torch.Tensor = self._embed_tokens(canvas)
+        mask = valid[:, None, None, :].expand(-1, -1, self._canvas_length, -1)
+        positions = tuple(part[:, -self._canvas_length :] for part in (self._cosines, self._sines))
+        for layer, (keys, values) in zip(self._text_core.layers, keys_and_values, strict=True):
+            hidden_states = self._run(layer, hidden_states, mask, positions, keys, values, self._prefix_places)
+        return hidden_states
+
     def project(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Logits `(..., V)` of hidden states `(..., d)`."""
         logits: torch.Tensor = self._lm_head(self._text_core.norm(hidden_states))
@@ -199,14 +213,8 @@ class PrefixNetwork(FixedNetwork):
     def hidden_states(self, canvas: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """See [`FixedNetwork.hidden_states`]."""
         self._cache.begin_segment(self._prefix_places, valid)
-        mask = self._cache.valid[:, None, None, :].expand(-1, -1, canvas.shape[1], -1)
-        hidden_states: torch.Tensor = self._embed_tokens(canvas)
-        for index, layer in enumerate(self._text_core.layers):
-            keys, values = self._cache.layer(index)
-            hidden_states = self._run(
-                layer, hidden_states, mask, (self._cosines, self._sines), keys, values, self._prefix_places
-            )
-        return hidden_states
+        layers = [self._cache.layer(index) for index in range(len(self._text_core.layers))]
+        return self._run_canvas(canvas, self._cache.valid, layers)
 
 
 class FullNetwork(FixedNetwork):
@@ -229,14 +237,20 @@ class FullNetwork(FixedNetwork):
         super().__init__(model, num_rows, prefix_places, canvas_length, capacity, run)
         self._prompt = self._zeros(num_rows, prefix_places, self._embed_tokens.weight.shape[1])
         self._valid = torch.zeros(num_rows, capacity, dtype=torch.bool, device=self._prompt.device)
-        # Of one layer at a time.
-        heads, width = model.config.text_config.num_key_value_heads, self._cosines.shape[-1]
-        self._keys, self._values = (self._zeros(num_rows, heads, capacity, width) for _ in range(2))
+        shape = (num_rows, model.config.text_config.num_key_value_heads, capacity, self._cosines.shape[-1])
+        kept = [(self._zeros(*shape), self._zeros(*shape)) for _ in range(self._num_kept(len(self._text_core.layers)))]
+        # Keys and values of each layer: memory that it has for itself, or that all write to one after the other.
+        self._keys_and_values = [kept[index % len(kept)] for index in range(len(self._text_core.layers))]
 
     @classmethod
     def places_of(cls, branch: PromptBranch) -> int:
         """See [`FixedNetwork.places_of`]."""
         return branch.prompt.valid.shape[1]
+
+    def _num_kept(self, num_layers: int) -> int:
+        """Of how many layers keys and values are there at the end of a step."""
+        del num_layers
+        return 1
 
     def load(self, branch: PromptBranch, rows: torch.Tensor | None = None) -> None:
         """See [`FixedNetwork.load`]; keys and values of images that were encoded before are of no use here."""
@@ -257,25 +271,47 @@ class FullNetwork(FixedNetwork):
         mask = self._valid[:, None, None, :]
         everywhere = mask.expand(-1, -1, hidden_states.shape[1], -1)
         *layers, last = self._text_core.layers
-        for layer in layers:
-            hidden_states = self._run(
-                layer, hidden_states, everywhere, (self._cosines, self._sines), self._keys, self._values, 0
-            )
+        for layer, (keys, values) in zip(layers, self._keys_and_values, strict=False):
+            hidden_states = self._run(layer, hidden_states, everywhere, (self._cosines, self._sines), keys, values, 0)
+        keys, values = self._keys_and_values[-1]
         write_keys_and_values(
             last,
             hidden_states[:, :places],
             (self._cosines[:, :places], self._sines[:, :places]),
-            _LayerCache(self._keys, self._values, 0),
+            _LayerCache(keys, values, 0),
         )
         return self._run(
             last,
             hidden_states[:, places:],
             mask.expand(-1, -1, canvas.shape[1], -1),
             (self._cosines[:, places:], self._sines[:, places:]),
-            self._keys,
-            self._values,
+            keys,
+            values,
             places,
         )
+
+
+class RefreshedNetwork(FullNetwork):
+    """A [`FullNetwork`] that has a second, cheaper way: behind keys and values of an earlier step.
+
+    They are those of the prompt that the last call wrote, in all layers, for an earlier canvas: an approximation. All
+    rows take the same way in a step.
+
+    Args:
+        model: A `GeoDiTForMaskedDiffusion` with `attention_mode="full"`.
+        num_rows: B.
+        prefix_places: P.
+        canvas_length: L.
+        run: Runs a layer, as [`run_layer`] does.
+    """
+
+    def _num_kept(self, num_layers: int) -> int:
+        return num_layers
+
+    def between(self, canvas: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """Predict all places by the canvas alone; see [`FixedNetwork.__call__`], which must have run before."""
+        self._valid[:, self._prefix_places :] = valid
+        return self.project(self._run_canvas(canvas, self._valid, self._keys_and_values)).flatten(0, 1)
 
 
 class GuidedLogits:
@@ -287,7 +323,7 @@ class GuidedLogits:
         scale: `guidance_scale`.
     """
 
-    def __init__(self, conditional: FixedNetwork, unconditional: FixedNetwork, scale: float) -> None:
+    def __init__(self, conditional: LogitsOf, unconditional: LogitsOf, scale: float) -> None:
         self._conditional = conditional
         self._unconditional = unconditional
         self._scale = scale
@@ -302,7 +338,9 @@ __all__ = [
     "FixedNetwork",
     "FullNetwork",
     "GuidedLogits",
+    "LogitsOf",
     "PrefixNetwork",
+    "RefreshedNetwork",
     "RunLayer",
     "round_up_places",
     "run_layer",

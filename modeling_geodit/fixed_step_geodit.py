@@ -14,6 +14,7 @@ Shapes: B rows, L canvas length, V vocabulary.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -84,6 +85,16 @@ class FixedStep:
         # The block that each row is in, and how many of its steps are left.
         self._block = torch.full((num_rows,), -1, dtype=torch.long, device=tables.device)
         self._steps_left = torch.zeros_like(self._block)
+
+    def by(self, logits_of: CanvasLogitsOf) -> FixedStep:
+        """The same step by another network: a row goes on with either where it is after a step of the other.
+
+        Args:
+            logits_of: The network.
+        """
+        step = copy.copy(self)
+        step._logits_of = logits_of
+        return step
 
     def begin(self, rows: torch.Tensor | None = None) -> None:
         """Begin anew: rows `(B',)` int64, or all by default, are in no block yet."""

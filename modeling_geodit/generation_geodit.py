@@ -35,6 +35,7 @@ from geodit.modeling_geodit.fixed_network_geodit import (
     FullNetwork,
     GuidedLogits,
     PrefixNetwork,
+    RefreshedNetwork,
     round_up_places,
     run_layer,
 )
@@ -421,7 +422,9 @@ class GeoDiTGenerationMixin:
     @torch.no_grad()
     def _answer_all(self, plan: _Plan, queue: PromptQueue, slots: int | None) -> Iterator[FinishedAnswer]:
         while (prompts := queue.peek()) is not None:
-            if not self._captures(plan.config, prompts.state.canvas.device):
+            # Between refreshes all rows are at the same step.
+            refreshes = self.config.attention_mode == "full" and plan.config.prefix_refresh_steps > 1
+            if refreshes or not self._captures(plan.config, prompts.state.canvas.device):
                 yield from self._answer(plan, queue.pop(len(prompts)))
                 continue
             slots = slots or len(prompts)
@@ -569,12 +572,15 @@ class GeoDiTGenerationMixin:
     def _find_loop(self, plan: _Plan, prompts: WaitingPrompts, num_rows: int) -> CapturedLoop:
         """The loop of these shapes and this policy, one of those that the model keeps."""
         config, rules, canvas = plan.config, plan.rules, prompts.state.canvas
-        network_class = FullNetwork if self.config.attention_mode == "full" else PrefixNetwork
+        network_class: type[PrefixNetwork | FullNetwork] = PrefixNetwork
+        if self.config.attention_mode == "full":
+            network_class = FullNetwork if config.prefix_refresh_steps == 1 else RefreshedNetwork
         longest = max(network_class.places_of(branch) for branch in prompts.branches)
         places = round_up_places(longest)
         key = (
             *(num_rows, canvas.shape[1], canvas.device, places, network_class, len(prompts.branches)),
-            *(plan.blocks, config.initial_canvas_length, config.guidance_scale, config.compile_step),
+            *(plan.blocks, config.initial_canvas_length, config.guidance_scale),
+            *(config.compile_step, config.prefix_refresh_steps),
             *(config.remasking, config.confidence_threshold, config.entropy_bound, config.temperature),
             *(rules.policy.suppress_tokens, rules.eos_token_ids, rules.fill_after_eos, rules.pattern),
         )
@@ -593,7 +599,12 @@ class GeoDiTGenerationMixin:
         """Whether steps of fixed shapes are taken. Where they are asked for in vain, a warning says why."""
         if config.capture_step is False or (config.capture_step == "auto" and device.type != "cuda"):
             return False
-        reason = why_not_captured(self, self.config.attention_mode, config.use_cache, config.prefix_refresh_steps)
+        blocks = plan_blocks(
+            config.max_new_tokens, config.block_length, config.max_denoising_steps, config.initial_canvas_length
+        )
+        reason = why_not_captured(
+            self, self.config.attention_mode, config.use_cache, config.prefix_refresh_steps, len(blocks)
+        )
         if reason is not None and config.capture_step is True:
             logger.warning_once(f"capture_step=True is without effect: {reason}.")
         return reason is None
@@ -664,9 +675,10 @@ class GeoDiTGenerationMixin:
     ) -> CapturedLoop:
         """The loop of fixed shapes that a plan asks for, with memory of its own."""
         config = plan.config
-        logits_of: CanvasLogitsOf = networks[0]
-        if len(networks) > 1:
-            logits_of = GuidedLogits(networks[0], networks[1], config.guidance_scale)
+
+        def guided(ways: Sequence[CanvasLogitsOf]) -> CanvasLogitsOf:
+            return ways[0] if len(ways) == 1 else GuidedLogits(ways[0], ways[1], config.guidance_scale)
+
         random = None
         if plan.rules.policy.draws:
             random = RowStreams(torch.zeros(num_rows, dtype=torch.long, device=device))
@@ -675,9 +687,12 @@ class GeoDiTGenerationMixin:
         state = DenoisingState.fully_masked(
             lengths, config.max_new_tokens, plan.mask_token_id, plan.fill, plan.num_answers
         )
-        step = FixedStep(logits_of, plan.rules, tables, num_rows, random)
+        step = FixedStep(guided(networks), plan.rules, tables, num_rows, random)
         capture = capture_cuda_graph if device.type == "cuda" else run_again
-        return CapturedLoop(networks, state, random, step, tables.num_steps, capture)
+        ways = [network.between for network in networks if isinstance(network, RefreshedNetwork)]
+        between = step.by(guided(ways)) if ways else None
+        refresh_steps = config.prefix_refresh_steps if ways else 1
+        return CapturedLoop(networks, state, random, step, tables.num_steps, capture, between, refresh_steps)
 
     def adjust_generation_fn(
         self,

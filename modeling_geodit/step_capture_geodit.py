@@ -9,10 +9,12 @@ step reads and writes, and is used again for every call with the same shapes and
 from __future__ import annotations
 
 import copy
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -93,6 +95,8 @@ class CapturedLoop:
         step: The step.
         num_steps: N.
         capture: Captures the step.
+        between: The step that follows [`step`] for a while, if it is another one.
+        refresh_steps: After how many steps `step` is taken again.
     """
 
     def __init__(
@@ -103,13 +107,17 @@ class CapturedLoop:
         step: FixedStep,
         num_steps: int,
         capture: Capture = capture_cuda_graph,
+        between: FixedStep | None = None,
+        refresh_steps: int = 1,
     ) -> None:
         self._networks = tuple(networks)
         self._state = state
         self._random = random
         self._step = step
         self._num_steps = num_steps
-        self._run_step = CapturedStep(lambda: step(state), capture)
+        self._run_step = CapturedStep(partial(step, state), capture)
+        self._run_between = self._run_step if between is None else CapturedStep(partial(between, state), capture)
+        self._refresh_steps = refresh_steps
         self._in_use = threading.Lock()
 
     @property
@@ -160,7 +168,7 @@ class CapturedLoop:
             self._random.keys[slice(None) if index is None else index] = required(random).keys
 
     def run_step(self) -> None:
-        """Denoise the state once."""
+        """Denoise the state once, computing anew all that depends on the canvas."""
         self._run_step()
 
     def denoise(
@@ -188,9 +196,18 @@ class CapturedLoop:
                 return None
             self.load(branches, state, random)
             begin()
-            for denoised in denoise_fixed(self.run_step, self._state, self._num_steps):
+            for denoised in denoise_fixed(self._steps_in_turn(), self._state, self._num_steps):
                 watch(denoised)
             return copy.deepcopy(self._state)
+
+    def _steps_in_turn(self) -> Replay:
+        """Runs the step that is due, counted from the first call."""
+        numbers = itertools.count()
+
+        def run_step() -> None:
+            (self._run_between if next(numbers) % self._refresh_steps else self._run_step)()
+
+        return run_step
 
 
 class CapturedLoops:
@@ -241,7 +258,9 @@ class CapturedLoops:
         return CapturedLoops, (self._most,)
 
 
-def why_not_captured(model: Any, attention_mode: str, use_cache: bool, refresh_steps: int) -> str | None:
+def why_not_captured(
+    model: Any, attention_mode: str, use_cache: bool, refresh_steps: int, num_blocks: int = 1
+) -> str | None:
     """Say what stands against capturing the denoising steps of a model; `None` if nothing does.
 
     Args:
@@ -249,11 +268,12 @@ def why_not_captured(model: Any, attention_mode: str, use_cache: bool, refresh_s
         attention_mode: Its `attention_mode`.
         use_cache: Whether keys and values of the prompt are kept.
         refresh_steps: After how many steps they are computed anew, with `"full"`.
+        num_blocks: How many blocks the canvas has, or parts in which it grows.
     """
     if attention_mode == "prefix" and not use_cache:
         return "use_cache=False computes everything anew in each step"
-    if attention_mode == "full" and refresh_steps > 1:
-        return "prefix_refresh_steps is above 1"
+    if attention_mode == "full" and refresh_steps > 1 and num_blocks > 1:
+        return "with prefix_refresh_steps above 1, rows come to the blocks of a canvas at different times"
     return why_not_by_layer(model)
 
 

@@ -150,7 +150,8 @@ class TestFallingBack:
         [
             ("prefix", "eager", {}, "attn_implementation"),
             ("prefix", "sdpa", {"use_cache": False}, "use_cache=False"),
-            ("full", "sdpa", {"prefix_refresh_steps": 2}, "prefix_refresh_steps"),
+            ("full", "sdpa", {"prefix_refresh_steps": 2, "block_length": 4}, "prefix_refresh_steps"),
+            ("full", "sdpa", {"prefix_refresh_steps": 2, "initial_canvas_length": 4}, "prefix_refresh_steps"),
         ],
     )
     def test_a_warning_says_why(self, mode, attention, options, reason, monkeypatch):
