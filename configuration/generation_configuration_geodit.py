@@ -78,9 +78,9 @@ class GeoDiTGenerationConfig(GenerationConfig):
             `attention_mode="prefix"`.
         prefix_refresh_steps: With `attention_mode="full"`, after how many steps keys and values of image and prompt
             are computed anew; 1, every step, is exact. They are also computed anew at the beginning of every block.
-        compile_step: Whether a decoder layer is compiled by `torch.compile`, one for all, once for each number of
-            rows, canvas length and length of prompts in steps of 64. It pays where many prompts are answered. Where
-            steps are not captured, with `attention_mode="prefix"` and `use_cache` only.
+        compile_step: Whether a layer of the vision tower and a decoder layer are compiled by `torch.compile`, one for
+            all, once for each number of rows, canvas length and length of prompts in steps of 64. It pays where many
+            prompts are answered. Where steps are not captured, with `attention_mode="prefix"` and `use_cache` only.
         capture_step: Whether steps have fixed shapes, so that on CUDA they are captured in a graph and replayed. They
             give the same tokens. `"auto"` does so on CUDA where nothing stands against it; `True` everywhere, which on
             other devices computes what is not needed.

@@ -95,6 +95,20 @@ class SegmentCache:
             raise RuntimeError(f"Layer {layer_idx} has written nothing to the cache yet.")
         return buffers
 
+    def reserve(self, num_heads: int, width: int, dtype: torch.dtype) -> None:
+        """Make the buffers of all layers now.
+
+        Args:
+            num_heads: H.
+            width: D.
+            dtype: Their type.
+        """
+        shape = (self.num_rows, num_heads, self._valid.shape[1], width)
+        keys, values = (
+            [torch.zeros(shape, dtype=dtype, device=self._valid.device) for _ in self._buffers] for _ in range(2)
+        )
+        self._buffers = list(zip(keys, values, strict=True))
+
     def begin_segment(self, start: int, valid: torch.Tensor) -> None:
         """Open the segment that is computed next.
 

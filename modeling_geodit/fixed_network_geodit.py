@@ -11,14 +11,15 @@ Shapes: B rows, P places of the prefix, L canvas length, d hidden size, D width 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from geodit.modeling_geodit.cache_geodit import LAYER_CACHE_KEYWORD, SegmentCache, write_keys_and_values
+from geodit.modeling_geodit.cache_geodit import SegmentCache, write_keys_and_values
 from geodit.modeling_geodit.compiled_layers_geodit import RunLayer
-from geodit.modeling_geodit.predictors_geodit import EmbeddedPrompt, PromptBranch, guide
+from geodit.modeling_geodit.layer_runs_geodit import LayerCache, run_layer, write_segment
+from geodit.modeling_geodit.predictors_geodit import EmbeddedPrompt, PrefixSegments, PromptBranch, guide
 
 LogitsOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """What a [`FixedNetwork`] is when it is called."""
@@ -32,58 +33,6 @@ def round_up_places(num_places: int) -> int:
     return -(-num_places // PREFIX_PLACES) * PREFIX_PLACES
 
 
-class _LayerCache:
-    """The keys and values of one layer, from some place on written by the layer itself."""
-
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, start: int) -> None:
-        self._keys = keys
-        self._values = values
-        self._start = start
-
-    def update(
-        self,
-        key_states: torch.Tensor,
-        value_states: torch.Tensor,
-        layer_idx: int,
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the layers of Transformers call; see [`SegmentCache.update`]."""
-        del layer_idx, kwargs
-        stop = self._start + key_states.shape[2]
-        self._keys[:, :, self._start : stop] = key_states
-        self._values[:, :, self._start : stop] = value_states
-        return self._keys[:, :, :stop], self._values[:, :, :stop]
-
-
-def run_layer(
-    layer: torch.nn.Module,
-    hidden_states: torch.Tensor,
-    mask: torch.Tensor,
-    position_embeddings: tuple[torch.Tensor, torch.Tensor],
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    start: int,
-) -> torch.Tensor:
-    """Run a decoder layer of Transformers behind the keys and values of `start` places.
-
-    Args:
-        layer: The layer.
-        hidden_states: `(B, L, d)`.
-        mask: `(B, 1, L, start + L)` bool, true where a query may attend.
-        position_embeddings: Cosines and sines, each `(B, L, D)`.
-        keys: `(B, H, start + L, D)`; those of the new places are written here.
-        values: Likewise.
-        start: Where the new places begin.
-    """
-    output: torch.Tensor = layer(
-        hidden_states,
-        attention_mask=mask,
-        position_embeddings=position_embeddings,
-        **{LAYER_CACHE_KEYWORD: _LayerCache(keys, values, start)},
-    )
-    return output
-
-
 class FixedNetwork(ABC):
     """A network that gives logits of canvases behind the prompts it was loaded with.
 
@@ -93,7 +42,7 @@ class FixedNetwork(ABC):
         prefix_places: P.
         canvas_length: L.
         num_positions: For how many of the last places positions are needed.
-        run: Runs a layer, as [`run_layer`] does.
+        run: Runs a layer, as [`run_layer`] does; any other function is compiled for each set of shapes.
     """
 
     def __init__(
@@ -105,6 +54,7 @@ class FixedNetwork(ABC):
         self._run = run
         self._prefix_places = prefix_places
         self._canvas_length = canvas_length
+        self._num_key_value_heads: int = model.config.text_config.num_key_value_heads
         self._cosines, self._sines = (
             self._zeros(num_rows, num_positions, self._text_core.layers[0].self_attn.head_dim) for _ in range(2)
         )
@@ -188,9 +138,7 @@ class PrefixNetwork(FixedNetwork):
         self, model: Any, num_rows: int, prefix_places: int, canvas_length: int, run: RunLayer = run_layer
     ) -> None:
         super().__init__(model, num_rows, prefix_places, canvas_length, canvas_length, run)
-        self._cache = SegmentCache.empty(
-            len(self._text_core.layers), num_rows, prefix_places + canvas_length, self._cosines.device
-        )
+        self._cache = self._make_cache(num_rows, prefix_places + canvas_length)
 
     @classmethod
     def places_of(cls, branch: PromptBranch) -> int:
@@ -199,16 +147,32 @@ class PrefixNetwork(FixedNetwork):
 
     def load(self, branch: PromptBranch, rows: torch.Tensor | None = None) -> None:
         """See [`FixedNetwork.load`]."""
-        segments = branch.segments
         if rows is None:
             self._cache.clear()
-            segments.write(self._text_core, self._cache, branch.image_prefix, branch.image_rows)
+            self._write(branch, branch.segments, self._cache)
         else:
-            valid = branch.prompt.valid
-            computed = SegmentCache.empty(len(self._text_core.layers), len(valid), segments.num_places, valid.device)
-            segments.write(self._text_core, computed, branch.image_prefix, branch.image_rows)
-            self._cache.replace_rows(rows, computed)
+            # Compiled, one prompt is like another, and two are not like three.
+            size = len(rows) if self._run is run_layer else 1
+            computed = self._make_cache(size, self._prefix_places)
+            for first in range(0, len(rows), size):
+                part = range(first, first + size)
+                computed.clear()
+                self._write(branch.take(part), branch.segments.take(part), computed)
+                self._cache.replace_rows(rows[first : first + size], computed)
         self._set_positions(self._canvas_positions(branch.prompt), slice(None) if rows is None else rows)
+
+    def _make_cache(self, num_rows: int, capacity: int) -> SegmentCache:
+        cache = SegmentCache.empty(len(self._text_core.layers), num_rows, capacity, self._cosines.device)
+        cache.reserve(self._num_key_value_heads, self._cosines.shape[-1], self._cosines.dtype)
+        return cache
+
+    def _write(self, branch: PromptBranch, segments: PrefixSegments, cache: SegmentCache) -> None:
+        """Compute keys and values of image and prompt; compiled, all prompts take up as many places."""
+        if self._run is not run_layer:
+            segments = segments.pad(self._prefix_places)
+        if not segments.copy_images(cache, branch.image_prefix, branch.image_rows):
+            write_segment(self._text_core, self._run, cache, 0, segments.images)
+        write_segment(self._text_core, self._run, cache, segments.num_image_places, segments.questions)
 
     def hidden_states(self, canvas: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """See [`FixedNetwork.hidden_states`]."""
@@ -237,7 +201,7 @@ class FullNetwork(FixedNetwork):
         super().__init__(model, num_rows, prefix_places, canvas_length, capacity, run)
         self._prompt = self._zeros(num_rows, prefix_places, self._embed_tokens.weight.shape[1])
         self._valid = torch.zeros(num_rows, capacity, dtype=torch.bool, device=self._prompt.device)
-        shape = (num_rows, model.config.text_config.num_key_value_heads, capacity, self._cosines.shape[-1])
+        shape = (num_rows, self._num_key_value_heads, capacity, self._cosines.shape[-1])
         kept = [(self._zeros(*shape), self._zeros(*shape)) for _ in range(self._num_kept(len(self._text_core.layers)))]
         # Keys and values of each layer: memory that it has for itself, or that all write to one after the other.
         self._keys_and_values = [kept[index % len(kept)] for index in range(len(self._text_core.layers))]
@@ -278,7 +242,7 @@ class FullNetwork(FixedNetwork):
             last,
             hidden_states[:, :places],
             (self._cosines[:, :places], self._sines[:, :places]),
-            _LayerCache(keys, values, 0),
+            LayerCache(keys, values, 0),
         )
         return self._run(
             last,

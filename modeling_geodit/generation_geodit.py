@@ -37,9 +37,9 @@ from geodit.modeling_geodit.fixed_network_geodit import (
     PrefixNetwork,
     RefreshedNetwork,
     round_up_places,
-    run_layer,
 )
 from geodit.modeling_geodit.fixed_step_geodit import BlockTables, CanvasLogitsOf, FixedStep
+from geodit.modeling_geodit.layer_runs_geodit import run_layer, write_segment
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 from geodit.modeling_geodit.predictors_geodit import (
     CanvasPredictor,
@@ -62,6 +62,7 @@ from geodit.modeling_geodit.step_capture_geodit import (
 )
 from geodit.modeling_geodit.step_rules_geodit import StepRules
 from geodit.modeling_geodit.stop_strings_geodit import StopStrings
+from geodit.modeling_geodit.tower_runs_geodit import TowerByLayer, is_stock_tower, run_tower_layer
 
 logger = logging.get_logger(__name__)
 
@@ -228,7 +229,13 @@ class GeoDiTGenerationMixin:
     output_modalities = ("text",)
 
     @torch.no_grad()
-    def encode_image(self, pixel_values: torch.Tensor, image_sizes: torch.Tensor | None = None) -> ImagePrefix:
+    def encode_image(
+        self,
+        pixel_values: torch.Tensor,
+        image_sizes: torch.Tensor | None = None,
+        *,
+        compile_step: bool | None = None,
+    ) -> ImagePrefix:
         """Encode images once, to ask any number of questions about them.
 
         With `attention_mode="prefix"` the text core runs on them as well, so that a question costs no more than its
@@ -237,12 +244,14 @@ class GeoDiTGenerationMixin:
         Args:
             pixel_values: `(images, 3, H, W)` or tiles, as the processor makes them.
             image_sizes: `(images, 2)`, height and width of the images, if `pixel_values` are tiles.
+            compile_step: As for `generate()`; by default that of the model's `generation_config`.
 
         Returns:
             What `generate(image_prefix=...)` takes.
         """
         model: Any = self
-        features = model.get_image_features(pixel_values, image_sizes, return_dict=True).pooler_output
+        compiled = bool(_first_given(compile_step, self.generation_config.compile_step))
+        features: Any = self._image_outputs(pixel_values, image_sizes, compiled).pooler_output
         if self.config.attention_mode == "full":
             return ImagePrefix(features, None)
         rows = torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True)
@@ -250,9 +259,15 @@ class GeoDiTGenerationMixin:
         position_ids = torch.arange(rows.shape[1], device=rows.device).expand(rows.shape[:2])
         valid = position_ids < counts.unsqueeze(-1)
         cache = SegmentCache.empty(self.config.text_config.num_hidden_layers, len(valid), valid.shape[1], valid.device)
-        cache.begin_segment(0, valid)
         embeds = rows.to(model.get_input_embeddings().weight.dtype)
-        model.model.language_model(inputs_embeds=embeds, position_ids=position_ids, cache=cache, num_outputs=0)
+        text_core = model.model.language_model
+        if compiled and why_not_by_layer(self) is None:
+            width = text_core.layers[0].self_attn.head_dim
+            cache.reserve(self.config.text_config.num_key_value_heads, width, embeds.dtype)
+            write_segment(text_core, self._compiled_layers.of(run_layer), cache, 0, (embeds, position_ids, valid))
+        else:
+            cache.begin_segment(0, valid)
+            text_core(inputs_embeds=embeds, position_ids=position_ids, cache=cache, num_outputs=0)
         return ImagePrefix(features, cache)
 
     @torch.no_grad()
@@ -522,11 +537,10 @@ class GeoDiTGenerationMixin:
         first: int = 0,
     ) -> WaitingPrompts:
         """Embed prompts, and make their canvases; arguments as in [`generate`]."""
-        model: Any = self
         given = {"pixel_values": pixel_values, "image_features": image_features, "image_prefix": image_prefix}
         prompt_ids, prompt_mask = self._check_inputs(input_ids, attention_mask, image_sizes, given)
         if pixel_values is not None:
-            image_features = model.get_image_features(pixel_values, image_sizes, return_dict=True)
+            image_features = self._image_outputs(pixel_values, image_sizes, plan.config.compile_step)
         features = None if image_features is None else pooled_features(image_features)
 
         config, rules = plan.config, plan.rules
@@ -586,7 +600,7 @@ class GeoDiTGenerationMixin:
         )
 
         def make() -> CapturedLoop:
-            run = self._layer_runner(compiled=config.compile_step)
+            run: RunLayer = self._compiled_layers.of(run_layer) if config.compile_step else run_layer
             networks = [
                 network_class(self, num_rows, places, canvas.shape[1], run) for _ in range(len(prompts.branches))
             ]
@@ -655,7 +669,7 @@ class GeoDiTGenerationMixin:
             if not config.use_cache:
                 return FullPredictor(model, branch.prompt)
             if config.compile_step and reason is None:
-                return CompiledPredictor(model, branch, canvas_length, self._layer_runner(compiled=True))
+                return CompiledPredictor(model, branch, canvas_length, self._compiled_layers.of(run_layer))
             return PrefixCachedPredictor(model, branch, canvas_length)
 
         conditional, *unconditional = [predictor_of(branch) for branch in branches]
@@ -663,12 +677,24 @@ class GeoDiTGenerationMixin:
             return conditional
         return GuidedPredictor(conditional, unconditional[0], config.guidance_scale)
 
-    def _layer_runner(self, compiled: bool) -> RunLayer:
-        """What runs a decoder layer; compiled it is one for all calls, which the model keeps."""
-        if not compiled:
-            return run_layer
-        layers: CompiledLayers = self.__dict__.setdefault("_compiled_layers", CompiledLayers())
-        return layers.of(run_layer)
+    @property
+    def _compiled_layers(self) -> CompiledLayers:
+        """What the model keeps of compiled code, for all calls."""
+        layers: CompiledLayers = self.__dict__.setdefault("_kept_compiled_layers", CompiledLayers())
+        return layers
+
+    def _image_outputs(
+        self, pixel_values: torch.Tensor, image_sizes: torch.Tensor | None, compiled: bool
+    ) -> BaseModelOutputWithPooling:
+        """What `get_image_features` returns, by one compiled layer of the tower where that can be."""
+        model: Any = self
+        tower = model.model.vision_tower
+        if not (compiled and is_stock_tower(tower)):
+            return cast(
+                BaseModelOutputWithPooling, model.get_image_features(pixel_values, image_sizes, return_dict=True)
+            )
+        by_layer = TowerByLayer(tower, self._compiled_layers.of(run_tower_layer))
+        return cast(BaseModelOutputWithPooling, model.model.encode_by(by_layer, pixel_values, image_sizes))
 
     def _make_loop(
         self, plan: _Plan, networks: Sequence[FixedNetwork], num_rows: int, device: torch.device

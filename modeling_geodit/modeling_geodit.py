@@ -440,6 +440,23 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
             TypeError: for a keyword argument that nothing here reads.
         """
         _refuse_unknown("get_image_features", kwargs)
+        return self.encode_by(self.vision_tower, pixel_values, image_sizes, **kwargs)
+
+    def encode_by(
+        self,
+        tower: Callable[..., BaseModelOutputWithPooling],
+        pixel_values: torch.Tensor,
+        image_sizes: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPooling:
+        """Do what [`get_image_features`] does by something that stands for the vision tower.
+
+        Args:
+            tower: The tower, or what gives its outputs.
+            pixel_values: As for [`get_image_features`].
+            image_sizes: Likewise.
+            **kwargs: Likewise.
+        """
         mode = self.config.vision_aspect_ratio
         tiled = anyres_max_tiles(mode) is not None
         expected = (len(pixel_values), 2) if tiled else None
@@ -451,13 +468,13 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
                 f"{tuple(pixel_values.shape)} and {given}. Give the processor the vision_aspect_ratio of the model."
             )
         if image_sizes is None:
-            outputs, features = self._encode(pixel_values, kwargs)
+            outputs, features = self._encode(tower, pixel_values, kwargs)
             outputs.pooler_output = features
             return outputs
         sizes = image_sizes.tolist()
         num_tiles = self._count_tiles(sizes, pixel_values.shape[1])
         tiles = torch.cat([image[:count] for image, count in zip(pixel_values, num_tiles, strict=True)])
-        outputs, features = self._encode(tiles, kwargs)
+        outputs, features = self._encode(tower, tiles, kwargs)
         packed, _ = self.pack_image_features(
             features.split(num_tiles), sizes, image_newline=self.image_newline, vision_aspect_ratio=mode
         )
@@ -479,7 +496,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         return num_tiles
 
     def _encode(
-        self, pixel_values: torch.Tensor, kwargs: Mapping[str, Any]
+        self, tower: Callable[..., BaseModelOutputWithPooling], pixel_values: torch.Tensor, kwargs: Mapping[str, Any]
     ) -> tuple[BaseModelOutputWithPooling, torch.Tensor]:
         """The tower's output for pictures `(pictures, 3, H, W)`, and their projected patches `(pictures, n, d)`."""
         layer = self.config.vision_feature_layer
@@ -488,11 +505,11 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         use_last_hidden_state = last and self.config.vision_post_layernorm
         if not use_last_hidden_state and not flags.get("output_hidden_states"):
             flags["output_hidden_states"] = [layer]  # only this one is kept
-        outputs = self.vision_tower(pixel_values.to(self.vision_tower.dtype), return_dict=True, **flags)
+        outputs = tower(pixel_values.to(self.vision_tower.dtype), return_dict=True, **flags)
         if use_last_hidden_state:
             features = outputs.last_hidden_state
         else:
-            features = outputs.hidden_states[layer]
+            features = cast(tuple[torch.Tensor, ...], outputs.hidden_states)[layer]
             if self.config.vision_post_layernorm:
                 features = self.vision_tower.post_layernorm(features)
         return outputs, self.multi_modal_projector(features)

@@ -28,6 +28,13 @@ import torch
 from geodit.modeling_geodit.cache_geodit import ImagePrefix, SegmentCache
 
 
+def row_index(rows: Sequence[int]) -> slice | list[int]:
+    """What takes some rows of a tensor; for neighbours a slice, for which nothing is copied to a device."""
+    if isinstance(rows, range) and rows.step == 1:
+        return slice(rows.start, rows.stop)
+    return list(rows)
+
+
 @dataclass(frozen=True)
 class EmbeddedPrompt:
     """Prompts as the text core takes them, images included.
@@ -54,7 +61,7 @@ class EmbeddedPrompt:
 
     def keep_rows(self, rows: Sequence[int]) -> EmbeddedPrompt:
         """The prompts of some rows."""
-        index = list(rows)
+        index = row_index(rows)
         return EmbeddedPrompt(self.embeds[index], self.valid[index], self.is_image[index])
 
     def select(self, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -74,7 +81,8 @@ class EmbeddedPrompt:
         return embeds, self.position_ids.gather(1, order), valid
 
 
-_Segment = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Segment = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Embeddings, positions and validity of tokens, as of [`EmbeddedPrompt.select`]."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +95,8 @@ class PrefixSegments:
         num_image_places: Places that the images take up.
     """
 
-    images: _Segment
-    questions: _Segment
+    images: Segment
+    questions: Segment
     num_image_places: int
 
     @classmethod
@@ -107,7 +115,7 @@ class PrefixSegments:
 
     def take(self, rows: Sequence[int]) -> PrefixSegments:
         """The segments of some rows; they take up as many places."""
-        index = list(rows)
+        index = row_index(rows)
         images, questions = (
             (embeds[index], position_ids[index], valid[index])
             for embeds, position_ids, valid in (self.images, self.questions)
@@ -118,6 +126,23 @@ class PrefixSegments:
     def num_places(self) -> int:
         """Places of the longest row."""
         return self.num_image_places + self.questions[2].shape[1]
+
+    def pad(self, num_places: int) -> PrefixSegments:
+        """The same segments, the questions padded so that both take up so many places."""
+        embeds, position_ids, valid = self.questions
+        padding = num_places - self.num_places
+        pad = torch.nn.functional.pad
+        questions = pad(embeds, (0, 0, 0, padding)), pad(position_ids, (0, padding)), pad(valid, (0, padding))
+        return PrefixSegments(self.images, questions, self.num_image_places)
+
+    def copy_images(
+        self, cache: SegmentCache, image_prefix: ImagePrefix | None, image_rows: torch.Tensor | None
+    ) -> bool:
+        """Write keys and values of images that are encoded already; false if they are not."""
+        if image_prefix is None or image_prefix.cache is None or image_rows is None:
+            return False
+        cache.copy_from(image_prefix.cache, image_rows)
+        return True
 
     def write(
         self,
@@ -134,14 +159,12 @@ class PrefixSegments:
             image_prefix: The images, if they are encoded already.
             image_rows: `(B,)` int64, the image of each row in `image_prefix`.
         """
-        if image_prefix is not None and image_prefix.cache is not None and image_rows is not None:
-            cache.copy_from(image_prefix.cache, image_rows)
-        else:
+        if not self.copy_images(cache, image_prefix, image_rows):
             _run_segment(text_core, cache, 0, self.images)
         _run_segment(text_core, cache, self.num_image_places, self.questions)
 
 
-def _run_segment(text_core: Callable[..., Any], cache: SegmentCache, start: int, segment: _Segment) -> None:
+def _run_segment(text_core: Callable[..., Any], cache: SegmentCache, start: int, segment: Segment) -> None:
     embeds, position_ids, valid = segment
     if valid.shape[1]:
         cache.begin_segment(start, valid)
@@ -171,10 +194,10 @@ class PromptBranch:
 
     def take(self, rows: Sequence[int]) -> PromptBranch:
         """Some of the prompts. If all were taken apart, these take up as many places."""
-        index = list(rows)
+        index = row_index(rows)
         image_rows = None if self.image_rows is None else self.image_rows[index]
-        segments = self.segments.take(index) if "segments" in vars(self) else None
-        return PromptBranch(self.prompt.keep_rows(index), self.image_prefix, image_rows, segments)
+        segments = self.segments.take(rows) if "segments" in vars(self) else None
+        return PromptBranch(self.prompt.keep_rows(rows), self.image_prefix, image_rows, segments)
 
 
 class CanvasPredictor(ABC):
@@ -408,5 +431,7 @@ __all__ = [
     "PrefixSegments",
     "PromptBranch",
     "RefreshedPredictor",
+    "Segment",
     "guide",
+    "row_index",
 ]

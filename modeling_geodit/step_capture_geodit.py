@@ -293,7 +293,8 @@ def why_not_by_layer(model: Any) -> str | None:
         return "the model is spread over several devices"
     if any(hasattr(parameter, "device_mesh") for parameter in parameters):
         return "the weights are sharded"
-    for module in model.modules():
+    # The tower and what is around the text core have no part in a step.
+    for module in (*model.model.language_model.modules(), *model.get_output_embeddings().modules()):
         if module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook"):
             return f"a hook is set on a {type(module).__name__}"
         if hasattr(module, "base_layer"):

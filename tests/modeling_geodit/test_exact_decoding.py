@@ -5,8 +5,6 @@ The reference is `use_cache=False`, where the network runs on image, prompt and 
 double precision, so that no choice hangs on the order in which numbers are added up.
 """
 
-import copy
-
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -356,71 +354,7 @@ class TestWatching:
         ]
 
 
-@pytest.fixture
-def compilations(monkeypatch):
-    """The graphs that are compiled, which then run as they are: the compiler needs half a minute for each."""
-    torch._dynamo.reset()
-    graphs = []
-
-    def backend(graph, inputs):
-        graphs.append(graph)
-        return graph
-
-    def compile_with(function, dynamic, compile=torch.compile):
-        return compile(function, dynamic=dynamic, backend=backend)
-
-    monkeypatch.setattr(torch, "compile", compile_with)
-    return graphs
-
-
 class TestCompiled:
-    options = {"max_new_tokens": 8, "max_denoising_steps": 4}
-
-    def prompts(self, length, rows=6):
-        return torch.randint(0, 50, (rows, length), generator=torch.Generator().manual_seed(length))
-
-    def check(self, model, prompts, **options):
-        """Of 3 layers; rows end one after the other."""
-        expected = model.generate(prompts, **self.options, **options)
-        assert torch.equal(model.generate(prompts, **self.options, **options, compile_step=True), expected)
-
-    def test_prompts_of_all_lengths_are_answered_by_one_layer(self, compilations):
-        model = build_model("prefix", eos_bias=2.5)
-        for length in (3, 9, 20):
-            self.check(model, self.prompts(length))
-        assert len(compilations) == 1
-
-    def test_a_growing_canvas_and_guidance_need_no_other(self, compilations):
-        model = build_model("prefix", eos_bias=2.5)
-        self.check(model, self.prompts(5))
-        self.check(model, self.prompts(5), initial_canvas_length=4, block_length=4)
-        self.check(model, self.prompts(5), guidance_scale=1.5)
-        assert len(compilations) == 1
-
-    def test_other_shapes_are_compiled_once_however_many_they_are(self, compilations):
-        model = build_model("prefix", eos_bias=2.5)
-        for _ in range(2):
-            for rows in range(1, 11):
-                model.generate(self.prompts(3, rows), **self.options, compile_step=True)
-        assert len(compilations) == 10
-
-    def test_a_copy_of_the_model_has_its_own(self, compilations):
-        model = build_model("prefix")
-        self.check(model, self.prompts(3))
-        self.check(OnDevice(copy.deepcopy(model.wrapped)), self.prompts(3))
-        assert len(compilations) == 2
-
-    def test_what_cannot_be_run_layer_by_layer_runs_as_it_is(self, compilations, monkeypatch):
-        said = []
-        monkeypatch.setattr(
-            "geodit.modeling_geodit.generation_geodit.logger.warning_once", lambda text: said.append(text)
-        )
-        model = build_model("prefix")
-        model.model.language_model.layers[0].register_forward_hook(lambda *_: None)
-        self.check(model, self.prompts(3))
-        assert compilations == []
-        assert ["hook" in text for text in said] == [True]
-
     @pytest.mark.parametrize(("mode", "use_cache"), [("full", True), ("prefix", False)])
     def test_it_needs_a_cached_prefix(self, mode, use_cache):
         with pytest.raises(ValueError, match="compile_step=True needs attention_mode"):
