@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options about decoding that several commands have."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,3 +16,22 @@ StructuredOption = Annotated[
 EntropyBoundOption = Annotated[
     float | None, typer.Option("--entropy-bound", min=0.0, help="Commit up to it, in nats, with high_entropy.")
 ]
+CaptureOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--capture-step/--no-capture-step",
+        help="Steps of fixed shapes, of which the GPU launches each at once; by default where there is a GPU.",
+        show_default=False,
+    ),
+]
+CompileOption = Annotated[
+    bool, typer.Option("--compile-step", help="Compile a layer of the network: for many answers on a GPU.")
+]
+
+
+def set_step_options(model: Any, capture_step: bool | None, compile_step: bool) -> None:
+    """Have a model make its denoising steps as the options say; the answers are the same."""
+    if capture_step is not None:
+        model.generation_config.update(capture_step=capture_step)
+    if compile_step:
+        model.generation_config.update(compile_step=True)

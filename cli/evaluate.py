@@ -9,7 +9,14 @@ import typer
 
 from geodit.cli.checkpoint import AdapterOption, DeviceOption, DtypeOption, ModelOption, load_pipeline, model_label
 from geodit.cli.data import NEON_DIRECTORY
-from geodit.cli.decoding import EntropyBoundOption, StructuredOption, ThresholdOption
+from geodit.cli.decoding import (
+    CaptureOption,
+    CompileOption,
+    EntropyBoundOption,
+    StructuredOption,
+    ThresholdOption,
+    set_step_options,
+)
 from geodit.cli.errors import CommandError
 from geodit.cli.lists import positive_integers, split_list
 from geodit.cli.output import (
@@ -83,6 +90,8 @@ def evaluate(
         ),
     ] = True,
     structured: StructuredOption = True,
+    capture_step: CaptureOption = None,
+    compile_step: CompileOption = False,
     closed_set: Annotated[
         str | None,
         typer.Option("--closed-set", help="Tasks answered by one of the data set's own answers: classify,vqa."),
@@ -140,6 +149,7 @@ def evaluate(
     # Fail for what is wrong with the data before a model is loaded; made images are made once, in the sweep.
     shared = None if has_seeds else load_dataset(None)
     pipeline = load_pipeline(model, device, adapter=adapter, dtype=dtype)
+    set_step_options(pipeline.model, capture_step, compile_step)
     with progress_bar() as progress:
         bar = progress.add_task(f"making {benchmark} images" if shared is None else benchmark, total=None)
 

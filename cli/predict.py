@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geodit.cli.checkpoint import AdapterOption, DeviceOption, DtypeOption, ModelOption, load_pipeline, model_label
-from geodit.cli.decoding import EntropyBoundOption, StructuredOption, ThresholdOption
+from geodit.cli.decoding import (
+    CaptureOption,
+    CompileOption,
+    EntropyBoundOption,
+    StructuredOption,
+    ThresholdOption,
+    set_step_options,
+)
 from geodit.cli.errors import CommandError
 from geodit.cli.lists import split_list
 from geodit.cli.output import (
@@ -80,6 +87,8 @@ def predict(
     ] = None,
     confidence_threshold: ThresholdOption = None,
     entropy_bound: EntropyBoundOption = None,
+    capture_step: CaptureOption = None,
+    compile_step: CompileOption = False,
     temperature: Annotated[
         float | None, typer.Option("--temperature", min=0.0, help="0 takes the most probable tokens.")
     ] = None,
@@ -125,6 +134,7 @@ def predict(
         check_can_write(out)
     pictures = {} if overlay is None else plan_overlays(images, overlay)
     pipeline = load_pipeline(model, device, adapter=adapter, dtype=dtype)
+    set_step_options(pipeline.model, capture_step, compile_step)
 
     from geodit.pipelines.image_pipeline import DecodingOptions
     from geodit.pipelines.imagery import open_image

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
-from geodit.data.schema import TASKS, QuestionDataset, check_tasks
+from geodit.data.prefetching import prefetch
+from geodit.data.schema import TASKS, QuestionDataset, QuestionItem, check_tasks
 from geodit.evaluation.answers import AnswerRecord, read_answer
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import DecodingSettings
@@ -190,11 +192,12 @@ def generate_answers(
     was_training = model.training
     model.train(False)
     try:
-        for form, indices in batches:
-            batch = _answer_batch(model, processor, questions, indices, settings, patterns[form])
-            answers.update(zip(indices, batch, strict=True))
-            if progress is not None:
-                progress(len(answers), total)
+        for form, pattern in patterns.items():
+            of_form = [indices for other, indices in batches if other == form]
+            for index, answer in _answer(model, processor, questions, of_form, settings, pattern):
+                answers[index] = answer
+                if progress is not None:
+                    progress(len(answers), total)
     finally:
         model.train(was_training)
     return [answers[index] for index in sorted(answers)]
@@ -234,36 +237,44 @@ def _batches(questions: QuestionDataset, tasks: Sequence[str], batch_size: int) 
             yield form, indices[start : start + batch_size]
 
 
-def _answer_batch(
+def _answer(
     model: GeoDiTForMaskedDiffusion,
     processor: GeoDiTProcessor,
     questions: QuestionDataset,
-    indices: Sequence[int],
+    batches: Sequence[Sequence[int]],
     settings: DecodingSettings,
     pattern: AnswerPattern | None,
-) -> list[AnswerRecord]:
-    items = [questions[index] for index in indices]
-    task = items[0]["question"].task
-    inputs = processor(
-        images=[item["image"] for item in items],
-        text=[item["question"].query for item in items],
-        task=task,
-        return_tensors="pt",
-    ).to(model.device)
-    output: Any = model.generate(
-        **inputs,
-        **settings.generation_kwargs(),
-        max_new_tokens=processor.canvas_length(task),
-        answer_pattern=pattern,
-        generator=None if settings.is_deterministic else _generators(settings.seed, indices),
-        return_dict_in_generate=True,
-    )
-    texts = processor.decode_canvas(output.sequences[:, inputs["input_ids"].shape[1] :])
+) -> Iterator[tuple[int, AnswerRecord]]:
+    """Answer questions of one form; images are decoded ahead in a thread."""
+    order = [index for indices in batches for index in indices]
+    task = questions.questions[order[0]].task
+    items: dict[int, QuestionItem] = {}
 
-    return [
-        read_answer(processor, item, text, num_steps)
-        for item, text, num_steps in zip(items, texts, output.steps_made.tolist(), strict=True)
-    ]
+    def prepare() -> Iterator[dict[str, Any]]:
+        for indices in batches:
+            batch = {index: questions[index] for index in indices}
+            items.update(batch)
+            inputs = processor(
+                images=[item["image"] for item in batch.values()],
+                text=[item["question"].query for item in batch.values()],
+                task=task,
+                return_tensors="pt",
+            )
+            random = {} if settings.is_deterministic else {"generator": _generators(settings.seed, indices)}
+            yield {**inputs, **random}
+
+    with closing(prefetch(prepare())) as prepared:
+        finished = model.generate_many(
+            prepared,
+            **settings.generation_kwargs(),
+            max_new_tokens=processor.canvas_length(task),
+            answer_pattern=pattern,
+        )
+        for answer in finished:
+            index = order[answer.index]
+            text = processor.decode_canvas(answer.canvas)
+            assert isinstance(text, str)  # of one canvas
+            yield index, read_answer(processor, items.pop(index), text, answer.steps_made)
 
 
 def _generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:

@@ -165,11 +165,10 @@ class DenoisingState:
         values: dict[str, Any] = dict(zip(names, tensors, strict=True))
         return replace(self, **values)
 
-    def take(self, rows: Sequence[int]) -> DenoisingState:
-        """A copy of some rows."""
-        index = list(rows)
-        taken = self.with_tensors([value[index] for value in self.tensors])
-        taken.rows = list(range(len(index)))
+    def take(self, rows: slice | torch.Tensor) -> DenoisingState:
+        """Some rows: a view of neighbours, or a copy of those that an index `(B',)` int64 names."""
+        taken = self.with_tensors([value[rows] for value in self.tensors])
+        taken.rows = list(range(len(taken.lengths)))
         return taken
 
     def copy_(self, other: DenoisingState, rows: torch.Tensor | None = None) -> None:

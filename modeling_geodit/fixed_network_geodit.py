@@ -155,7 +155,7 @@ class PrefixNetwork(FixedNetwork):
             size = len(rows) if self._run is run_layer else 1
             computed = self._make_cache(size, self._prefix_places)
             for first in range(0, len(rows), size):
-                part = range(first, first + size)
+                part = slice(first, first + size)
                 computed.clear()
                 self._write(branch.take(part), branch.segments.take(part), computed)
                 self._cache.replace_rows(rows[first : first + size], computed)

@@ -27,12 +27,8 @@ import torch
 
 from geodit.modeling_geodit.cache_geodit import ImagePrefix, SegmentCache
 
-
-def row_index(rows: Sequence[int]) -> slice | list[int]:
-    """What takes some rows of a tensor; for neighbours a slice, for which nothing is copied to a device."""
-    if isinstance(rows, range) and rows.step == 1:
-        return slice(rows.start, rows.stop)
-    return list(rows)
+Rows = slice | list[int]
+"""Rows of a batch: neighbours, of which views are taken, or any."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +55,9 @@ class EmbeddedPrompt:
         """`(B, P)` int64: the real tokens of a row count from 0."""
         return (self.valid.long().cumsum(-1) - 1).clamp(min=0)
 
-    def keep_rows(self, rows: Sequence[int]) -> EmbeddedPrompt:
+    def take(self, rows: Rows) -> EmbeddedPrompt:
         """The prompts of some rows."""
-        index = row_index(rows)
-        return EmbeddedPrompt(self.embeds[index], self.valid[index], self.is_image[index])
+        return EmbeddedPrompt(self.embeds[rows], self.valid[rows], self.is_image[rows])
 
     def select(self, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The tokens of a kind, moved together.
@@ -113,11 +108,10 @@ class PrefixSegments:
             num_image_places = image_prefix.cache.valid.shape[1]
         return cls(images, prompt.select(prompt.valid & ~prompt.is_image), num_image_places)
 
-    def take(self, rows: Sequence[int]) -> PrefixSegments:
+    def take(self, rows: Rows) -> PrefixSegments:
         """The segments of some rows; they take up as many places."""
-        index = row_index(rows)
         images, questions = (
-            (embeds[index], position_ids[index], valid[index])
+            (embeds[rows], position_ids[rows], valid[rows])
             for embeds, position_ids, valid in (self.images, self.questions)
         )
         return PrefixSegments(images, questions, self.num_image_places)
@@ -192,12 +186,11 @@ class PromptBranch:
         """The prompts, taken apart."""
         return self.known_segments or PrefixSegments.of(self.prompt, self.image_prefix)
 
-    def take(self, rows: Sequence[int]) -> PromptBranch:
+    def take(self, rows: Rows) -> PromptBranch:
         """Some of the prompts. If all were taken apart, these take up as many places."""
-        index = row_index(rows)
-        image_rows = None if self.image_rows is None else self.image_rows[index]
+        image_rows = None if self.image_rows is None else self.image_rows[rows]
         segments = self.segments.take(rows) if "segments" in vars(self) else None
-        return PromptBranch(self.prompt.keep_rows(rows), self.image_prefix, image_rows, segments)
+        return PromptBranch(self.prompt.take(rows), self.image_prefix, image_rows, segments)
 
 
 class CanvasPredictor(ABC):
@@ -263,7 +256,7 @@ class _TextCorePredictor(CanvasPredictor):
 
     def keep_rows(self, rows: Sequence[int]) -> None:
         """See [`CanvasPredictor.keep_rows`]."""
-        self._prompt = self._prompt.keep_rows(rows)
+        self._prompt = self._prompt.take(list(rows))
 
 
 class FullPredictor(_TextCorePredictor):
@@ -433,5 +426,4 @@ __all__ = [
     "RefreshedPredictor",
     "Segment",
     "guide",
-    "row_index",
 ]

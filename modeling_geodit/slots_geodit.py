@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
-from geodit.modeling_geodit.host_copies_geodit import HostCopy
+from geodit.modeling_geodit.host_copies_geodit import HostCopy, index_on
 from geodit.modeling_geodit.predictors_geodit import PromptBranch
 from geodit.modeling_geodit.random_geodit import RowStreams
 from geodit.modeling_geodit.step_capture_geodit import CapturedLoop
@@ -50,14 +50,15 @@ class WaitingPrompts:
         Args:
             count: How many the first are, less than all.
         """
-        return self._part(range(count)), self._part(range(count, len(self)))
+        return self._part(0, count), self._part(count, len(self))
 
-    def _part(self, rows: range) -> WaitingPrompts:
+    def _part(self, start: int, stop: int) -> WaitingPrompts:
+        rows = slice(start, stop)
         return WaitingPrompts(
-            self.first + rows.start,
+            self.first + start,
             tuple(branch.take(rows) for branch in self.branches),
             self.state.take(rows),
-            None if self.random is None else self.random.take(rows),
+            None if self.random is None else RowStreams(self.random.keys[rows]),
         )
 
 
@@ -198,7 +199,8 @@ class _Slots:
         numbers = [number for slot in done if (number := self._numbers[slot]) is not None]
         for slot in done:
             self._numbers[slot] = None
-        return numbers, self._loop.state.take(done)
+        state = self._loop.state
+        return numbers, state.take(index_on(state.canvas.device, done))
 
 
 def denoise_in_slots(loop: CapturedLoop, queue: PromptQueue) -> Iterator[tuple[list[int], DenoisingState]]:

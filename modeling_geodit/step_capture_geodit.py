@@ -23,6 +23,7 @@ from transformers.utils import logging
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit.modeling_geodit.fixed_network_geodit import FixedNetwork
 from geodit.modeling_geodit.fixed_step_geodit import FixedStep, denoise_fixed
+from geodit.modeling_geodit.host_copies_geodit import index_on
 from geodit.modeling_geodit.predictors_geodit import PromptBranch
 from geodit.modeling_geodit.random_geodit import RowStreams, required
 
@@ -159,7 +160,7 @@ class CapturedLoop:
             random: Random numbers.
             rows: The row that each of them takes; by default there is one for each row.
         """
-        index = None if rows is None else torch.tensor(list(rows), device=self._state.canvas.device)
+        index = None if rows is None else index_on(self._state.canvas.device, rows)
         for network, branch in zip(self._networks, branches, strict=True):
             network.load(branch, index)
         self._state.copy_(state, index)

@@ -3,20 +3,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 
 from geodit.checkpoints import resolve_checkpoint
-from geodit.data.windows import Window
+from geodit.data.prefetching import prefetch
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
+from geodit.modeling_geodit.slots_geodit import FinishedAnswer
 from geodit.pipelines.box_scores import DEFAULT_BOX_SCORE, get_box_score, read_box_tokens
 from geodit.pipelines.fit import check_fit
+from geodit.pipelines.georeference import GeoReference
 from geodit.pipelines.image_source import ImageSource
 from geodit.pipelines.imagery import ImageInput, as_image_source
 from geodit.pipelines.prediction import Denoising, Prediction
@@ -63,12 +67,20 @@ class DecodingOptions:
         return {name: value for name, value in values.items() if value is not None}
 
 
+class _Picture(NamedTuple):
+    """An image or tile to ask about, and its number among all, which its random numbers depend on."""
+
+    number: int
+    image: Image.Image
+
+
 @dataclass(frozen=True)
 class _Answer:
     """The answer about one image or tile, with its boxes in pixels of that."""
 
     text: str
     parsed: bool
+    image_size: tuple[int, int]
     detections: tuple[Detection, ...]
     denoising: Denoising
     choice_probabilities: list[float] | None
@@ -219,7 +231,7 @@ class GeoDiTPipeline:
             seed: makes answers that draw random numbers reproducible, whatever the batch size.
             confidence_threshold: commit all that is above it in a step, which takes fewer steps than N.
             entropy_bound: with `"high_entropy"`, commit up to so many nats in a step.
-            batch_size: images or tiles that run at once.
+            batch_size: images or tiles that run at once. Those that follow are read in the meantime.
             return_denoising: whether to tell at which step each token was committed; not with tiles.
 
         Returns:
@@ -255,31 +267,31 @@ class GeoDiTPipeline:
                     )
             return predictions
 
-        predictions = []
-        for start in range(0, len(inputs), batch_size):
-            loaded = []
-            for image in inputs[start : start + batch_size]:
+        georeferences: dict[int, GeoReference | None] = {}
+
+        def read() -> Iterator[_Picture]:
+            for number, image in enumerate(inputs):
                 with as_image_source(image, bands) as source:
-                    loaded.append(source.read())
-            pictures = [image.to_pil() for image in loaded]
-            answers = self._answer(pictures, task, query, options, start, answer_pattern)
-            for image, answer in zip(loaded, answers, strict=True):
-                predictions.append(
-                    Prediction(
-                        task,
-                        query,
-                        answer.text,
-                        image.image_size,
-                        boxes=tuple(detection.box for detection in answer.detections),
-                        labels=tuple(detection.label for detection in answer.detections),
-                        scores=tuple(detection.score for detection in answer.detections),
-                        parsed=answer.parsed,
-                        choice_probabilities=_by_choice(choices, answer.choice_probabilities),
-                        georeference=image.georeference,
-                        denoising=answer.denoising if return_denoising else None,
-                    )
-                )
-        return predictions
+                    loaded = source.read()
+                georeferences[number] = loaded.georeference
+                yield _Picture(number, loaded.to_pil())
+
+        found: dict[int, Prediction] = {}
+        for number, answer in self._answer(read(), task, query, options, answer_pattern, batch_size):
+            found[number] = Prediction(
+                task,
+                query,
+                answer.text,
+                answer.image_size,
+                boxes=tuple(detection.box for detection in answer.detections),
+                labels=tuple(detection.label for detection in answer.detections),
+                scores=tuple(detection.score for detection in answer.detections),
+                parsed=answer.parsed,
+                choice_probabilities=_by_choice(choices, answer.choice_probabilities),
+                georeference=georeferences[number],
+                denoising=answer.denoising if return_denoising else None,
+            )
+        return [found[number] for number in range(len(inputs))]
 
     def detect_in_tiles(
         self,
@@ -294,7 +306,9 @@ class GeoDiTPipeline:
         batch_size: int = 8,
         progress: Callable[[int, int], None] | None = None,
     ) -> Prediction:
-        """Detects objects tile by tile; no more of the image than a batch of tiles is in memory.
+        """Detects objects tile by tile; no more of the image than a few batches of tiles is in memory.
+
+        Tiles are read while others are answered.
 
         Args:
             source: the image. Tiles in which it has no data are passed over.
@@ -313,29 +327,43 @@ class GeoDiTPipeline:
         self._check(task, query, tile_size, batch_size, False)
         pattern = self._patterns.find(task, query, structured=structured)
         windows = tile_windows(source.image_size, tile_size, overlap)
-        found: list[Detection] = []
-        texts: list[str] = []
-        unparsed = 0
-        for start, batch, tiles in _read_batches(source, windows, batch_size):
-            answers = self._answer(tiles, task, query, options or DecodingOptions(), start, pattern) if tiles else []
-            for window, answer in zip(batch, answers, strict=True):
-                margin = _CUT_MARGIN * min(window.height, window.width)
-                found += [to_image(one, window, source.image_size, margin) for one in answer.detections]
-                texts.append(answer.text)
-                unparsed += not answer.parsed
+        empty: list[int] = []
+
+        def read() -> Iterator[_Picture]:
+            for number, window in enumerate(windows):
+                tile = source.read(window)
+                if tile.valid is None or tile.valid.any():
+                    yield _Picture(number, tile.to_pil())
+                else:
+                    empty.append(number)
+
+        answers: dict[int, _Answer] = {}
+        for number, answer in self._answer(read(), task, query, options or DecodingOptions(), pattern, batch_size):
+            answers[number] = answer
             if progress is not None:
-                progress(min(start + batch_size, len(windows)), len(windows))
-        merged = merge_detections(found)
+                progress(len(answers) + len(empty), len(windows))
+        if progress is not None and not answers:
+            progress(len(windows), len(windows))
+        # In the order of the tiles, whichever was answered first.
+        in_order = [(windows[number], answers[number]) for number in sorted(answers)]
+        merged = merge_detections(
+            [
+                to_image(detection, window, source.image_size, _CUT_MARGIN * min(window.height, window.width))
+                for window, answer in in_order
+                for detection in answer.detections
+            ]
+        )
+        unparsed = sum(not answer.parsed for _, answer in in_order)
         return Prediction(
             task,
             query,
-            "\n".join(texts),
+            "\n".join(answer.text for _, answer in in_order),
             source.image_size,
             boxes=tuple(detection.box for detection in merged),
             labels=tuple(detection.label for detection in merged),
             scores=tuple(detection.score for detection in merged),
             parsed=unparsed == 0,
-            num_tiles=len(texts),
+            num_tiles=len(in_order),
             num_unparsed_tiles=unparsed,
             georeference=source.georeference,
         )
@@ -355,93 +383,69 @@ class GeoDiTPipeline:
 
     def _answer(
         self,
-        images: list[Image.Image],
+        pictures: Iterator[_Picture],
         task: str,
         query: str,
         options: DecodingOptions,
-        first: int,
         pattern: AnswerPattern | None,
-    ) -> list[_Answer]:
-        """Answers a batch; `first` is the number of its first image among all, which the seeds depend on."""
-        text = [query] * len(images) if query else None
-        inputs = self.processor(images=images, text=text, task=task, return_tensors="pt")
-        inputs = inputs.to(self.model.device, dtype=self.model.dtype)
+        batch_size: int,
+    ) -> Iterator[tuple[int, _Answer]]:
+        """Answers one question about pictures, which are read ahead in a thread; whichever is finished comes first."""
         arguments = options.generate_arguments()
         if options.seed is not None:
-            # A stream of its own for every image, so that answers do not depend on the batch size.
-            seeds = [_stream_seed(options.seed, first + row) for row in range(len(images))]
-            arguments |= {"seed": None, "generator": [torch.Generator().manual_seed(seed) for seed in seeds]}
-        output = self.model.generate(
-            **inputs,
-            max_new_tokens=self.processor.canvas_length(task),
-            answer_pattern=pattern,
-            return_dict_in_generate=True,
-            **arguments,
-        )
-        prompt_length = inputs["input_ids"].shape[1]
-        canvases = output.sequences[:, prompt_length:].tolist()
-        commit_steps, confidences, of_end, num_steps = (
-            values.tolist()
-            for values in (output.commit_steps, output.confidences, output.end_probabilities, output.steps_made)
-        )
-        of_choices = [None] * len(images)
-        if output.answer_probabilities is not None:
-            of_choices = output.answer_probabilities.tolist()
-        return [
-            self._read_answer(
-                canvases[row],
-                task,
-                query,
-                (image.height, image.width),
-                Denoising(
-                    self._token_texts(canvases[row]), tuple(commit_steps[row]), tuple(confidences[row]), num_steps[row]
-                ),
-                of_end[row],
-                of_choices[row],
-            )
-            for row, image in enumerate(images)
-        ]
+            arguments["seed"] = None  # the batches bring what random numbers are drawn from
+        asked: list[tuple[int, tuple[int, int]]] = []
 
-    def _read_answer(
-        self,
-        ids: list[int],
-        task: str,
-        query: str,
-        image_size: tuple[int, int],
-        denoising: Denoising,
-        end_probabilities: list[float],
-        choice_probabilities: list[float] | None,
-    ) -> _Answer:
-        text = self.processor.decode_canvas(ids)
+        def prepare() -> Iterator[dict[str, Any]]:
+            while batch := list(itertools.islice(pictures, batch_size)):
+                images = [picture.image for picture in batch]
+                text = [query] * len(images) if query else None
+                inputs = dict(self.processor(images=images, text=text, task=task, return_tensors="pt"))
+                if options.seed is not None:
+                    # A stream of its own for every image, so that answers do not depend on the batch size.
+                    seeds = [_stream_seed(options.seed, picture.number) for picture in batch]
+                    inputs["generator"] = [torch.Generator().manual_seed(seed) for seed in seeds]
+                asked.extend((picture.number, (picture.image.height, picture.image.width)) for picture in batch)
+                yield inputs
+
+        with closing(prefetch(prepare())) as batches:
+            finished = self.model.generate_many(
+                batches, max_new_tokens=self.processor.canvas_length(task), answer_pattern=pattern, **arguments
+            )
+            for answer in finished:
+                number, image_size = asked[answer.index]
+                yield number, self._read_answer(answer, task, query, image_size)
+
+    def _read_answer(self, answer: FinishedAnswer, task: str, query: str, image_size: tuple[int, int]) -> _Answer:
+        ids = answer.canvas.tolist()
+        confidences = answer.confidences.tolist()
+        text: str = self.processor.decode_canvas(ids)
         result = self.processor.post_process_generation(text, task, image_size, query)
         of_boxes = []
         if result["boxes"]:
-            of_boxes = read_box_tokens(self.processor, ids, image_size, denoising.confidences, end_probabilities)
+            end_probabilities = answer.end_probabilities.tolist()
+            of_boxes = read_box_tokens(self.processor, ids, image_size, confidences, end_probabilities)
         scores = [self._box_score(tokens) for tokens in of_boxes]
         detections = tuple(
             Detection(_as_box(box), label, score)
             for box, label, score in zip(result["boxes"], result["labels"], scores, strict=True)
         )
-        return _Answer(result["text"], result["parsed"], detections, denoising, choice_probabilities)
+        probabilities = answer.answer_probabilities
+        return _Answer(
+            result["text"],
+            result["parsed"],
+            image_size,
+            detections,
+            Denoising(
+                self._token_texts(ids), tuple(answer.commit_steps.tolist()), tuple(confidences), answer.steps_made
+            ),
+            None if probabilities is None else probabilities.tolist(),
+        )
 
     def _token_texts(self, ids: list[int]) -> tuple[str, ...]:
         tokenizer = self.processor.tokenizer
         texts = ["[EOS]" if index == tokenizer.eos_token_id else tokenizer.decode([index]) for index in ids]
         return tuple(texts)
-
-
-def _read_batches(
-    source: ImageSource, windows: Sequence[Window], batch_size: int
-) -> Iterator[tuple[int, list[Window], list[Image.Image]]]:
-    """Start, windows and pixels of each batch, without the windows in which there is no data."""
-    for start in range(0, len(windows), batch_size):
-        batch, tiles = [], []
-        for window in windows[start : start + batch_size]:
-            tile = source.read(window)
-            if tile.valid is None or tile.valid.any():
-                batch.append(window)
-                tiles.append(tile.to_pil())
-        yield start, batch, tiles
 
 
 def _by_choice(choices: Sequence[str] | None, probabilities: list[float] | None) -> dict[str, float] | None:

@@ -27,6 +27,15 @@ def test_the_table_has_a_row_for_each_number_of_steps(geodit, checkpoint):
     assert result.stdout.count("low_confidence") == 2
 
 
+def test_steps_of_fixed_shapes_give_the_same_figures(geodit, checkpoint):
+    def summary(*arguments):
+        result = geodit("evaluate", "--model", checkpoint, "--limit", 4, "--steps", 5, "--json", *arguments)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)["cells"][0]["summary"]
+
+    assert summary("--capture-step", "--batch-size", 3) == summary("--no-capture-step")
+
+
 @pytest.mark.parametrize(
     ("arguments", "settings"),
     [

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import SiglipImageProcessorPil
 
-from geodit.modeling_geodit.generation_geodit import GeoDiTGenerateOutput
+from geodit.modeling_geodit.slots_geodit import FinishedAnswer
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.processing.processing_geodit import COMPACT_CHAT_TEMPLATE, GeoDiTProcessor
 from geodit.processing.tokenization import build_tokenizer
@@ -47,31 +48,28 @@ class RedSquareModel:
     def eval(self) -> RedSquareModel:
         return self
 
-    def generate(
-        self,
-        input_ids: torch.Tensor,
-        pixel_values: torch.Tensor,
-        attention_mask: torch.Tensor,
-        max_new_tokens: int,
-        return_dict_in_generate: bool,
-        **arguments: Any,
-    ) -> GeoDiTGenerateOutput:
-        self.calls.append({**arguments, "images": len(pixel_values), "max_new_tokens": max_new_tokens})
-        assert len(input_ids) == len(pixel_values) == len(attention_mask)
-        assert {tensor.device.type for tensor in (input_ids, pixel_values, attention_mask)} == {self.device.type}
-        rows = [self.answer(image, max_new_tokens) for image in pixel_values.cpu()]
-        canvas = torch.tensor([ids for ids, _ in rows], device=self.device)
-        confidences = torch.tensor([confidence for _, confidence in rows], device=self.device)
-        steps = arguments.get("max_denoising_steps", 4)
-        commit_steps = (torch.arange(max_new_tokens, device=self.device) * steps // max_new_tokens).expand_as(canvas)
-        return GeoDiTGenerateOutput(
-            sequences=torch.cat([input_ids, canvas], dim=1),  # type: ignore[arg-type]
-            commit_steps=commit_steps,  # type: ignore[arg-type]
-            confidences=confidences,  # type: ignore[arg-type]
-            end_probabilities=torch.zeros_like(confidences),  # type: ignore[arg-type]
-            steps_made=torch.full((len(canvas),), steps),  # type: ignore[arg-type]
-            canvases=canvas.expand(steps, -1, -1),  # type: ignore[arg-type]
-        )
+    def generate_many(
+        self, batches: Iterable[dict[str, Any]], *, max_new_tokens: int, **arguments: Any
+    ) -> Iterator[FinishedAnswer]:
+        """Answers batch by batch, and within a batch the last question first."""
+        count = 0
+        for batch in batches:
+            pixel_values = batch.pop("pixel_values")
+            assert len(batch.pop("input_ids")) == len(pixel_values) == len(batch.pop("attention_mask"))
+            self.calls.append({**arguments, **batch, "images": len(pixel_values), "max_new_tokens": max_new_tokens})
+            steps = arguments.get("max_denoising_steps", 4)
+            for row in reversed(range(len(pixel_values))):
+                ids, confidences = self.answer(pixel_values[row], max_new_tokens)
+                yield FinishedAnswer(
+                    index=count + row,
+                    canvas=torch.tensor(ids),
+                    commit_steps=torch.arange(max_new_tokens) * steps // max_new_tokens,
+                    confidences=torch.tensor(confidences),
+                    end_probabilities=torch.zeros(max_new_tokens),
+                    steps_made=steps,
+                    answer_probabilities=None,
+                )
+            count += len(pixel_values)
 
     def answer(self, pixel_values: torch.Tensor, max_new_tokens: int) -> tuple[list[int], list[float]]:
         """Tokens of a canvas, and their confidences: 0.9 a token for the first box, 0.8 for the second ..."""
