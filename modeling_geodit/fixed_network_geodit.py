@@ -171,8 +171,9 @@ class PrefixNetwork(FixedNetwork):
         if self._run is not run_layer:
             segments = segments.pad(self._prefix_places)
         if not segments.copy_images(cache, branch.image_prefix, branch.image_rows):
-            write_segment(self._text_core, self._run, cache, 0, segments.images)
-        write_segment(self._text_core, self._run, cache, segments.num_image_places, segments.questions)
+            write_segment(self._text_core, self._run, cache, 0, segments.images, segments.images.is_full)
+        start = segments.num_image_places
+        write_segment(self._text_core, self._run, cache, start, segments.questions, segments.are_full)
 
     def hidden_states(self, canvas: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """See [`FixedNetwork.hidden_states`]."""

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
-from geodit.modeling_geodit.host_copies_geodit import HostCopy
+from geodit.modeling_geodit.host_copies_geodit import HostCopy, to_device
 from geodit.modeling_geodit.random_geodit import RowStreams
 from geodit.modeling_geodit.schedules_geodit import Block
 from geodit.modeling_geodit.step_rules_geodit import StepRules
@@ -45,14 +45,12 @@ class BlockTables:
         # Of each position the end of the canvas as long as it is in the block that is denoised.
         ends = [self.length if initial_length is None else max(block.stop, initial_length) for block in blocks]
         columns = list(zip(range(len(blocks)), blocks, ends, strict=True))
-        self._of_places = torch.tensor(
-            [
-                (index, block.start, block.stop, block.steps, end)
-                for index, block, end in columns
-                for _ in range(block.start, block.stop)
-            ],
-            device=device,
-        ).T.contiguous()
+        of_places = [
+            (index, block.start, block.stop, block.steps, end)
+            for index, block, end in columns
+            for _ in range(block.start, block.stop)
+        ]
+        self._of_places = to_device(torch.tensor(of_places).T.contiguous(), device)
 
     def at(self, places: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Number, start, stop and steps of the blocks of places `(B,)`, and where the canvas ends, each `(B,)`."""

@@ -39,6 +39,7 @@ from geodit.modeling_geodit.fixed_network_geodit import (
     round_up_places,
 )
 from geodit.modeling_geodit.fixed_step_geodit import BlockTables, CanvasLogitsOf, FixedStep
+from geodit.modeling_geodit.host_copies_geodit import index_on, to_device
 from geodit.modeling_geodit.layer_runs_geodit import run_layer, write_segment
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 from geodit.modeling_geodit.predictors_geodit import (
@@ -49,6 +50,7 @@ from geodit.modeling_geodit.predictors_geodit import (
     PrefixCachedPredictor,
     PromptBranch,
     RefreshedPredictor,
+    Segment,
 )
 from geodit.modeling_geodit.schedules_geodit import Block, plan_blocks
 from geodit.modeling_geodit.slots_geodit import FinishedAnswer, PromptQueue, WaitingPrompts, denoise_in_slots
@@ -250,21 +252,24 @@ class GeoDiTGenerationMixin:
             What `generate(image_prefix=...)` takes.
         """
         model: Any = self
+        pixel_values = to_device(pixel_values, self._device_for(pixel_values))
         compiled = bool(_first_given(compile_step, self.generation_config.compile_step))
         features: Any = self._image_outputs(pixel_values, image_sizes, compiled).pooler_output
         if self.config.attention_mode == "full":
             return ImagePrefix(features, None)
         rows = torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True)
-        counts = torch.tensor([len(image) for image in features], device=rows.device)
+        counts = [len(image) for image in features]
         position_ids = torch.arange(rows.shape[1], device=rows.device).expand(rows.shape[:2])
-        valid = position_ids < counts.unsqueeze(-1)
+        valid = position_ids < index_on(rows.device, counts).unsqueeze(-1)
         cache = SegmentCache.empty(self.config.text_config.num_hidden_layers, len(valid), valid.shape[1], valid.device)
         embeds = rows.to(model.get_input_embeddings().weight.dtype)
         text_core = model.model.language_model
-        if compiled and why_not_by_layer(self) is None:
+        if why_not_by_layer(self) is None:
+            run: RunLayer = self._compiled_layers.of(run_layer) if compiled else run_layer
+            segment = Segment(embeds, position_ids, valid, len(set(counts)) == 1)
             width = text_core.layers[0].self_attn.head_dim
             cache.reserve(self.config.text_config.num_key_value_heads, width, embeds.dtype)
-            write_segment(text_core, self._compiled_layers.of(run_layer), cache, 0, (embeds, position_ids, valid))
+            write_segment(text_core, run, cache, 0, segment, segment.is_full)
         else:
             cache.begin_segment(0, valid)
             text_core(inputs_embeds=embeds, position_ids=position_ids, cache=cache, num_outputs=0)
@@ -303,7 +308,8 @@ class GeoDiTGenerationMixin:
         with `attention_mode="prefix"` the network runs on image and prompt once (`use_cache`).
 
         Args:
-            input_ids: `(B, P)` prompts, image placeholders included, padded on either side.
+            input_ids: `(B, P)` prompts, image placeholders included, padded on either side. On the CPU, like
+                `pixel_values` and `attention_mask`, they are checked without waiting for the model's device.
             pixel_values: `(images, 3, H, W)` or tiles, as the processor makes them, in the order of their
                 placeholders.
             attention_mask: `(B, P)`, 1 for real tokens and 0 for padding; by default all tokens are real.
@@ -327,8 +333,8 @@ class GeoDiTGenerationMixin:
                 do nothing (`num_beams=1`) and are refused by name where they would not.
 
         Returns:
-            `(B, P + L)` int64, the prompts followed by the canvases, or a [`GeoDiTGenerateOutput`] when
-            `return_dict_in_generate=True`.
+            `(B, P + L)` int64, the prompts followed by the canvases, on the model's device, or a
+            [`GeoDiTGenerateOutput`] when `return_dict_in_generate=True`.
 
         Raises:
             ValueError: for unknown or invalid parameters, tensors that do not fit together, or image
@@ -357,12 +363,12 @@ class GeoDiTGenerationMixin:
             seed=plan.config.seed,
             generator=generator,
         )
-        prompt_ids = cast(torch.Tensor, given_ids).long()
+        prompt_ids = cast(torch.Tensor, given_ids)
         canvases = []
 
         def begin() -> None:
             if streamer is not None:
-                streamer.put(prompt_ids.cpu())
+                streamer.put(prompt_ids.long().cpu())
 
         def watch(state: DenoisingState) -> None:
             if plan.config.return_dict_in_generate:
@@ -378,6 +384,7 @@ class GeoDiTGenerationMixin:
             streamer.put(state.canvas.cpu())
             streamer.end()
 
+        prompt_ids = to_device(prompt_ids.long(), state.canvas.device)
         sequences = cast(torch.LongTensor, torch.cat([prompt_ids, state.canvas], dim=1))
         if not plan.config.return_dict_in_generate:
             return sequences
@@ -461,7 +468,6 @@ class GeoDiTGenerationMixin:
 
     def _prepare_all(self, plan: _Plan, batches: Iterable[Mapping[str, Any]]) -> Iterator[WaitingPrompts]:
         """The prompts of `generate_many`, one batch after the other."""
-        model: Any = self
         source = None if plan.config.seed is None else torch.Generator().manual_seed(plan.config.seed)
         first = 0
         for batch in batches:
@@ -470,13 +476,9 @@ class GeoDiTGenerationMixin:
                     f"A batch of generate_many() has {', '.join(sorted(unknown))}, but may only have "
                     f"{', '.join(_PROMPT_ARGUMENTS)}."
                 )
-            given: dict[str, Any] = {
-                name: value.to(model.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-                for name, value in batch.items()
-            }
-            if source is not None and given.get("generator") is not None:
+            if source is not None and batch.get("generator") is not None:
                 raise ValueError("Give a seed or a generator, not both.")
-            given = {"input_ids": None, "generator": source, **given, "first": first}
+            given: dict[str, Any] = {"input_ids": None, "generator": source, **batch, "first": first}
             prompts = self._prepare(plan, **given)
             first += len(prompts)
             yield prompts
@@ -539,12 +541,14 @@ class GeoDiTGenerationMixin:
         """Embed prompts, and make their canvases; arguments as in [`generate`]."""
         given = {"pixel_values": pixel_values, "image_features": image_features, "image_prefix": image_prefix}
         prompt_ids, prompt_mask = self._check_inputs(input_ids, attention_mask, image_sizes, given)
+        device = self._device_for(cast(torch.Tensor, input_ids))
         if pixel_values is not None:
+            pixel_values = to_device(pixel_values, self._device_for(pixel_values))
             image_features = self._image_outputs(pixel_values, image_sizes, plan.config.compile_step)
         features = None if image_features is None else pooled_features(image_features)
 
         config, rules = plan.config, plan.rules
-        batch_size, device = prompt_ids.shape[0], prompt_ids.device
+        batch_size = len(prompt_ids)
         random = None
         if rules.policy.draws:
             random = RowStreams.spawn(batch_size, device, seed=seed, generator=generator)
@@ -552,10 +556,10 @@ class GeoDiTGenerationMixin:
         if rules.pattern is not None:
             rules.pattern.check_canvases(lengths.tolist(), rules.eos_token_ids)
         branches = self._embed_prompts(
-            config, prompt_ids, prompt_mask.bool(), features, image_prefix, plan.mask_token_id
+            config, prompt_ids, prompt_mask.bool(), features, image_prefix, plan.mask_token_id, device
         )
         state = DenoisingState.fully_masked(
-            lengths.to(device), config.max_new_tokens, plan.mask_token_id, plan.fill, plan.num_answers
+            to_device(lengths, device), config.max_new_tokens, plan.mask_token_id, plan.fill, plan.num_answers
         )
         return WaitingPrompts(first, tuple(branches), state, random)
 
@@ -631,25 +635,43 @@ class GeoDiTGenerationMixin:
         image_features: ImageFeatures | None,
         image_prefix: ImagePrefix | None,
         mask_token_id: int,
+        device: torch.device,
     ) -> list[PromptBranch]:
-        """The prompts, and with guidance those that say nothing; arguments as in [`generate`]."""
+        """The prompts on a device, and with guidance those that say nothing.
+
+        Arguments are as in [`generate`], ids and mask on the CPU: what the host has to know is looked at there.
+        """
         is_image = (prompt_ids == _first_given(self.config.image_token_id, -1)) & prompt_mask
         image_rows = None
         if image_prefix is not None:
-            image_rows = _match_image_rows(image_prefix, is_image, prompt_mask)
+            rows = _match_image_rows(image_prefix, is_image, prompt_mask)
             if image_prefix.cache is None or not config.use_cache:
-                image_features = tuple(image_prefix.features[row] for row in image_rows.tolist())
+                image_features = tuple(image_prefix.features[row] for row in rows)
                 image_prefix = None
+            else:
+                image_rows = index_on(device, rows)
         model: Any = self
-        embeds = model.get_input_embeddings()(prompt_ids)
+        embed_tokens = model.get_input_embeddings()
+        lengths, images = prompt_mask.sum(-1).tolist(), is_image.sum(-1).tolist()
+        counts = tuple((count, length - count) for length, count in zip(lengths, images, strict=True))
+        ids, valid, is_image = (to_device(grid, device) for grid in (prompt_ids, prompt_mask, is_image))
+        embeds = embed_tokens(ids)
         if image_features is not None:
             embeds = model.model.place_image_features(prompt_ids, embeds, image_features)
-        branches = [PromptBranch(EmbeddedPrompt(embeds, prompt_mask, is_image), image_prefix, image_rows)]
+        branches = [PromptBranch(EmbeddedPrompt(embeds, valid, is_image, counts), image_prefix, image_rows)]
         if config.guidance_scale != 1:
             # It sees [M] for every token of the prompt, image placeholders included, and therefore no image.
-            nothing = model.get_input_embeddings()(torch.full_like(prompt_ids, mask_token_id))
-            branches.append(PromptBranch(EmbeddedPrompt(nothing, prompt_mask, torch.zeros_like(is_image))))
+            nothing = embed_tokens(torch.full_like(ids, mask_token_id))
+            counts = tuple((0, length) for length in lengths)
+            branches.append(PromptBranch(EmbeddedPrompt(nothing, valid, torch.zeros_like(is_image), counts)))
         return branches
+
+    def _device_for(self, given: torch.Tensor) -> torch.device:
+        """Where a tensor belongs that was given: with the model if it comes from the CPU, else where it is."""
+        embed_tokens = cast(Any, self).get_input_embeddings()
+        if given.device.type != "cpu" or hasattr(embed_tokens, "_hf_hook"):  # hooks move what they are given
+            return given.device
+        return cast(torch.device, next(embed_tokens.parameters()).device)
 
     def _make_predictor(self, config: GeoDiTGenerationConfig, branches: Sequence[PromptBranch]) -> CanvasPredictor:
         """The predictor that a configuration asks for."""
@@ -780,7 +802,7 @@ class GeoDiTGenerationMixin:
         image_sizes: torch.Tensor | None,
         images: dict[str, Any],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Refuse what does not fit together; return prompts and attention mask, both `(B, P)` int64."""
+        """Refuse what does not fit together; return prompts and attention mask, both `(B, P)` int64 on the CPU."""
         if input_ids is None:
             raise ValueError("generate() needs input_ids (B, P): make them with the processor.")
         if input_ids.dim() != 2 or input_ids.is_floating_point() or input_ids.shape[0] == 0:
@@ -800,11 +822,13 @@ class GeoDiTGenerationMixin:
             raise ValueError(f"Give {' or '.join(given)}, not both.")
         if image_sizes is not None and "pixel_values" not in given:
             raise ValueError("image_sizes describe pixel_values: give both or neither.")
+        # If they are on a device, this is the one time that it is waited for.
+        input_ids, attention_mask = torch.stack([input_ids.long(), attention_mask.to(input_ids.device).long()]).cpu()
         if not given and self.config.image_token_id is not None:
             placeholders = int((input_ids == self.config.image_token_id).sum())
             if placeholders:
                 raise ValueError(f"input_ids hold {placeholders} image placeholders, but no pixel_values were given.")
-        return input_ids.long(), attention_mask.to(input_ids.device).long()
+        return input_ids, attention_mask
 
 
 def _first_given(value: Any, default: Any) -> Any:
@@ -824,15 +848,15 @@ def _check_canvas_lengths(
     return lengths.long()
 
 
-def _match_image_rows(image_prefix: ImagePrefix, is_image: torch.Tensor, prompt_mask: torch.Tensor) -> torch.Tensor:
-    """`(B,)` int64: the image of each row. Every prompt must begin with the placeholders of just that image."""
+def _match_image_rows(image_prefix: ImagePrefix, is_image: torch.Tensor, prompt_mask: torch.Tensor) -> list[int]:
+    """The image of each row. Every prompt must begin with the placeholders of just that image."""
     batch_size, num_images = len(is_image), image_prefix.num_images
     if num_images not in (1, batch_size):
         raise ValueError(
             f"image_prefix holds {num_images} images for {batch_size} prompts: give one for all, or one for each."
         )
-    rows = torch.arange(batch_size, device=is_image.device) % num_images
-    expected = torch.tensor(image_prefix.lengths, device=is_image.device)[rows]
+    rows = [row % num_images for row in range(batch_size)]
+    expected = torch.tensor(image_prefix.lengths)[rows]
     order = prompt_mask.long().cumsum(-1) - 1
     begins_with_image = (prompt_mask & (order < expected.unsqueeze(-1))) == is_image
     if not begins_with_image.all():

@@ -83,7 +83,8 @@ class DeviceTensors:
     def on(self, device: torch.device) -> tuple[torch.Tensor, ...]:
         """The tensors, there."""
         if device not in self._tensors:
-            self._tensors[device] = tuple(tensor.to(device) for tensor in self._tensors[torch.device("cpu")])
+            constants = self._tensors[torch.device("cpu")]
+            self._tensors[device] = tuple(tensor.to(device, non_blocking=True) for tensor in constants)
         return self._tensors[device]
 
 

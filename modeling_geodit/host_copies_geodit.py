@@ -10,10 +10,21 @@ import torch
 
 def index_on(device: torch.device, numbers: Sequence[int]) -> torch.Tensor:
     """An index `(numbers,)` int64 on a device; a plain copy would wait for all that was launched before."""
-    index = torch.tensor(list(numbers), dtype=torch.long)
+    return to_device(torch.tensor(list(numbers), dtype=torch.long), device)
+
+
+def to_device(value: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on a device. If it comes from the host, the copy is queued behind what was launched before.
+
+    Args:
+        value: The tensor. On the host it may not be written to afterwards.
+        device: The device.
+    """
+    if value.device.type != "cpu" or device.type in ("cpu", "mps"):
+        return value.to(device)
     if device.type == "cuda":
-        index = index.pin_memory()
-    return index.to(device, non_blocking=True)
+        value = value.pin_memory()
+    return value.to(device, non_blocking=True)
 
 
 class HostCopy:
@@ -52,4 +63,4 @@ class HostCopy:
         return self._copies
 
 
-__all__ = ["HostCopy", "index_on"]
+__all__ = ["HostCopy", "index_on", "to_device"]

@@ -51,7 +51,7 @@ class LayerCache:
 def run_layer(
     layer: torch.nn.Module,
     hidden_states: torch.Tensor,
-    mask: torch.Tensor,
+    mask: torch.Tensor | None,
     position_embeddings: tuple[torch.Tensor, torch.Tensor],
     keys: torch.Tensor,
     values: torch.Tensor,
@@ -62,7 +62,7 @@ def run_layer(
     Args:
         layer: The layer.
         hidden_states: `(B, S, d)`.
-        mask: `(B, 1, S, start + S)` bool, true where a query may attend.
+        mask: `(B, 1, S, start + S)` bool, true where a query may attend; by default everywhere.
         position_embeddings: Cosines and sines, each `(B, S, D)`.
         keys: `(B, H, C, D)`; those of the new places are written here.
         values: Likewise.
@@ -77,7 +77,9 @@ def run_layer(
     return output
 
 
-def write_segment(text_core: Any, run: RunLayer, cache: SegmentCache, start: int, segment: Segment) -> None:
+def write_segment(
+    text_core: Any, run: RunLayer, cache: SegmentCache, start: int, segment: Segment, is_full: bool
+) -> None:
     """Compute keys and values of a segment: what [`GeoDiTTextModel`] does with `num_outputs=0`.
 
     Args:
@@ -86,13 +88,14 @@ def write_segment(text_core: Any, run: RunLayer, cache: SegmentCache, start: int
         cache: A cache whose buffers are there.
         start: The first place of the segment.
         segment: The segment.
+        is_full: Whether neither it nor what is in front has padding, so that there is nothing to mask.
     """
-    hidden_states, position_ids, valid = segment
+    hidden_states, position_ids, valid, _ = segment
     if not valid.shape[1]:
         return
     cache.begin_segment(start, valid)
     positions = text_core.rotary_emb(hidden_states, position_ids=position_ids)
-    mask = cache.valid[:, None, None, :].expand(-1, -1, valid.shape[1], -1)
+    mask = None if is_full else cache.valid[:, None, None, :].expand(-1, -1, valid.shape[1], -1)
     *layers, last = text_core.layers
     for index, layer in enumerate(layers):
         hidden_states = run(layer, hidden_states, mask, positions, *cache.layer(index), start)

@@ -49,6 +49,7 @@ from geodit.configuration.remote_code_geodit import PublishedMixin, warn_of_movi
 from geodit.modeling_geodit.cache_geodit import LAYER_CACHE_KEYWORD, SegmentCache, write_keys_and_values
 from geodit.modeling_geodit.diffusion_geodit import check_masked_labels, labelled_loss
 from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin, ImageFeatures, pooled_features
+from geodit.modeling_geodit.host_copies_geodit import to_device
 from geodit.modeling_geodit.loaded_weights_geodit import check_complete, check_headers, check_values, without_report
 from geodit.modeling_geodit.weight_files_geodit import check_weight_files
 
@@ -520,7 +521,8 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         """Put encoded images where their placeholders are.
 
         Args:
-            input_ids: `(B, L)`; `None` finds the placeholders by their embeddings.
+            input_ids: `(B, L)`; `None` finds the placeholders by their embeddings. On the CPU they are looked at
+                there, and no device is waited for.
             inputs_embeds: `(B, L, d)`, the embeddings of the tokens.
             image_features: The `pooler_output` of [`get_image_features`], in the order of the placeholders.
 
@@ -545,6 +547,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         if not isinstance(image_features, torch.Tensor):
             image_features = torch.cat(image_features)
         image_features = image_features.to(inputs_embeds.device, inputs_embeds.dtype)
+        placeholders = to_device(placeholders, inputs_embeds.device)
         if self.training and (found.is_cuda or found.is_meta) and not torch.compiler.is_compiling():
             # Queued, as each update would wait here for the device.
             torch._assert_async(found == sum(counts), _WRONG_PLACEHOLDERS)

@@ -21,7 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -39,11 +39,13 @@ class EmbeddedPrompt:
         embeds: `(B, P, d)`.
         valid: `(B, P)` bool, false for padding.
         is_image: `(B, P)` bool, true for image tokens.
+        counts: Of each row how many image tokens and how many others it has, where the host knows it.
     """
 
     embeds: torch.Tensor
     valid: torch.Tensor
     is_image: torch.Tensor
+    counts: tuple[tuple[int, int], ...] | None = None
 
     @cached_property
     def lengths(self) -> torch.Tensor:
@@ -57,27 +59,55 @@ class EmbeddedPrompt:
 
     def take(self, rows: Rows) -> EmbeddedPrompt:
         """The prompts of some rows."""
-        return EmbeddedPrompt(self.embeds[rows], self.valid[rows], self.is_image[rows])
+        counts = self.counts
+        if counts is not None:
+            counts = counts[rows] if isinstance(rows, slice) else tuple(counts[row] for row in rows)
+        return EmbeddedPrompt(self.embeds[rows], self.valid[rows], self.is_image[rows], counts)
 
-    def select(self, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The tokens of a kind, moved together.
+    def select(self, images: bool) -> Segment:
+        """The tokens of a kind, moved together; nothing is read back where the host knows the counts.
 
         Args:
-            chosen: `(B, P)` bool.
-
-        Returns:
-            Their embeddings `(B, S, d)`, positions `(B, S)` and `(B, S)` bool that is false where a row has fewer
-            than S of them.
+            images: Whether to take the image tokens, or the others.
         """
+        chosen = self.valid & (self.is_image if images else ~self.is_image)
         count = chosen.sum(-1)
-        order = chosen.long().argsort(dim=-1, descending=True, stable=True)[:, : int(count.max())]
+        counts = count.tolist() if self.counts is None else [row[0 if images else 1] for row in self.counts]
+        order = chosen.long().argsort(dim=-1, descending=True, stable=True)[:, : max(counts)]
         valid = torch.arange(order.shape[1], device=order.device) < count.unsqueeze(-1)
         embeds = self.embeds.gather(1, order.unsqueeze(-1).expand(-1, -1, self.embeds.shape[-1]))
-        return embeds, self.position_ids.gather(1, order), valid
+        return Segment(embeds, self.position_ids.gather(1, order), valid, len(set(counts)) == 1)
 
 
-Segment = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Embeddings, positions and validity of tokens, as of [`EmbeddedPrompt.select`]."""
+class Segment(NamedTuple):
+    """Tokens of a kind.
+
+    Args:
+        embeds: `(B, S, d)`.
+        position_ids: `(B, S)` int64.
+        valid: `(B, S)` bool, false where a row has fewer than S of them.
+        is_full: Whether that is true everywhere.
+    """
+
+    embeds: torch.Tensor
+    position_ids: torch.Tensor
+    valid: torch.Tensor
+    is_full: bool
+
+    def take(self, rows: Rows) -> Segment:
+        """The tokens of some rows, in as many places."""
+        return Segment(self.embeds[rows], self.position_ids[rows], self.valid[rows], self.is_full)
+
+    def pad(self, num_places: int) -> Segment:
+        """The same tokens in more places."""
+        padding = num_places - self.valid.shape[1]
+        pad = torch.nn.functional.pad
+        return Segment(
+            pad(self.embeds, (0, 0, 0, padding)),
+            pad(self.position_ids, (0, padding)),
+            pad(self.valid, (0, padding)),
+            self.is_full and not padding,
+        )
 
 
 @dataclass(frozen=True)
@@ -85,8 +115,8 @@ class PrefixSegments:
     """Image and prompt as two segments, the image first: it sees the image, the prompt sees both.
 
     Args:
-        images: Embeddings, positions and validity of the image tokens, as of [`EmbeddedPrompt.select`].
-        questions: Those of the other tokens.
+        images: The image tokens.
+        questions: The other tokens.
         num_image_places: Places that the images take up.
     """
 
@@ -102,31 +132,29 @@ class PrefixSegments:
             prompt: The prompts.
             image_prefix: Their images, if they are encoded already.
         """
-        images = prompt.select(prompt.valid & prompt.is_image)
-        num_image_places = images[2].shape[1]
+        images = prompt.select(images=True)
+        num_image_places = images.valid.shape[1]
         if image_prefix is not None and image_prefix.cache is not None:
             num_image_places = image_prefix.cache.valid.shape[1]
-        return cls(images, prompt.select(prompt.valid & ~prompt.is_image), num_image_places)
+        return cls(images, prompt.select(images=False), num_image_places)
 
     def take(self, rows: Rows) -> PrefixSegments:
         """The segments of some rows; they take up as many places."""
-        images, questions = (
-            (embeds[rows], position_ids[rows], valid[rows])
-            for embeds, position_ids, valid in (self.images, self.questions)
-        )
-        return PrefixSegments(images, questions, self.num_image_places)
+        return PrefixSegments(self.images.take(rows), self.questions.take(rows), self.num_image_places)
 
     @property
     def num_places(self) -> int:
         """Places of the longest row."""
-        return self.num_image_places + self.questions[2].shape[1]
+        return self.num_image_places + self.questions.valid.shape[1]
+
+    @property
+    def are_full(self) -> bool:
+        """Whether no place of any row is padding."""
+        return self.images.is_full and self.questions.is_full and self.images.valid.shape[1] == self.num_image_places
 
     def pad(self, num_places: int) -> PrefixSegments:
         """The same segments, the questions padded so that both take up so many places."""
-        embeds, position_ids, valid = self.questions
-        padding = num_places - self.num_places
-        pad = torch.nn.functional.pad
-        questions = pad(embeds, (0, 0, 0, padding)), pad(position_ids, (0, padding)), pad(valid, (0, padding))
+        questions = self.questions.pad(num_places - self.num_image_places)
         return PrefixSegments(self.images, questions, self.num_image_places)
 
     def copy_images(
@@ -159,10 +187,9 @@ class PrefixSegments:
 
 
 def _run_segment(text_core: Callable[..., Any], cache: SegmentCache, start: int, segment: Segment) -> None:
-    embeds, position_ids, valid = segment
-    if valid.shape[1]:
-        cache.begin_segment(start, valid)
-        text_core(inputs_embeds=embeds, position_ids=position_ids, cache=cache, num_outputs=0)
+    if segment.valid.shape[1]:
+        cache.begin_segment(start, segment.valid)
+        text_core(inputs_embeds=segment.embeds, position_ids=segment.position_ids, cache=cache, num_outputs=0)
 
 
 @dataclass(frozen=True)

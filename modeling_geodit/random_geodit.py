@@ -17,6 +17,8 @@ from collections.abc import Sequence
 
 import torch
 
+from geodit.modeling_geodit.host_copies_geodit import index_on
+
 TOKENS, ORDER, CANVAS = range(3)
 """What numbers of a step are for: tokens of single positions, the order of positions, and whole canvases."""
 
@@ -65,7 +67,7 @@ class RowStreams:
             sources = list(generator)
         if len(sources) != num_rows:
             raise ValueError(f"{len(sources)} generators were given for a batch of {num_rows} rows.")
-        return cls(torch.tensor([_draw_key(source) for source in sources], dtype=torch.long, device=device))
+        return cls(index_on(torch.device(device), [_draw_key(source) for source in sources]))
 
     def take(self, rows: Sequence[int]) -> RowStreams:
         """The streams of some rows, for a batch that goes on with these alone. They stay the same streams."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An image in tiles is encoded as LLaVA-OneVision encodes it, and works wherever one picture does."""
 
+import copy
 import math
 
 import pytest
@@ -261,3 +262,13 @@ class TestRefusals:
         for call in (model, model.generate):
             with pytest.raises(ValueError, match="image_sizes describe pixel_values"):
                 call(input_ids=prompt, image_sizes=torch.tensor([[8, 8]]))
+
+
+def test_tiles_are_encoded_and_asked_about_without_reading_from_the_device():
+    """On the meta device there is nothing to read."""
+    model = copy.deepcopy(build_model().wrapped).to("meta")
+    batch = make_batch(build_model(), SIZES, range(2, 2 + len(SIZES)))
+    options = {"max_new_tokens": 4, "max_denoising_steps": 3, "capture_step": True}
+    assert model.generate(**batch, **options).is_meta
+    images = {name: batch.pop(name) for name in ("pixel_values", "image_sizes")}
+    assert model.generate(**batch, image_prefix=model.encode_image(**images), **options).is_meta

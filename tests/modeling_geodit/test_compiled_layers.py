@@ -185,7 +185,7 @@ class TestSlots:
         everywhere = torch.ones_like(canvas, dtype=torch.bool)
         for number, slots in enumerate([[2], [3, 0], [1, 2, 3], [0, 1, 2, 3]]):
             inputs = prompts_of(len(slots), 4 + 3 * number, seed=number)
-            branches = self.branches_of(model.wrapped, **{name: value.to(DEVICE) for name, value in inputs.items()})
+            branches = self.branches_of(model.wrapped, **inputs)
             for network in networks:
                 network.load(branches, torch.tensor(slots, device=DEVICE))
             found = [network(canvas, everywhere).view(4, 5, -1)[slots] for network in networks]
@@ -194,9 +194,9 @@ class TestSlots:
 
     def branches_of(self, model, input_ids, attention_mask, pixel_values):
         assert (input_ids == IMAGE).any()
-        features = model.get_image_features(pixel_values).pooler_output
+        features = model.get_image_features(pixel_values.to(DEVICE)).pooler_output
         config = model.generation_config
-        return model._embed_prompts(config, input_ids, attention_mask.bool(), features, None, 0)[0]
+        return model._embed_prompts(config, input_ids, attention_mask.bool(), features, None, 0, model.device)[0]
 
     def test_many_prompts_are_answered_alike(self, model, compilations):
         batches = [prompts_of(rows, 6, seed=rows) for rows in (2, 3, 2)]

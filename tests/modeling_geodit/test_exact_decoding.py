@@ -362,7 +362,7 @@ class TestCompiled:
 
 
 def test_the_predictor_follows_the_configuration():
-    prompt = torch.tensor([[1, 2, 3]], device=DEVICE)
+    prompt, device = torch.tensor([[1, 2, 3]]), torch.device(DEVICE)
     mask = torch.ones_like(prompt, dtype=torch.bool)
     for mode, options, expected in [
         ("full", {}, FullPredictor),
@@ -372,5 +372,5 @@ def test_the_predictor_follows_the_configuration():
     ]:
         model = MODELS[mode, 4]
         config = type(model.generation_config).from_generation_config(model.generation_config, **options)
-        branches = model._embed_prompts(config, prompt, mask, None, None, MASK)
+        branches = model._embed_prompts(config, prompt, mask, None, None, MASK, device)
         assert type(model._make_predictor(config, branches)) is expected
