@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from geodit.configuration.after_import import call_after_import
 
 if TYPE_CHECKING:
-    from geodit.checkpoints import bundled_checkpoint
     from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
     from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from geodit.trainers.data_collator import GeoDiTDataCollator
     from geodit.trainers.trainer import GeoDiTTrainer
     from geodit.trainers.training_arguments import GeoDiTTrainingArguments
+    from geodit.weights.bundled import bundled_checkpoint
 
 __version__ = "0.1.0"
 
@@ -52,7 +52,7 @@ _MODULES = {
     "GeoDiTTrainer": "geodit.trainers.trainer",
     "GeoDiTTrainingArguments": "geodit.trainers.training_arguments",
     "ScenePipeline": "geodit.pipelines.scene_pipeline",
-    "bundled_checkpoint": "geodit.checkpoints",
+    "bundled_checkpoint": "geodit.weights.bundled",
 }
 
 

@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import geodit
-from geodit.data.synthetic.dataset import synthetic_dataset
 from geodit.evaluation.benchmark import BenchmarkResult, run_benchmark
 from geodit.evaluation.settings import DecodingSettings
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.tiny.scenes.dataset import synthetic_dataset
 
 FIXED = DecodingSettings(steps=8)
 POLICIES = {

@@ -25,8 +25,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, SiglipVisionConfig, SiglipVisionModel
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
-from geodit.modeling_geodit.checkpoint_writer import PlannedTensor, write_checkpoint
-from geodit.modeling_geodit.conversion_llada import geodit_to_llada_name, llada_config_of, text_state_shapes
+from geodit.weights.checkpoint_writer import PlannedTensor, write_checkpoint
+from geodit.weights.conversion_llada import geodit_to_llada_name, llada_config_of, text_state_shapes
 
 # The special tokens of LLaDA-8B by their ids; those between them are reserved.
 SPECIAL_TOKENS = {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that a GPU is asked about, in one run of under six minutes on one with 80 GB.
 
-    python benchmarks/gpu.py --golden tests/data/llada-tiny --out gpu.json
+    python benchmarks/gpu.py --golden tests/fixtures/llada-tiny --out gpu.json
     python benchmarks/gpu.py --device cpu --shape tiny          # that everything runs; its figures say nothing
 
 In the order of their worth: whether tokens and answers are those of LLaDA's code and of a processor; the speed of
@@ -24,19 +24,19 @@ import torch
 from rich.console import Console
 from transformers.utils import logging
 
-from geodit.benchmarking.clocks import clock_of
-from geodit.benchmarking.contestants import GeoDiTContestant
-from geodit.benchmarking.exactness import ask_demo_scenes, compare_with_golden
-from geodit.benchmarking.machine import choose_device, describe_machine
-from geodit.benchmarking.models import build_model
-from geodit.benchmarking.modes import MODES, GenerationMode
-from geodit.benchmarking.parts import Part, run_parts
-from geodit.benchmarking.peaks import measure_peaks
-from geodit.benchmarking.runner import run_speed_benchmark
-from geodit.benchmarking.shapes import SHAPES, Shape, get_shape
-from geodit.benchmarking.tables import format_seconds, point_table
-from geodit.benchmarking.updates import UpdateSettings, measure_updates
-from geodit.benchmarking.workloads import DTYPES, Workload, make_inputs
+from geodit.speed.clocks import clock_of
+from geodit.speed.contestants import GeoDiTContestant
+from geodit.speed.exactness import ask_demo_scenes, compare_with_golden
+from geodit.speed.machine import choose_device, describe_machine
+from geodit.speed.models import build_model
+from geodit.speed.modes import MODES, GenerationMode
+from geodit.speed.parts import Part, run_parts
+from geodit.speed.peaks import measure_peaks
+from geodit.speed.runner import run_speed_benchmark
+from geodit.speed.shapes import SHAPES, Shape, get_shape
+from geodit.speed.tables import format_seconds, point_table
+from geodit.speed.updates import UpdateSettings, measure_updates
+from geodit.speed.workloads import DTYPES, Workload, make_inputs
 
 DTYPE = "bfloat16"
 # Of the modes, those that a user has the choice of; the others are approximations or for comparison.

@@ -23,11 +23,11 @@ import torch
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
-from geodit.checkpoints import bundled_checkpoint
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.loaded_weights_geodit import check_headers, check_values
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.modeling_geodit.weight_files_geodit import check_weight_files
+from geodit.weights.bundled import bundled_checkpoint
 
 
 class Unchecked(GeoDiTForMaskedDiffusion):

@@ -24,11 +24,11 @@ from torchao.quantization import (
 from transformers import TorchAoConfig
 
 import geodit
-from geodit.data.synthetic.dataset import synthetic_dataset
 from geodit.evaluation.benchmark import run_benchmark
 from geodit.evaluation.settings import DecodingSettings
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.tiny.scenes.dataset import synthetic_dataset
 
 
 @dataclass(frozen=True)

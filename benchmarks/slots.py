@@ -21,9 +21,9 @@ import torch
 
 import geodit
 from geodit.data.schema import QuestionDataset
-from geodit.data.synthetic.dataset import synthetic_dataset
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.tiny.scenes.dataset import synthetic_dataset
 
 Answers = dict[int, list[int]]
 

@@ -24,18 +24,18 @@ from typing import Any
 
 import torch
 
-from geodit.benchmarking.clocks import WallClock
-from geodit.benchmarking.contestants import GeoDiTContestant, Mark
-from geodit.benchmarking.machine import choose_device, describe_machine, num_threads
-from geodit.benchmarking.models import build_model
-from geodit.benchmarking.modes import MODES
-from geodit.benchmarking.shapes import SHAPES, Shape, get_shape, resize
-from geodit.benchmarking.timing import Ratio, measure
-from geodit.benchmarking.workloads import DTYPES, Inputs, Workload, make_inputs
 from geodit.modeling_geodit.cache_geodit import ImagePrefix
 from geodit.modeling_geodit.choices_geodit import ChoicesPattern
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern, AutomatonPattern, BoxListPattern, PatternProposal
+from geodit.speed.clocks import WallClock
+from geodit.speed.contestants import GeoDiTContestant, Mark
+from geodit.speed.machine import choose_device, describe_machine, num_threads
+from geodit.speed.models import build_model
+from geodit.speed.modes import MODES
+from geodit.speed.shapes import SHAPES, Shape, get_shape, resize
+from geodit.speed.timing import Ratio, measure
+from geodit.speed.workloads import DTYPES, Inputs, Workload, make_inputs
 
 MIN_VOCABULARY = 2048
 """What the patterns have tokens for."""
@@ -140,7 +140,7 @@ class StepsContestant(GeoDiTContestant):
         return {"image_prefix": self._images}
 
     def run(self, mark: Mark | None) -> torch.Tensor:
-        """See [`~geodit.benchmarking.contestants.Contestant.run`]."""
+        """See [`~geodit.speed.contestants.Contestant.run`]."""
         return self._generate(
             mark,
             eos_token_id=_END,

@@ -29,7 +29,7 @@ from torch.utils.data import Dataset
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
-from geodit.trainers.memory_estimate import BatchShape, estimate_memory
+from geodit.trainers.runs.memory_estimate import BatchShape, estimate_memory
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 

@@ -25,11 +25,11 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, default_data_collator
 
-from geodit.benchmarking.machine import choose_device, describe_machine, num_threads
-from geodit.benchmarking.models import autoregressive_peer, build_model
-from geodit.benchmarking.shapes import SHAPES, get_shape
-from geodit.benchmarking.timing import Ratio, TimeSpread, round_robin
 from geodit.modeling_geodit.diffusion_geodit import answer_losses, masked_diffusion_loss, weighted_token_losses
+from geodit.speed.machine import choose_device, describe_machine, num_threads
+from geodit.speed.models import autoregressive_peer, build_model
+from geodit.speed.shapes import SHAPES, get_shape
+from geodit.speed.timing import Ratio, TimeSpread, round_robin
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 

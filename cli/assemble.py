@@ -78,15 +78,15 @@ def assemble(
             wrong = [name for name, value in unused.items() if value is not None]
             if wrong:
                 raise CommandError(f"--to-llada copies a text core as it is and takes no {', '.join(wrong)}")
-            from geodit.hub_cards.disassembly import disassemble
+            from geodit.weights.disassembly import disassemble
 
             num_parameters = disassemble(to_llada, output, **shared)
             document: dict[str, Any] = {"output": str(output), "num_parameters": num_parameters}
         else:
             from dataclasses import asdict
 
-            from geodit.hub_cards.assembly import assemble as assemble_geodit
-            from geodit.hub_cards.assembly import assemble_llada_v
+            from geodit.weights.assembly import assemble as assemble_geodit
+            from geodit.weights.assembly import assemble_llada_v
 
             shared |= {
                 "tokenizer": not no_tokenizer if tokenizer is None else tokenizer,

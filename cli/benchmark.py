@@ -114,12 +114,12 @@ def benchmark(
 
     from transformers.utils import logging
 
-    from geodit.benchmarking.machine import choose_device, num_threads
-    from geodit.benchmarking.plots import draw_chart
-    from geodit.benchmarking.runner import run_speed_benchmark
-    from geodit.benchmarking.shapes import get_shape, resize
-    from geodit.benchmarking.tables import machine_line, point_table
-    from geodit.benchmarking.workloads import workload_grid
+    from geodit.speed.machine import choose_device, num_threads
+    from geodit.speed.plots import draw_chart
+    from geodit.speed.runner import run_speed_benchmark
+    from geodit.speed.shapes import get_shape, resize
+    from geodit.speed.tables import machine_line, point_table
+    from geodit.speed.workloads import workload_grid
 
     logging.disable_progress_bar()
     geometry = resize(

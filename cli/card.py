@@ -42,9 +42,9 @@ def card(
     Every figure is read from the files in the directory: training/ has recipes and logs, results/ the documents of
     geodit evaluate --out. geodit push makes the card anew, and publishes the examples that are there.
     """
-    from geodit.hub_cards.adapter import is_adapter
-    from geodit.hub_cards.examples import write_examples
-    from geodit.hub_cards.model_card import build_model_card, write_model_card
+    from geodit.hub_cards.card.adapter_facts import is_adapter
+    from geodit.hub_cards.card.examples import write_examples
+    from geodit.hub_cards.card.model_card import build_model_card, write_model_card
     from geodit.pipelines.visualization import draw_answer
 
     if not checkpoint.is_dir():

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from geodit.checkpoints import BUNDLED, resolve_checkpoint
 from geodit.cli.errors import CommandError
+from geodit.weights.bundled import BUNDLED, resolve_checkpoint
 
 if TYPE_CHECKING:
     from geodit.pipelines.image_pipeline import GeoDiTPipeline
@@ -101,7 +101,7 @@ def _base_of(adapter: str, revision: str | None) -> str:
     Raises:
         CommandError: If it is a directory that is not there.
     """
-    from geodit.modeling_geodit.adapters import adapter_base, find_adapter
+    from geodit.weights.adapters import adapter_base, find_adapter
 
     base = adapter_base(find_adapter(adapter, revision=revision))
     try:

@@ -56,7 +56,7 @@ def demo_scenes(
     directory: Annotated[Path, typer.Argument(help="Where to put the images and scenes.json.")],
 ) -> None:
     """Make the scenes of `geodit demo` again, with their questions and answers."""
-    from geodit.data.synthetic.demo import write_demo_scenes
+    from geodit.tiny.demo import write_demo_scenes
 
     make_directory(directory)
     write_demo_scenes(directory)
@@ -86,7 +86,7 @@ def scenes(
     """
     import datasets
 
-    from geodit.hub_cards.scene_dataset import write_scene_dataset
+    from geodit.tiny.hub_dataset import write_scene_dataset
 
     datasets.disable_progress_bars()
     asked = {"train": train, "validation": validation, "test": test}

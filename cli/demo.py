@@ -89,7 +89,7 @@ def demo(
     boxes_path, denoising_path = out / "boxes.png", out / "denoising.png"
     for path in (boxes_path, denoising_path):
         check_can_write(path)
-    answers = answer_scenes(load_pipeline(model), Path(str(files("geodit"))) / "data" / "demo_scenes", steps)
+    answers = answer_scenes(load_pipeline(model), Path(str(files("geodit"))) / "tiny" / "demo_scenes", steps)
     detections = [answer for answer in answers if answer.truth["task"] == "detect"]
     shown = max(detections, key=lambda answer: (answer.is_right, len(answer.prediction.boxes)))
     write_output(boxes_path, png_bytes(boxes_picture(detections)))

@@ -8,7 +8,7 @@ from geodit.cli.output import plain, results_console
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from geodit.trainers.dry_run import DryRun
+    from geodit.trainers.runs.dry_run import DryRun
 
 
 def print_dry_run(planned: "DryRun") -> None:

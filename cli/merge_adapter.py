@@ -36,7 +36,7 @@ def merge_adapter(
 
     The result is a checkpoint like any other, which needs no PEFT. The folder appears when it is complete.
     """
-    from geodit.hub_cards.merging import merge_adapter as merge
+    from geodit.weights.merging import merge_adapter as merge
 
     num_parameters = merge(adapter, output, model=model, dtype=dtype)
     if json:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from geodit.hub_cards.publication import PublishedFile
-    from geodit.hub_cards.publishing import PushResult
+    from geodit.hub_cards.publish.file_selection import PublishedFile
+    from geodit.hub_cards.publish.push import PushResult
 
 EXAMPLES = """Examples:
 
@@ -85,8 +85,8 @@ def push(
     What the repository has already is not sent again, and a push that was cut short goes on from there. No token is
     taken on the command line, where others could read it.
     """
-    from geodit.hub_cards.publication import published_files
-    from geodit.hub_cards.run_folders import as_checkpoint
+    from geodit.hub_cards.publish.file_selection import published_files
+    from geodit.hub_cards.publish.run_folders import as_checkpoint
 
     folder = _find_folder(checkpoint, adapter)
     if repo.count("/") != 1:
@@ -143,8 +143,8 @@ def _push(files: "Sequence[PublishedFile]", repo: str, token_file: Path | None, 
 
     import huggingface_hub
 
-    from geodit.hub_cards.hub_client import HubClient, read_token
-    from geodit.hub_cards.publishing import push_files
+    from geodit.hub_cards.publish.hub_client import HubClient, read_token
+    from geodit.hub_cards.publish.push import push_files
 
     # Its retries are no news: what comes of them is reported.
     huggingface_hub.logging.set_verbosity_error()

@@ -59,12 +59,12 @@ def train(
         raise CommandError("--json is for --dry-run; a run writes training_log.jsonl to its output_dir")
     if not dry_run:
         from geodit.pipelines.visualization import draw_answer
-        from geodit.trainers.recipes import run_recipe
+        from geodit.trainers.runs.recipes import run_recipe
 
         run_recipe(recipe, overrides, draw_answer=draw_answer)
         return
 
-    from geodit.trainers.dry_run import dry_run as work_out
+    from geodit.trainers.runs.dry_run import dry_run as work_out
 
     planned = work_out(recipe, overrides)
     if as_json:

@@ -98,7 +98,7 @@ PROCESSOR_AUTO_MAP = {"AutoProcessor": "processing_geodit.GeoDiTProcessor"}
 
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_PUBLISHER = "geodit.hub_cards.saved_parts"
+_PUBLISHER = "geodit.hub_cards.publish.push_to_hub"
 
 
 class PublishedMixin(PushToHubMixin):

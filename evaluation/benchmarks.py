@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from geodit.data.neon import neon_dataset
-from geodit.data.synthetic.dataset import synthetic_dataset
+from geodit.tiny.scenes.dataset import synthetic_dataset
 
 if TYPE_CHECKING:
     import datasets

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from geodit.checkpoints import resolve_checkpoint
 from geodit.data.prefetching import prefetch
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 from geodit.modeling_geodit.slots_geodit import FinishedAnswer
@@ -26,6 +25,7 @@ from geodit.pipelines.imagery import ImageInput, as_image_source
 from geodit.pipelines.prediction import Denoising, Prediction
 from geodit.pipelines.tiling import Box, Detection, merge_detections, tile_windows, to_image
 from geodit.processing.answer_patterns import AnswerPatterns
+from geodit.weights.bundled import resolve_checkpoint
 
 # A box may end this share of a tile's side before the tile's edge and still count as cut by it: the notations
 # of boxes are coarse, and so is a small model.
@@ -152,9 +152,9 @@ class GeoDiTPipeline:
                 adapter, or there is no such score.
         """
         get_box_score(box_score)  # before the weights are read
-        from geodit.modeling_geodit.adapters import adapter_of, load_merged, processor_folder
         from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
         from geodit.processing.processing_geodit import GeoDiTProcessor
+        from geodit.weights.adapters import adapter_of, load_merged, processor_folder
 
         options: dict[str, Any] = {"revision": revision or "main", "local_files_only": local_files_only}
         if adapter is not None:

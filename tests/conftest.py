@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from geodit.trainers.new_model import new_model
+from geodit.tiny.new_model import new_model
 
 # The Hub of the tests: fixtures `hub`, `default_hub` and `no_waiting`. The program: `geodit`, `image` and `adapter`.
 pytest_plugins = ["hub_server.fixtures", "program"]

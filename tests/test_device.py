@@ -18,17 +18,17 @@ FOLDERS = ("modeling_geodit", "pipelines", "trainers")
 # Whatever gives a test its device: the fixtures, those of trainers/ that are built on them, and tests/support.
 NAMES = {"DEVICE", "OnDevice", "device", "make_model", "make_trainer", "model_and_processor", "where_to_train"}
 CPU_ONLY = {
-    "modeling_geodit/test_checkpoint_files.py": "files",
-    "modeling_geodit/test_conversion_llada.py": "files",
+    "weights/test_checkpoint_files.py": "files",
+    "weights/test_conversion_llada.py": "files",
     "modeling_geodit/tensor_parallel_client.py": "processes that talk by gloo",
     "modeling_geodit/test_export.py": "graphs that are made for the CPU",
-    "modeling_geodit/test_quantization.py": "the kernels of a GPU need larger matrices",
+    "weights/test_quantization.py": "the kernels of a GPU need larger matrices",
     "modeling_geodit/test_tensor_parallel.py": "processes that talk by gloo",
     "trainers/distributed_client.py": "processes that talk by gloo",
-    "trainers/killed_client.py": "is told where to train by the test that starts it",
-    "trainers/test_checkpoint_guard.py": "files",
+    "trainers/resilience/killed_client.py": "is told where to train by the test that starts it",
+    "trainers/resilience/test_checkpoint_guard.py": "files",
     "trainers/test_distributed.py": "processes that talk by gloo",
-    "trainers/test_memory_estimate.py": "counts by the profiler of the CPU",
+    "trainers/runs/test_memory_estimate.py": "counts by the profiler of the CPU",
     "trainers/test_samplers.py": "order of items",
     "trainers/two_processes_client.py": "processes that talk by gloo",
 }

@@ -81,7 +81,7 @@ class TestWheel:
         }
         assert modules == {name for name in wheel.namelist() if name.endswith(".py")}
 
-    @pytest.mark.parametrize("folder", ["checkpoints", "recipes", "data/demo_scenes", "hub_cards"])
+    @pytest.mark.parametrize("folder", ["recipes", "tiny", "hub_cards/templates"])
     def test_data_files_are_in_it(self, wheel, checkout, folder):
         wanted = {f"geodit/{file.relative_to(checkout)}" for file in (checkout / folder).rglob("*") if file.is_file()}
         assert wanted

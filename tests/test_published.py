@@ -11,9 +11,9 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from geodit.configuration.remote_code_geodit import MODULES
-from geodit.hub_cards.hub_client import HubClient
-from geodit.hub_cards.publication import published_files
-from geodit.hub_cards.publishing import push_files
+from geodit.hub_cards.publish.file_selection import published_files
+from geodit.hub_cards.publish.hub_client import HubClient
+from geodit.hub_cards.publish.push import push_files
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from hub_server.hub import Hub

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers.utils.import_utils import is_peft_available
 
-from geodit.modeling_geodit.adapters import adapter_kind, check_adapter_kind
+from geodit.weights.adapters import adapter_kind, check_adapter_kind
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel

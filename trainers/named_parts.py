@@ -11,10 +11,10 @@ from torch import nn
 from transformers import ProcessorMixin
 from transformers.trainer_utils import unwrap_peft_model
 
-from geodit.checkpoints import resolve_checkpoint
-from geodit.modeling_geodit.adapters import adapter_base, adapter_of, find_adapter
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.weights.adapters import adapter_base, adapter_of, find_adapter
+from geodit.weights.bundled import resolve_checkpoint
 
 
 def load_named_model(model: nn.Module | str | PathLike[str]) -> nn.Module:

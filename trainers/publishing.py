@@ -20,18 +20,18 @@ from transformers.utils.hub import PushInProgress
 
 from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.secrets import mask_secrets
-from geodit.hub_cards.examples import ASSETS_FOLDER
-from geodit.hub_cards.file_checks import refuse_foreign_files
-from geodit.hub_cards.hub_client import HubClient
-from geodit.hub_cards.markdown import without_folders
-from geodit.hub_cards.publication import PublishedFile, published_files
-from geodit.hub_cards.publishing import prepare_repo, push_files, resolve_repo_id
-from geodit.hub_cards.results import RESULTS_FOLDER
-from geodit.hub_cards.run_folders import RUN_LOG, RUN_RECIPE, as_checkpoint, link_file
-from geodit.modeling_geodit.adapters import complete_adapter_folder
-from geodit.trainers.argument_fields import default_of
-from geodit.trainers.checkpoint_guard import FILE_LIST, PRIVATE, remove_empty
-from geodit.trainers.guarded_trainer import GuardedTrainer
+from geodit.hub_cards.card.evaluation_results import RESULTS_FOLDER
+from geodit.hub_cards.card.examples import ASSETS_FOLDER
+from geodit.hub_cards.card.markdown import without_folders
+from geodit.hub_cards.publish.file_checks import refuse_foreign_files
+from geodit.hub_cards.publish.file_selection import PublishedFile, published_files
+from geodit.hub_cards.publish.hub_client import HubClient
+from geodit.hub_cards.publish.push import prepare_repo, push_files, resolve_repo_id
+from geodit.hub_cards.publish.run_folders import RUN_LOG, RUN_RECIPE, as_checkpoint, link_file
+from geodit.trainers.resilience.checkpoint_guard import FILE_LIST, PRIVATE, remove_empty
+from geodit.trainers.resilience.guarded_trainer import GuardedTrainer
+from geodit.trainers.runs.argument_fields import default_of
+from geodit.weights.adapters import complete_adapter_folder
 
 __all__ = ["PublishingTrainer", "log_lines"]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from transformers import BitsAndBytesConfig
 from trl.trainer.utils import get_quantization_config
 
-from geodit.trainers.recipe_arguments import ModelArguments
+from geodit.trainers.runs.recipe_arguments import ModelArguments
 
 WHOLE_PRECISION = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
 """What stays as it is: the projector is trained, the others are small and sensitive."""

@@ -8,7 +8,7 @@ import pytest
 from transformers import SiglipVisionModel
 from transformers.models.siglip import SiglipVisionConfig
 
-GOLDEN = str(Path(__file__).parents[1] / "data" / "llada-tiny")
+GOLDEN = str(Path(__file__).parents[1] / "fixtures" / "llada-tiny")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command at sizes that run in seconds; what it measures is tested in tests/benchmarking."""
+"""The command at sizes that run in seconds; what it measures is tested in tests/speed."""
 
 import json
 

@@ -15,7 +15,7 @@ from geodit.pipelines.imagery import read_image
 from geodit.pipelines.prediction import Prediction
 
 TASKS = {"caption", "ground", "detect", "vqa", "classify"}
-SCENES = Path(str(files("geodit"))) / "data" / "demo_scenes"
+SCENES = Path(str(files("geodit"))) / "tiny" / "demo_scenes"
 
 
 @pytest.fixture(scope="module")

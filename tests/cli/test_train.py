@@ -42,7 +42,7 @@ def test_a_recipe_that_is_no_mapping_is_refused(geodit, tmp_path):
 
 
 def test_a_run_that_was_told_to_end_has_the_exit_code_of_sigterm(geodit, monkeypatch):
-    recipes = pytest.importorskip("geodit.trainers.recipes")
+    recipes = pytest.importorskip("geodit.trainers.runs.recipes")
 
     def end(*args, **kwargs):
         raise SystemExit(143)
@@ -85,7 +85,7 @@ def test_overwrite_is_handed_on_and_a_run_in_the_way_is_one_line(geodit, recipe,
     (tmp_path / "run" / "checkpoint-3").mkdir(parents=True)
     assert "holds checkpoint-3 of an earlier run" in geodit.fails("train", recipe)
     given = []
-    monkeypatch.setattr("geodit.trainers.recipes.run_recipe", lambda *args, **kwargs: given.append(args[1]))
+    monkeypatch.setattr("geodit.trainers.runs.recipes.run_recipe", lambda *args, **kwargs: given.append(args[1]))
     assert geodit("train", recipe, "--overwrite", "learning_rate=1").exit_code == 0
     assert given == [["--learning_rate=1", "--overwrite_output_dir", "true"]]
 

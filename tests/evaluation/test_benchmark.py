@@ -9,7 +9,7 @@ from geodit.evaluation.answers import load_answers, save_answers
 from geodit.evaluation.benchmark import answers_of, run_benchmark
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import DecodingSettings
-from geodit.trainers.new_model import new_model
+from geodit.tiny.new_model import new_model
 
 
 class ScriptedModel:

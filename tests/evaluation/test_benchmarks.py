@@ -4,8 +4,8 @@ import json
 import pytest
 
 from geodit.data.schema import row_questions
-from geodit.data.synthetic.dataset import synthetic_dataset
 from geodit.evaluation.benchmarks import BENCHMARKS, get_benchmark, load_benchmark
+from geodit.tiny.scenes.dataset import synthetic_dataset
 
 
 def scene_seeds(dataset):

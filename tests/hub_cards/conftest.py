@@ -147,8 +147,8 @@ def bare(checkpoint: Path, tmp_path: Path) -> Path:
 def saved_adapter(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LoRA adapter with its processor, as training saves one; its base is a folder of the one who trained."""
     peft = pytest.importorskip("peft")
-    from geodit.modeling_geodit.adapters import complete_adapter_folder
     from geodit.trainers.lora import add_adapter
+    from geodit.weights.adapters import complete_adapter_folder
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("adapters") / "geodit-lora"

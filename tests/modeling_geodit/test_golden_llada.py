@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Equality with LLaDA's reference code.
 
-`tests/data/llada-tiny` is a checkpoint in LLaDA's own layout (random weights, 3 layers, 512 tokens) with the
+`tests/fixtures/llada-tiny` is a checkpoint in LLaDA's own layout (random weights, 3 layers, 512 tokens) with the
 outputs of LLaDA's code for it in float32: logits, schedules, and sequences of its `generate`.
 """
 
@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
-from geodit.modeling_geodit.conversion_llada import load_llada_text_state, read_llada_config
 from geodit.modeling_geodit.decoding_geodit import LinearSchedule
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+from geodit.weights.conversion_llada import load_llada_text_state, read_llada_config
 from on_device import OnDevice
 
-GOLDEN = Path(__file__).parents[1] / "data" / "llada-tiny"
+GOLDEN = Path(__file__).parents[1] / "fixtures" / "llada-tiny"
 EXPECTED = load_file(GOLDEN / "expected.safetensors")
 CASES = json.loads((GOLDEN / "expected.json").read_text())["cases"]
 SCHEDULES = sorted(key for key in EXPECTED if key.startswith("schedule."))

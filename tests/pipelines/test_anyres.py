@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
-from geodit.trainers.new_model import new_model
+from geodit.tiny.new_model import new_model
 
 
 @pytest.fixture(scope="module")

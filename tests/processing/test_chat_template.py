@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from geodit.checkpoints import bundled_checkpoint
 from geodit.processing.processing_geodit import CHAT_TEMPLATE, COMPACT_CHAT_TEMPLATE, GeoDiTProcessor
 from geodit.processing.tasks_geodit import DEFAULT_TASKS
+from geodit.weights.bundled import bundled_checkpoint
 
 QUERIES = {"caption": "", "ground": "white ship", "detect": "ship", "vqa": "How many ships?", "classify": ""}
 LLADA = (

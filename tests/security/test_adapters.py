@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 pytest.importorskip("peft")
 
-from geodit.modeling_geodit.adapters import load_adapter, load_merged
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+from geodit.weights.adapters import load_adapter, load_merged
 
 # On a name of forty letters, more steps than there are atoms.
 ENDLESS = r"((\w|.)+\.?)+(?<!.)"
@@ -38,7 +38,7 @@ def change_tensors(folder, change):
 @pytest.fixture
 def hurried(monkeypatch):
     """A fifth of a second for the patterns, in place of five seconds."""
-    monkeypatch.setattr("geodit.modeling_geodit.adapter_checks._SECONDS", 0.2)
+    monkeypatch.setattr("geodit.weights.adapter_checks._SECONDS", 0.2)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion, GeoDiTModel
-from geodit.modeling_geodit.vision_towers import load_vision_tower
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
+from geodit.weights.vision_towers import load_vision_tower
 from hub_server.repository import File
 
 INDEX = "model.safetensors.index.json"

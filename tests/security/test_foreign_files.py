@@ -12,12 +12,12 @@ import yaml
 from safetensors.torch import load_file, save_file
 from transformers.trainer_utils import HubStrategy, SaveStrategy
 
-from geodit.hub_cards.examples import read_examples
-from geodit.hub_cards.file_checks import is_path_in_repo
-from geodit.hub_cards.hub_client import HubClient
-from geodit.hub_cards.publication import PublishedFile, published_files
-from geodit.hub_cards.publishing import push_files
-from geodit.hub_cards.run_folders import as_checkpoint
+from geodit.hub_cards.card.examples import read_examples
+from geodit.hub_cards.publish.file_checks import is_path_in_repo
+from geodit.hub_cards.publish.file_selection import PublishedFile, published_files
+from geodit.hub_cards.publish.hub_client import HubClient
+from geodit.hub_cards.publish.push import push_files
+from geodit.hub_cards.publish.run_folders import as_checkpoint
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.trainers.publishing import PublishingTrainer
 from hub_server.faults import Altered

@@ -12,11 +12,11 @@ from huggingface_hub import constants
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geodit.hub_cards.documents import read_front_matter
-from geodit.hub_cards.hub_client import HubClient
-from geodit.hub_cards.publication import PublishedFile
-from geodit.hub_cards.publishing import push_files, read_repo
-from geodit.hub_cards.saved_parts import push_saved
+from geodit.hub_cards.card.checkpoint_files import read_front_matter
+from geodit.hub_cards.publish.file_selection import PublishedFile
+from geodit.hub_cards.publish.hub_client import HubClient
+from geodit.hub_cards.publish.push import push_files, read_repo
+from geodit.hub_cards.publish.push_to_hub import push_saved
 from hub_server.faults import Altered
 from hub_server.hub import Hub
 from hub_server.messages import Response

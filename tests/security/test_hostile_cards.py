@@ -13,10 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from geodit.hub_cards.documents import read_front_matter
-from geodit.hub_cards.markdown import Table, as_markdown, code, html_text, image
-from geodit.hub_cards.model_card import build_model_card, write_model_card
-from geodit.hub_cards.validation import check_card
+from geodit.hub_cards.card.checkpoint_files import read_front_matter
+from geodit.hub_cards.card.markdown import Table, as_markdown, code, html_text, image
+from geodit.hub_cards.card.model_card import build_model_card, write_model_card
+from geodit.hub_cards.card.validation import check_card
 
 LIVE = ("link_open", "image", "html_inline", "html_block", "heading_open")
 HOSTILE = [

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from geodit.trainers.new_model import read_geometry
-from geodit.trainers.recipes import parse_recipe, run_recipe
+from geodit.tiny.new_model import read_geometry
+from geodit.trainers.runs.recipes import parse_recipe, run_recipe
 
 START = "model_name_or_path: a\nnum_scenes: 5\nuse_cpu: true\noutput_dir: x\n"
 BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from geodit.hub_cards.hub_client import read_token
-from geodit.hub_cards.model_card import build_model_card
-from geodit.hub_cards.publication import published_files
-from geodit.hub_cards.templating import fill_template
+from geodit.hub_cards.card.model_card import build_model_card
+from geodit.hub_cards.card.templating import fill_template
+from geodit.hub_cards.publish.file_selection import published_files
+from geodit.hub_cards.publish.hub_client import read_token
 
 DEEP = "[" * 100_000
 LINES = "".join(

@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 from geodit.cli.errors import CommandGroup
 from geodit.configuration.secrets import find_secrets, mask_secrets, refuse_secrets, secrets_of_environment
 from geodit.configuration.text_files import parse_yaml
-from geodit.hub_cards.documents import parse_json
-from geodit.hub_cards.hub_client import HubClient
-from geodit.hub_cards.model_card import build_model_card
-from geodit.hub_cards.publication import PublishedFile, published_files
-from geodit.hub_cards.publishing import push_files
-from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
-from geodit.trainers.recipes import parse_recipe
+from geodit.hub_cards.card.checkpoint_files import parse_json
+from geodit.hub_cards.card.model_card import build_model_card
+from geodit.hub_cards.publish.file_selection import PublishedFile, published_files
+from geodit.hub_cards.publish.hub_client import HubClient
+from geodit.hub_cards.publish.push import push_files
+from geodit.trainers.grpo.arguments import GeoDiTGRPOConfig
+from geodit.trainers.runs.recipes import parse_recipe
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 from hub_server.faults import Status
 

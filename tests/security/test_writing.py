@@ -19,8 +19,8 @@ from geodit.cli.errors import CommandError
 from geodit.cli.main import app
 from geodit.cli.output import check_can_write, make_directory, write_output
 from geodit.data.schema import Question
-from geodit.data.synthetic.demo import write_demo_scenes
 from geodit.evaluation.answers import AnswerRecord, save_answers
+from geodit.tiny.demo import write_demo_scenes
 
 ANSWER = AnswerRecord("a", (96, 96), Question("vqa", query="How many?", answer="2"), "2" * 5000, (), (), True, 1)
 

@@ -46,9 +46,9 @@ def geodit() -> Command:
 def adapter(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LoRA adapter of the checkpoint, saved as training saves one; it changes the answers."""
     peft = pytest.importorskip("peft")
-    from geodit.modeling_geodit.adapters import complete_adapter_folder
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
     from geodit.trainers.lora import add_adapter
+    from geodit.weights.adapters import complete_adapter_folder
 
     torch.manual_seed(0)
     config = peft.LoraConfig(r=4, lora_alpha=64, init_lora_weights=False)

@@ -31,8 +31,8 @@ import torch
 import yaml
 
 from geodit.configuration.remote_code_geodit import read_remote_code
-from geodit.trainers.new_model import new_model
-from geodit.trainers.recipes import run_recipe
+from geodit.tiny.new_model import new_model
+from geodit.trainers.runs.recipes import run_recipe
 
 GEOMETRY = {
     "text_config": {

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from geodit.data.schema import Question
+from geodit.tiny.new_model import new_model
 from geodit.trainers.data_collator import GeoDiTDataCollator
-from geodit.trainers.new_model import new_model
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 

@@ -23,8 +23,8 @@ from geodit.data.streaming import QuestionStream
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.data_collator import GeoDiTDataCollator
-from geodit.trainers.grpo import GeoDiTGRPOTrainer
-from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
+from geodit.trainers.grpo.arguments import GeoDiTGRPOConfig
+from geodit.trainers.grpo.trainer import GeoDiTGRPOTrainer
 from geodit.trainers.sample_callback import SampleCallback, choose_samples
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments

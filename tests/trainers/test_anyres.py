@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from geodit.tiny.new_model import new_model
 from geodit.trainers.data_collator import GeoDiTDataCollator
-from geodit.trainers.new_model import new_model
 from geodit.trainers.trainable import set_trainable_parts
 from on_device import OnDevice
 

@@ -91,7 +91,7 @@ def test_processes_read_different_parts_of_a_stream(runs):
 def test_training_needs_no_library_of_evaluation(runs):
     """Rewards compare answers as the metrics do, but `geodit[train]` is enough for them."""
     imported = read(runs["one"] / "plain")[0]["imported"]
-    assert "geodit.trainers.rewards" in imported
+    assert "geodit.trainers.grpo.rewards" in imported
     assert not {"evaluate", "faster_coco_eval", "pycocoevalcap"} & set(imported)
 
 

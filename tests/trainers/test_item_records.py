@@ -4,10 +4,10 @@
 import torch
 
 from geodit.data.schema import TASKS, QuestionDataset, make_dataset, make_row
-from geodit.data.synthetic.text import SceneTextDataset
+from geodit.tiny.scene_text import SceneTextDataset
 from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.item_records import ItemRecordCollator, item_id, model_inputs
-from geodit.trainers.training_data import ImageQuestions
+from geodit.trainers.runs.training_data import ImageQuestions
 
 
 def test_items_are_named_by_image_and_place_of_the_question(model_and_processor, items):

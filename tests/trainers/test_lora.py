@@ -19,21 +19,21 @@ from defined_environment import DEVICE
 
 peft = pytest.importorskip("peft")
 
-from geodit.modeling_geodit.adapters import (  # noqa: E402
+from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion  # noqa: E402
+from geodit.pipelines.image_pipeline import GeoDiTPipeline  # noqa: E402
+from geodit.trainers.quantization import WHOLE_PRECISION, quantization_config  # noqa: E402
+from geodit.trainers.runs.recipe_arguments import ModelArguments  # noqa: E402
+from geodit.trainers.sample_callback import SampleCallback, choose_samples  # noqa: E402
+from geodit.trainers.trainable import count_parameters  # noqa: E402
+from geodit.trainers.trainer import GeoDiTTrainer  # noqa: E402
+from geodit.trainers.training_arguments import GeoDiTTrainingArguments  # noqa: E402
+from geodit.weights.adapters import (  # noqa: E402
     adapter_base,
     find_adapter,
     load_adapter,
     load_merged,
     processor_folder,
 )
-from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion  # noqa: E402
-from geodit.pipelines.image_pipeline import GeoDiTPipeline  # noqa: E402
-from geodit.trainers.quantization import WHOLE_PRECISION, quantization_config  # noqa: E402
-from geodit.trainers.recipe_arguments import ModelArguments  # noqa: E402
-from geodit.trainers.sample_callback import SampleCallback, choose_samples  # noqa: E402
-from geodit.trainers.trainable import count_parameters  # noqa: E402
-from geodit.trainers.trainer import GeoDiTTrainer  # noqa: E402
-from geodit.trainers.training_arguments import GeoDiTTrainingArguments  # noqa: E402
 
 
 class Items(Dataset):

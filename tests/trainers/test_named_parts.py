@@ -11,8 +11,8 @@ import geodit
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.data_collator import GeoDiTDataCollator
-from geodit.trainers.grpo import GeoDiTGRPOTrainer
-from geodit.trainers.grpo_arguments import GeoDiTGRPOConfig
+from geodit.trainers.grpo.arguments import GeoDiTGRPOConfig
+from geodit.trainers.grpo.trainer import GeoDiTGRPOTrainer
 from geodit.trainers.lora import LANGUAGE_MODEL_LINEARS
 from geodit.trainers.named_parts import load_named_model
 from geodit.trainers.trainer import GeoDiTTrainer

@@ -10,9 +10,9 @@ from PIL import Image
 
 from defined_environment import DEVICE
 from geodit.data.readers.reading import BadRecordError, read_dataset
-from geodit.trainers.recipe_arguments import DataArguments
-from geodit.trainers.recipes import run_recipe
-from geodit.trainers.training_data import ImageQuestions, published_datasets
+from geodit.trainers.runs.recipe_arguments import DataArguments
+from geodit.trainers.runs.recipes import run_recipe
+from geodit.trainers.runs.training_data import ImageQuestions, published_datasets
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from transformers import TrainerCallback
 
 from geodit.configuration.remote_code_geodit import CODE_FILES
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
-from geodit.trainers.checkpoint_guard import find_damage
 from geodit.trainers.publishing import SNAPSHOTS
-from geodit.trainers.recipes import parse_recipe
+from geodit.trainers.resilience.checkpoint_guard import find_damage
+from geodit.trainers.runs.recipes import parse_recipe
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 from hub_server.faults import Slow, Status
 
@@ -289,7 +289,7 @@ class TestTokens:
 
 
 def test_a_vision_tower_alone_is_not_published(geometry, tmp_path):
-    from geodit.trainers.recipes import run_recipe
+    from geodit.trainers.runs.recipes import run_recipe
 
     recipe = {"objective": "dense_vision", "geometry": geometry.name, "num_scenes": 1, "push_to_hub": True}
     (tmp_path / "vision.yaml").write_text(yaml.safe_dump(recipe | {"output_dir": str(tmp_path / "runs")}))

@@ -44,6 +44,10 @@ def default_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Clients try again at once; the list fills with the seconds that they would have waited."""
     seconds: list[float] = []
-    for module in ("huggingface_hub.utils._http", "huggingface_hub.file_download", "geodit.hub_cards.hub_client"):
+    for module in (
+        "huggingface_hub.utils._http",
+        "huggingface_hub.file_download",
+        "geodit.hub_cards.publish.hub_client",
+    ):
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(sleep=seconds.append))
     return seconds

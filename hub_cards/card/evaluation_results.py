@@ -1,0 +1,457 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation results, from the documents that `geodit evaluate --out` writes."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from geodit.hub_cards.card.checkpoint_files import Field, read_json, read_recipe
+from geodit.hub_cards.card.intervals import mean_interval
+from geodit.hub_cards.card.markdown import Markdown, Table, as_markdown, one_line, without_folders
+from geodit.hub_cards.publish.hub_ids import hub_id_problem
+
+__all__ = [
+    "BENCHMARKS_FILE",
+    "RESULTS_FOLDER",
+    "DecodingPoint",
+    "Figure",
+    "Results",
+    "ResultsCell",
+    "benchmark_title",
+    "figure_title",
+    "read_results",
+]
+
+RESULTS_FOLDER = "results"
+BENCHMARKS_FILE = "benchmarks.yaml"
+"""Beside the results: which data set of the Hub each benchmark is published as."""
+
+_BENCHMARKS = {"synthetic": "synthetic scenes", "neon": "NEON tree crowns"}
+_TITLES = {
+    "cider": "CIDEr",
+    "bleu4": "BLEU-4",
+    "accuracy": "accuracy",
+    "majority_accuracy": "accuracy of always giving the commonest answer",
+    "mean_iou": "mean IoU",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "empty_accuracy": "accuracy where there is no object",
+    "map50": "mAP@0.5",
+    "map": "mAP@0.5:0.95",
+    "parse_rate": "share of answers that parsed",
+    "mean_steps": "steps made per answer",
+}
+# The figures that count boxes which overlap the true ones by at least the threshold of the document.
+_BOX_FIGURES = {"ground": ("accuracy",), "detect": ("precision", "recall", "f1")}
+# The same figures by another rule: the well-formed boxes of answers that did not parse count.
+_KEEP_WELLFORMED = "_keep_wellformed"
+# All others are between 0 and 1.
+_UNBOUNDED = ("cider", "mean_steps")
+_PACKAGES = ("geodit", "torch", "transformers")
+
+_PROTOCOLS = {
+    "caption": (
+        "CIDEr and BLEU-4 of pycocoevalcap against all reference captions, lower-cased and without punctuation. "
+        "CIDEr is on the scale of that library, where papers print a hundred times as much"
+    ),
+    "ground": "the first box of an answer, by its IoU with the true one",
+    "detect": (
+        "boxes of a class matched one to one with the true ones, as many as can be; counted over the whole set, with "
+        "the images that have none"
+    ),
+    "vqa": "exact match, whatever the case, punctuation and spacing",
+    "classify": "exact match, whatever the case, punctuation and spacing",
+}
+
+
+@dataclass(frozen=True)
+class DecodingPoint:
+    """How answers were decoded; `str()` names what is not off.
+
+    Args:
+        steps: N, the ceiling on denoising steps.
+        remasking: `"low_confidence"` or `"random"`.
+        temperature: 0 is greedy.
+        guidance_scale: 1 is off.
+        block_length: Length of semi-autoregressive blocks, or `None` for the whole canvas at once.
+        confidence_threshold: Above which tokens are committed at once, or `None`.
+        entropy_bound: Up to which sum of entropies, in nats, tokens are committed, or `None`.
+        prefix_refresh_steps: After how many steps image and prompt are computed anew; 1 is exact.
+        fill_after_eos: Whether all behind an EOS is EOS at no cost.
+        structured: Whether answers of boxes are well formed by construction.
+        closed_set: Tasks whose answers are one of those of the data set.
+    """
+
+    steps: int
+    remasking: str
+    temperature: float = 0.0
+    guidance_scale: float = 1.0
+    block_length: int | None = None
+    confidence_threshold: float | None = None
+    entropy_bound: float | None = None
+    prefix_refresh_steps: int = 1
+    fill_after_eos: bool = True
+    structured: bool = True
+    closed_set: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [f"N = {self.steps}", self.remasking.replace("_", " ")]
+        if self.temperature:
+            parts.append(f"temperature {self.temperature:g}")
+        if self.guidance_scale != 1:
+            parts.append(f"guidance {self.guidance_scale:g}")
+        if self.block_length is not None:
+            parts.append(f"blocks of {self.block_length}")
+        if self.confidence_threshold is not None:
+            parts.append(f"confidence threshold {self.confidence_threshold:g}")
+        if self.entropy_bound is not None:
+            parts.append(f"entropy bound {self.entropy_bound:g}")
+        if self.prefix_refresh_steps != 1:
+            parts.append(f"image and prompt computed anew every {self.prefix_refresh_steps} steps")
+        if not self.fill_after_eos:
+            parts.append("denoised behind EOS as well")
+        if not self.structured:
+            parts.append("boxes of any form")
+        if self.closed_set:
+            parts.append(f"closed set of answers: {', '.join(self.closed_set)}")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure over the repetitions.
+
+    Args:
+        mean: Mean over the repetitions.
+        std: Sample standard deviation; `None` for a single repetition.
+        interval: 95% confidence interval, if there is one.
+        values: The figure in each repetition.
+    """
+
+    mean: float
+    std: float | None = None
+    interval: tuple[float, float] | None = None
+    values: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"{self.mean:.3f}" if self.std is None else f"{self.mean:.3f} ± {self.std:.3f}"
+        if self.interval is None:
+            return text
+        low, high = self.interval
+        return f"{text} ({low:.3f} to {high:.3f})"
+
+
+@dataclass(frozen=True)
+class ResultsCell:
+    """One point of the grid of settings.
+
+    Args:
+        point: How answers were decoded.
+        figures: By their flat names, e.g. `"detect.f1"` and `"vqa.count.accuracy"`.
+        num_samples: Number of questions in each repetition, by task and by task and kind, e.g. `"vqa.count"`.
+        num_images: Number of images in each repetition.
+        iou_thresholds: From which IoU on a box counts as right, by task.
+    """
+
+    point: DecodingPoint
+    figures: Mapping[str, Figure]
+    num_samples: Mapping[str, tuple[int, ...]]
+    num_images: tuple[int, ...]
+    iou_thresholds: Mapping[str, float]
+
+    def title(self, name: str) -> str:
+        """A figure by its flat name, as the field writes it: `"detect.f1"` as `"F1@0.5"`."""
+        task, _, figure = name.rpartition(".")
+        return figure_title(task, figure, self.iou_thresholds.get(task))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that there are figures of."""
+        return tuple(dict.fromkeys(name.partition(".")[0] for name in self.figures))
+
+
+@dataclass(frozen=True)
+class Results:
+    """One document.
+
+    Args:
+        path: The file, relative to the checkpoint's folder.
+        benchmark: Name of the benchmark.
+        seeds: Decoding seed of each repetition.
+        dataset_seeds: Seed of the images of each repetition, or `None` if all have the same images.
+        cells: The points of the grid, at least one.
+        command: The command line that wrote the document, if it is known.
+        environment: Versions of what the figures depend on.
+        split: The split of the benchmark, if it is known.
+        hub_dataset: Hub id of the data set that the benchmark is published as, if it is.
+    """
+
+    path: Path
+    benchmark: str
+    seeds: tuple[int, ...]
+    dataset_seeds: tuple[int, ...] | None
+    cells: tuple[ResultsCell, ...]
+    command: tuple[str, ...] | None
+    environment: Mapping[str, str]
+    split: str | None = None
+    hub_dataset: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The benchmark in words, and whose figures these are if not this checkpoint's."""
+        title = benchmark_title(self.benchmark)
+        title = title[:1].upper() + title[1:]
+        return title if self.other_model is None else f"{title}: {self.other_model}"
+
+    @property
+    def other_model(self) -> str | None:
+        """Name of the folder inside `results/` that the document is in: figures of another model."""
+        folders = self.path.parent.relative_to(RESULTS_FOLDER).parts
+        return " ".join(folders).replace("_", " ") or None
+
+    @property
+    def own_repetition(self) -> int | None:
+        """Which repetition has the images that the benchmark itself has: the first one, those of seed 0, or none."""
+        if self.dataset_seeds is None:
+            return 0
+        return self.dataset_seeds.index(0) if 0 in self.dataset_seeds else None
+
+    @property
+    def command_line(self) -> Markdown | None:
+        """The command as a shell takes it, in one line, with absolute paths cut to their last part."""
+        if self.command is None:
+            return None
+        # An argument that is quoted cannot begin a line with what ends a block of code.
+        return Markdown(one_line(shlex.join(map(without_folders, self.command))))
+
+    @property
+    def repetitions(self) -> Markdown:
+        """What was repeated over which seeds, and where intervals come from."""
+        images = _span(sorted({number for cell in self.cells for number in cell.num_images}))
+        split = f" of the split {as_markdown(self.split)}" if self.split else ""
+        seeds = ", ".join(map(str, self.seeds))
+        bootstrapped = " In parentheses the 95% interval of a bootstrap over images." if self._has_intervals else ""
+        if len(self.seeds) == 1:
+            return Markdown(f"{images} images{split}, seed {seeds}.{bootstrapped}")
+        spread = f"mean ± sample standard deviation over seeds {seeds}"
+        if self.dataset_seeds is None:
+            return Markdown(
+                f"{images} images{split}, the same for every seed; {spread}. The spread is 0 where decoding draws "
+                f"nothing at random: every seed then gives the same answers.{bootstrapped}"
+            )
+        dataset_seeds = ", ".join(map(str, self.dataset_seeds))
+        return Markdown(
+            f"{images} images{split}, drawn anew for each seed (image seeds {dataset_seeds}); {spread}. "
+            "In parentheses the 95% confidence interval of the mean by Student's t."
+        )
+
+    @property
+    def _has_intervals(self) -> bool:
+        return any(figure.interval is not None for cell in self.cells for figure in cell.figures.values())
+
+    @property
+    def protocols(self) -> tuple[tuple[str, str], ...]:
+        """Each task with how its answers are scored."""
+        tasks = dict.fromkeys(task for cell in self.cells for task in cell.tasks)
+        return tuple((task, _PROTOCOLS[task]) for task in tasks if task in _PROTOCOLS)
+
+    @property
+    def versions(self) -> str:
+        """The libraries that the figures were computed with, by version; empty if unknown."""
+        return ", ".join(f"{name} {self.environment[name]}" for name in _PACKAGES if name in self.environment)
+
+    @property
+    def table(self) -> Table:
+        """A row for each figure, a column for each point of the grid."""
+        names = list(dict.fromkeys(name for cell in self.cells for name in cell.figures))
+        rows = []
+        for name in names:
+            task, _, figure = name.rpartition(".")
+            # How many answers parsed is told for each task, not again for each kind of question.
+            if figure == "parse_rate" and "." in task:
+                continue
+            samples = sorted({number for cell in self.cells for number in cell.num_samples.get(task, ())})
+            cells = (str(cell.figures.get(name, "")) for cell in self.cells)
+            title = next(cell.title(name) for cell in self.cells if name in cell.figures)
+            rows.append((task.replace(".", ", "), title, _span(samples), *cells))
+        header = ("task", "figure", "questions", *(str(cell.point) for cell in self.cells))
+        return Table(header, tuple(rows), num_left=2)
+
+
+def benchmark_title(name: str) -> str:
+    """A benchmark in words."""
+    return _BENCHMARKS.get(name, name)
+
+
+def figure_title(task: str, name: str, iou_threshold: float | None = None) -> str:
+    """A figure as the field writes it.
+
+    Args:
+        task: The task, or a kind of its questions (`"vqa.count"`).
+        name: The figure.
+        iou_threshold: From which IoU on a box counts as right.
+    """
+    if name.endswith(_KEEP_WELLFORMED):
+        strict = figure_title(task, name.removesuffix(_KEEP_WELLFORMED), iou_threshold)
+        return f"{strict}, well-formed boxes kept"
+    title = _TITLES.get(name, name.replace("_", " "))
+    if iou_threshold is not None and name in _BOX_FIGURES.get(task, ()):
+        return f"{title}@{iou_threshold:g}"
+    return title
+
+
+def read_results(folder: Path) -> list[Results]:
+    """Read every `*.json` in `results/`, in the order of their names.
+
+    Documents in a folder inside `results/` are figures of another model, for comparison, e.g. those of
+    `results/before_training/neon.json`. They come last.
+
+    `results/benchmarks.yaml`, if there is one, names the data sets of the Hub that benchmarks are published as, such
+    as `synthetic: someone/overhead-scenes`.
+
+    Args:
+        folder: Folder of a checkpoint.
+
+    Raises:
+        ValueError: If a file is not a document of `geodit evaluate --out`; the message names file and field.
+    """
+    paths = sorted((folder / RESULTS_FOLDER).rglob("*.json"), key=lambda path: (len(path.parts), path))
+    hub_datasets = _read_hub_datasets(folder / RESULTS_FOLDER / BENCHMARKS_FILE)
+    return [_read(path, folder, hub_datasets) for path in paths]
+
+
+def _read_hub_datasets(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    named = read_recipe(path)
+    for benchmark, hub_id in named.items():
+        if hub_id_problem(hub_id) is not None or "/" not in hub_id:
+            raise ValueError(f"{path}: {benchmark} must be the Hub id of a data set, owner/name, but is {hub_id!r}")
+    return named
+
+
+def _read(path: Path, folder: Path, hub_datasets: Mapping[str, str]) -> Results:
+    document = read_json(path)
+    dataset_seeds, command, environment = (document.get(name) for name in ("dataset_seeds", "command", "environment"))
+    cells = document["cells"].elements()
+    seeds = _integers(document["seeds"])
+    if not cells or not seeds:
+        raise ValueError(f"{path}: cells and seeds must have at least one element each")
+    split = document.get("split")
+    benchmark = document["benchmark"].text()
+    return Results(
+        path=path.relative_to(folder),
+        benchmark=benchmark,
+        seeds=seeds,
+        dataset_seeds=None if dataset_seeds is None else _integers(dataset_seeds),
+        cells=tuple(_read_cell(cell, new_images=dataset_seeds is not None) for cell in cells),
+        command=None if command is None else tuple(argument.text() for argument in command.elements()),
+        environment={}
+        if environment is None
+        else {name: field.text() for name, field in environment.items() if field.value is not None},
+        split=None if split is None else split.text(),
+        hub_dataset=hub_datasets.get(benchmark),
+    )
+
+
+def _read_cell(cell: Field, new_images: bool) -> ResultsCell:
+    settings = cell["settings"]
+    block_length, threshold, bound, refresh = (
+        settings.get(name)
+        for name in ("block_length", "confidence_threshold", "entropy_bound", "prefix_refresh_steps")
+    )
+    # Documents without these fields are of a time before them.
+    fill_after_eos, structured, closed_set = (
+        settings.get(name) for name in ("fill_after_eos", "structured", "closed_set")
+    )
+    runs = cell["runs"].elements()
+    if not runs or not cell["summary"].mapping():
+        raise ValueError(f"{cell.file}: {cell.trail} has no runs or no figures")
+    return ResultsCell(
+        point=DecodingPoint(
+            steps=settings["steps"].integer(),
+            remasking=settings["remasking"].text(),
+            temperature=settings["temperature"].number(),
+            guidance_scale=settings["guidance_scale"].number(),
+            block_length=None if block_length is None else block_length.integer(),
+            confidence_threshold=None if threshold is None else threshold.number(),
+            entropy_bound=None if bound is None else bound.number(),
+            prefix_refresh_steps=1 if refresh is None else refresh.integer(),
+            fill_after_eos=fill_after_eos is not None and fill_after_eos.boolean(),
+            structured=structured is not None and structured.boolean(),
+            closed_set=() if closed_set is None else tuple(task.text() for task in closed_set.elements()),
+        ),
+        figures={name: _read_figure(name, spread, runs, new_images) for name, spread in cell["summary"].items()},
+        num_samples=_read_num_samples(runs),
+        num_images=tuple(run["num_images"].integer() for run in runs),
+        iou_thresholds={
+            task: threshold.number()
+            for task, figures in runs[0]["figures"].items()
+            if (threshold := figures.get("iou_threshold")) is not None
+        },
+    )
+
+
+def _read_figure(name: str, spread: Field, runs: Sequence[Field], new_images: bool) -> Figure:
+    std = spread.get("std")
+    interval = None
+    values = tuple(value.number() for value in spread["values"].elements())
+    if len(values) != len(runs):
+        raise ValueError(f"{spread.file}: {spread.trail} must have a value for each of {len(runs)} runs")
+    if len(runs) == 1:
+        interval = _bootstrap_interval(name, runs[0])
+    elif new_images:
+        interval = mean_interval(values)
+        if interval is not None and name.rpartition(".")[2] not in _UNBOUNDED:
+            # Shares, which Student's t knows nothing of.
+            interval = (max(interval[0], 0.0), min(interval[1], 1.0))
+    elif all(run["figures"].value == runs[0]["figures"].value for run in runs):
+        # The same answers in every repetition: images are all that the figure depends on.
+        interval = _bootstrap_interval(name, runs[0])
+    return Figure(spread["mean"].number(), None if std is None else std.number(), interval, values)
+
+
+def _bootstrap_interval(name: str, run: Field) -> tuple[float, float] | None:
+    part, _, figure = name.rpartition(".")
+    intervals = _part(run, part).get("confidence_intervals")
+    ends = None if intervals is None else intervals.get(figure)
+    if ends is None:
+        return None
+    values = [end.number() for end in ends.elements()]
+    if len(values) != 2:
+        raise ValueError(f"{ends.file}: {ends.trail} must be a lower and an upper end")
+    return values[0], values[1]
+
+
+def _part(run: Field, name: str) -> Field:
+    """The figures of a task, or of a kind of its questions (`"vqa.count"`), in a run."""
+    task, _, kind = name.partition(".")
+    figures = run["figures"][task]
+    return figures["by_kind"][kind] if kind else figures
+
+
+def _read_num_samples(runs: Sequence[Field]) -> dict[str, tuple[int, ...]]:
+    numbers: dict[str, list[int]] = {}
+    for run in runs:
+        for task, figures in run["figures"].items():
+            numbers.setdefault(task, []).append(figures["num_samples"].integer())
+            by_kind = figures.get("by_kind")
+            for kind, of_kind in [] if by_kind is None else by_kind.items():
+                numbers.setdefault(f"{task}.{kind}", []).append(of_kind["num_samples"].integer())
+    return {name: tuple(values) for name, values in numbers.items()}
+
+
+def _integers(field: Field) -> tuple[int, ...]:
+    return tuple(element.integer() for element in field.elements())
+
+
+def _span(numbers: Sequence[int]) -> str:
+    """`"500"` where all are equal, else `"480 to 500"`; the numbers are in ascending order."""
+    if not numbers:
+        return ""
+    low, high = numbers[0], numbers[-1]
+    return str(low) if low == high else f"{low} to {high}"

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Giving the code that loads a checkpoint to a folder that lacks it, and taking it away again.
+
+`save_pretrained` writes the code by itself. These are for folders that something else has written: an earlier
+version, or a release of the checkpoint that is bundled with this package and needs no second copy of its sources.
+"""
+
+from __future__ import annotations
+
+import json
+from os import PathLike
+from pathlib import Path
+
+from geodit.configuration.files_geodit import write_atomically
+from geodit.configuration.remote_code_geodit import (
+    CODE_FILES,
+    CONFIG_AUTO_MAP,
+    PROCESSOR_AUTO_MAP,
+    read_remote_code,
+    write_remote_code,
+)
+from geodit.hub_cards.card.architecture import read_architecture
+from geodit.hub_cards.card.checkpoint_files import read_json
+
+__all__ = ["code_files", "export_remote_code", "has_remote_code", "remove_remote_code"]
+
+_AUTO_MAPS = {"config.json": CONFIG_AUTO_MAP, "processor_config.json": PROCESSOR_AUTO_MAP}
+
+
+def has_remote_code(checkpoint_dir: str | PathLike[str]) -> bool:
+    """Whether a checkpoint brings all the code that loads it."""
+    return all((Path(checkpoint_dir) / name).is_file() for name in CODE_FILES)
+
+
+def code_files(checkpoint_dir: str | PathLike[str]) -> dict[str, Path | bytes]:
+    """The code that loads a checkpoint, and the configurations that name it; nothing is written.
+
+    Args:
+        checkpoint_dir: Folder of a checkpoint, or of an adapter with a processor.
+
+    Returns:
+        By name, the files of the folder, or what [`export_remote_code`] would write where it lacks them.
+        Without a configuration that could name the code there is none.
+
+    Raises:
+        ValueError: If a configuration cannot be read.
+    """
+    folder = Path(checkpoint_dir)
+    configurations: dict[str, Path | bytes] = {
+        name: folder / name if read_json(folder / name).mapping().get("auto_map") == _AUTO_MAPS[name] else content
+        for name, content in _with_auto_maps(folder, present=True).items()
+    }
+    if not configurations:
+        return {}
+    if has_remote_code(folder):
+        return {**{name: folder / name for name in CODE_FILES}, **configurations}
+    return {**read_remote_code(), **configurations}
+
+
+def export_remote_code(checkpoint_dir: str | PathLike[str]) -> None:
+    """Add the code to a checkpoint, so that it loads with `trust_remote_code=True` where this package is missing.
+
+    The code is this package's own, whichever version has saved the checkpoint; code that is there is replaced.
+
+    Args:
+        checkpoint_dir: Folder of the checkpoint. The configuration must be there, the processor may be missing.
+
+    Raises:
+        ValueError: If the folder is not that of a GeoDiT checkpoint, or a file of it is damaged. Nothing is written
+            then.
+    """
+    folder = Path(checkpoint_dir)
+    read_architecture(folder)  # refuses what is not a GeoDiT checkpoint
+    write_remote_code(folder)
+    # Last: until now nobody looks for the code.
+    _set_auto_maps(folder, present=True)
+
+
+def remove_remote_code(checkpoint_dir: str | PathLike[str]) -> None:
+    """Take the code out of a checkpoint, which then loads where this package is installed and nowhere else.
+
+    Args:
+        checkpoint_dir: Folder of the checkpoint.
+
+    Raises:
+        ValueError: If the folder is not that of a GeoDiT checkpoint, or a file of it is damaged. Nothing is removed
+            then.
+    """
+    folder = Path(checkpoint_dir)
+    read_architecture(folder)  # refuses what is not a GeoDiT checkpoint
+    _set_auto_maps(folder, present=False)
+    for name in CODE_FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _set_auto_maps(folder: Path, present: bool) -> None:
+    for name, content in _with_auto_maps(folder, present).items():
+        write_atomically(folder / name, content)
+
+
+def _with_auto_maps(folder: Path, present: bool) -> dict[str, bytes]:
+    """The configurations that are there, with or without the names of the classes to load."""
+    documents = {name: read_json(folder / name).mapping() for name in _AUTO_MAPS if (folder / name).is_file()}
+    for name, document in documents.items():
+        document.pop("auto_map", None)
+        if present:
+            document["auto_map"] = _AUTO_MAPS[name]
+    # As Transformers writes it.
+    return {
+        name: (json.dumps(document, indent=2, sort_keys=True) + "\n").encode() for name, document in documents.items()
+    }
