@@ -53,6 +53,8 @@ _MODULES = {
     "GeoDiTTrainingArguments": "geodit.trainers.training_arguments",
     "ScenePipeline": "geodit.pipelines.scene_pipeline",
     "bundled_checkpoint": "geodit.weights.bundled",
+    # For `push_to_hub` of models and processors, whose modules cannot import what makes a card.
+    "push_saved": "geodit.hub_cards.publish.push_to_hub",
 }
 
 

@@ -85,6 +85,7 @@ def assemble(
         else:
             from dataclasses import asdict
 
+            from geodit.hub_cards.card.model_card import write_model_card
             from geodit.weights.assembly import assemble as assemble_geodit
             from geodit.weights.assembly import assemble_llada_v
 
@@ -92,6 +93,7 @@ def assemble(
                 "tokenizer": not no_tokenizer if tokenizer is None else tokenizer,
                 "location_bins": location_bins,
                 "dtype": dtype,
+                "write_card": lambda folder, name: write_model_card(folder, model_name=name),
             }
             if from_llada_v is not None:
                 made = assemble_llada_v(from_llada_v, output, vision=vision, **shared)

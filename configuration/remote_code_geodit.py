@@ -98,7 +98,7 @@ PROCESSOR_AUTO_MAP = {"AutoProcessor": "processing_geodit.GeoDiTProcessor"}
 
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_PUBLISHER = "geodit.hub_cards.publish.push_to_hub"
+_PACKAGE = "geodit"
 
 
 class PublishedMixin(PushToHubMixin):
@@ -233,14 +233,14 @@ def warn_of_moving_code(name: Any, revision: str | None) -> None:
 
 
 def _publisher() -> Callable[..., Any] | None:
-    """What pushes with a card: a part of the package, which a checkpoint does not carry."""
+    """Return the package's function that pushes with a card; `None` where the package is not installed."""
     try:
-        publisher: Callable[..., Any] = importlib.import_module(_PUBLISHER).push_saved
+        package = importlib.import_module(_PACKAGE)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "geodit":
+        if error.name == _PACKAGE:
             return None
         raise
-    return publisher
+    return getattr(package, "push_saved", None)
 
 
 def write_remote_code(folder: str | os.PathLike[str]) -> None:

@@ -23,8 +23,6 @@ from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextCo
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
 from geodit.configuration.new_folders import check_free_space, new_folder
 from geodit.configuration.text_files import read_json_object
-from geodit.hub_cards.card.base_models import ASSEMBLY_FILE
-from geodit.hub_cards.card.model_card import write_model_card
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion, GeoDiTMultiModalProjector
 from geodit.processing.image_processors import build_image_processor
 from geodit.processing.processing_geodit import GeoDiTProcessor
@@ -52,7 +50,11 @@ __all__ = ["ASSEMBLY_FILE", "AssemblyReport", "assemble", "assemble_llada_v"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """The types that weights can be written in."""
 
+ASSEMBLY_FILE = "assembly.json"
+"""What an assembled checkpoint says about where its weights come from."""
+
 Progress = Callable[[int, int], None]
+WriteCard = Callable[[Path, str], object]
 
 _EMBEDDING_MATRICES = ("model.language_model.embed_tokens.weight", "lm_head.weight")
 _PROJECTOR = "model.multi_modal_projector."
@@ -115,6 +117,7 @@ def assemble(
     max_shard_size: str | int = "5GB",
     seed: int = 0,
     on_progress: Progress | None = None,
+    write_card: WriteCard | None = None,
 ) -> AssemblyReport:
     """Make a GeoDiT checkpoint of a text core and a vision tower; the projector between them is new.
 
@@ -131,6 +134,8 @@ def assemble(
         max_shard_size: Size of a file at most, such as `"5GB"`.
         seed: Of the random numbers that the projector starts from.
         on_progress: Called with the bytes written so far and in all.
+        write_card: Writes the model card, given the folder in the making and the name of the model; by default there
+            is none. `geodit assemble` writes one.
 
     Returns:
         What was read and what is new.
@@ -167,6 +172,7 @@ def assemble(
         dtype=_choose_dtype(dtype, core.reader),
         max_shard_size=max_shard_size,
         on_progress=on_progress,
+        write_card=write_card,
     )
 
 
@@ -180,6 +186,7 @@ def assemble_llada_v(
     dtype: str | None = None,
     max_shard_size: str | int = "5GB",
     on_progress: Progress | None = None,
+    write_card: WriteCard | None = None,
 ) -> AssemblyReport:
     """Make a GeoDiT checkpoint of one of LLaDA-V, which sees pictures as LLaDA-V does.
 
@@ -197,6 +204,7 @@ def assemble_llada_v(
         dtype: As in [`assemble`].
         max_shard_size: As in [`assemble`].
         on_progress: As in [`assemble`].
+        write_card: As in [`assemble`].
 
     Returns:
         What was read and what is new.
@@ -344,6 +352,7 @@ def _write(
     dtype: torch.dtype,
     max_shard_size: str | int,
     on_progress: Progress | None,
+    write_card: WriteCard | None,
 ) -> AssemblyReport:
     """Write everything to a folder that appears when it is complete."""
     config.dtype = dtype
@@ -385,5 +394,6 @@ def _write(
             ).save_pretrained(folder)
         document = json.dumps(asdict(report), indent=2) + "\n"
         (folder / ASSEMBLY_FILE).write_text(document, encoding="utf-8")
-        write_model_card(folder, model_name=output_dir.name)
+        if write_card is not None:
+            write_card(folder, output_dir.name)
     return report

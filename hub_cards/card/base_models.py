@@ -11,11 +11,9 @@ from geodit.hub_cards.card.checkpoint_files import read_json
 from geodit.hub_cards.card.markdown import without_folders
 from geodit.hub_cards.card.training_history import STARTS_FROM, TrainingStage, folder_name, outputs_of
 from geodit.hub_cards.publish.hub_ids import is_hub_id
+from geodit.weights.assembly import ASSEMBLY_FILE
 
-__all__ = ["ASSEMBLY_FILE", "BaseModel", "hub_ids", "read_base_models"]
-
-ASSEMBLY_FILE = "assembly.json"
-"""Says in the folder of a checkpoint what it was made of."""
+__all__ = ["BaseModel", "hub_ids", "read_base_models"]
 
 _PARTS = {"text": "text core", "vision": "vision tower", "llada_v": "text core, vision tower and projector"}
 _ARGUMENTS = {"model_name_or_path": "whole model", "vision_tower": "vision tower"}

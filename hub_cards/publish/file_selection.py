@@ -18,7 +18,7 @@ from pathlib import Path
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from geodit.configuration.secrets import find_secrets, mask_secrets, refuse_secrets
-from geodit.hub_cards.card.base_models import ASSEMBLY_FILE
+from geodit.weights.assembly import ASSEMBLY_FILE
 from geodit.hub_cards.card.eval_results import EVAL_RESULTS_FOLDER, eval_results_files
 from geodit.hub_cards.card.evaluation_results import BENCHMARKS_FILE, RESULTS_FOLDER, read_results
 from geodit.hub_cards.card.examples import EXAMPLES_FILE, read_examples

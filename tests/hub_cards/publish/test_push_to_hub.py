@@ -135,6 +135,6 @@ def test_without_access_it_is_one_error(default_hub, model, token):
 
 def test_the_code_of_a_checkpoint_pushes_as_transformers_does(default_hub, model, monkeypatch):
     """As it is where the package is not installed."""
-    monkeypatch.setattr(remote_code_geodit, "_PUBLISHER", "geodit.missing")
+    monkeypatch.setattr(remote_code_geodit, "_PACKAGE", "geodit_missing")
     model.push_to_hub(REPO)
     assert {"config.json", "generation_config.json", "model.safetensors", *CODE_FILES} <= set(contents(default_hub))
