@@ -18,11 +18,8 @@ FOLDERS = ("modeling_geodit", "pipelines", "trainers")
 # Whatever gives a test its device: the fixtures, those of trainers/ that are built on them, and tests/support.
 NAMES = {"DEVICE", "OnDevice", "device", "make_model", "make_trainer", "model_and_processor", "where_to_train"}
 CPU_ONLY = {
-    "weights/test_checkpoint_files.py": "files",
-    "weights/test_conversion_llada.py": "files",
     "modeling_geodit/tensor_parallel_client.py": "processes that talk by gloo",
     "modeling_geodit/test_export.py": "graphs that are made for the CPU",
-    "weights/test_quantization.py": "the kernels of a GPU need larger matrices",
     "modeling_geodit/test_tensor_parallel.py": "processes that talk by gloo",
     "trainers/distributed_client.py": "processes that talk by gloo",
     "trainers/resilience/killed_client.py": "is told where to train by the test that starts it",
@@ -54,9 +51,9 @@ def names_in(path: Path) -> tuple[set[str], set[str]]:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_module_with_tensors_runs_on_the_tested_device_or_is_known_not_to(folder):
-    for path in sorted((TESTS / folder).glob("*.py")):
+    for path in sorted((TESTS / folder).rglob("*.py")):
         imported, used = names_in(path)
-        name = f"{folder}/{path.name}"
+        name = str(path.relative_to(TESTS))
         stays = name in CPU_ONLY
         if "torch" in imported:
             assert stays != bool(used & NAMES), f"{name}: take the fixture `device`, or name it in CPU_ONLY"

@@ -23,9 +23,12 @@ NOT_PACKAGED = {"tests", "benchmarks", "build", "dist", "venv", "geodit.egg-info
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy to build in, without what earlier builds and tools may have left."""
     copy = tmp_path_factory.mktemp("checkout") / "any-name"
-    ignored = shutil.ignore_patterns(
-        ".*", "build", "dist", "venv", "*.egg-info", "__pycache__", "runs", "geodit-data", "geodit-demo"
-    )
+    everywhere = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__")
+    at_the_top = {"build", "dist", "geodit-data", "geodit-demo", "runs", "venv"}
+
+    def ignored(folder: str, names: list[str]) -> set[str]:
+        return everywhere(folder, names) | (at_the_top & set(names) if Path(folder) == CHECKOUT else set())
+
     shutil.copytree(CHECKOUT, copy, ignore=ignored)
     # What a checkout always has; without it a build would be of something else.
     (copy / "README.md").touch()

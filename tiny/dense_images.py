@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from geodit.data.patches import assign_patches
 from geodit.data.schema import Box, row_questions
-from geodit.tiny.patch_targets import assign_patches
 
 PatchTargets = dict[str, np.ndarray[Any, np.dtype[Any]]]
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from geodit.tiny.dense_images import DensePatchDataset, PatchTargets
-from geodit.tiny.scene_targets import patch_targets
 from geodit.tiny.scenes.scene import sample_scene
+from geodit.tiny.scenes.targets import patch_targets
 from geodit.tiny.scenes.vocabulary import scene_type_names
 
 

@@ -28,9 +28,9 @@ from geodit.hub_cards.publish.file_selection import PublishedFile, published_fil
 from geodit.hub_cards.publish.hub_client import HubClient
 from geodit.hub_cards.publish.push import prepare_repo, push_files, resolve_repo_id
 from geodit.hub_cards.publish.run_folders import RUN_LOG, RUN_RECIPE, as_checkpoint, link_file
+from geodit.trainers.argument_fields import default_of
 from geodit.trainers.resilience.checkpoint_guard import FILE_LIST, PRIVATE, remove_empty
 from geodit.trainers.resilience.guarded_trainer import GuardedTrainer
-from geodit.trainers.runs.argument_fields import default_of
 from geodit.weights.adapters import complete_adapter_folder
 
 __all__ = ["PublishingTrainer", "log_lines"]

@@ -8,8 +8,8 @@ from transformers import TrainingArguments
 from geodit.modeling_geodit.diffusion_geodit import LOSS_NORMALIZATIONS, LOSS_WEIGHTINGS
 from geodit.trainers.data_loading import set_loading_defaults
 from geodit.trainers.distribution import read_data_in_every_process
-from geodit.trainers.resilience.hub_token import TokenKeptOut
-from geodit.trainers.runs.run_arguments import RunArguments
+from geodit.trainers.hub_token import TokenKeptOut
+from geodit.trainers.run_arguments import RunArguments
 from geodit.trainers.trainable import MODEL_PARTS, check_trainable_parts
 
 

@@ -250,6 +250,7 @@ def assemble_llada_v(
         dtype=_choose_dtype(dtype, reader),
         max_shard_size=max_shard_size,
         on_progress=on_progress,
+        write_card=write_card,
     )
 
 

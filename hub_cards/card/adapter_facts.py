@@ -10,10 +10,10 @@ from huggingface_hub import parse_local_safetensors_file_metadata
 from huggingface_hub.errors import SafetensorsParsingError
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIGHTS_NAME
 
+from geodit.configuration.hub_ids import is_hub_id
 from geodit.hub_cards.card.base_models import BaseModel
 from geodit.hub_cards.card.checkpoint_files import Field, read_json
 from geodit.hub_cards.card.markdown import Markdown, Table, code, without_folders
-from geodit.hub_cards.publish.hub_ids import is_hub_id
 
 __all__ = ["Adapter", "is_adapter", "read_adapter"]
 

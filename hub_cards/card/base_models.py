@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from geodit.configuration.hub_ids import is_hub_id
 from geodit.hub_cards.card.checkpoint_files import read_json
 from geodit.hub_cards.card.markdown import without_folders
 from geodit.hub_cards.card.training_history import STARTS_FROM, TrainingStage, folder_name, outputs_of
-from geodit.hub_cards.publish.hub_ids import is_hub_id
 from geodit.weights.assembly import ASSEMBLY_FILE
 
 __all__ = ["BaseModel", "hub_ids", "read_base_models"]

@@ -5,15 +5,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from geodit.configuration import text_files
+from geodit.configuration.remote_code_geodit import CODE_FILES
 from geodit.configuration.secrets import mask_secrets
 
-__all__ = ["Field", "parse_json", "read_front_matter", "read_json", "read_recipe"]
+__all__ = ["Field", "has_remote_code", "parse_json", "read_front_matter", "read_json", "read_recipe"]
 
 _FRONT_MATTER = re.compile(r"\s*---[ \t]*\n(.*?\n)---[ \t]*(?:\n|$)", re.DOTALL)
+
+
+def has_remote_code(checkpoint_dir: str | PathLike[str]) -> bool:
+    """Return whether a checkpoint brings all the code that loads it."""
+    return all((Path(checkpoint_dir) / name).is_file() for name in CODE_FILES)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from geodit.configuration.hub_ids import hub_id_problem
 from geodit.hub_cards.card.checkpoint_files import Field, read_json, read_recipe
 from geodit.hub_cards.card.intervals import mean_interval
 from geodit.hub_cards.card.markdown import Markdown, Table, as_markdown, one_line, without_folders
-from geodit.hub_cards.publish.hub_ids import hub_id_problem
 
 __all__ = [
     "BENCHMARKS_FILE",

@@ -43,6 +43,7 @@ from geodit.configuration.secrets import refuse_secrets
 from geodit.hub_cards.card.adapter_facts import is_adapter, read_adapter
 from geodit.hub_cards.card.architecture import read_architecture
 from geodit.hub_cards.card.base_models import BaseModel, hub_ids, read_base_models
+from geodit.hub_cards.card.checkpoint_files import has_remote_code
 from geodit.hub_cards.card.emissions import read_emissions
 from geodit.hub_cards.card.evaluation_results import read_results
 from geodit.hub_cards.card.examples import ASSETS_FOLDER, examples_table, pictures_table, read_examples
@@ -55,7 +56,6 @@ from geodit.hub_cards.card.training_data import TrainingData, training_data
 from geodit.hub_cards.card.training_history import TRAINING_FOLDER, losses_table, read_stages, total_runtime
 from geodit.hub_cards.card.training_plots import can_plot, training_plot
 from geodit.hub_cards.card.validation import check_card
-from geodit.hub_cards.publish.remote_code import has_remote_code
 from geodit.weights.bundled import BUNDLED
 
 __all__ = ["DEFAULT_TEMPLATE", "CardOptions", "build_model_card", "render_card", "write_model_card"]

@@ -18,7 +18,7 @@ import yaml
 from huggingface_hub import EvalResultEntry, RepoCard, parse_eval_result_entries
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from geodit.hub_cards.publish.hub_ids import hub_id_problem
+from geodit.configuration.hub_ids import hub_id_problem
 
 __all__ = ["LICENSES", "check_card", "check_eval_results"]
 

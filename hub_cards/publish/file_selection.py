@@ -17,8 +17,8 @@ from pathlib import Path
 
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
+from geodit.configuration.hub_ids import hub_id_problem
 from geodit.configuration.secrets import find_secrets, mask_secrets, refuse_secrets
-from geodit.weights.assembly import ASSEMBLY_FILE
 from geodit.hub_cards.card.eval_results import EVAL_RESULTS_FOLDER, eval_results_files
 from geodit.hub_cards.card.evaluation_results import BENCHMARKS_FILE, RESULTS_FOLDER, read_results
 from geodit.hub_cards.card.examples import EXAMPLES_FILE, read_examples
@@ -27,10 +27,10 @@ from geodit.hub_cards.card.model_card import CardOptions, render_card
 from geodit.hub_cards.card.training_history import TRAINING_FOLDER, read_stages
 from geodit.hub_cards.card.validation import check_eval_results
 from geodit.hub_cards.publish.file_checks import is_path_in_repo, refuse_foreign_files, refuse_secrets_in_files
-from geodit.hub_cards.publish.hub_ids import hub_id_problem
 from geodit.hub_cards.publish.redaction import public_json, public_recipe_file
 from geodit.hub_cards.publish.remote_code import code_files
 from geodit.hub_cards.publish.weight_files import weight_files
+from geodit.weights.assembly import ASSEMBLY_FILE
 
 __all__ = ["PublishedFile", "published_files"]
 

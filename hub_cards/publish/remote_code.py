@@ -20,16 +20,11 @@ from geodit.configuration.remote_code_geodit import (
     write_remote_code,
 )
 from geodit.hub_cards.card.architecture import read_architecture
-from geodit.hub_cards.card.checkpoint_files import read_json
+from geodit.hub_cards.card.checkpoint_files import has_remote_code, read_json
 
-__all__ = ["code_files", "export_remote_code", "has_remote_code", "remove_remote_code"]
+__all__ = ["code_files", "export_remote_code", "remove_remote_code"]
 
 _AUTO_MAPS = {"config.json": CONFIG_AUTO_MAP, "processor_config.json": PROCESSOR_AUTO_MAP}
-
-
-def has_remote_code(checkpoint_dir: str | PathLike[str]) -> bool:
-    """Whether a checkpoint brings all the code that loads it."""
-    return all((Path(checkpoint_dir) / name).is_file() for name in CODE_FILES)
 
 
 def code_files(checkpoint_dir: str | PathLike[str]) -> dict[str, Path | bytes]:

@@ -5,10 +5,11 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from geodit.tiny.new_model import init_location_embeddings
+from tiny_models import build_model
 
 
-def test_model_and_processor_agree_on_every_token(model_and_processor):
-    model, processor = model_and_processor
+def test_model_and_processor_agree_on_every_token():
+    model, processor = build_model()
     tokenizer, config = processor.tokenizer, model.config
     assert config.text_config.vocab_size == len(tokenizer) == model.lm_head.weight.shape[0]
     assert config.mask_token_id == tokenizer.mask_token_id

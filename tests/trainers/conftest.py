@@ -6,34 +6,13 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from geodit.data.schema import Question
-from geodit.tiny.new_model import new_model
 from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
-
-GEOMETRY = {
-    "text_config": {
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "initializer_range": 0.1,
-    },
-    "vision_config": {
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "image_size": 96,
-        "patch_size": 48,
-        "vision_use_head": False,
-    },
-}
-TEXTS = ["Detect: ship.", "Describe the image.", "a harbor with two ships", "How many ships are there?", "none"]
+from tiny_models import GEOMETRY, build_model
 
 
 @pytest.fixture
@@ -46,13 +25,6 @@ def geometry(tmp_path):
 @pytest.fixture
 def model_and_processor(make_model):
     return make_model()
-
-
-def build_model(**vision_config):
-    """The same weights each time, with other fields of the vision tower if they are given."""
-    torch.manual_seed(0)
-    geometry = GEOMETRY | {"vision_config": GEOMETRY["vision_config"] | vision_config}
-    return new_model(geometry, TEXTS, location_bins=16, vocab_size=400)
 
 
 @pytest.fixture(scope="session")
@@ -140,9 +112,8 @@ def build_trainer(
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """A checkpoint of that model, for tests that leave it as it is."""
-    torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("base")
-    for part in new_model(GEOMETRY, TEXTS, location_bins=16, vocab_size=400):
+    for part in build_model():
         part.save_pretrained(folder)
     return folder
 

@@ -4,7 +4,7 @@
 import torch
 
 from geodit.data.schema import TASKS, QuestionDataset, make_dataset, make_row
-from geodit.tiny.scene_text import SceneTextDataset
+from geodit.tiny.scenes.text import SceneTextDataset
 from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.item_records import ItemRecordCollator, item_id, model_inputs
 from geodit.trainers.runs.training_data import ImageQuestions

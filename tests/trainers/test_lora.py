@@ -21,7 +21,7 @@ peft = pytest.importorskip("peft")
 
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion  # noqa: E402
 from geodit.pipelines.image_pipeline import GeoDiTPipeline  # noqa: E402
-from geodit.trainers.quantization import WHOLE_PRECISION, quantization_config  # noqa: E402
+from geodit.trainers.runs.quantization import WHOLE_PRECISION, quantization_config  # noqa: E402
 from geodit.trainers.runs.recipe_arguments import ModelArguments  # noqa: E402
 from geodit.trainers.sample_callback import SampleCallback, choose_samples  # noqa: E402
 from geodit.trainers.trainable import count_parameters  # noqa: E402

@@ -13,10 +13,10 @@ from typing import Any
 import datasets
 
 from geodit.data.schema import make_dataset, make_row
-from geodit.tiny.scene_targets import describe_objects
 from geodit.tiny.scenes.questions import scene_questions
 from geodit.tiny.scenes.rendering import render_scene
 from geodit.tiny.scenes.scene import sample_scene
+from geodit.tiny.scenes.targets import describe_objects
 from geodit.tiny.scenes.vocabulary import scene_type_names
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")

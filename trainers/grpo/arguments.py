@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 
 from trl.trainer.grpo_config import GRPOConfig
 
+from geodit.trainers.argument_fields import changed_fields
 from geodit.trainers.distribution import read_data_in_every_process
 from geodit.trainers.grpo.log_probabilities import LOG_PROBABILITY_ESTIMATORS
 from geodit.trainers.grpo.loss import LOSS_TYPES, REWARD_SCALINGS
 from geodit.trainers.grpo.rewards import REWARDS, resolve_rewards
-from geodit.trainers.resilience.hub_token import TokenKeptOut
-from geodit.trainers.runs.argument_fields import changed_fields
-from geodit.trainers.runs.run_arguments import RunArguments
+from geodit.trainers.hub_token import TokenKeptOut
+from geodit.trainers.run_arguments import RunArguments
 from geodit.trainers.trainable import MODEL_PARTS, check_trainable_parts
 
 APPLICABLE = frozenset(

@@ -31,8 +31,8 @@ from geodit.trainers.resilience.checkpoint_guard import (
     set_broken_aside,
 )
 from geodit.trainers.resilience.finite_guard import FiniteGuard
+from geodit.trainers.resilience.run_folder import RunFolder, is_new_start, is_word
 from geodit.trainers.resilience.termination import TerminationCallback
-from geodit.trainers.runs.run_folder import RunFolder, is_new_start, is_word
 
 logger = logging.get_logger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from trl.trainer.model_config import ModelConfig
 
 from geodit.data.readers.registry import get_reader
-from geodit.trainers.runs.run_arguments import check_counts
+from geodit.trainers.run_arguments import check_counts
 
 OBJECTIVES = ("masked_diffusion", "dense_vision", "grpo")
 

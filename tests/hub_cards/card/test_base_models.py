@@ -5,10 +5,10 @@ import json
 
 import pytest
 
+from geodit.configuration.hub_ids import is_hub_id
 from geodit.hub_cards.card.base_models import BaseModel, read_base_models
 from geodit.hub_cards.card.model_card import build_model_card
 from geodit.hub_cards.card.training_history import TrainingStage
-from geodit.hub_cards.publish.hub_ids import is_hub_id
 
 
 def stage(name, **recipe):

@@ -4,8 +4,8 @@
 import pytest
 import torch
 
+from geodit.hub_cards.card.checkpoint_files import has_remote_code
 from geodit.hub_cards.publish.release import prepare_release
-from geodit.hub_cards.publish.remote_code import has_remote_code
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 

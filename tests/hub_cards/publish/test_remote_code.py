@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from geodit.configuration.remote_code_geodit import CODE_FILES
+from geodit.hub_cards.card.checkpoint_files import has_remote_code
 from geodit.hub_cards.card.model_card import build_model_card
-from geodit.hub_cards.publish.remote_code import export_remote_code, has_remote_code, remove_remote_code
+from geodit.hub_cards.publish.remote_code import export_remote_code, remove_remote_code
 from geodit.weights.bundled import bundled_checkpoint
 
 

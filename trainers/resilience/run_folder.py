@@ -15,8 +15,8 @@ from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 from geodit.configuration.file_lock import FileLock
 from geodit.configuration.text_files import parse_json, read_json_object, read_text
 from geodit.hub_cards.publish.run_folders import RUN_LOG, RUN_RECIPE
-from geodit.trainers.resilience.checkpoint_guard import PRIVATE
 from geodit.trainers.distribution import on_main_process
+from geodit.trainers.resilience.checkpoint_guard import PRIVATE
 
 _STATE = "trainer_state.json"
 _WEIGHTS = r"(?:pytorch_model|model|adapter_model)(?:-\d+-of-\d+)?\.(?:safetensors|bin)(?:\.index\.json)?"

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from geodit.processing.boxes_geodit import get_box_codec
-from geodit.tiny.scene_text import SceneTextDataset
+from geodit.tiny.scenes.text import SceneTextDataset
 
 CODEC = get_box_codec("location_tokens", 64)
 

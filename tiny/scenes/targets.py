@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from geodit.tiny.patch_targets import assign_patches
+from geodit.data.patches import assign_patches
 from geodit.tiny.scenes.scene import Box, Scene
 from geodit.tiny.scenes.vocabulary import color_names, label_names, scene_type_names
 
@@ -20,7 +20,7 @@ def describe_objects(scene: Scene) -> list[tuple[str, str, Box]]:
 
 
 def patch_targets(scene: Scene, grid: int) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
-    """What each cell of a grid over the image shows, see [`assign_patches`][geodit.tiny.patch_targets.assign_patches].
+    """What each cell of a grid over the image shows, see [`assign_patches`][geodit.data.patches.assign_patches].
 
     Args:
         scene: The scene.

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from geodit.trainers.runs.run_folder import RunFolder
+from geodit.trainers.resilience.run_folder import RunFolder
 
 RUN = ("config.json", "model.safetensors", "training_log.jsonl", "recipe.yaml", "tokenizer.json", "modeling_geodit.py")
 

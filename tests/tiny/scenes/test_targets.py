@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from geodit.tiny.scene_targets import color_names, describe_objects, label_names, patch_targets
 from geodit.tiny.scenes.scene import SceneObject, sample_scene
+from geodit.tiny.scenes.targets import color_names, describe_objects, label_names, patch_targets
 
 SCENES = [sample_scene(seed) for seed in range(60)]
 

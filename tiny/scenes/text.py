@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from geodit.data.schema import Box, Question
-from geodit.tiny.scene_targets import describe_objects
 from geodit.tiny.scenes.dataset import scene_seed
 from geodit.tiny.scenes.questions import scene_questions
 from geodit.tiny.scenes.scene import REFERENCE_SIZE, Scene, sample_scene
+from geodit.tiny.scenes.targets import describe_objects
 from geodit.tiny.scenes.vocabulary import scene_type_names
 
 # Objects are listed as a vision tower meets them: row by row of patches, from left to right within a row.
