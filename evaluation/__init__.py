@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics, benchmarks, and sweeps over decoding settings."""
+"""Ask a model the questions of a data set, score the answers, and sweep over decoding settings."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint is published with: its model card."""
+"""Model cards, and publishing checkpoints on the Hub."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From image files to answers: reading, tiling, asking the model, drawing, map coordinates."""
+"""Answer questions about image files and whole georeferenced scenes."""

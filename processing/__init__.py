@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images and questions to tensors; generated tokens to captions, labels and boxes."""
+"""Convert images and questions to tensors, and generated tokens to captions, labels and boxes."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speed of generation, against other ways to do the same and against the least time that it could take."""
+"""Measure how fast decoding is, compared with other decoders and with a lower bound (`geodit benchmark`)."""

@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Read, write, find and convert checkpoints: published weights, adapters, merging, new tokens."""

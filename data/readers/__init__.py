@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Read the published data sets of the field as their authors distribute them."""
