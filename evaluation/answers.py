@@ -14,7 +14,7 @@ from geodit.configuration.text_files import check_regular_file, parse_json, read
 from geodit.data.schema import Box, Question, QuestionItem
 from geodit.processing.processing_geodit import GeoDiTProcessor
 
-__all__ = ["AnswerRecord", "load_answers", "read_answer", "save_answers"]
+__all__ = ["AnswerRecord", "load_answers", "read_answer", "record_answer", "save_answers"]
 
 _MAX_BYTES = 2**30  # a million answers
 
@@ -97,11 +97,22 @@ def read_answer(processor: GeoDiTProcessor, item: QuestionItem, text: str, num_s
         num_steps: In how many denoising steps it was made.
     """
     question, image = item["question"], item["image"]
-    image_size = (image.height, image.width)
-    answer = processor.post_process_generation(text, question.task, image_size, query=question.query)
+    answer = processor.post_process_generation(text, question.task, (image.height, image.width), query=question.query)
+    return record_answer(item, answer, num_steps)
+
+
+def record_answer(item: QuestionItem, answer: Mapping[str, Any], num_steps: int) -> AnswerRecord:
+    """Keep an answer with its question.
+
+    Args:
+        item: The question and its image.
+        answer: The answer, as `post_process_generation` returns it.
+        num_steps: In how many denoising steps it was made.
+    """
+    question, image = item["question"], item["image"]
     return AnswerRecord(
         image_id=item["image_id"],
-        image_size=image_size,
+        image_size=(image.height, image.width),
         question=question,
         text=answer["text"],
         boxes=tuple((box[0], box[1], box[2], box[3]) for box in answer["boxes"]),

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.files_geodit import write_atomically
 from geodit.evaluation.benchmark import BenchmarkResult, run_benchmark
 from geodit.evaluation.environment import describe_environment
 from geodit.evaluation.scoring import iterate_figures
-from geodit.evaluation.settings import DecodingSettings
+from geodit.evaluation.settings import evaluation_options
 
 if TYPE_CHECKING:
     import datasets
@@ -62,7 +63,7 @@ class SweepCell:
         runs: One result for each repetition.
     """
 
-    settings: DecodingSettings
+    settings: DecodingOptions
     runs: tuple[BenchmarkResult, ...]
 
     @property
@@ -116,11 +117,11 @@ class SweepResult:
         Raises:
             ValueError: If the grid does not have it; the message lists what it has.
         """
-        for cell in self.cells:
-            if (cell.settings.steps, cell.settings.remasking) == (steps, remasking):
-                return cell
-        points = ", ".join(f"({cell.settings.steps}, {cell.settings.remasking!r})" for cell in self.cells)
-        raise ValueError(f"the grid has no point ({steps}, {remasking!r}); it has {points}")
+        points = {(cell.settings.max_denoising_steps, cell.settings.remasking): cell for cell in self.cells}
+        if (steps, remasking) not in points:
+            listed = ", ".join(map(str, points))
+            raise ValueError(f"the grid has no point ({steps}, {remasking!r}); it has {listed}")
+        return points[steps, remasking]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the answers, in types that JSON has."""
@@ -153,7 +154,7 @@ def run_sweep(
     remasking: Sequence[str] = ("low_confidence",),
     seeds: Sequence[int] = (0,),
     dataset_seeds: Sequence[int] | None = None,
-    settings: DecodingSettings | None = None,
+    settings: DecodingOptions | None = None,
     tasks: Sequence[str] | None = None,
     batch_size: int = 32,
     limit: int | None = None,
@@ -203,8 +204,12 @@ def run_sweep(
             raise ValueError(f"{name} must be at least one value, without repetition, but is {list(values)}")
     if dataset_seeds is not None and len(dataset_seeds) != len(seeds):
         raise ValueError(f"there are {len(seeds)} seeds but {len(dataset_seeds)} data set seeds; give as many of both")
-    base = DecodingSettings() if settings is None else settings
-    grid = [replace(base, steps=n, remasking=name, seed=seeds[0]) for n in steps for name in remasking]
+    base = evaluation_options(settings)
+    grid = [
+        evaluation_options(replace(base, max_denoising_steps=n, remasking=name, seed=seeds[0]))
+        for n in steps
+        for name in remasking
+    ]
 
     counter = _ProgressCounter(progress, total_runs=_count_runs(grid, seeds, dataset_seeds))
     runs: list[list[BenchmarkResult]] = [[] for _ in grid]
@@ -217,7 +222,7 @@ def run_sweep(
             if dataset_seeds is None and point.is_deterministic and of_point:
                 of_point.append(replace(of_point[0], settings=seeded))
                 continue
-            description = f"{point.steps} steps, {point.remasking}, seed {seed}"
+            description = f"{point.max_denoising_steps} steps, {point.remasking}, seed {seed}"
             of_point.append(
                 run_benchmark(
                     model,
@@ -243,7 +248,7 @@ def run_sweep(
     )
 
 
-def _count_runs(grid: Sequence[DecodingSettings], seeds: Sequence[int], dataset_seeds: Sequence[int] | None) -> int:
+def _count_runs(grid: Sequence[DecodingOptions], seeds: Sequence[int], dataset_seeds: Sequence[int] | None) -> int:
     return sum(1 if dataset_seeds is None and point.is_deterministic else len(seeds) for point in grid)
 
 

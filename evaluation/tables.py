@@ -44,7 +44,7 @@ def benchmark_table(result: BenchmarkResult, title: str | None = None) -> Table:
     """
     settings = result.settings
     caption = (
-        f"{settings.steps} steps, {settings.remasking} remasking, seed {settings.seed}; "
+        f"{settings.max_denoising_steps} steps, {settings.remasking} remasking, seed {settings.seed}; "
         f"{result.num_images} images, {len(result.answers)} questions in {result.seconds:.1f} s, "
         f"{result.mean_steps:.1f} steps an answer"
     )
@@ -92,7 +92,7 @@ def sweep_table(result: SweepResult, figures: Sequence[str] | None = None) -> Ta
     table.add_column("task")
     table.add_column("figure")
     for cell in result.cells:
-        steps = f"{cell.settings.steps} step{'s' * (cell.settings.steps != 1)}"
+        steps = f"{cell.settings.max_denoising_steps} step{'s' * (cell.settings.max_denoising_steps != 1)}"
         table.add_column(f"{steps}\n{cell.settings.remasking}", justify="right")
     previous = ""
     for name in rows:
