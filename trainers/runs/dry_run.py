@@ -14,19 +14,19 @@ from transformers.trainer_utils import has_length
 from transformers.training_args import OptimizerNames
 from trl.trainer.utils import get_peft_config
 
-from geodit.weights.bundled import resolve_checkpoint
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
-from geodit.trainers.runs.memory_estimate import ADAMW_STATES, BatchShape, MemoryEstimate, estimate_memory
 from geodit.tiny.new_model import new_model, read_geometry
 from geodit.trainers.preparation import prepare_model
+from geodit.trainers.runs.memory_estimate import ADAMW_STATES, BatchShape, MemoryEstimate, estimate_memory
 from geodit.trainers.runs.recipe_arguments import ModelArguments
 from geodit.trainers.runs.recipes import parse_recipe
 from geodit.trainers.runs.stages import training_questions
+from geodit.trainers.runs.training_data import vocabulary_texts
 from geodit.trainers.trainable import ParameterCount, count_parameters
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
-from geodit.trainers.runs.training_data import vocabulary_texts
+from geodit.weights.bundled import resolve_checkpoint
 
 MAX_COUNTED_ROWS = 10_000
 """Rows whose tokens are counted one by one; of a larger data set a sample of as many stands for all."""

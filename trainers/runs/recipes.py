@@ -18,11 +18,11 @@ from trl.scripts.utils import TrlParser
 from geodit.configuration.text_files import check_regular_file, parse_yaml, read_text
 from geodit.trainers.grpo.arguments import GeoDiTGRPOConfig
 from geodit.trainers.hub_token import refuse_secret_arguments
+from geodit.trainers.resilience.run_folder import RunFolder
 from geodit.trainers.runs.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.runs.recipe_values import check_kinds, resolve_paths
-from geodit.trainers.resilience.run_folder import RunFolder
-from geodit.trainers.sample_callback import DrawAnswer
 from geodit.trainers.runs.stages import run_dense_vision, run_grpo, run_masked_diffusion
+from geodit.trainers.sample_callback import DrawAnswer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
 _RUNS: dict[str, tuple[type[TrainingArguments], Callable[..., None]]] = {

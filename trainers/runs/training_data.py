@@ -18,11 +18,11 @@ from geodit.data.neon import neon_dataset
 from geodit.data.readers.reading import BadRecords, read_dataset
 from geodit.data.schema import QuestionDataset
 from geodit.data.streaming import QuestionStream
+from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.processing.tasks_geodit import DEFAULT_TASKS
 from geodit.tiny.scenes.dataset import scene_seed, synthetic_dataset
 from geodit.tiny.scenes.questions import scene_questions
 from geodit.tiny.scenes.scene import sample_scene
-from geodit.processing.processing_geodit import GeoDiTProcessor
-from geodit.processing.tasks_geodit import DEFAULT_TASKS
 from geodit.trainers.runs.recipe_arguments import DataArguments
 
 
