@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`geodit demo`: all tasks on scenes that come with the package."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -107,7 +106,9 @@ def demo(
 
 def answer_scenes(pipeline: "GeoDiTPipeline", directory: Path, steps: int) -> list[DemoAnswer]:
     """Asks every question that `scenes.json` of a directory has."""
-    scenes = json.loads((directory / "scenes.json").read_text(encoding="utf-8"))["scenes"]
+    from geodit.configuration.text_files import read_json_object
+
+    scenes = read_json_object(directory / "scenes.json")["scenes"]
     asked = [(directory / scene["image"], question) for scene in scenes for question in scene["questions"]]
     answers = []
     with progress_bar() as progress:

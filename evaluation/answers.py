@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geodit.configuration.files_geodit import write_atomically
-from geodit.configuration.text_files import check_regular_file, parse_json, read_text
+from geodit.configuration.text_files import check_regular_file, parse_json_object, read_text
 from geodit.data.schema import Box, Question, QuestionItem
 from geodit.processing.processing_geodit import GeoDiTProcessor
 
@@ -142,9 +142,7 @@ def load_answers(path: str | Path) -> list[AnswerRecord]:
     text = read_text(path, max_bytes=_MAX_BYTES).removesuffix("\n")
     for number, line in enumerate(text.split("\n") if text else (), start=1):
         where = f"{path}, line {number}"
-        record = parse_json(line, where, allow_nan=False)
-        if not isinstance(record, dict):
-            raise ValueError(f"{where}: a line must hold a JSON object")
+        record = parse_json_object(line, where, allow_nan=False)
         try:
             answers.append(AnswerRecord.from_dict(record))
         except (TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from PIL import Image
 
+from geodit.configuration import text_files
 from geodit.configuration.text_files import check_regular_file, parse_json, read_text
 from geodit.data.readers.fields import DamagedRecord
 from geodit.processing.images_geodit import DAMAGE, IMAGE_FORMATS
@@ -118,7 +119,7 @@ def read_json(path: Path) -> Any:
     """
     check_regular_file(path)
     try:
-        return parse_json(read_text(path, max_bytes=_MAX_FILE_BYTES, encoding="utf-8-sig"), path)
+        return text_files.read_json(path, max_bytes=_MAX_FILE_BYTES)
     except ValueError as error:
         raise ValueError(f"{str(error).rstrip('.')}: download it again.") from error
 

@@ -12,7 +12,7 @@ from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingE
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
-from geodit.hub_cards.card.checkpoint_files import read_json
+from geodit.hub_cards.card.checkpoint_files import read_fields
 from geodit.hub_cards.card.markdown import Table
 from geodit.modeling_geodit.weight_files_geodit import read_weight_map
 
@@ -82,7 +82,7 @@ def read_architecture(folder: Path) -> Architecture:
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{folder} is not a checkpoint: it has no config.json")
-    fields = read_json(path).mapping()
+    fields = read_fields(path).mapping()
     if fields.get("model_type") != GeoDiTConfig.model_type:
         raise ValueError(
             f"{path} is not that of a GeoDiT model: its model_type is {fields.get('model_type')!r}, "

@@ -13,7 +13,7 @@ from geodit.configuration import text_files
 from geodit.configuration.remote_code_geodit import CODE_FILES
 from geodit.configuration.secrets import mask_secrets
 
-__all__ = ["Field", "has_remote_code", "parse_json", "read_front_matter", "read_json", "read_recipe"]
+__all__ = ["Field", "has_remote_code", "parse_fields", "read_fields", "read_front_matter", "read_recipe"]
 
 _FRONT_MATTER = re.compile(r"\s*---[ \t]*\n(.*?\n)---[ \t]*(?:\n|$)", re.DOTALL)
 
@@ -101,16 +101,16 @@ class Field:
         )
 
 
-def read_json(path: Path) -> Field:
+def read_fields(path: Path) -> Field:
     """Read a JSON document.
 
     Raises:
         ValueError: If the file is missing, is not UTF-8, or does not hold one JSON object.
     """
-    return parse_json(text_files.read_text(path), path)
+    return Field(text_files.read_json_object(path, allow_nan=False), path)
 
 
-def parse_json(text: str, path: Path, place: str = "", *, allow_nan: bool = False) -> Field:
+def parse_fields(text: str, path: Path, place: str = "", *, allow_nan: bool = False) -> Field:
     """Parse a JSON object.
 
     Args:
@@ -123,10 +123,7 @@ def parse_json(text: str, path: Path, place: str = "", *, allow_nan: bool = Fals
         ValueError: If the text is not one JSON object.
     """
     where = f"{path}, {place}" if place else str(path)
-    value = text_files.parse_json(text, where, allow_nan=allow_nan)
-    if not isinstance(value, dict):
-        raise ValueError(f"{where} must hold a JSON object, but is {mask_secrets(repr(value)):.80}")
-    return Field(value, path, place)
+    return Field(text_files.parse_json_object(text, where, allow_nan=allow_nan), path, place)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geodit.configuration.hub_ids import hub_id_problem
-from geodit.hub_cards.card.checkpoint_files import Field, read_json, read_recipe
+from geodit.hub_cards.card.checkpoint_files import Field, read_fields, read_recipe
 from geodit.hub_cards.card.intervals import mean_interval
 from geodit.hub_cards.card.markdown import Markdown, Table, as_markdown, one_line, without_folders
 
@@ -335,7 +335,7 @@ def _read_hub_datasets(path: Path) -> dict[str, str]:
 
 
 def _read(path: Path, folder: Path, hub_datasets: Mapping[str, str]) -> Results:
-    document = read_json(path)
+    document = read_fields(path)
     dataset_seeds, command, environment = (document.get(name) for name in ("dataset_seeds", "command", "environment"))
     cells = document["cells"].elements()
     seeds = _integers(document["seeds"])

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from geodit.configuration.files_geodit import write_atomically
-from geodit.hub_cards.card.checkpoint_files import Field, read_json
+from geodit.hub_cards.card.checkpoint_files import Field, read_fields
 from geodit.hub_cards.card.markdown import Markdown, Table, as_markdown, code, image
 from geodit.processing.answer_patterns import AnswerPatterns
 
@@ -91,7 +91,7 @@ def write_examples(
     pictures: dict[str, bytes] = {}
     patterns = AnswerPatterns(processor)
     model.eval()
-    for scene in read_json(scenes / "scenes.json")["scenes"].elements():
+    for scene in read_fields(scenes / "scenes.json")["scenes"].elements():
         path = scenes / scene["image"].text()
         with Image.open(path) as opened:
             image = opened.convert("RGB")
@@ -125,7 +125,7 @@ def read_examples(folder: Path) -> list[Example]:
     path = folder / EXAMPLES_FILE
     if not path.is_file():
         return []
-    return [_read(example, folder) for example in read_json(path)["examples"].elements()]
+    return [_read(example, folder) for example in read_fields(path)["examples"].elements()]
 
 
 def examples_table(examples: Sequence[Example]) -> Table | None:

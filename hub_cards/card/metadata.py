@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
-from geodit.hub_cards.card.checkpoint_files import read_json
+from geodit.hub_cards.card.checkpoint_files import read_fields
 from geodit.hub_cards.card.evaluation_results import (
     DecodingPoint,
     Figure,
@@ -91,7 +91,7 @@ def default_decoding(folder: Path) -> DecodingPoint:
         ValueError: If the file is not a valid generation configuration.
     """
     path = folder / "generation_config.json"
-    fields = read_json(path).mapping() if path.is_file() else {}
+    fields = read_fields(path).mapping() if path.is_file() else {}
     try:
         config = GeoDiTGenerationConfig(**fields)
     except (TypeError, ValueError) as error:

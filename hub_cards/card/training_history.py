@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from geodit.configuration.text_files import read_text
-from geodit.hub_cards.card.checkpoint_files import Field, parse_json, read_recipe
+from geodit.hub_cards.card.checkpoint_files import Field, parse_fields, read_recipe
 from geodit.hub_cards.card.markdown import Table
 
 __all__ = [
@@ -189,7 +189,7 @@ def _read_log(path: Path) -> tuple[dict[str, Any], ...]:
     lines = read_text(path).splitlines()
     # A loss that diverged is logged as NaN, and the card shall say so.
     return tuple(
-        _numbers(parse_json(line, path, f"line {number}", allow_nan=True))
+        _numbers(parse_fields(line, path, f"line {number}", allow_nan=True))
         for number, line in enumerate(lines, start=1)
         if line.strip()
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from geodit.hub_cards.card.checkpoint_files import read_json, read_recipe
+from geodit.hub_cards.card.checkpoint_files import read_fields, read_recipe
 from geodit.hub_cards.card.markdown import cut_paths
 from geodit.hub_cards.card.recipe_table import public_recipe
 
@@ -29,7 +29,7 @@ def public_json(path: Path, fields: Iterable[str]) -> Path | bytes:
     Raises:
         ValueError: If the file is no JSON document.
     """
-    document = read_json(path).mapping()
+    document = read_fields(path).mapping()
     changed = document | {name: cut_paths(document[name]) for name in fields if name in document}
     if changed == document:
         return path

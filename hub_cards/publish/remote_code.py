@@ -20,7 +20,7 @@ from geodit.configuration.remote_code_geodit import (
     write_remote_code,
 )
 from geodit.hub_cards.card.architecture import read_architecture
-from geodit.hub_cards.card.checkpoint_files import has_remote_code, read_json
+from geodit.hub_cards.card.checkpoint_files import has_remote_code, read_fields
 
 __all__ = ["code_files", "export_remote_code", "remove_remote_code"]
 
@@ -42,7 +42,7 @@ def code_files(checkpoint_dir: str | PathLike[str]) -> dict[str, Path | bytes]:
     """
     folder = Path(checkpoint_dir)
     configurations: dict[str, Path | bytes] = {
-        name: folder / name if read_json(folder / name).mapping().get("auto_map") == _AUTO_MAPS[name] else content
+        name: folder / name if read_fields(folder / name).mapping().get("auto_map") == _AUTO_MAPS[name] else content
         for name, content in _with_auto_maps(folder, present=True).items()
     }
     if not configurations:
@@ -95,7 +95,7 @@ def _set_auto_maps(folder: Path, present: bool) -> None:
 
 def _with_auto_maps(folder: Path, present: bool) -> dict[str, bytes]:
     """The configurations that are there, with or without the names of the classes to load."""
-    documents = {name: read_json(folder / name).mapping() for name in _AUTO_MAPS if (folder / name).is_file()}
+    documents = {name: read_fields(folder / name).mapping() for name in _AUTO_MAPS if (folder / name).is_file()}
     for name, document in documents.items():
         document.pop("auto_map", None)
         if present:

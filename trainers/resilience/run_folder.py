@@ -8,12 +8,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from geodit.configuration.file_lock import FileLock
-from geodit.configuration.text_files import parse_json, read_json_object, read_text
+from geodit.configuration.text_files import parse_json_object, read_json_object, read_text
 from geodit.hub_cards.publish.run_folders import RUN_LOG, RUN_RECIPE
 from geodit.trainers.distribution import on_main_process
 from geodit.trainers.resilience.checkpoint_guard import PRIVATE
@@ -200,10 +199,10 @@ class RunFolder:
             return None
         try:
             lines = read_text(log).splitlines()
-            last: Any = parse_json(lines[-1], log) if lines else None
+            last = parse_json_object(lines[-1], log) if lines else {}
         except ValueError:
             return None
-        step = last.get("step") if isinstance(last, dict) and "train_runtime" in last else None
+        step = last.get("step") if "train_runtime" in last else None
         return step if isinstance(step, int) else None
 
 
