@@ -9,7 +9,7 @@ flat view that training and evaluation iterate over.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from geodit.configuration.plain_fields import check_field_names
 from geodit.configuration.text_files import check_regular_file
 from geodit.processing.images_geodit import DAMAGE, IMAGE_FORMATS
 
@@ -92,23 +93,29 @@ class Question:
         Raises:
             ValueError: If a field is missing or unknown, or as the constructor does.
         """
-        names = set(cls.__dataclass_fields__)
-        if set(question) != names:
-            wrong = sorted(set(question) ^ names)
-            raise ValueError(f"a question has the fields {sorted(names)}; missing or unknown: {wrong}")
-        boxes = []
-        for box in question["boxes"]:
-            x1, y1, x2, y2 = (float(value) for value in box)
-            boxes.append((x1, y1, x2, y2))
+        check_field_names(cls, question, "a question")
         return cls(
             task=question["task"],
             query=question["query"],
             answer=question["answer"],
-            boxes=tuple(boxes),
+            boxes=read_boxes(question["boxes"]),
             labels=tuple(question["labels"]),
             references=tuple(question["references"]),
             kind=question["kind"],
         )
+
+
+def read_boxes(boxes: Iterable[Iterable[float]]) -> tuple[Box, ...]:
+    """Read boxes of four numbers each, as JSON and `datasets` hold them.
+
+    Raises:
+        ValueError: If a box does not have four numbers.
+    """
+    read = []
+    for box in boxes:
+        x1, y1, x2, y2 = (float(value) for value in box)
+        read.append((x1, y1, x2, y2))
+    return tuple(read)
 
 
 class QuestionItem(TypedDict):

@@ -14,6 +14,7 @@ import torch
 from datasets.distributed import split_dataset_by_node
 from torch.utils.data import get_worker_info
 
+from geodit.configuration.plain_fields import check_field_names
 from geodit.data.schema import TASKS, Question, check_columns, check_tasks, decode_stored_image
 
 
@@ -48,10 +49,7 @@ class StreamPosition:
         Raises:
             ValueError: If a field is missing or unknown.
         """
-        names = set(cls.__dataclass_fields__)
-        if set(position) != names:
-            wrong = sorted(set(position) ^ names)
-            raise ValueError(f"a stream position has the fields {sorted(names)}; missing or unknown: {wrong}")
+        check_field_names(cls, position, "a stream position")
         return cls(**position)
 
 

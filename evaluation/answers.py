@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from geodit.configuration.files_geodit import write_atomically
+from geodit.configuration.plain_fields import check_field_names
 from geodit.configuration.text_files import check_regular_file, parse_json_object, read_text
-from geodit.data.schema import Box, Question, QuestionItem
+from geodit.data.schema import Box, Question, QuestionItem, read_boxes
 from geodit.processing.processing_geodit import GeoDiTProcessor
 
 __all__ = ["AnswerRecord", "load_answers", "read_answer", "save_answers"]
@@ -63,24 +64,17 @@ class AnswerRecord:
         Raises:
             ValueError: If a field is missing or unknown, or has a value that it cannot have.
         """
-        names = set(cls.__dataclass_fields__)
-        if set(record) != names:
-            wrong = sorted(set(record) ^ names)
-            raise ValueError(f"an answer has the fields {sorted(names)}; missing or unknown: {wrong}")
+        check_field_names(cls, record, "an answer")
         for name, value in (("image_id", record["image_id"]), ("text", record["text"])):
             if not isinstance(value, str):
                 raise ValueError(f"{name} must be a text, got {value!r:.80}")
         height, width = record["image_size"]
-        boxes: list[Box] = []
-        for box in record["boxes"]:
-            x1, y1, x2, y2 = (float(value) for value in box)
-            boxes.append((x1, y1, x2, y2))
         return cls(
             image_id=record["image_id"],
             image_size=(int(height), int(width)),
             question=Question.from_dict(record["question"]),
             text=record["text"],
-            boxes=tuple(boxes),
+            boxes=read_boxes(record["boxes"]),
             labels=tuple(record["labels"]),
             parsed=bool(record["parsed"]),
             num_steps=int(record["num_steps"]),
