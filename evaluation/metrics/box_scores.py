@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from geodit.processing.box_ops import box_iou
+from geodit.processing.box_ops import box_iou, match_boxes
 
 __all__ = ["average_precision", "expected_calibration_error", "judge_boxes"]
 
@@ -35,13 +35,8 @@ def judge_boxes(
     if values.shape != overlaps.shape[:1]:
         raise ValueError(f"scores have shape {values.shape}, but there are {len(overlaps)} boxes; give one per box")
     correct = np.zeros(len(overlaps), dtype=np.bool_)
-    if not overlaps.shape[1]:
-        return correct
-    for index in np.argsort(-values, kind="stable"):
-        best = int(overlaps[index].argmax())
-        if overlaps[index, best] >= iou_threshold:
-            correct[index] = True
-            overlaps[:, best] = -1.0
+    for index, _ in match_boxes(overlaps, iou_threshold, order=np.argsort(-values, kind="stable").tolist()):
+        correct[index] = True
     return correct
 
 

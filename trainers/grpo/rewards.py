@@ -10,7 +10,7 @@ import numpy as np
 
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.text import normalize_answer
-from geodit.processing.box_ops import box_iou
+from geodit.processing.box_ops import box_iou, match_boxes
 
 RewardFunction = Callable[[AnswerRecord], float | None]
 """Rewards an answer, or returns `None` where it has nothing to say about the task."""
@@ -79,9 +79,4 @@ def _matched_iou(answer: AnswerRecord) -> float:
     iou = box_iou(answer.boxes, question.boxes)
     labels, true_labels = ([normalize_answer(label) for label in names] for names in (answer.labels, question.labels))
     iou[np.array([[label != true for true in true_labels] for label in labels], dtype=bool).reshape(iou.shape)] = 0.0
-    total = 0.0
-    while iou.size and (best := float(iou.max())) > 0:
-        total += best
-        row, column = np.unravel_index(int(iou.argmax()), iou.shape)
-        iou[row, :] = iou[:, column] = 0.0
-    return total
+    return sum(float(iou[pair]) for pair in match_boxes(iou))
