@@ -17,9 +17,9 @@ from transformers import PrinterCallback, TrainerCallback, default_data_collator
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.trainers.runs.memory_estimate import BatchShape, MemoryEstimate, estimate_memory
-from geodit.trainers.trainable import MODEL_PARTS
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
+from geodit.weights.model_tensors import MODEL_PARTS
 
 __all__ = ["MeasuredUpdates", "UpdateSettings", "measure_updates"]
 

@@ -19,14 +19,19 @@ from transformers.utils import CONFIG_NAME
 from geodit.configuration.configuration_geodit import GeoDiTTextConfig
 from geodit.configuration.text_files import read_json_object
 from geodit.weights.checkpoint_reader import CheckpointReader, match_tensors
+from geodit.weights.model_tensors import (
+    EMBEDDINGS_WEIGHT,
+    FINAL_NORM_WEIGHT,
+    OUTPUT_PROJECTION_WEIGHT,
+    TEXT_LAYERS_PREFIX,
+)
 
 LLADA_MODEL_TYPE = "llada"
 
-_LM_HEAD = "lm_head.weight"
 _TOP_LEVEL_NAMES = {
-    "model.transformer.wte.weight": "model.language_model.embed_tokens.weight",
-    "model.transformer.ln_f.weight": "model.language_model.norm.weight",
-    "model.transformer.ff_out.weight": _LM_HEAD,
+    "model.transformer.wte.weight": EMBEDDINGS_WEIGHT,
+    "model.transformer.ln_f.weight": FINAL_NORM_WEIGHT,
+    "model.transformer.ff_out.weight": OUTPUT_PROJECTION_WEIGHT,
 }
 # Note that a block's ff_proj is the gate and its ff_out is down_proj.
 _LAYER_NAMES = {
@@ -41,7 +46,7 @@ _LAYER_NAMES = {
     "ff_norm": "post_attention_layernorm",
 }
 _LLADA_LAYER = re.compile(r"model\.transformer\.blocks\.(\d+)\.(\w+)\.weight")
-_GEODIT_LAYER = re.compile(r"model\.language_model\.layers\.(\d+)\.([\w.]+)\.weight")
+_GEODIT_LAYER = re.compile(re.escape(TEXT_LAYERS_PREFIX) + r"(\d+)\.([\w.]+)\.weight")
 _TOP_LEVEL_NAMES_BACK = {ours: theirs for theirs, ours in _TOP_LEVEL_NAMES.items()}
 _LAYER_NAMES_BACK = {ours: theirs for theirs, ours in _LAYER_NAMES.items()}
 
@@ -102,7 +107,7 @@ def llada_to_geodit_name(name: str) -> str:
     match = _LLADA_LAYER.fullmatch(name)
     if match is None or match[2] not in _LAYER_NAMES:
         raise ValueError(f"{name!r} is not a tensor of LLaDA's text core.")
-    return f"model.language_model.layers.{match[1]}.{_LAYER_NAMES[match[2]]}.weight"
+    return f"{TEXT_LAYERS_PREFIX}{match[1]}.{_LAYER_NAMES[match[2]]}.weight"
 
 
 def geodit_to_llada_name(name: str) -> str:
@@ -270,14 +275,14 @@ def text_state_shapes(text_config: GeoDiTTextConfig) -> dict[str, tuple[int, ...
         "post_attention_layernorm": (hidden,),
     }
     shapes: dict[str, tuple[int, ...]] = {
-        "model.language_model.embed_tokens.weight": (text_config.vocab_size, hidden),
-        "model.language_model.norm.weight": (hidden,),
+        EMBEDDINGS_WEIGHT: (text_config.vocab_size, hidden),
+        FINAL_NORM_WEIGHT: (hidden,),
     }
     for index in range(text_config.num_hidden_layers):
         for name, shape in layer.items():
-            shapes[f"model.language_model.layers.{index}.{name}.weight"] = shape
+            shapes[f"{TEXT_LAYERS_PREFIX}{index}.{name}.weight"] = shape
     if not text_config.tie_word_embeddings:
-        shapes[_LM_HEAD] = (text_config.vocab_size, hidden)
+        shapes[OUTPUT_PROJECTION_WEIGHT] = (text_config.vocab_size, hidden)
     return shapes
 
 

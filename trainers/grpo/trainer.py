@@ -37,6 +37,7 @@ from geodit.trainers.named_parts import load_named_model
 from geodit.trainers.noise import seeded_generator
 from geodit.trainers.preparation import prepare_parts
 from geodit.trainers.publishing import PublishingTrainer
+from geodit.weights.model_tensors import IMAGE_NEWLINE, part_of
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -134,9 +135,9 @@ class GeoDiTGRPOTrainer(PublishingTrainer):
             if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
                 raise ValueError("With DeepSpeed a reference model (beta > 0) needs adapters: train by LoRA.")
             self._reference = copy.deepcopy(model).requires_grad_(False).eval()
-        sees = ("vision_tower.", "multi_modal_projector.", "image_newline")
         self._sees_the_same = not any(
-            p.requires_grad and any(part in name for part in sees) for name, p in model.named_parameters()
+            p.requires_grad and (part_of(name) in ("vision_tower", "projector") or IMAGE_NEWLINE in name)
+            for name, p in model.named_parameters()
         )
         needed, dataset = args.prompts_per_generation * self.accelerator.num_processes, cast(Any, self.train_dataset)
         if dataset is not None and len(dataset) < needed:
