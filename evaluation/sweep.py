@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geodit.configuration.files_geodit import write_atomically
 from geodit.evaluation.benchmark import BenchmarkResult, run_benchmark
 from geodit.evaluation.environment import describe_environment
 from geodit.evaluation.scoring import iterate_figures
@@ -110,18 +107,6 @@ class SweepResult:
     command: tuple[str, ...] | None = None
     split: str | None = None
 
-    def cell(self, steps: int, remasking: str) -> SweepCell:
-        """The point of the grid with these settings.
-
-        Raises:
-            ValueError: If the grid does not have it; the message lists what it has.
-        """
-        for cell in self.cells:
-            if (cell.settings.steps, cell.settings.remasking) == (steps, remasking):
-                return cell
-        points = ", ".join(f"({cell.settings.steps}, {cell.settings.remasking!r})" for cell in self.cells)
-        raise ValueError(f"the grid has no point ({steps}, {remasking!r}); it has {points}")
-
     def to_dict(self) -> dict[str, Any]:
         """Everything but the answers, in types that JSON has."""
         return {
@@ -135,11 +120,6 @@ class SweepResult:
             "batch_size": self.batch_size,
             "cells": [cell.to_dict() for cell in self.cells],
         }
-
-    def save(self, path: str | Path) -> None:
-        """Write `to_dict()` as a JSON document, which appears when it is complete; an existing file is replaced."""
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        write_atomically(Path(path), f"{text}\n".encode())
 
 
 def run_sweep(

@@ -44,7 +44,7 @@ def check_dataset(
     be checked. An image is in two splits if its name in the data set or all its pixels are the same.
 
     Args:
-        name: One of `reader_names()`.
+        name: A key of `READERS`.
         path: As `read_dataset` takes it.
         splits: The splits to check; by default all that make up the data set.
         decode_images: Without it images are not opened (but for their size where there are boxes): much quicker, but

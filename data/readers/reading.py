@@ -76,7 +76,7 @@ def read_dataset(
     and inside the image: what leaves it is cut off.
 
     Args:
-        name: One of `reader_names()`.
+        name: A key of `READERS`.
         path: Its folder; for `llava` the JSON file, for `skyscript` a CSV file if the folder has several.
         split: One of the splits of the data set.
         streaming: Read while iterating, and hold nothing. By default the rows are written to a cache, from which

@@ -128,15 +128,6 @@ def estimate_memory(
     return _simulate(stages, weights, optimizer, activation_checkpointing, gradient_accumulation)
 
 
-def saved_for_backward(model: nn.Module, batch: BatchShape, *, autocast: torch.dtype | None = None) -> int:
-    """Bytes that autograd keeps at the end of a forward pass without activation checkpointing.
-
-    The arguments are those of [`estimate_memory`]. Parameters themselves are not counted, but copies of them are.
-    """
-    stages = _Shapes(unwrap_peft_model(model), batch, autocast).stages()
-    return sum(part.saved + part.logits + part.weight_copies for stage in stages for part in stage.parts)
-
-
 @dataclass(frozen=True)
 class _Part:
     """A run of operations, in bytes.
