@@ -54,7 +54,7 @@ SCHEMES = {
 
 
 def main() -> None:
-    """Prints a JSON document a scheme."""
+    """Print one JSON document per scheme."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=geodit.bundled_checkpoint(), help="Folder or Hub id of a checkpoint.")
     parser.add_argument("--scenes", type=int, default=200, help="Synthetic test scenes.")

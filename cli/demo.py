@@ -62,7 +62,7 @@ class DemoAnswer:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command to the program."""
+    """Add the command to the program."""
     app.command(epilog="Example: `geodit demo --out my-pictures`")(demo)
 
 
@@ -113,7 +113,7 @@ def answer_scenes(pipeline: "GeoDiTPipeline", directory: Path, steps: int) -> li
 
 
 def answers_table(answers: Sequence[DemoAnswer]) -> "Table":
-    """Every question with its answer and the truth."""
+    """Build a table of every question with its answer and the truth."""
     from rich.table import Table
 
     right = sum(answer.is_right for answer in answers)
@@ -137,7 +137,7 @@ def answers_table(answers: Sequence[DemoAnswer]) -> "Table":
 
 
 def map_lines(answer: DemoAnswer) -> list[str]:
-    """The boxes of a georeferenced image in the coordinates of its map."""
+    """Return the boxes of a georeferenced image in the coordinates of its map."""
     georeference, boxes = answer.prediction.georeference, answer.prediction.map_boxes
     if georeference is None or not boxes:
         return []
@@ -146,7 +146,7 @@ def map_lines(answer: DemoAnswer) -> list[str]:
 
 
 def boxes_picture(answers: Sequence[DemoAnswer]) -> "Image.Image":
-    """The scenes side by side, with the boxes the model found."""
+    """Draw the scenes side by side, with the boxes that the model found."""
     from PIL import Image
 
     from geodit.pipelines.imagery import read_image
@@ -171,7 +171,7 @@ def boxes_picture(answers: Sequence[DemoAnswer]) -> "Image.Image":
 
 
 def denoising_picture_of(prediction: "Prediction") -> "Image.Image":
-    """The canvas of an answer after every step."""
+    """Draw the canvas of an answer after every step."""
     from geodit.pipelines.visualization import denoising_picture
 
     denoising = prediction.denoising
@@ -181,7 +181,7 @@ def denoising_picture_of(prediction: "Prediction") -> "Image.Image":
 
 
 def _texts(answer: DemoAnswer) -> tuple[str, str]:
-    """The answer and the truth as the table shows them: text, or how many boxes."""
+    """Return the answer and the truth as the table shows them: text, or the number of boxes."""
     if not answer.truth["boxes"]:
         return answer.prediction.text, answer.truth["answer"]
     count = len(answer.prediction.boxes)

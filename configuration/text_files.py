@@ -180,7 +180,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def _count_nodes(node: yaml.Node, known: dict[int, int], above: frozenset[int]) -> int:
-    """The values of a document with its aliases written out.
+    """Count the values of a document with its aliases written out.
 
     Raises:
         yaml.YAMLError: If there are too many, or one holds itself.

@@ -75,7 +75,7 @@ class Question:
             object.__setattr__(self, "kind", self.task)
 
     def to_dict(self) -> dict[str, Any]:
-        """The plain types that `features` describes."""
+        """Return the plain types that `features` describes."""
         return {
             "task": self.task,
             "query": self.query,
@@ -88,7 +88,7 @@ class Question:
 
     @classmethod
     def from_dict(cls, question: Mapping[str, Any]) -> Question:
-        """The inverse of `to_dict`.
+        """Make a question from what `to_dict` returns.
 
         Raises:
             ValueError: If a field is missing or unknown, or as the constructor does.
@@ -128,7 +128,7 @@ class QuestionItem(TypedDict):
 
 
 def features() -> datasets.Features:
-    """The columns of a data set: `image`, `image_id`, `questions` and `meta` (a JSON string)."""
+    """Return the columns of a data set: `image`, `image_id`, `questions` and `meta` (a JSON string)."""
     text = datasets.Value("string")
     return datasets.Features(
         {
@@ -151,7 +151,7 @@ def features() -> datasets.Features:
 
 
 def encode_png(pixels: np.ndarray[Any, np.dtype[np.uint8]] | Image.Image) -> dict[str, Any]:
-    """An image as `datasets.Image` stores it, with the PNG inside the table rather than in a file.
+    """Encode an image as `datasets.Image` stores it, with the PNG inside the table rather than in a file.
 
     Args:
         pixels: uint8 array (H, W, 3) or (H, W), or a PIL image.
@@ -169,7 +169,7 @@ def make_row(
     questions: Sequence[Question],
     meta: str = "{}",
 ) -> dict[str, Any]:
-    """One row of a data set, ready for `make_dataset`.
+    """Make one row of a data set, ready for `make_dataset`.
 
     Args:
         image: Pixels (H, W, 3) uint8, a PIL image, or {"bytes", "path"} as `datasets.Image` stores it.
@@ -187,13 +187,13 @@ def make_row(
 
 
 def make_dataset(rows: Sequence[Mapping[str, Any]]) -> datasets.Dataset:
-    """A data set in memory (no cache file is written) from rows made by `make_row`."""
+    """Make a data set in memory (no cache file is written) from rows made by `make_row`."""
     names = features()
     return datasets.Dataset.from_dict({name: [row[name] for row in rows] for name in names}, features=names)
 
 
 def row_questions(row: Mapping[str, Any]) -> list[Question]:
-    """The questions of one row of a data set."""
+    """Return the questions of one row of a data set."""
     return [Question.from_dict(question) for question in row["questions"]]
 
 
@@ -314,12 +314,12 @@ class QuestionDataset(torch.utils.data.Dataset[QuestionItem]):
         return stored.convert("RGB") if isinstance(stored, Image.Image) else decode_stored_image(stored)
 
     def question(self, index: int) -> Question:
-        """The question of one item, without touching its image."""
+        """Return the question of one item, without touching its image."""
         row, place = self._places[index].tolist()
         return Question.from_dict(self._text[row]["questions"][place])
 
     def iter_questions(self) -> Iterator[Question]:
-        """The question of every item, one after the other, without touching an image."""
+        """Yield the question of every item, without touching an image."""
         return (question for _, _, question in self._scan())
 
     @property

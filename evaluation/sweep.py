@@ -46,7 +46,7 @@ class Spread:
         return cls(tuple(values), statistics.fmean(values), std)
 
     def to_dict(self) -> dict[str, Any]:
-        """The spread in types that JSON has."""
+        """Return the spread in types that JSON has."""
         return {"mean": self.mean, "std": self.std, "values": list(self.values)}
 
 
@@ -72,7 +72,7 @@ class SweepCell:
         return {name: Spread.of(sample) for name, sample in values.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """The cell in types that JSON has, without the answers."""
+        """Return the cell in types that JSON has, without the answers."""
         settings = self.settings.to_dict()
         del settings["seed"]  # the runs have theirs
         return {
@@ -108,7 +108,7 @@ class SweepResult:
     split: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the answers, in types that JSON has."""
+        """Return everything but the answers, in types that JSON has."""
         return {
             "benchmark": self.benchmark,
             "split": self.split,
@@ -236,7 +236,7 @@ class _ProgressCounter:
         self._done_before = 0
 
     def for_run(self, description: str) -> Callable[[int, int], None] | None:
-        """The callback of the next run."""
+        """Return the callback of the next run."""
         progress = self._progress
         if progress is None:
             return None

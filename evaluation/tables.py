@@ -34,7 +34,7 @@ _HEADLINES = ("cider", "bleu4", "accuracy", "precision", "recall", "f1", "f1_kee
 
 
 def sweep_table(result: SweepResult, figures: Sequence[str] | None = None) -> Table:
-    """A grid of settings: a column for each point, mean ± standard deviation over the repetitions.
+    """Build a table of a grid of settings: one column per point, mean ± standard deviation over the repetitions.
 
     Args:
         result: The sweep.

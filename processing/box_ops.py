@@ -42,7 +42,7 @@ def as_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
 
 
 def box_area(boxes: ArrayLike) -> NDArray[np.float64]:
-    """Area of every box.
+    """Return the area of every box.
 
     Args:
         boxes: Shape (N, 4).

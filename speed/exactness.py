@@ -81,7 +81,7 @@ def compare_with_golden(folder: Path, device: torch.device) -> list[Golden]:
 
 
 def _llada_model(folder: Path, attention: str, used: set[int]) -> GeoDiTForMaskedDiffusion:
-    """The text core of a checkpoint in LLaDA's layout, with the smallest tower, which sees nothing.
+    """Load the text core of a checkpoint in LLaDA's layout, with the smallest tower, which sees nothing.
 
     One of the tokens that are not used becomes the placeholder of images, which is never generated.
     """

@@ -74,7 +74,7 @@ class MeasuredUpdates:
         return self.tokens / statistics.median(self.seconds)
 
     def to_dict(self) -> dict[str, Any]:
-        """The updates in types that JSON has."""
+        """Return the updates in types that JSON has."""
         return {
             **asdict(self.settings),
             "tokens": self.tokens,
@@ -191,5 +191,5 @@ class _UpdateTimes(TrainerCallback):
         self._times.append(time.perf_counter())
 
     def seconds(self) -> list[float]:
-        """Of each update but the first."""
+        """Return the seconds of each update but the first."""
         return [end - start for start, end in zip(self._times, self._times[1:], strict=False)]

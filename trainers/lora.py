@@ -70,7 +70,7 @@ def complete_peft_config(config: PeftConfig) -> PeftConfig:
 
 
 def _outside_vision(target_modules: str | Iterable[str]) -> str:
-    """The same layers but for [`NEVER_ADAPTED`], for methods of PEFT that have no `exclude_modules`."""
+    """Return the same layers but for [`NEVER_ADAPTED`], for methods of PEFT that have no `exclude_modules`."""
     if target_modules == "all-linear":
         return LANGUAGE_MODEL_LINEARS
     if not isinstance(target_modules, str):

@@ -262,7 +262,7 @@ def assemble_llada_v(
 
 
 def _read_text_core(directory: Path) -> _TextCore:
-    """LLaDA under its own names (`d_model` in its configuration), or under Llama's."""
+    """Read LLaDA under its own names (`d_model` in its configuration), or under Llama's."""
     reader = CheckpointReader(directory)
     config = read_json_object(directory / CONFIG_NAME)
     if "hidden_size" in config:
@@ -290,7 +290,7 @@ def _find_tokenizer(tokenizer: str | PathLike[str] | bool, directory: Path) -> P
 
 
 def _normalization(directory: Path) -> dict[str, Any]:
-    """Mean and standard deviation that SigLIP's own folder gives for images; without such a file, none."""
+    """Read the mean and standard deviation that SigLIP's own folder gives for images; without such a file, none."""
     for name in _PREPROCESSOR_FILES:
         if (directory / name).is_file():
             content = read_json_object(directory / name)
@@ -326,7 +326,7 @@ def _vision_part(directory: Path, expected: Mapping[str, tuple[int, ...]]) -> _P
 
 
 def _new_projector(config: GeoDiTConfig, seed: int) -> dict[str, torch.Tensor]:
-    """Weights as Transformers initializes linear layers: normal, with biases of zero."""
+    """Make weights as Transformers initializes linear layers: normal, with biases of zero."""
     generator = torch.Generator().manual_seed(seed)
     with torch.device("meta"):
         projector = GeoDiTMultiModalProjector(config)

@@ -97,7 +97,7 @@ class LLaDAConfiguration:
 
 
 def llada_to_geodit_name(name: str) -> str:
-    """Name in `GeoDiTForMaskedDiffusion` of a tensor of LLaDA.
+    """Return the name in `GeoDiTForMaskedDiffusion` of a tensor of LLaDA.
 
     Raises:
         ValueError: for a name that LLaDA's text core does not have.
@@ -111,7 +111,7 @@ def llada_to_geodit_name(name: str) -> str:
 
 
 def geodit_to_llada_name(name: str) -> str:
-    """Name in LLaDA of a tensor of `GeoDiTForMaskedDiffusion`'s text core.
+    """Return the name in LLaDA of a tensor of `GeoDiTForMaskedDiffusion`'s text core.
 
     Raises:
         ValueError: for a name outside the text core.
@@ -206,7 +206,7 @@ def read_llada_config(directory: str | Path) -> LLaDAConfiguration:
 
 
 def llada_config_of(text_config: GeoDiTTextConfig, *, mask_token_id: int) -> dict[str, Any]:
-    """The `config.json` that LLaDA's own code reads for a text core: the reverse of [`convert_llada_config`].
+    """Return the `config.json` that LLaDA's own code reads for a text core; reverses [`convert_llada_config`].
 
     Raises:
         ValueError: for a geometry that LLaDA's code does not have.
@@ -259,7 +259,7 @@ def llada_config_of(text_config: GeoDiTTextConfig, *, mask_token_id: int) -> dic
 
 
 def text_state_shapes(text_config: GeoDiTTextConfig) -> dict[str, tuple[int, ...]]:
-    """Names (GeoDiT's) and shapes of all tensors of a text core; `lm_head.weight` only if it is not tied."""
+    """Return names (GeoDiT's) and shapes of all tensors of a text core; `lm_head.weight` only if it is not tied."""
     hidden, width = text_config.hidden_size, text_config.intermediate_size
     head_dim = hidden // text_config.num_attention_heads
     kv_width = head_dim * (text_config.num_key_value_heads or text_config.num_attention_heads)

@@ -89,7 +89,7 @@ class LLaDAVConfiguration:
 
 
 def llada_v_to_geodit_name(name: str) -> str | None:
-    """Name in `GeoDiTForMaskedDiffusion` of a tensor of LLaDA-V; `None` for one that has no part in GeoDiT.
+    """Return the name in `GeoDiTForMaskedDiffusion` of a tensor of LLaDA-V; `None` for one that GeoDiT does not use.
 
     Raises:
         ValueError: for a name that LLaDA-V does not have.
@@ -109,7 +109,7 @@ def llada_v_to_geodit_name(name: str) -> str | None:
 
 
 def geodit_to_llada_v_name(name: str) -> str:
-    """Name in LLaDA-V of a tensor of `GeoDiTForMaskedDiffusion`."""
+    """Return the name in LLaDA-V of a tensor of `GeoDiTForMaskedDiffusion`."""
     for theirs, ours in _TOP_LEVEL_NAMES.items():
         if name == ours:
             return theirs
@@ -122,7 +122,7 @@ def geodit_to_llada_v_name(name: str) -> str:
 
 
 def num_tower_layers(names: Iterable[str]) -> int | None:
-    """Layers of the vision tower among the tensors of LLaDA-V; `None` if they have no tower.
+    """Count the layers of the vision tower among the tensors of LLaDA-V; return `None` if they have no tower.
 
     LLaVA's code drops the last layer of the tower it loads, since it uses the output of the last but one.
     """
@@ -133,7 +133,7 @@ def num_tower_layers(names: Iterable[str]) -> int | None:
 def vision_fields(
     source: LLaDAVConfiguration, vision_config: SiglipVisionConfig, num_layers: int | None
 ) -> dict[str, Any]:
-    """The fields of [`GeoDiTConfig`] that say how LLaDA-V sees an image.
+    """Return the fields of [`GeoDiTConfig`] that say how LLaDA-V sees an image.
 
     Args:
         source: LLaDA-V's configuration.

@@ -23,7 +23,7 @@ _PARTS = ("embeddings.", "encoder.layers.", "post_layernorm.")
 
 
 def siglip_to_geodit_name(name: str) -> str | None:
-    """Name in `GeoDiTForMaskedDiffusion` of a tensor of SigLIP; `None` for one that has no part in GeoDiT.
+    """Return the name in `GeoDiTForMaskedDiffusion` of a tensor of SigLIP; `None` for one that GeoDiT does not use.
 
     Raises:
         ValueError: for a name that SigLIP does not have.
@@ -37,7 +37,7 @@ def siglip_to_geodit_name(name: str) -> str | None:
 
 
 def geodit_to_siglip_name(name: str) -> str:
-    """Name in SigLIP of a tensor of the vision tower of `GeoDiTForMaskedDiffusion`."""
+    """Return the name in SigLIP of a tensor of the vision tower of `GeoDiTForMaskedDiffusion`."""
     return f"vision_model.{name.removeprefix(VISION_TOWER_PREFIX)}"
 
 

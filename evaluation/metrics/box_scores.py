@@ -41,7 +41,7 @@ def judge_boxes(
 
 
 def average_precision(scores: ArrayLike, correct: ArrayLike, num_true: int) -> float:
-    """Area under the precision-recall curve of all boxes in one pool.
+    """Compute the area under the precision-recall curve of all boxes in one pool.
 
     Precision at a recall is the greatest at that recall or a higher one (Pascal VOC, from 2010 on), and every point
     of the curve counts. Boxes of equal scores come in at once, so that their order does not matter.
@@ -72,7 +72,7 @@ def average_precision(scores: ArrayLike, correct: ArrayLike, num_true: int) -> f
 
 
 def expected_calibration_error(scores: ArrayLike, correct: ArrayLike, num_bins: int = 10) -> float:
-    """Mean distance between score and precision, over bins of equal width weighted by their number of boxes.
+    """Compute the mean distance of score and precision over bins of equal width, weighted by their number of boxes.
 
     Source: Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI 2015.
 

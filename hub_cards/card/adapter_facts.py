@@ -59,7 +59,7 @@ class Adapter:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter and no whole checkpoint."""
+    """Return whether a folder holds an adapter and no whole checkpoint."""
     return (folder / ADAPTER_CONFIG_NAME).is_file() and not (folder / "config.json").is_file()
 
 

@@ -74,7 +74,7 @@ def read_base_models(folder: Path, stages: Sequence[TrainingStage]) -> list[Base
 
 
 def hub_ids(models: Sequence[BaseModel]) -> list[str]:
-    """Those that can be linked to."""
+    """Return those that can be linked to."""
     return [model.name for model in models if model.on_hub]
 
 

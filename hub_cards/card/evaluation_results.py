@@ -164,7 +164,7 @@ class ResultsCell:
     iou_thresholds: Mapping[str, float]
 
     def title(self, name: str) -> str:
-        """A figure by its flat name, as the field writes it: `"detect.f1"` as `"F1@0.5"`."""
+        """Return the name of a figure, given its flat name, as the field writes it: `"F1@0.5"` for `"detect.f1"`."""
         task, _, figure = name.rpartition(".")
         return figure_title(task, figure, self.iou_thresholds.get(task))
 
@@ -283,12 +283,12 @@ class Results:
 
 
 def benchmark_title(name: str) -> str:
-    """A benchmark in words."""
+    """Return the name of a benchmark in words."""
     return _BENCHMARKS.get(name, name)
 
 
 def figure_title(task: str, name: str, iou_threshold: float | None = None) -> str:
-    """A figure as the field writes it.
+    """Return the name of a figure as the field writes it.
 
     Args:
         task: The task, or a kind of its questions (`"vqa.count"`).
@@ -428,7 +428,7 @@ def _bootstrap_interval(name: str, run: Field) -> tuple[float, float] | None:
 
 
 def _part(run: Field, name: str) -> Field:
-    """The figures of a task, or of a kind of its questions (`"vqa.count"`), in a run."""
+    """Return the figures of a task, or of a kind of its questions (`"vqa.count"`), in a run."""
     task, _, kind = name.partition(".")
     figures = run["figures"][task]
     return figures["by_kind"][kind] if kind else figures
@@ -450,7 +450,7 @@ def _integers(field: Field) -> tuple[int, ...]:
 
 
 def _span(numbers: Sequence[int]) -> str:
-    """`"500"` where all are equal, else `"480 to 500"`; the numbers are in ascending order."""
+    """Return `"500"` where all are equal, else `"480 to 500"`; the numbers are in ascending order."""
     if not numbers:
         return ""
     low, high = numbers[0], numbers[-1]

@@ -129,7 +129,7 @@ def read_examples(folder: Path) -> list[Example]:
 
 
 def examples_table(examples: Sequence[Example]) -> Table | None:
-    """Every question with its answer; `None` without examples."""
+    """Build a table of every question with its answer; return `None` without examples."""
     if not examples:
         return None
     rows = [
@@ -140,7 +140,7 @@ def examples_table(examples: Sequence[Example]) -> Table | None:
 
 
 def pictures_table(examples: Sequence[Example]) -> Table | None:
-    """The pictures side by side; `None` if nothing is drawn."""
+    """Build a table of the pictures side by side; return `None` if nothing is drawn."""
     drawn = [example for example in examples if example.picture is not None]
     if not drawn:
         return None

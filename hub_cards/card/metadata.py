@@ -85,7 +85,7 @@ def card_metadata(
 
 
 def default_decoding(folder: Path) -> DecodingPoint:
-    """How a checkpoint decodes unless told otherwise: its generation_config.json, or GeoDiT's own defaults.
+    """Return how a checkpoint decodes by default: as its generation_config.json says, or as GeoDiT does.
 
     Raises:
         ValueError: If the file is not a valid generation configuration.
@@ -110,7 +110,7 @@ def default_decoding(folder: Path) -> DecodingPoint:
 
 
 def eval_results(results: Sequence[Results], decoding: DecodingPoint) -> list[EvalResult]:
-    """The main figures as the entries of a model index.
+    """Return the main figures as the entries of a model index.
 
     They are what a user of the checkpoint's defaults gets: figures of this model and no other, under the
     decoding that is its default. Where two documents have figures of the same task, the one that asked more
@@ -129,7 +129,7 @@ def eval_results(results: Sequence[Results], decoding: DecodingPoint) -> list[Ev
 
 
 def main_results(results: Sequence[Results], decoding: DecodingPoint) -> list[tuple[Results, ResultsCell, str]]:
-    """Where the figures of each benchmark and task are that a user of the checkpoint's defaults gets.
+    """Return where the figures of each benchmark and task are that a user of the checkpoint's defaults gets.
 
     Args:
         results: The documents.

@@ -74,7 +74,7 @@ class Interface:
         return self._codec().encode([_EXAMPLE_BOX], _EXAMPLE_SIZE)
 
     def max_boxes(self, task: Task) -> int | None:
-        """The most boxes that an answer can hold, where every box takes the same number of tokens."""
+        """Return the most boxes that an answer can hold, where every box takes the same number of tokens."""
         return task.max_new_tokens // _TOKENS_PER_BOX if self.box_format == "location_tokens" else None
 
     def _codec(self) -> BoxCodec:
@@ -104,7 +104,7 @@ def read_interface(folder: Path) -> Interface | None:
 
 
 def special_tokens_table(folder: Path, config: GeoDiTConfig, interface: Interface | None) -> Table | None:
-    """The tokens that have a role, with their ids; `None` if the folder has no tokenizer.json.
+    """Build a table of the tokens that have a role, with their ids; return `None` without a tokenizer.json.
 
     Raises:
         ValueError: If tokenizer.json is not that of a tokenizer.

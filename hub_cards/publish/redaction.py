@@ -17,7 +17,7 @@ __all__ = ["public_json", "public_recipe_file"]
 
 
 def public_json(path: Path, fields: Iterable[str]) -> Path | bytes:
-    """A JSON document in which absolute paths are cut to their last part.
+    """Write a JSON document with absolute paths cut to their last part.
 
     Args:
         path: The file.
@@ -37,7 +37,7 @@ def public_json(path: Path, fields: Iterable[str]) -> Path | bytes:
 
 
 def public_recipe_file(path: Path) -> Path | bytes:
-    """A recipe as [`public_recipe`] makes it; `path` itself if there is nothing to change.
+    """Return a recipe as [`public_recipe`] makes it; `path` itself if there is nothing to change.
 
     Raises:
         ValueError: If the file is no recipe.

@@ -27,7 +27,7 @@ _AUTO_MAPS = {"config.json": CONFIG_AUTO_MAP, "processor_config.json": PROCESSOR
 
 
 def code_files(checkpoint_dir: str | PathLike[str]) -> dict[str, Path | bytes]:
-    """The code that loads a checkpoint, and the configurations that name it; nothing is written.
+    """Return the code that loads a checkpoint, and the configurations that name it; nothing is written.
 
     Args:
         checkpoint_dir: Folder of a checkpoint, or of an adapter with a processor.
@@ -70,7 +70,7 @@ def remove_remote_code(checkpoint_dir: str | PathLike[str]) -> None:
 
 
 def _with_auto_maps(folder: Path, present: bool) -> dict[str, bytes]:
-    """The configurations that are there, with or without the names of the classes to load."""
+    """Return the configurations that are there, with or without the names of the classes to load."""
     documents = {name: read_fields(folder / name).mapping() for name in _AUTO_MAPS if (folder / name).is_file()}
     for name, document in documents.items():
         document.pop("auto_map", None)

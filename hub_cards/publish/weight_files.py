@@ -21,7 +21,7 @@ __all__ = ["weight_files"]
 
 
 def weight_files(folder: Path) -> dict[str, Path]:
-    """The weights to publish by name, as an index lists them where there is one: shards of an earlier save stay.
+    """Return the weight files to publish by name: those of the index if there is one, not shards of an earlier save.
 
     Args:
         folder: Folder of a checkpoint or an adapter.

@@ -148,7 +148,7 @@ class GeoDiTGRPOTrainer(PublishingTrainer):
         self._metrics: dict[str, list[float]] = defaultdict(list)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Batches of prompts, each once for every forward pass that learns from its answers."""
+        """Return batches of prompts, each once for every forward pass that learns from its answers."""
         loader: DataLoader[Any] = self._get_dataloader(
             dataset=cast(Any, self.train_dataset),
             description="Training",
@@ -201,7 +201,7 @@ class GeoDiTGRPOTrainer(PublishingTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """The clipped objective, with a penalty for leaving the reference if `beta` is set."""
+        """Compute the clipped objective, with a penalty for leaving the reference if `beta` is set."""
         args, experience = self.args, inputs["experience"]
         decided = experience.rollouts.decided
         log_probabilities = self._log_probabilities(model, experience)
@@ -312,7 +312,7 @@ class GeoDiTGRPOTrainer(PublishingTrainer):
             )
 
     def _rewards(self, rollouts: Rollouts) -> torch.Tensor:
-        """`(N, F)`, nan where a reward says nothing."""
+        """Return the rewards `(N, F)`, nan where a reward says nothing."""
         rewards = [[function(answer) for function in self.reward_functions.values()] for answer in rollouts.answers]
         return torch.tensor(
             [[torch.nan if value is None else float(value) for value in row] for row in rewards],

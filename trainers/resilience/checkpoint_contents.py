@@ -40,7 +40,7 @@ def find_content_damage(checkpoint: Path) -> str | None:
 
 
 def has_state(checkpoint: Path) -> bool:
-    """Whether a checkpoint has a `trainer_state.json` that Trainer can go on from."""
+    """Return whether a checkpoint has a `trainer_state.json` that Trainer can go on from."""
     try:
         state = read_state(checkpoint)
     except ValueError:

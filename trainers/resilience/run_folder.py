@@ -112,7 +112,7 @@ class RunFolder:
             (self.folder / PRIVATE).rmdir()
 
     def is_new(self, resume: str | bool | None) -> bool:
-        """Whether a run is new to this folder: it starts without a checkpoint, or from one of another folder."""
+        """Return whether a run is new to this folder: it starts without a checkpoint, or from another folder's."""
         if is_new_start(resume) or is_word(resume):
             return is_new_start(resume)
         return Path(str(resume)).expanduser().resolve().parent != self.folder.resolve()
@@ -177,7 +177,7 @@ class RunFolder:
         return self._recipe is not None and self._recipe.exists() and path.exists() and path.samefile(self._recipe)
 
     def _base_within(self) -> str | None:
-        """What the run starts from and lies in the folder, if anything."""
+        """Return what the run starts from and lies in the folder, if anything."""
         own = self.folder.resolve()
         bases = dict(self._bases)
         for name, value in self._bases.items():
@@ -193,7 +193,7 @@ class RunFolder:
         return None
 
     def finished_step(self) -> int | None:
-        """The update after which the run in this folder saved its model, if it has: its log, saved last, says so."""
+        """Return the update after which the run in this folder saved its model, if it has, as its log says."""
         log = self.folder / RUN_LOG
         if not log.is_file() or not any(_is_weights(path.name) for path in self.folder.iterdir()):
             return None
@@ -207,12 +207,12 @@ class RunFolder:
 
 
 def is_word(resume: str | bool | None) -> bool:
-    """Whether `resume_from_checkpoint` asks for the last checkpoint of the output folder, by `true` or `auto`."""
+    """Return whether `resume_from_checkpoint` asks for the output folder's last checkpoint, by `true` or `auto`."""
     return str(resume).lower() in ("true", "auto")
 
 
 def is_new_start(resume: str | bool | None) -> bool:
-    """Whether `resume_from_checkpoint` asks for no checkpoint."""
+    """Return whether `resume_from_checkpoint` asks for no checkpoint."""
     return resume is None or str(resume).lower() in ("", "none", "false")
 
 

@@ -120,7 +120,7 @@ class DryRun:
         return self.memory_checkpointed if self.activation_checkpointing else self.memory_kept
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures in types that JSON has."""
+        """Return the figures in types that JSON has."""
         return {
             "recipe": self.recipe,
             "model": self.model,
@@ -193,7 +193,7 @@ def dry_run(recipe: str, overrides: Sequence[str] = ()) -> DryRun:
 
 
 def model_without_weights(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTProcessor]:
-    """The model that a recipe starts from, on the meta device, with its processor.
+    """Make the model that a recipe starts from, on the meta device, with its processor.
 
     Raises:
         OSError: when there is no such checkpoint.
@@ -310,7 +310,7 @@ def _count_rows(items: list[Any], processor: GeoDiTProcessor, lengths: list[int]
 
 
 def _count_pictures(item: Any, config: GeoDiTConfig) -> int:
-    """Pictures that the vision tower sees of an item."""
+    """Count the pictures that the vision tower sees of an item."""
     image = item["image"]
     if image is None:
         return 0
@@ -321,7 +321,7 @@ def _count_pictures(item: Any, config: GeoDiTConfig) -> int:
 
 
 def _optimizer_states(name: str) -> float:
-    """Numbers that an optimizer of Transformers keeps a parameter; those of 8 bits are a quarter of one in float32."""
+    """Return how many numbers an optimizer of Transformers keeps per parameter; one of 8 bits counts a quarter."""
     if name in ("sgd", "adafactor", "lomo", "adalomo"):
         return 0
     states = 1 if name.removeprefix("paged_").startswith(("lion", "rmsprop", "adagrad")) else ADAMW_STATES
@@ -329,7 +329,7 @@ def _optimizer_states(name: str) -> float:
 
 
 def _quantized_bits(args: ModelArguments) -> float | None:
-    """Bits a weight of the base, with the scales that bitsandbytes keeps for blocks of 64 weights."""
+    """Return the bits per weight of the base, with the scales that bitsandbytes keeps for blocks of 64 weights."""
     if args.load_in_4bit:
         return 4 + (8 / 64 + 32 / (64 * 256) if args.use_bnb_nested_quant else 32 / 64)
     return 8 if args.load_in_8bit else None

@@ -14,7 +14,7 @@ WHOLE_PRECISION = (VISION_TOWER_PREFIX.rstrip("."), PROJECTOR_PREFIX.rstrip(".")
 
 
 def quantization_config(args: ModelArguments) -> BitsAndBytesConfig | None:
-    """How a recipe wants the base quantized, as `from_pretrained` takes it; `None` for not at all."""
+    """Return how a recipe wants the base quantized, as `from_pretrained` takes it; `None` for not at all."""
     config: BitsAndBytesConfig | None = get_quantization_config(args)
     if config is not None:
         # The field holds for 4 bits, too, whatever its name says.

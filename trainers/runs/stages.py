@@ -180,7 +180,7 @@ def _peft_config(args: ModelArguments) -> Any:
 def _rendering_once(
     data_args: DataArguments, training_args: TrainingArguments
 ) -> contextlib.AbstractContextManager[None]:
-    """With a cache the first process of a machine renders and the others read; without one each renders."""
+    """Let the first process of a machine render and the others read, if there is a cache; else let each render."""
     if data_args.cache_dir is None:
         return contextlib.nullcontext()
     return training_args.main_process_first(desc="rendering scenes")
@@ -211,7 +211,7 @@ def _load_model(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTP
 
 
 def training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Any]:
-    """The questions that a recipe trains on, as [`GeoDiTDataCollator`] takes them."""
+    """Return the questions that a recipe trains on, as [`GeoDiTDataCollator`] takes them."""
     images: list[datasets.Dataset] = []
     if args.num_scenes:
         images.append(rendered_scenes(args, "train", args.num_scenes))
@@ -228,7 +228,7 @@ def training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Datas
 
 
 def evaluation_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Any] | None:
-    """The held-out questions of a recipe, about images if it trains on any; `None` if it has no `num_eval_scenes`."""
+    """Return the held-out questions of a recipe, on images if it trains on any; `None` without `num_eval_scenes`."""
     if not args.num_eval_scenes:
         return None
     if args.num_scenes or args.num_neon_tiles or args.datasets:
