@@ -46,7 +46,7 @@ FIGURES = {"detection F1@0.5": ("detect", "f1", 100), "CIDEr": ("caption", "cide
 
 
 def figures_of(result: BenchmarkResult) -> dict[str, float]:
-    """Steps an answer took, all and by task, and the figures in points."""
+    """Return the steps per answer, in all and by task, and the figures in points."""
     steps: dict[str, list[int]] = {}
     for answer in result.answers:
         steps.setdefault(f"steps, {answer.question.task}", []).append(answer.num_steps)
@@ -63,7 +63,7 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    """Prints a table."""
+    """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=geodit.bundled_checkpoint(), help="Folder or Hub id of a checkpoint.")
     parser.add_argument("--scenes", type=int, default=500, help="Synthetic test scenes, each seed.")

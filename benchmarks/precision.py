@@ -29,6 +29,7 @@ from geodit.evaluation.benchmark import run_benchmark
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.tiny.scenes.dataset import synthetic_dataset
+from geodit.trainers.runs.quantization import WHOLE_PRECISION
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,10 @@ SCHEMES = {
         quantization=IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(16))
     ),
 }
-WHOLE_PRECISION = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
 
 
 def main() -> None:
-    """Prints a JSON document a scheme."""
+    """Print one JSON document per scheme."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=geodit.bundled_checkpoint(), help="Folder or Hub id of a checkpoint.")
     parser.add_argument("--scenes", type=int, default=200, help="Synthetic test scenes.")
@@ -67,7 +67,7 @@ def main() -> None:
         scheme = SCHEMES[name]
         quantization = None
         if scheme.quantization is not None:
-            quantization = TorchAoConfig(scheme.quantization, modules_to_not_convert=WHOLE_PRECISION)
+            quantization = TorchAoConfig(scheme.quantization, modules_to_not_convert=list(WHOLE_PRECISION))
         model = GeoDiTForMaskedDiffusion.from_pretrained(
             options.model, dtype=scheme.dtype, quantization_config=quantization
         ).eval()

@@ -59,7 +59,7 @@ EXAMPLES = """Examples:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command to the program."""
+    """Add the command to the program."""
     app.command(epilog=EXAMPLES)(predict)
 
 
@@ -210,7 +210,7 @@ def predict(
 
 
 def plan_overlays(images: Sequence[Path], overlay: Path) -> dict[Path, Path]:
-    """Where the picture of each image goes: `overlay` itself, or `<name>.png` in the directory `overlay`.
+    """Return where the picture of each image goes: `overlay` itself, or `<name>.png` in the directory `overlay`.
 
     Raises:
         CommandError: If several images would go to one file, or it cannot be written.
@@ -235,7 +235,7 @@ def plan_overlays(images: Sequence[Path], overlay: Path) -> dict[Path, Path]:
 
 
 def predictions_table(images: Sequence[Path], predictions: Sequence["Prediction"]) -> "Table":
-    """The answers, one row an image, or one row a box."""
+    """Build a table of the answers, one row per image or one row per box."""
     from rich.table import Table
 
     tasks_with_boxes = any(prediction.boxes for prediction in predictions)
@@ -267,7 +267,7 @@ def predictions_table(images: Sequence[Path], predictions: Sequence["Prediction"
 
 
 def _unparsed_note(predictions: Sequence["Prediction"]) -> str | None:
-    """How many answers have boxes and were not understood as a whole; their well-formed boxes stand in the table."""
+    """Return how many answers have boxes and did not parse as a whole; their well-formed boxes stand in the table."""
     unparsed = sum(
         prediction.num_unparsed_tiles or 1 for prediction in predictions if prediction.boxes and not prediction.parsed
     )
@@ -277,14 +277,14 @@ def _unparsed_note(predictions: Sequence["Prediction"]) -> str | None:
 
 
 def answer_text(prediction: "Prediction") -> "Text":
-    """The answer of a task without boxes, and what there is to say when there are none."""
+    """Return the answer of a task without boxes, or what to say where there is none."""
     if not prediction.parsed:
         return plain(f"{prediction.text} (not understood)")
     return plain(prediction.text)
 
 
 def _check_inputs(images: Sequence[Path]) -> None:
-    """Finds out before the model is loaded whether all images are there."""
+    """Check before the model is loaded whether all images exist."""
     for path in images:
         if not path.is_file():
             raise CommandError(f"{path} is not an image" if path.exists() else f"there is no image {path}")

@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geodit.configuration.decoding_options import DecodingOptions
-from geodit.configuration.files_geodit import write_atomically
 from geodit.evaluation.benchmark import BenchmarkResult, run_benchmark
 from geodit.evaluation.environment import describe_environment
 from geodit.evaluation.scoring import iterate_figures
@@ -50,7 +47,7 @@ class Spread:
         return cls(tuple(values), statistics.fmean(values), std)
 
     def to_dict(self) -> dict[str, Any]:
-        """The spread in types that JSON has."""
+        """Return the spread in types that JSON has."""
         return {"mean": self.mean, "std": self.std, "values": list(self.values)}
 
 
@@ -76,7 +73,7 @@ class SweepCell:
         return {name: Spread.of(sample) for name, sample in values.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """The cell in types that JSON has, without the answers."""
+        """Return the cell in types that JSON has, without the answers."""
         settings = self.settings.to_dict()
         del settings["seed"]  # the runs have theirs
         return {
@@ -111,20 +108,8 @@ class SweepResult:
     command: tuple[str, ...] | None = None
     split: str | None = None
 
-    def cell(self, steps: int, remasking: str) -> SweepCell:
-        """The point of the grid with these settings.
-
-        Raises:
-            ValueError: If the grid does not have it; the message lists what it has.
-        """
-        points = {(cell.settings.max_denoising_steps, cell.settings.remasking): cell for cell in self.cells}
-        if (steps, remasking) not in points:
-            listed = ", ".join(map(str, points))
-            raise ValueError(f"the grid has no point ({steps}, {remasking!r}); it has {listed}")
-        return points[steps, remasking]
-
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the answers, in types that JSON has."""
+        """Return everything but the answers, in types that JSON has."""
         return {
             "benchmark": self.benchmark,
             "split": self.split,
@@ -136,11 +121,6 @@ class SweepResult:
             "batch_size": self.batch_size,
             "cells": [cell.to_dict() for cell in self.cells],
         }
-
-    def save(self, path: str | Path) -> None:
-        """Write `to_dict()` as a JSON document, which appears when it is complete; an existing file is replaced."""
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        write_atomically(Path(path), f"{text}\n".encode())
 
 
 def run_sweep(
@@ -261,7 +241,7 @@ class _ProgressCounter:
         self._done_before = 0
 
     def for_run(self, description: str) -> Callable[[int, int], None] | None:
-        """The callback of the next run."""
+        """Return the callback of the next run."""
         progress = self._progress
         if progress is None:
             return None

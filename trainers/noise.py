@@ -67,7 +67,7 @@ class UpdateNoise:
         step: int,
         stratified: bool = False,
     ) -> Self:
-        """The noise of an update from this process's micro-batches; the processes tell each other their counts."""
+        """Return the noise of an update for this process's micro-batches; processes tell each other their counts."""
         answers = [number_canvases(batch.canvas_mask, batch.segment_ids)[1] for batch in batches]
         counts = torch.tensor([answers])
         if accelerator.num_processes > 1:
@@ -80,7 +80,7 @@ class UpdateNoise:
         return len(self._places)
 
     def take(self, canvas_mask: torch.Tensor, segment_ids: torch.Tensor | None = None) -> AnswerNoise:
-        """The share of this process's next micro-batch.
+        """Return the share of this process's next micro-batch.
 
         Args:
             canvas_mask: `(B, L)` bool, true on the canvas.

@@ -32,7 +32,7 @@ _MAIN_FIGURES = {
 
 
 def eval_results_files(results: Sequence[Results], decoding: DecodingOptions, repo_id: str) -> dict[str, bytes]:
-    """The files, by their paths in the repository.
+    """Return the files, by their paths in the repository.
 
     They hold what a user of the checkpoint's defaults gets on the images of the benchmark.
 
@@ -67,7 +67,7 @@ def eval_results_files(results: Sequence[Results], decoding: DecodingOptions, re
 
 
 def _on_own_images(document: Results, figure: Figure) -> float | None:
-    """The figure on the images that the benchmark has: others that were drawn for the occasion do not count."""
+    """Return the figure on the images that the benchmark has; others, drawn for the occasion, do not count."""
     if document.dataset_seeds is None:
         return figure.mean
     return None if document.own_repetition is None else figure.values[document.own_repetition]

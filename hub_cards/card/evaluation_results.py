@@ -10,7 +10,7 @@ from pathlib import Path
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.hub_ids import hub_id_problem
-from geodit.hub_cards.card.checkpoint_files import Field, read_json, read_recipe
+from geodit.hub_cards.card.checkpoint_files import Field, read_fields, read_recipe
 from geodit.hub_cards.card.intervals import mean_interval
 from geodit.hub_cards.card.markdown import Markdown, Table, as_markdown, one_line, without_folders
 
@@ -111,7 +111,7 @@ class ResultsCell:
     iou_thresholds: Mapping[str, float]
 
     def title(self, name: str) -> str:
-        """A figure by its flat name, as the field writes it: `"detect.f1"` as `"F1@0.5"`."""
+        """Return the name of a figure, given its flat name, as the field writes it: `"F1@0.5"` for `"detect.f1"`."""
         task, _, figure = name.rpartition(".")
         return figure_title(task, figure, self.iou_thresholds.get(task))
 
@@ -230,12 +230,12 @@ class Results:
 
 
 def benchmark_title(name: str) -> str:
-    """A benchmark in words."""
+    """Return the name of a benchmark in words."""
     return _BENCHMARKS.get(name, name)
 
 
 def figure_title(task: str, name: str, iou_threshold: float | None = None) -> str:
-    """A figure as the field writes it.
+    """Return the name of a figure as the field writes it.
 
     Args:
         task: The task, or a kind of its questions (`"vqa.count"`).
@@ -282,7 +282,7 @@ def _read_hub_datasets(path: Path) -> dict[str, str]:
 
 
 def _read(path: Path, folder: Path, hub_datasets: Mapping[str, str]) -> Results:
-    document = read_json(path)
+    document = read_fields(path)
     dataset_seeds, command, environment = (document.get(name) for name in ("dataset_seeds", "command", "environment"))
     cells = document["cells"].elements()
     seeds = _integers(document["seeds"])
@@ -375,7 +375,7 @@ def _bootstrap_interval(name: str, run: Field) -> tuple[float, float] | None:
 
 
 def _part(run: Field, name: str) -> Field:
-    """The figures of a task, or of a kind of its questions (`"vqa.count"`), in a run."""
+    """Return the figures of a task, or of a kind of its questions (`"vqa.count"`), in a run."""
     task, _, kind = name.partition(".")
     figures = run["figures"][task]
     return figures["by_kind"][kind] if kind else figures
@@ -397,7 +397,7 @@ def _integers(field: Field) -> tuple[int, ...]:
 
 
 def _span(numbers: Sequence[int]) -> str:
-    """`"500"` where all are equal, else `"480 to 500"`; the numbers are in ascending order."""
+    """Return `"500"` where all are equal, else `"480 to 500"`; the numbers are in ascending order."""
     if not numbers:
         return ""
     low, high = numbers[0], numbers[-1]

@@ -19,7 +19,7 @@ from PIL import Image
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.files_geodit import write_atomically
-from geodit.hub_cards.card.checkpoint_files import Field, read_json
+from geodit.hub_cards.card.checkpoint_files import Field, read_fields
 from geodit.hub_cards.card.markdown import Markdown, Table, as_markdown, code, image
 from geodit.processing.answer_patterns import AnswerPatterns
 from geodit.processing.asking import ImageQuestion, ask
@@ -92,7 +92,7 @@ def write_examples(
     pictures: dict[str, bytes] = {}
     patterns = AnswerPatterns(processor)
     model.eval()
-    for scene in read_json(scenes / "scenes.json")["scenes"].elements():
+    for scene in read_fields(scenes / "scenes.json")["scenes"].elements():
         path = scenes / scene["image"].text()
         with Image.open(path) as opened:
             image = opened.convert("RGB")
@@ -128,11 +128,11 @@ def read_examples(folder: Path) -> list[Example]:
     path = folder / EXAMPLES_FILE
     if not path.is_file():
         return []
-    return [_read(example, folder) for example in read_json(path)["examples"].elements()]
+    return [_read(example, folder) for example in read_fields(path)["examples"].elements()]
 
 
 def examples_table(examples: Sequence[Example]) -> Table | None:
-    """Every question with its answer; `None` without examples."""
+    """Build a table of every question with its answer; return `None` without examples."""
     if not examples:
         return None
     rows = [
@@ -143,7 +143,7 @@ def examples_table(examples: Sequence[Example]) -> Table | None:
 
 
 def pictures_table(examples: Sequence[Example]) -> Table | None:
-    """The pictures side by side; `None` if nothing is drawn."""
+    """Build a table of the pictures side by side; return `None` if nothing is drawn."""
     drawn = [example for example in examples if example.picture is not None]
     if not drawn:
         return None

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
-from geodit.hub_cards.card.checkpoint_files import read_json
+from geodit.hub_cards.card.checkpoint_files import read_fields
 from geodit.hub_cards.card.evaluation_results import (
     Figure,
     Results,
@@ -85,13 +85,13 @@ def card_metadata(
 
 
 def default_decoding(folder: Path) -> DecodingOptions:
-    """How a checkpoint decodes unless told otherwise: its generation_config.json, or GeoDiT's own defaults.
+    """Return how a checkpoint decodes by default: as its generation_config.json says, or as GeoDiT does.
 
     Raises:
         ValueError: If the file is not a valid generation configuration.
     """
     path = folder / "generation_config.json"
-    fields = read_json(path).mapping() if path.is_file() else {}
+    fields = read_fields(path).mapping() if path.is_file() else {}
     try:
         config = GeoDiTGenerationConfig(**fields)
     except (TypeError, ValueError) as error:
@@ -100,7 +100,7 @@ def default_decoding(folder: Path) -> DecodingOptions:
 
 
 def eval_results(results: Sequence[Results], decoding: DecodingOptions) -> list[EvalResult]:
-    """The main figures as the entries of a model index.
+    """Return the main figures as the entries of a model index.
 
     They are what a user of the checkpoint's defaults gets: figures of this model and no other, under the
     decoding that is its default. Where two documents have figures of the same task, the one that asked more
@@ -119,7 +119,7 @@ def eval_results(results: Sequence[Results], decoding: DecodingOptions) -> list[
 
 
 def main_results(results: Sequence[Results], decoding: DecodingOptions) -> list[tuple[Results, ResultsCell, str]]:
-    """Where the figures of each benchmark and task are that a user of the checkpoint's defaults gets.
+    """Return where the figures of each benchmark and task are that a user of the checkpoint's defaults gets.
 
     Args:
         results: The documents.

@@ -42,15 +42,8 @@ def test_every_point_of_the_grid_has_a_run_for_every_seed(sweep):
         assert all(run.settings.max_denoising_steps == cell.settings.max_denoising_steps for run in cell.runs)
 
 
-def test_a_point_is_found_by_its_settings(sweep):
-    assert sweep.cell(2, "random") is sweep.cells[3]
-    with pytest.raises(ValueError, match=r"no point \(8, 'random'\); it has \(1, 'low_confidence'\), "):
-        sweep.cell(8, "random")
-
-
-def test_the_document_has_everything_needed_to_repeat_the_sweep(sweep, tmp_path):
-    sweep.save(tmp_path / "sweep.json")
-    document = json.loads((tmp_path / "sweep.json").read_text(encoding="utf-8"))
+def test_the_document_has_everything_needed_to_repeat_the_sweep(sweep):
+    document = json.loads(json.dumps(sweep.to_dict(), allow_nan=False))
     assert document["benchmark"] == "four images"
     assert document["split"] == "test"
     assert document["command"] == ["geodit", "evaluate"]
@@ -116,7 +109,7 @@ def runs(monkeypatch):
 def test_what_draws_nothing_is_decoded_once(model, runs):
     result = run_sweep(model, None, lambda seed: "images", benchmark="b", seeds=(0, 1, 2), **GRID)
     assert len(runs.calls) == 2 * (1 + 3)
-    greedy = result.cell(1, "low_confidence")
+    greedy = result.cells[0]
     assert [run.settings.seed for run in greedy.runs] == [0, 1, 2]
     assert greedy.summary["detect.f1"].std == 0
 

@@ -131,7 +131,7 @@ def documented(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         (folder / "training" / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "results").mkdir()
     command = ("geodit", "evaluate", "--model", "/home/alice/runs/stage2", "--steps", "1,8")
-    make_sweep(command).save(folder / "results" / "synthetic.json")
+    (folder / "results" / "synthetic.json").write_text(json.dumps(make_sweep(command).to_dict()), encoding="utf-8")
     return folder
 
 
