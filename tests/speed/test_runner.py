@@ -125,7 +125,7 @@ def test_no_word_is_broken_at_80_columns(result):
                 measurement,
                 flops=measurement.flops * 10**9,
                 runs=tuple(
-                    replace(run, seconds=seconds, marks={step: 0.9876 for step in run.marks})
+                    replace(run, seconds=seconds, marks=dict.fromkeys(run.marks, 0.9876))
                     for run, seconds in zip(measurement.runs, (0.8123, 1234.5), strict=True)
                 ),
             )
