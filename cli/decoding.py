@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options about decoding that several commands have."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+
+from geodit.cli.errors import CommandError
+
+Value = TypeVar("Value")
 
 ThresholdOption = Annotated[
     float | None,
@@ -35,3 +39,23 @@ def set_step_options(model: Any, capture_step: bool | None, compile_step: bool) 
         model.generation_config.update(capture_step=capture_step)
     if compile_step:
         model.generation_config.update(compile_step=True)
+
+
+def renamed(old: str, old_value: Value | None, new: str, new_value: Value | None) -> Value | None:
+    """Take the value of an option that has a new name, with a warning where the old name was used.
+
+    Args:
+        old: The old name.
+        old_value: Its value; `None` where it was not given.
+        new: The new name.
+        new_value: Its value, likewise.
+
+    Raises:
+        CommandError: If both are given.
+    """
+    if old_value is None:
+        return new_value
+    if new_value is not None:
+        raise CommandError(f"{old} is the old name of {new}: give {new} only")
+    typer.echo(f"geodit: warning: {old} is now {new}; the old name will be removed in the next release", err=True)
+    return old_value

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from geodit.evaluation.benchmark import BenchmarkResult
+from geodit.evaluation.evaluate import EvaluationResult
 from geodit.evaluation.sweep import Spread, SweepResult
 
 __all__ = ["benchmark_table", "sweep_table"]
@@ -35,7 +35,7 @@ _TITLES = {
 _HEADLINES = ("cider", "bleu4", "accuracy", "precision", "recall", "f1", "f1_keep_wellformed")
 
 
-def benchmark_table(result: BenchmarkResult, title: str | None = None) -> Table:
+def benchmark_table(result: EvaluationResult, title: str | None = None) -> Table:
     """One run: a row for each figure, with its 95% interval if there is one.
 
     Args:
@@ -88,7 +88,7 @@ def sweep_table(result: SweepResult, figures: Sequence[str] | None = None) -> Ta
     if unknown:
         raise ValueError(f"no figure is called {', '.join(unknown)}; there are {', '.join(known)}")
 
-    table = Table(title=result.benchmark, caption=_repetitions(result))
+    table = Table(title=result.dataset_name, caption=_repetitions(result))
     table.add_column("task")
     table.add_column("figure")
     for cell in result.cells:

@@ -7,7 +7,7 @@ import pytest
 import geodit.evaluation.sweep as sweep_module
 from geodit.data.schema import Question
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.benchmark import BenchmarkResult
+from geodit.evaluation.evaluate import EvaluationResult
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import DecodingSettings
 from geodit.evaluation.sweep import Spread, run_sweep
@@ -23,7 +23,7 @@ def sweep(model, processor, dataset):
         model,
         processor,
         lambda seed: dataset,
-        benchmark="four images",
+        dataset_name="four images",
         seeds=(0, 1),
         tasks=["detect", "vqa"],
         split="test",
@@ -84,8 +84,8 @@ def test_mean_and_sample_standard_deviation():
     assert Spread.of([0.5]).std is None
 
 
-class CountingBenchmark:
-    """Stands in for `run_benchmark`; the detection F1 is decided by a function of the settings."""
+class CountingEvaluation:
+    """Stands in for `evaluate_model`; the detection F1 is decided by a function of the settings."""
 
     def __init__(self, right_boxes=lambda settings: 1):
         self.right_boxes = right_boxes
@@ -101,18 +101,18 @@ class CountingBenchmark:
         found = (box,) * self.right_boxes(settings)
         labels = ("ship",) * len(found)
         answer = AnswerRecord("a", (32, 32), question, "", found, labels, True, settings.steps)
-        return BenchmarkResult(settings, score_answers([answer]), (answer,), 1.0)
+        return EvaluationResult(settings, score_answers([answer]), (answer,), 1.0)
 
 
 @pytest.fixture
 def runs(monkeypatch):
-    fake = CountingBenchmark()
-    monkeypatch.setattr(sweep_module, "run_benchmark", fake)
+    fake = CountingEvaluation()
+    monkeypatch.setattr(sweep_module, "evaluate_model", fake)
     return fake
 
 
 def test_what_draws_nothing_is_decoded_once(model, runs):
-    result = run_sweep(model, None, lambda seed: "images", benchmark="b", seeds=(0, 1, 2), **GRID)
+    result = run_sweep(model, None, lambda seed: "images", dataset_name="b", seeds=(0, 1, 2), **GRID)
     assert len(runs.calls) == 2 * (1 + 3)
     greedy = result.cell(1, "low_confidence")
     assert [run.settings.seed for run in greedy.runs] == [0, 1, 2]
@@ -124,7 +124,7 @@ def test_data_set_seeds_give_every_repetition_its_own_images(model, runs):
         model,
         None,
         lambda seed: f"images {seed}",
-        benchmark="b",
+        dataset_name="b",
         seeds=(0, 1),
         dataset_seeds=(10, 11),
         **GRID,
@@ -136,13 +136,13 @@ def test_data_set_seeds_give_every_repetition_its_own_images(model, runs):
 
 def test_without_data_set_seeds_the_default_images_are_loaded_once(model, runs):
     asked = []
-    run_sweep(model, None, lambda seed: asked.append(seed), benchmark="b", seeds=(0, 1), **GRID)
+    run_sweep(model, None, lambda seed: asked.append(seed), dataset_name="b", seeds=(0, 1), **GRID)
     assert asked == [None]
 
 
 def test_other_settings_are_kept(model, runs):
     base = DecodingSettings(steps=99, temperature=0.7, guidance_scale=2.0, block_length=8)
-    run_sweep(model, None, lambda seed: None, benchmark="b", settings=base, steps=(4,))
+    run_sweep(model, None, lambda seed: None, dataset_name="b", settings=base, steps=(4,))
     _, settings = runs.calls[0]
     assert settings == DecodingSettings(steps=4, temperature=0.7, guidance_scale=2.0, block_length=8)
 
@@ -153,7 +153,7 @@ def test_progress_goes_to_the_end_of_all_runs(model, runs):
         model,
         None,
         lambda seed: None,
-        benchmark="b",
+        dataset_name="b",
         steps=(1, 8),
         progress=lambda *report: reports.append(report),
     )
@@ -176,14 +176,14 @@ def test_progress_goes_to_the_end_of_all_runs(model, runs):
 )
 def test_mistakes_show_before_the_first_run(model, runs, options, message):
     with pytest.raises(ValueError, match=message):
-        run_sweep(model, None, lambda seed: None, benchmark="b", **options)
+        run_sweep(model, None, lambda seed: None, dataset_name="b", **options)
     assert not runs.calls
 
 
 def test_the_table_shows_mean_and_spread(model, runs):
     runs.right_boxes = lambda settings: settings.steps + settings.seed
     result = run_sweep(
-        model, None, lambda seed: None, benchmark="b", steps=(1, 2), remasking=("random",), seeds=(0, 1)
+        model, None, lambda seed: None, dataset_name="b", steps=(1, 2), remasking=("random",), seeds=(0, 1)
     )
     table = sweep_table(result, ["detect.recall"])
     cells = [list(column.cells) for column in table.columns]

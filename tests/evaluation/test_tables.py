@@ -6,7 +6,7 @@ from rich.console import Console
 
 from geodit.data.schema import Question
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.benchmark import BenchmarkResult
+from geodit.evaluation.evaluate import EvaluationResult
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import DecodingSettings
 from geodit.evaluation.sweep import SweepCell, SweepResult
@@ -26,7 +26,7 @@ def result(seed=0, bootstrap=0):
         AnswerRecord("a", (32, 32), question, text, boxes, ("ship",) * len(boxes), True, 8)
         for question, boxes, text in questions
     )
-    return BenchmarkResult(DecodingSettings(seed=seed), score_answers(answers, bootstrap=bootstrap), answers, 2.5)
+    return EvaluationResult(DecodingSettings(seed=seed), score_answers(answers, bootstrap=bootstrap), answers, 2.5)
 
 
 def rendered(table):
@@ -50,7 +50,7 @@ def test_a_run_has_a_row_for_every_figure():
 def test_boxes_of_an_answer_that_did_not_parse_count_in_a_figure_of_their_own():
     question = Question("detect", query="ship", boxes=(BOX,), labels=("ship",))
     answers = (AnswerRecord("a", (32, 32), question, "cut off", (BOX,), ("ship",), False, 8),)
-    run = BenchmarkResult(DecodingSettings(), score_answers(answers), answers, 2.5)
+    run = EvaluationResult(DecodingSettings(), score_answers(answers), answers, 2.5)
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in rendered(benchmark_table(run)).splitlines()]
     assert ["", "F1@0.5", "0.000", "", ""] in rows
     assert ["", "F1@0.5, well-formed boxes kept", "1.000", "", ""] in rows

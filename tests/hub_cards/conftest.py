@@ -13,7 +13,7 @@ from transformers import SiglipImageProcessorPil
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.data.schema import Question
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.benchmark import BenchmarkResult
+from geodit.evaluation.evaluate import EvaluationResult
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import DecodingSettings
 from geodit.evaluation.sweep import SweepCell, SweepResult
@@ -74,11 +74,11 @@ def make_sweep(command: tuple[str, ...] | None = None, num_images: int = 4, **op
             settings = DecodingSettings(steps=steps, remasking=remasking)
             runs = tuple(_run(DecodingSettings(steps, remasking, seed=seed), num_images) for seed in SEEDS)
             cells.append(SweepCell(settings, runs))
-    described = {"benchmark": "synthetic", "seeds": SEEDS, "dataset_seeds": None, "batch_size": 32, **options}
+    described = {"dataset_name": "synthetic", "seeds": SEEDS, "dataset_seeds": None, "batch_size": 32, **options}
     return SweepResult(cells=tuple(cells), command=command, **described)
 
 
-def _run(settings: DecodingSettings, num_images: int) -> BenchmarkResult:
+def _run(settings: DecodingSettings, num_images: int) -> EvaluationResult:
     ship, tree = (0.0, 0.0, 12.0, 10.0), (20.0, 16.0, 30.0, 29.0)
     answers = []
     for index in range(num_images):
@@ -97,7 +97,7 @@ def _run(settings: DecodingSettings, num_images: int) -> BenchmarkResult:
             text = "maybe" if wrong else question.answer
             record = (f"image {index}", (32, 32), question, text, boxes, ("ship",) * len(boxes))
             answers.append(AnswerRecord(*record, parsed=not (wrong and boxes), num_steps=settings.steps))
-    return BenchmarkResult(settings, score_answers(answers), tuple(answers), seconds=2.5)
+    return EvaluationResult(settings, score_answers(answers), tuple(answers), seconds=2.5)
 
 
 def make_log(name: str) -> list[dict[str, float]]:

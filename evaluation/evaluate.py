@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from geodit.modeling_geodit.patterns_geodit import AnswerPattern
     from geodit.processing.processing_geodit import GeoDiTProcessor
 
-__all__ = ["BenchmarkResult", "answers_of", "generate_answers", "run_benchmark"]
+__all__ = ["EvaluationResult", "answers_of", "generate_answers", "evaluate_model"]
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class BenchmarkResult:
+class EvaluationResult:
     """What a model reached on a data set.
 
     Args:
@@ -76,7 +76,7 @@ class BenchmarkResult:
         }
 
 
-def run_benchmark(
+def evaluate_model(
     model: GeoDiTForMaskedDiffusion,
     processor: GeoDiTProcessor,
     dataset: datasets.Dataset,
@@ -87,7 +87,7 @@ def run_benchmark(
     limit: int | None = None,
     bootstrap: int = 0,
     progress: Progress | None = None,
-) -> BenchmarkResult:
+) -> EvaluationResult:
     """Ask a model every question of a data set and score the answers.
 
     Answers do not depend on `batch_size` beyond rounding: every question has random numbers of its own, drawn
@@ -132,7 +132,7 @@ def run_benchmark(
     )
     seconds = time.perf_counter() - started
     figures = score_answers(answers, bootstrap=bootstrap)
-    return BenchmarkResult(settings, figures, tuple(answers), seconds)
+    return EvaluationResult(settings, figures, tuple(answers), seconds)
 
 
 def generate_answers(
@@ -149,7 +149,7 @@ def generate_answers(
     """Answer every question of a data set, without scoring.
 
     Args:
-        model: See `run_benchmark`, as for all other arguments.
+        model: See `evaluate_model`, as for all other arguments.
         processor: The model's processor.
         dataset: The data set.
         settings: Decoding parameters.
@@ -163,7 +163,7 @@ def generate_answers(
         One record per question, in the order of the data set.
 
     Raises:
-        ValueError: See `run_benchmark`.
+        ValueError: See `evaluate_model`.
         ModuleNotFoundError: Likewise.
     """
     if batch_size < 1:
