@@ -60,7 +60,7 @@ class EvaluationResult:
         return sum(answer.parsed for answer in self.answers) / len(self.answers)
 
     def to_dict(self) -> dict[str, Any]:
-        """The result without its answers, in types that JSON has."""
+        """Return the result without its answers, in types that JSON has."""
         return {
             "settings": self.settings.to_dict(),
             "num_images": self.num_images,

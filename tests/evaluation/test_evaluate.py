@@ -6,9 +6,7 @@ import torch
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import TASKS, QuestionDataset
-from geodit.evaluation.answers import load_answers, save_answers
 from geodit.evaluation.evaluate import answers_of, evaluate_model
-from geodit.evaluation.scoring import score_answers
 from geodit.tiny.new_model import new_model
 
 
@@ -108,12 +106,6 @@ def test_the_training_mode_is_restored_even_after_a_failure(processor, dataset):
     with pytest.raises(IndexError):
         evaluate_model(model, processor, dataset)
     assert model.training
-
-
-def test_saved_answers_give_the_same_figures_without_the_model(processor, dataset, tmp_path):
-    result = evaluate_model(ScriptedModel(processor, dataset), processor, dataset, bootstrap=20)
-    save_answers(tmp_path / "answers.jsonl", result.answers)
-    assert score_answers(load_answers(tmp_path / "answers.jsonl"), bootstrap=20) == result.figures
 
 
 def test_progress_is_reported(processor, dataset):
