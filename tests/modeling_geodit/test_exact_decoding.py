@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from defined_environment import DEVICE
 from geodit.configuration.configuration_geodit import GeoDiTConfig
+from geodit.modeling_geodit.loop_choice_geodit import make_predictor
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.modeling_geodit.predictors_geodit import (
     EmbeddedPrompt,
@@ -19,6 +20,7 @@ from geodit.modeling_geodit.predictors_geodit import (
     PrefixCachedPredictor,
     RefreshedPredictor,
 )
+from geodit.modeling_geodit.prompts_geodit import embed_prompts
 from on_device import OnDevice, moved
 
 V, MASK, IMAGE, EOS, PAD = 64, 60, 61, 62, 63
@@ -372,5 +374,5 @@ def test_the_predictor_follows_the_configuration():
     ]:
         model = MODELS[mode, 4]
         config = type(model.generation_config).from_generation_config(model.generation_config, **options)
-        branches = model._embed_prompts(config, prompt, mask, None, None, MASK, device)
-        assert type(model._make_predictor(config, branches)) is expected
+        branches = embed_prompts(model, config, prompt, mask, None, None, MASK, device)
+        assert type(make_predictor(model, config, branches)) is expected
