@@ -38,7 +38,7 @@ def options(
         bool, typer.Option("--debug", help="On an error show the traceback instead of one line.")
     ] = False,
 ) -> None:
-    """Options that stand before the command."""
+    """Handle the options that stand before the command."""
 
 
 demo.register(app)

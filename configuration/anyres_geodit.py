@@ -13,7 +13,7 @@ _ANYRES = re.compile(r"anyres_max_([1-9][0-9]*)")
 
 
 def anyres_max_tiles(vision_aspect_ratio: str) -> int | None:
-    """The k of `"anyres_max_<k>"`, or None for `"square"`, where an image is one picture without tiles.
+    """Return the k of `"anyres_max_<k>"`, or None for `"square"`, where an image is one picture without tiles.
 
     Raises:
         ValueError: for anything else.
@@ -30,7 +30,7 @@ def anyres_max_tiles(vision_aspect_ratio: str) -> int | None:
 
 
 def default_grid_pinpoints(tile_size: int, max_tiles: int = 6) -> list[list[int]]:
-    """Every grid of at most `max_tiles` tiles a side: the `(1x1),...,(6x6)` of LLaVA-OneVision and LLaDA-V.
+    """Return every grid of at most `max_tiles` tiles per side: LLaVA-OneVision's and LLaDA-V's `(1x1),...,(6x6)`.
 
     Args:
         tile_size: Side of a tile in pixels, the image size of the vision tower.

@@ -122,7 +122,7 @@ def translate_arguments(
 
 
 def _is_off(name: str, value: Any) -> bool:
-    """Whether a parameter of autoregressive decoding is set to do nothing."""
+    """Return whether a parameter of autoregressive decoding is set to do nothing."""
     if name in _NEUTRAL:
         return bool(value is None or value == _NEUTRAL[name])
     known = name in AUTOREGRESSIVE_FIELDS | _OTHER_ARGUMENTS

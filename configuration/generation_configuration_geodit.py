@@ -157,7 +157,7 @@ class GeoDiTGenerationConfig(GenerationConfig):
         self.validate()
 
     def __getattr__(self, name: str) -> None:
-        """The fields of autoregressive decoding are not set: code that asks for them goes on without."""
+        """Answer for fields of autoregressive decoding, which are not set: code that asks for them goes on without."""
         if name not in AUTOREGRESSIVE_FIELDS or name in _FIELDS:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -270,7 +270,7 @@ class GeoDiTGenerationConfig(GenerationConfig):
 
     @classmethod
     def from_model_config(cls, model_config: PreTrainedConfig | dict[str, Any]) -> GeoDiTGenerationConfig:
-        """Default parameters with the special tokens of a model's configuration.
+        """Return default parameters with the special tokens of a model's configuration.
 
         Args:
             model_config: A `GeoDiTConfig`, or its dictionary.

@@ -303,7 +303,7 @@ def _is_ours(module: str) -> bool:
 
 
 def read_remote_code() -> dict[str, bytes]:
-    """The files as a checkpoint has them, by name.
+    """Return the files as a checkpoint has them, by name.
 
     Raises:
         ValueError: If a module imports what a checkpoint does not carry.

@@ -85,7 +85,7 @@ def regular_expression_pattern(
 
 
 def _compile(expression: str, request: dict[str, Any], timeout: float) -> dict[str, Any]:
-    """What the compiler answers.
+    """Return what the compiler answers.
 
     Raises:
         ValueError: If it does not compile.
@@ -127,7 +127,7 @@ def _no_answer(expression: str) -> str:
 
 
 def _without_anchors(expression: str) -> str:
-    """The expression without `^` in front and `$` behind, which say nothing where all of a text has to match."""
+    """Return the expression without `^` and `$` at its ends, which say nothing where all of a text has to match."""
     expression = expression.removeprefix("^")
     body = expression.removesuffix("$")
     escapes = len(body) - len(body.rstrip("\\"))

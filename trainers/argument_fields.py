@@ -8,12 +8,12 @@ from transformers import TrainingArguments
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
-    """The default of a field, made anew if it has a factory."""
+    """Return the default of a field, made by its factory if it has one."""
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def changed_fields(arguments: TrainingArguments, owner: type[TrainingArguments]) -> list[str]:
-    """Names of the fields that a class adds to [`~transformers.TrainingArguments`] and that differ from its defaults.
+    """List the fields that a class adds to [`~transformers.TrainingArguments`] and that differ from its defaults.
 
     Args:
         arguments: An instance of the class or of one derived from it.

@@ -47,7 +47,7 @@ def item_id(item: Mapping[str, Any]) -> str:
 
 
 def model_inputs(batch: Mapping[str, Any], *, copies: int = 1) -> dict[str, torch.Tensor]:
-    """The tensors of a batch that the model takes: all but labels and records.
+    """Return the tensors of a batch that the model takes: all but labels and records.
 
     Args:
         batch: A batch of [`GeoDiTDataCollator`] or [`ItemRecordCollator`].

@@ -262,7 +262,7 @@ class PublishingTrainer(GuardedTrainer):
             _remove(folder)
 
     def _snapshot(self, source: Path) -> Path:
-        """A folder with the files that a checkpoint or the output folder has now, and with the run so far.
+        """Return a folder with the files that a checkpoint or the output folder has now, and with the run so far.
 
         The files are linked. The names in `source` may come to mean other files, or none, before they are pushed.
 
@@ -285,7 +285,7 @@ class PublishingTrainer(GuardedTrainer):
         return folder
 
     def _told_of_arguments(self) -> dict[str, Any]:
-        """The recipe that gives these arguments, as far as it matters to others."""
+        """Return the recipe that gives these arguments, as far as it matters to others."""
         told: dict[str, Any] = {}
         base = getattr(getattr(unwrap_peft_model(self.model), "config", None), "_name_or_path", "")
         if base:
@@ -304,7 +304,7 @@ class PublishingTrainer(GuardedTrainer):
 
 
 def log_lines(log_history: Sequence[Mapping[str, Any]]) -> str:
-    """A training log as it is kept beside a model: a JSON object a line."""
+    """Write a training log as it is kept with a model: one JSON object per line."""
     return "".join(json.dumps(entry) + "\n" for entry in log_history)
 
 
@@ -316,7 +316,7 @@ def _card_options(
     finetuned_from: str | None,
     dataset: str | Sequence[str],
 ) -> dict[str, Any]:
-    """The arguments that Trainer has for a card, by the names that cards have for them."""
+    """Return the arguments that Trainer has for a card, by the names that cards have for them."""
     return {
         "language": language,
         "license": license,
@@ -328,7 +328,7 @@ def _card_options(
 
 
 def _checkpoint_files(folder: Path, name: str) -> list[PublishedFile]:
-    """What training can go on from: all of a checkpoint but the pickled arguments, which nothing reads."""
+    """Return the files that training can go on from: all of a checkpoint but the pickled arguments."""
     left_out = (_ARGUMENTS, FILE_LIST, RUN_LOG, RUN_RECIPE)
     paths = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name not in left_out]
     sizes = {path.name: path.stat().st_size for path in paths}

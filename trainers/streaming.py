@@ -43,7 +43,7 @@ class StreamingTrainer(Trainer):
             self._step_of_start = 0
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Trainer's own, but for a stream, of which each process has its share already."""
+        """Return Trainer's own loader, but for a stream, of which each process has its share already."""
         if not isinstance(self.train_dataset, QuestionStream):
             loader: DataLoader[Any] = super().get_train_dataloader()
             return loader
@@ -117,7 +117,7 @@ def _position_file(checkpoint: Path, process_index: int) -> Path:
 
 
 def _read_position(checkpoint: Path, process_index: int) -> StreamPosition | None:
-    """Where a process's stream stood, if the checkpoint has it.
+    """Read where a process's stream stood, if the checkpoint has it.
 
     Raises:
         ValueError: when the file is damaged.

@@ -58,7 +58,7 @@ class CheckpointReader:
             raise ValueError(f"{self.directory} is not consistent: {'; '.join(sorted(problems))}.")
 
     def dtype(self, name: str) -> torch.dtype:
-        """The type of a tensor.
+        """Return the type of a tensor.
 
         Raises:
             ValueError: If it is not a floating point type, as all tensors that can be converted are.
@@ -72,13 +72,13 @@ class CheckpointReader:
         return _DTYPES[stored]
 
     def read(self, name: str) -> torch.Tensor:
-        """One whole tensor."""
+        """Read one whole tensor."""
         with safe_open(self.records[name].path, framework="pt") as file:
             tensor: torch.Tensor = file.get_tensor(name)
         return tensor
 
     def blocks(self, name: str, max_bytes: int = 2**26) -> Iterator[torch.Tensor]:
-        """A tensor in blocks of rows.
+        """Yield a tensor in blocks of rows.
 
         Args:
             name: Its name.
@@ -143,7 +143,7 @@ def match_tensors(
 
 
 def _weight_files(directory: Path) -> tuple[list[Path], set[str] | None]:
-    """The safetensors files of a checkpoint, and the tensors that its index names if it has one."""
+    """Return the safetensors files of a checkpoint, and the tensors that its index names if it has one."""
     index_path = directory / SAFE_WEIGHTS_INDEX_NAME
     declared = None
     if index_path.is_file():

@@ -42,7 +42,7 @@ class PlannedTensor:
 
 
 def planned(tensor: torch.Tensor, dtype: torch.dtype) -> PlannedTensor:
-    """The plan of a tensor that is in memory already."""
+    """Plan a tensor that is in memory already."""
     return PlannedTensor(tuple(tensor.shape), dtype, lambda: iter((tensor,)))
 
 

@@ -174,7 +174,7 @@ def write_model_card(
 def render_card(
     folder: Path, options: CardOptions, code_files: Mapping[str, Path | bytes]
 ) -> tuple[ModelCard, dict[str, bytes]]:
-    """The card of a folder, together with the pictures of it that the folder lacks.
+    """Render the card of a folder, together with the pictures of it that the folder lacks.
 
     Args:
         folder: Folder of a checkpoint or an adapter.
@@ -289,7 +289,7 @@ def _one_or_all(names: Sequence[str]) -> str | Sequence[str] | None:
 
 
 def _example_question(interface: Interface | None, data: TrainingData) -> dict[str, Markdown]:
-    """The task, and the query if it takes one, that the code in the card asks with, as Python literals."""
+    """Return the task, and the query if it takes one, that the code in the card asks with, as Python literals."""
     if interface is None:
         return {"task": _literal("detect"), "query": _literal("ship")}
     task = interface.example_task
@@ -302,5 +302,5 @@ def _example_question(interface: Interface | None, data: TrainingData) -> dict[s
 
 
 def _literal(text: str) -> Markdown:
-    """A string as Python code has it."""
+    """Write a string as a Python literal."""
     return Markdown(json.dumps(text, ensure_ascii=False))

@@ -88,7 +88,7 @@ def published_files(
     template_path: str | PathLike[str] | None = None,
     origin: str | PathLike[str] | None = None,
 ) -> list[PublishedFile]:
-    """Everything that a repository of a checkpoint, or of an adapter, is to hold; nothing is written.
+    """Collect all files that a repository of a checkpoint, or of an adapter, is to hold; write nothing.
 
     The code that loads a checkpoint is added where the folder lacks it, and the card is made anew.
 
@@ -151,7 +151,7 @@ def _contents(folder: Path, options: CardOptions) -> Contents:
 
 
 def _records(folder: Path) -> Contents:
-    """What is known of training and evaluation, and example predictions."""
+    """Return what is known of training and evaluation, and example predictions."""
     records: Contents = {}
     training = folder / TRAINING_FOLDER
     for stage in read_stages(folder):
@@ -173,7 +173,7 @@ def _records(folder: Path) -> Contents:
 
 
 def _check_results(contents: Contents) -> None:
-    """Nothing that the Hub would not take leaves the machine.
+    """Refuse results that the Hub would not take, before anything leaves the machine.
 
     Raises:
         ValueError: If something would.

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import TASKS, QuestionDataset
 from geodit.evaluation.answers import load_answers, save_answers
 from geodit.evaluation.benchmark import answers_of, run_benchmark
 from geodit.evaluation.scoring import score_answers
-from geodit.evaluation.settings import DecodingSettings
 from geodit.tiny.new_model import new_model
 
 
@@ -92,8 +92,8 @@ def test_unreadable_answers_count_as_wrong(processor, dataset):
 
 def test_settings_reach_the_model(processor, dataset):
     model = ScriptedModel(processor, dataset)
-    settings = DecodingSettings(
-        steps=4, remasking="random", temperature=0.5, guidance_scale=1.5, block_length=4, seed=3
+    settings = DecodingOptions(
+        max_denoising_steps=4, remasking="random", temperature=0.5, guidance_scale=1.5, block_length=4, seed=3
     )
     run_benchmark(model, processor, dataset, settings)
     call = model.calls[0]
@@ -130,7 +130,7 @@ def test_progress_is_reported(processor, dataset):
 
 def test_boxes_are_well_formed_unless_that_is_turned_off(model, processor, dataset):
     def parse_rates(**options):
-        figures = run_benchmark(model, processor, dataset, DecodingSettings(steps=2, **options)).figures
+        figures = run_benchmark(model, processor, dataset, DecodingOptions(max_denoising_steps=2, **options)).figures
         return [figures[task]["parse_rate"] for task in ("ground", "detect")]
 
     assert parse_rates() == [1, 1]
@@ -149,11 +149,13 @@ def test_a_question_for_several_classes_is_answered_freely(processor, dataset):
 
 
 def test_answers_of_a_closed_set_are_those_of_the_whole_data_set(model, processor, dataset):
-    settings = DecodingSettings(steps=2, closed_set=("vqa",))
+    settings = DecodingOptions(max_denoising_steps=2, closed_set=("vqa",))
     answers = run_benchmark(model, processor, dataset, settings, tasks=["vqa"], limit=1).answers
     assert answers_of(dataset, "vqa") == ["1", "2", "3", "4", "yes"]
     assert {answer.text for answer in answers} <= set(answers_of(dataset, "vqa"))
-    free = run_benchmark(model, processor, dataset, DecodingSettings(steps=2), tasks=["vqa"], limit=1).answers
+    free = run_benchmark(
+        model, processor, dataset, DecodingOptions(max_denoising_steps=2), tasks=["vqa"], limit=1
+    ).answers
     assert not {answer.text for answer in free} <= set(answers_of(dataset, "vqa"))
 
 
@@ -163,11 +165,13 @@ def test_answers_of_a_closed_set_are_those_of_the_whole_data_set(model, processo
 def test_a_closed_set_needs_answers(model, processor, dataset, task, message):
     without = dataset.map(lambda row: {"questions": row["questions"][:-1]}, load_from_cache_file=False)
     with pytest.raises(ValueError, match=message):
-        run_benchmark(model, processor, without, DecodingSettings(closed_set=(task,)))
+        run_benchmark(model, processor, without, DecodingOptions(closed_set=(task,)))
 
 
 def test_a_real_model(model, processor, dataset):
-    result = run_benchmark(model, processor, dataset, DecodingSettings(steps=2), tasks=["detect", "vqa"], limit=3)
+    result = run_benchmark(
+        model, processor, dataset, DecodingOptions(max_denoising_steps=2), tasks=["detect", "vqa"], limit=3
+    )
     assert list(result.figures) == ["detect", "vqa"]
     assert (result.num_images, len(result.answers), result.mean_steps) == (3, 12, 2)
     assert result.seconds > 0
@@ -178,7 +182,7 @@ def test_the_answer_to_a_question_does_not_depend_on_its_batch(model, processor,
         answers = run_benchmark(model, processor, dataset, settings, **options).answers
         return [answer.text for answer in answers if answer.question.task == "vqa"]
 
-    settings = DecodingSettings(steps=2, remasking="random", temperature=1.0, seed=5)
+    settings = DecodingOptions(max_denoising_steps=2, remasking="random", temperature=1.0, seed=5)
     together = texts(batch_size=8)
     assert texts(batch_size=3, tasks=["vqa"]) == together
     assert texts(batch_size=1, limit=2) == together[:4]
@@ -186,7 +190,7 @@ def test_the_answer_to_a_question_does_not_depend_on_its_batch(model, processor,
 
 def test_the_seed_decides_what_is_drawn(model, processor, dataset):
     def texts(seed):
-        settings = DecodingSettings(steps=2, temperature=1.0, seed=seed)
+        settings = DecodingOptions(max_denoising_steps=2, temperature=1.0, seed=seed)
         return [a.text for a in run_benchmark(model, processor, dataset, settings, tasks=["caption"]).answers]
 
     assert texts(1) == texts(1) != texts(2)
@@ -230,5 +234,7 @@ def test_a_model_that_sees_images_in_tiles_is_asked_in_the_same_way(dataset):
     vision = {**part, "image_size": 16, "patch_size": 8, "vision_use_head": False}
     geometry = {"text_config": part, "vision_config": vision, "vision_aspect_ratio": "anyres_max_4"}
     model, processor = new_model(geometry, ["Detect: ship."], vocab_size=400, location_bins=16)
-    result = run_benchmark(model, processor, dataset, DecodingSettings(steps=2), tasks=["detect"], batch_size=3)
+    result = run_benchmark(
+        model, processor, dataset, DecodingOptions(max_denoising_steps=2), tasks=["detect"], batch_size=3
+    )
     assert [answer.image_size for answer in result.answers] == [(32, 32)] * 8

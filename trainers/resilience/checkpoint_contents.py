@@ -15,6 +15,7 @@ from transformers.trainer_callback import TrainerState
 
 from geodit.configuration.text_files import read_json_object
 from geodit.data.streaming import StreamPosition
+from geodit.modeling_geodit.weight_files_geodit import read_weight_map
 
 _LARGEST_READ = 2**24
 """Size in bytes of the largest part of an archive that is read to its end and compared with its checksum."""
@@ -39,7 +40,7 @@ def find_content_damage(checkpoint: Path) -> str | None:
 
 
 def has_state(checkpoint: Path) -> bool:
-    """Whether a checkpoint has a `trainer_state.json` that Trainer can go on from."""
+    """Return whether a checkpoint has a `trainer_state.json` that Trainer can go on from."""
     try:
         state = read_state(checkpoint)
     except ValueError:
@@ -119,10 +120,8 @@ def _check_archive(path: Path) -> None:
 
 
 def _check_index(path: Path) -> None:
-    shards = read_json_object(path).get("weight_map")
-    if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
-        raise ValueError("it has no weight_map")
-    if missing := sorted(shard for shard in set(shards.values()) if not (path.parent / shard).is_file()):
+    shards = set(read_weight_map(path).values())
+    if missing := sorted(shard for shard in shards if not (path.parent / shard).is_file()):
         raise ValueError(f"{', '.join(missing)} is missing")
 
 
