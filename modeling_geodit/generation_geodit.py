@@ -176,6 +176,19 @@ class GeoDiTGenerationMixin:
         a token is still masked, a row that is full or has an EOS with nothing masked before it leaves the batch, and
         with `attention_mode="prefix"` the network runs on image and prompt once (`use_cache`).
 
+        Example:
+            >>> from PIL import Image
+            >>> from geodit import GeoDiTForMaskedDiffusion, GeoDiTProcessor, bundled_checkpoint
+            >>> model = GeoDiTForMaskedDiffusion.from_pretrained(bundled_checkpoint())
+            >>> processor = GeoDiTProcessor.from_pretrained(bundled_checkpoint())
+            >>> image = Image.open("harbor.tif")
+            >>> inputs = processor(images=image, text="How many ships are there?", task="vqa", return_tensors="pt")
+            >>> output = model.generate(**inputs, max_new_tokens=8, return_dict_in_generate=True)
+            >>> processor.decode_canvas(output.sequences[0, -8:])
+            '2'
+            >>> output.steps_made  # EOS came early: fewer than the 8 steps that are allowed
+            tensor([2])
+
         Args:
             input_ids: `(B, P)` prompts, image placeholders included, padded on either side. On the CPU, like
                 `pixel_values` and `attention_mask`, they are checked without waiting for the model's device.
