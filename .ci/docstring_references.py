@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """An extension of griffe: what docstrings have in the form of Transformers, in the form that mkdocstrings takes."""
 
+from __future__ import annotations
+
 import re
 from typing import Any
 

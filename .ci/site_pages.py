@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hooks of mkdocs.yml: the package for mkdocstrings, the documents at the top of the checkout, and links to files."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
 from typing import Any

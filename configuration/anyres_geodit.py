@@ -6,8 +6,12 @@ The method is that of LLaVA-OneVision (https://huggingface.co/papers/2408.03326)
 `"anyres_max_4"`.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
+
+__all__ = ["anyres_max_tiles", "check_grid_pinpoints", "default_grid_pinpoints"]
 
 _ANYRES = re.compile(r"anyres_max_([1-9][0-9]*)")
 
@@ -77,6 +81,3 @@ def check_grid_pinpoints(
             f"{patches_per_side} patches on the side of a tile allows {limit}: the patches of a thin image would be "
             "scaled down to none."
         )
-
-
-__all__ = ["anyres_max_tiles", "check_grid_pinpoints", "default_grid_pinpoints"]

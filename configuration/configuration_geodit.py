@@ -26,6 +26,8 @@ from geodit.configuration.geometry_geodit import (
 )
 from geodit.configuration.remote_code_geodit import CONFIG_AUTO_MAP, RemoteCodeMixin
 
+__all__ = ["GeoDiTConfig", "GeoDiTTextConfig"]
+
 
 @strict
 class GeoDiTTextConfig(LlamaConfig):
@@ -220,6 +222,3 @@ class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
             check_grid_pinpoints(self.image_grid_pinpoints, max_tiles, tile_size, self._patches_per_side)
         elif self.image_grid_pinpoints is not None:
             raise ValueError('image_grid_pinpoints go with vision_aspect_ratio="anyres_max_<k>", not with "square".')
-
-
-__all__ = ["GeoDiTConfig", "GeoDiTTextConfig"]

@@ -13,6 +13,8 @@ from transformers.generation.configuration_utils import GenerationConfig
 
 from geodit.configuration.generation_arguments_geodit import AUTOREGRESSIVE_FIELDS, translate_arguments
 
+__all__ = ["REMASKING_STRATEGIES", "GeoDiTGenerationConfig"]
+
 REMASKING_STRATEGIES = ("low_confidence", "random", "low_margin", "high_entropy")
 
 _PROBABILITY_REMASKING = ("low_confidence", "low_margin")
@@ -370,6 +372,3 @@ def _check_token_ids(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a list of token ids, but is {value!r}.")
     for token_id in value:
         _check_integer(f"every id of {name}", token_id, minimum=0)
-
-
-__all__ = ["REMASKING_STRATEGIES", "GeoDiTGenerationConfig"]

@@ -33,6 +33,19 @@ if TYPE_CHECKING:
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion  # noqa: F401
     from geodit.processing.processing_geodit import GeoDiTProcessor  # noqa: F401
 
+__all__ = [
+    "CODE_FILES",
+    "CONFIG_AUTO_MAP",
+    "MODULES",
+    "PROCESSOR_AUTO_MAP",
+    "PublishedMixin",
+    "RemoteCodeMixin",
+    "make_imports_relative",
+    "read_remote_code",
+    "warn_of_moving_code",
+    "write_remote_code",
+]
+
 logger = logging.get_logger(__name__)
 
 MODULES = (
@@ -315,17 +328,3 @@ def read_remote_code() -> dict[str, bytes]:
         source = resources.files(module.rpartition(".")[0]).joinpath(name).read_text(encoding="utf-8")
         sources[name] = make_imports_relative(source, module).encode()
     return sources
-
-
-__all__ = [
-    "CODE_FILES",
-    "CONFIG_AUTO_MAP",
-    "MODULES",
-    "PROCESSOR_AUTO_MAP",
-    "PublishedMixin",
-    "RemoteCodeMixin",
-    "make_imports_relative",
-    "read_remote_code",
-    "warn_of_moving_code",
-    "write_remote_code",
-]

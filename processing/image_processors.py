@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stock image processor that makes what a configuration's vision tower sees."""
 
+from __future__ import annotations
+
 from transformers import LlavaOnevisionImageProcessorPil, SiglipImageProcessorPil
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig

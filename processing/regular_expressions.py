@@ -21,6 +21,8 @@ from transformers import PreTrainedTokenizerBase
 from geodit.modeling_geodit.patterns_geodit import AutomatonPattern
 from geodit.processing.token_bytes import read_token_bytes
 
+__all__ = ["regular_expression_pattern"]
+
 _MAX_LENGTH = 2000
 _MAX_TRANSITIONS = 1_000_000
 _MAX_BYTES = 4 * 2**30
@@ -132,6 +134,3 @@ def _without_anchors(expression: str) -> str:
     body = expression.removesuffix("$")
     escapes = len(body) - len(body.rstrip("\\"))
     return expression if body == expression or escapes % 2 else body
-
-
-__all__ = ["regular_expression_pattern"]

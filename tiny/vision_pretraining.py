@@ -7,6 +7,8 @@ says the type of the scene. What nobody has annotated, the color of a tree crown
 thrown away afterwards.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch

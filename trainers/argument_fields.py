@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which arguments were given, so that those without an effect can be refused."""
 
+from __future__ import annotations
+
 import dataclasses
 from typing import Any
 

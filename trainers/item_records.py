@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a batch says about its items beside the model's inputs: which they are, and which tasks they ask."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

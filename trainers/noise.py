@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Noise that does not depend on how an update is cut into micro-batches and processes."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self

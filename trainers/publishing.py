@@ -155,13 +155,7 @@ class PublishingTrainer(GuardedTrainer):
         token: str | None = None,
         revision: str | None = None,
         private: bool | None = None,
-        *,
-        language: str = "en",
-        license: str = "apache-2.0",
-        tags: str | Sequence[str] = (),
-        model_name: str | None = None,
-        finetuned_from: str | None = None,
-        dataset: str | Sequence[str] = (),
+        **card_options: Any,
     ) -> CommitInfo | Any | None:
         """Save the model and push it with its card in one commit. All processes must call this.
 
@@ -171,12 +165,7 @@ class PublishingTrainer(GuardedTrainer):
             token: See [`init_hf_repo`]; it counts where the repository was not looked for yet.
             revision: The branch to push to; by default `args.hub_revision`, or else the main one.
             private: See [`init_hf_repo`].
-            language: See [`create_model_card`], as for those that follow.
-            license: The Hub's identifier of the licence of the weights.
-            tags: Tags beside those that every GeoDiT model has.
-            model_name: Title of the card.
-            finetuned_from: Hub id of the model that training started from.
-            dataset: Hub ids of the data sets trained on.
+            **card_options: Arguments of [`create_model_card`].
 
         Returns:
             The commit, or a `Future` of it if not `blocking`; `None` on processes but the first.
@@ -186,6 +175,7 @@ class PublishingTrainer(GuardedTrainer):
             ConnectionError: If the connection keeps breaking, or the Hub stays busy.
             ValueError: If the Hub refuses the files, or the branch is none.
         """
+        options = _card_options(**card_options)
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=private)
@@ -193,7 +183,6 @@ class PublishingTrainer(GuardedTrainer):
         if not self.is_world_process_zero():
             return None
         self._finish_current_push()
-        options = _card_options(language, license, tags, model_name, finetuned_from, dataset)
         job = self._api.run_as_future(
             self._push, self._snapshot(self._output_dir), commit_message, revision or self.args.hub_revision, options
         )
@@ -309,12 +298,12 @@ def log_lines(log_history: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _card_options(
-    language: str,
-    license: str,
-    tags: str | Sequence[str],
-    model_name: str | None,
-    finetuned_from: str | None,
-    dataset: str | Sequence[str],
+    language: str = "en",
+    license: str = "apache-2.0",
+    tags: str | Sequence[str] = (),
+    model_name: str | None = None,
+    finetuned_from: str | None = None,
+    dataset: str | Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the arguments that Trainer has for a card, by the names that cards have for them."""
     return {

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training on a stream: each process reads its own share, and a resumed run goes on where the stream stood."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import Any

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which parts of a model are trained and which are frozen."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The checkpoints that come with the package."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 BUNDLED = "geodit-tiny"

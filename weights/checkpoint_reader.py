@@ -13,6 +13,8 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from geodit.modeling_geodit.weight_files_geodit import read_weight_map, refuse_pickles
 
+__all__ = ["CheckpointReader", "TensorRecord", "match_tensors"]
+
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -170,6 +172,3 @@ def _read_header(path: Path) -> dict[str, TensorRecord]:
             }
     except SafetensorError as error:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
-
-
-__all__ = ["CheckpointReader", "TensorRecord", "match_tensors"]

@@ -26,6 +26,18 @@ from geodit.weights.model_tensors import (
     TEXT_LAYERS_PREFIX,
 )
 
+__all__ = [
+    "LLADA_MODEL_TYPE",
+    "LLaDAConfiguration",
+    "convert_llada_config",
+    "geodit_to_llada_name",
+    "llada_config_of",
+    "llada_to_geodit_name",
+    "load_llada_text_state",
+    "read_llada_config",
+    "text_state_shapes",
+]
+
 LLADA_MODEL_TYPE = "llada"
 
 _TOP_LEVEL_NAMES = {
@@ -314,16 +326,3 @@ def _same(value: object, supported: object) -> bool:
 
 def _is_integer(value: object, *, minimum: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
-
-
-__all__ = [
-    "LLADA_MODEL_TYPE",
-    "LLaDAConfiguration",
-    "convert_llada_config",
-    "geodit_to_llada_name",
-    "llada_config_of",
-    "llada_to_geodit_name",
-    "load_llada_text_state",
-    "read_llada_config",
-    "text_state_shapes",
-]

@@ -27,6 +27,17 @@ from geodit.weights.model_tensors import (
     VISION_TOWER_PREFIX,
 )
 
+__all__ = [
+    "LLADA_V_MODEL_TYPES",
+    "LLADA_V_TOWER",
+    "LLaDAVConfiguration",
+    "convert_llada_v_config",
+    "geodit_to_llada_v_name",
+    "llada_v_to_geodit_name",
+    "num_tower_layers",
+    "vision_fields",
+]
+
 LLADA_V_MODEL_TYPES = ("llada", "llava_llada")
 
 LLADA_V_TOWER = f"{VISION_TOWER_PREFIX}vision_tower."
@@ -258,15 +269,3 @@ def convert_llada_v_config(config: Mapping[str, Any]) -> LLaDAVConfiguration:
         image_grid_pinpoints=config.get("image_grid_pinpoints"),
         patch_merge_type=config.get("mm_patch_merge_type") or "flat",
     )
-
-
-__all__ = [
-    "LLADA_V_MODEL_TYPES",
-    "LLADA_V_TOWER",
-    "LLaDAVConfiguration",
-    "convert_llada_v_config",
-    "geodit_to_llada_v_name",
-    "llada_v_to_geodit_name",
-    "num_tower_layers",
-    "vision_fields",
-]

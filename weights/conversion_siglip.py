@@ -15,6 +15,8 @@ from transformers.utils import CONFIG_NAME
 from geodit.configuration.text_files import read_json_object
 from geodit.weights.model_tensors import VISION_TOWER_PREFIX
 
+__all__ = ["geodit_to_siglip_name", "read_siglip_vision_config", "siglip_to_geodit_name"]
+
 _MODEL_TYPES = ("siglip", "siglip_vision_model")
 # Parts of SigLIP that GeoDiT has no use for: the text encoder, the temperature and bias of the contrastive loss, and
 # the head that pools the patches of a picture into one vector.
@@ -66,6 +68,3 @@ def read_siglip_vision_config(directory: str | Path) -> SiglipVisionConfig:
     return SiglipVisionConfig(
         **{name: value for name, value in fields.items() if name not in ignored} | {"vision_use_head": False}
     )
-
-
-__all__ = ["geodit_to_siglip_name", "read_siglip_vision_config", "siglip_to_geodit_name"]

@@ -7,7 +7,8 @@ import torch
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import TASKS, QuestionDataset
 from geodit.evaluation.evaluate import answers_of, evaluate_model
-from geodit.tiny.new_model import new_model
+from geodit.evaluation.scoring import score_answers
+from tiny_models import build_model
 
 
 class ScriptedModel:
@@ -106,6 +107,11 @@ def test_the_training_mode_is_restored_even_after_a_failure(processor, dataset):
     with pytest.raises(IndexError):
         evaluate_model(model, processor, dataset)
     assert model.training
+
+
+def test_answers_can_be_scored_again_without_the_model(processor, dataset):
+    result = evaluate_model(ScriptedModel(processor, dataset), processor, dataset, bootstrap=20)
+    assert score_answers(result.answers, bootstrap=20) == result.figures
 
 
 def test_progress_is_reported(processor, dataset):
@@ -222,10 +228,7 @@ def test_a_data_set_without_questions_of_the_task(model, processor, dataset):
 
 
 def test_a_model_that_sees_images_in_tiles_is_asked_in_the_same_way(dataset):
-    part = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
-    vision = {**part, "image_size": 16, "patch_size": 8, "vision_use_head": False}
-    geometry = {"text_config": part, "vision_config": vision, "vision_aspect_ratio": "anyres_max_4"}
-    model, processor = new_model(geometry, ["Detect: ship."], vocab_size=400, location_bins=16)
+    model, processor = build_model(vision={"image_size": 16, "patch_size": 8}, vision_aspect_ratio="anyres_max_4")
     result = evaluate_model(
         model, processor, dataset, DecodingOptions(max_denoising_steps=2), tasks=["detect"], batch_size=3
     )

@@ -11,7 +11,6 @@ import torch
 import yaml
 from transformers import SiglipImageProcessorPil
 
-from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import Question
 from geodit.evaluation.answers import AnswerRecord
@@ -22,6 +21,7 @@ from geodit.evaluation.sweep import SweepCell, SweepResult
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import COMPACT_CHAT_TEMPLATE, GeoDiTProcessor
 from geodit.processing.tokenization import build_tokenizer
+from tiny_models import build_config, build_network
 
 SEEDS = (0, 1, 2)
 
@@ -47,18 +47,10 @@ RECIPES = {
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `save_pretrained` writes, with random weights, and nothing else."""
     tokenizer = build_tokenizer(["Detect: ship."], vocab_size=400, location_bins=16)
-    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    layers = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = GeoDiTConfig(
-        text_config={"vocab_size": len(tokenizer), **layers, **ids},
-        vision_config={"image_size": 32, "patch_size": 16, "vision_use_head": False, **layers},
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        mask_token_id=tokenizer.mask_token_id,
-        **ids,
-    )
-    torch.manual_seed(0)
+    size = {"image_size": 32, "patch_size": 16}
+    config = build_config(text={"num_hidden_layers": 1}, vision=size, tokenizer=tokenizer)
     folder = tmp_path_factory.mktemp("saved") / "geodit-test"
-    GeoDiTForMaskedDiffusion(config).save_pretrained(folder)
+    build_network(config).save_pretrained(folder)
     GeoDiTProcessor(
         SiglipImageProcessorPil(size={"height": 32, "width": 32}),
         tokenizer,

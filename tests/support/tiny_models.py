@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models small enough to be trained within a test: configurations, networks, and models with their processors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -43,7 +43,8 @@ def build_config(
 
     Args:
         text: Fields of the text core that are not as in `GEOMETRY`.
-        vision: Fields of the vision tower that are not as in `GEOMETRY`.
+        vision: Fields of the vision tower that are not as in `GEOMETRY`. By default an image is 8 pixels wide and
+            has 4 patches.
         tokenizer: Take the vocabulary size and the token ids from it; by default there are 64 tokens, of which 0
             begins a text, 1 ends and pads, 2 is `[M]` and 3 the placeholder of images.
         **fields: Other fields of [`GeoDiTConfig`].
@@ -61,7 +62,7 @@ def build_config(
     ids |= {name: fields.pop(name) for name in ids if name in fields}
     return GeoDiTConfig(
         text_config={**GEOMETRY["text_config"], "vocab_size": vocab_size, **ids, **(text or {})},
-        vision_config={**GEOMETRY["vision_config"], **(vision or {})},
+        vision_config={**GEOMETRY["vision_config"], "image_size": 8, "patch_size": 4, **(vision or {})},
         **ids,
         **(special | fields),
     )
@@ -84,12 +85,25 @@ def build_network(config: GeoDiTConfig, *, weight_scale: float | None = None) ->
     return model
 
 
-def build_model(**vision_config: Any) -> tuple[Any, Any]:
+def build_model(
+    *,
+    text: Mapping[str, Any] | None = None,
+    vision: Mapping[str, Any] | None = None,
+    texts: Sequence[str] = TEXTS,
+    **fields: Any,
+) -> tuple[Any, Any]:
     """Return a model and its processor: the same weights each time.
 
     Args:
-        **vision_config: Other fields of the vision tower.
+        text: Fields of the text core that are not as in `GEOMETRY`.
+        vision: Fields of the vision tower that are not as in `GEOMETRY`.
+        texts: What the tokenizer is trained on.
+        **fields: Other fields of the geometry.
     """
     torch.manual_seed(0)
-    geometry = GEOMETRY | {"vision_config": GEOMETRY["vision_config"] | vision_config}
-    return new_model(geometry, TEXTS, location_bins=16, vocab_size=400)
+    geometry = {
+        "text_config": {**GEOMETRY["text_config"], **(text or {})},
+        "vision_config": {**GEOMETRY["vision_config"], **(vision or {})},
+        **fields,
+    }
+    return new_model(geometry, texts, location_bins=16, vocab_size=400)

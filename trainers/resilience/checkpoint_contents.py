@@ -17,6 +17,8 @@ from geodit.configuration.text_files import read_json_object
 from geodit.data.streaming import StreamPosition
 from geodit.modeling_geodit.weight_files_geodit import read_weight_map
 
+__all__ = ["find_content_damage", "has_state", "read_state"]
+
 _LARGEST_READ = 2**24
 """Size in bytes of the largest part of an archive that is read to its end and compared with its checksum."""
 
@@ -132,6 +134,3 @@ def _check_stream_position(path: Path) -> None:
         raise ValueError(f"no number of items or passes: {', '.join(wrong)}")
     if not (rows is None or isinstance(rows, dict)):
         raise ValueError("rows must be an object or null")
-
-
-__all__ = ["find_content_damage", "has_state", "read_state"]
