@@ -56,7 +56,7 @@ def test_how_answers_are_decoded_is_kept_with_the_figures(geodit, checkpoint, ar
     ("arguments", "message"),
     [
         (["--steps", "1,,2"], "--steps"),
-        (["--steps", "few"], "--steps takes whole numbers from 1 up, got 'few'"),
+        (["--steps", "few"], "--steps takes whole numbers of at least 1, got 'few'"),
         (["--steps", "0"], "--steps"),
         (["--remasking", "best"], "low_confidence"),
         (["--tasks", "segment"], "segment"),
