@@ -15,27 +15,29 @@ from dataclasses import replace
 from pathlib import Path
 
 import geodit
-from geodit.evaluation.benchmark import BenchmarkResult, run_benchmark
-from geodit.evaluation.settings import DecodingSettings
+from geodit.configuration.decoding_options import DecodingOptions
+from geodit.evaluation.evaluate import EvaluationResult, evaluate_model
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.tiny.scenes.dataset import synthetic_dataset
 
-FIXED = DecodingSettings(steps=8)
+FIXED = DecodingOptions(max_denoising_steps=8)
 POLICIES = {
     "N = 8": FIXED,
-    "N = 4": replace(FIXED, steps=4),
+    "N = 4": replace(FIXED, max_denoising_steps=4),
     "random, N = 8": replace(FIXED, remasking="random"),
     **{
         f"probability above {threshold}, N = {ceiling} at most": replace(
-            FIXED, steps=ceiling, confidence_threshold=threshold
+            FIXED, max_denoising_steps=ceiling, confidence_threshold=threshold
         )
         for threshold, ceiling in ((0.7, 5), (0.85, 5), (0.8, 8), (0.95, 8), (0.8, 64))
     },
-    "margin above 0.6, N = 5 at most": replace(FIXED, steps=5, remasking="low_margin", confidence_threshold=0.6),
+    "margin above 0.6, N = 5 at most": replace(
+        FIXED, max_denoising_steps=5, remasking="low_margin", confidence_threshold=0.6
+    ),
     **{
         f"entropies of {bound} nats, N = {ceiling} at most": replace(
-            FIXED, steps=ceiling, remasking="high_entropy", entropy_bound=bound
+            FIXED, max_denoising_steps=ceiling, remasking="high_entropy", entropy_bound=bound
         )
         for bound, ceiling in ((0.5, 5), (4.0, 8))
     },
@@ -43,7 +45,7 @@ POLICIES = {
 FIGURES = {"detection F1@0.5": ("detect", "f1", 100), "CIDEr": ("caption", "cider", 100)}
 
 
-def figures_of(result: BenchmarkResult) -> dict[str, float]:
+def figures_of(result: EvaluationResult) -> dict[str, float]:
     """Return the steps per answer, in all and by task, and the figures in points."""
     steps: dict[str, list[int]] = {}
     for answer in result.answers:
@@ -81,7 +83,7 @@ def main() -> None:
     for seed in range(options.seeds):
         dataset = synthetic_dataset(options.scenes, seed=seed, split=options.split)
         for name, settings in POLICIES.items():
-            result = run_benchmark(
+            result = evaluate_model(
                 model,
                 processor,
                 dataset,

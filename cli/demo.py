@@ -107,7 +107,9 @@ def answer_scenes(pipeline: "GeoDiTPipeline", directory: Path, steps: int) -> li
     answers = []
     with progress_bar() as progress:
         for path, question in progress.track(asked, description="answering"):
-            prediction = pipeline(path, question["task"], question["query"], steps=steps, return_denoising=True)[0]
+            prediction = pipeline(
+                path, question["task"], question["query"], max_denoising_steps=steps, return_denoising=True
+            )[0]
             answers.append(DemoAnswer(path, question, prediction))
     return answers
 

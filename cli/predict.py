@@ -2,7 +2,6 @@
 """`geodit predict`: one question about one or more images."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +9,20 @@ import typer
 
 from geodit.cli.checkpoint import AdapterOption, DeviceOption, DtypeOption, ModelOption, load_pipeline, model_label
 from geodit.cli.decoding import (
+    BlockLengthOption,
     CaptureOption,
     CompileOption,
     EntropyBoundOption,
+    FillOption,
+    GuidanceOption,
+    OldStepsOption,
+    RefreshOption,
+    RemaskingOption,
+    StepsOption,
     StructuredOption,
+    TemperatureOption,
     ThresholdOption,
-    set_step_options,
+    renamed,
 )
 from geodit.cli.errors import CommandError
 from geodit.cli.lists import split_list
@@ -76,22 +83,18 @@ def predict(
     structured: StructuredOption = True,
     model: ModelOption = None,
     adapter: AdapterOption = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Denoising steps, N. By default the model's own.")
-    ] = None,
-    remasking: Annotated[
-        str | None,
-        typer.Option(
-            "--remasking", help="low_confidence, low_margin, high_entropy or random. By default the model's own."
-        ),
-    ] = None,
+    max_denoising_steps: StepsOption = None,
+    steps: OldStepsOption = None,
+    remasking: RemaskingOption = None,
     confidence_threshold: ThresholdOption = None,
     entropy_bound: EntropyBoundOption = None,
+    block_length: BlockLengthOption = None,
+    prefix_refresh_steps: RefreshOption = None,
+    fill_after_eos: FillOption = None,
+    guidance_scale: GuidanceOption = None,
+    temperature: TemperatureOption = None,
     capture_step: CaptureOption = None,
-    compile_step: CompileOption = False,
-    temperature: Annotated[
-        float | None, typer.Option("--temperature", min=0.0, help="0 takes the most probable tokens.")
-    ] = None,
+    compile_step: CompileOption = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Makes random remasking and temperature reproducible.")
     ] = None,
@@ -133,19 +136,26 @@ def predict(
     if out is not None:
         check_can_write(out)
     pictures = {} if overlay is None else plan_overlays(images, overlay)
+    max_denoising_steps = renamed("--steps", steps, "--max-denoising-steps", max_denoising_steps)
     pipeline = load_pipeline(model, device, adapter=adapter, dtype=dtype)
-    set_step_options(pipeline.model, capture_step, compile_step)
 
-    from geodit.pipelines.image_pipeline import DecodingOptions
+    from geodit.configuration.decoding_options import DecodingOptions
     from geodit.pipelines.imagery import open_image
 
     options = DecodingOptions(
-        steps,
-        remasking,
-        temperature,
+        max_denoising_steps=max_denoising_steps,
+        remasking=remasking,
+        temperature=temperature,
+        guidance_scale=guidance_scale,
         seed=seed,
         confidence_threshold=confidence_threshold,
         entropy_bound=entropy_bound,
+        block_length=block_length,
+        prefix_refresh_steps=prefix_refresh_steps,
+        fill_after_eos=fill_after_eos,
+        capture_step=capture_step,
+        compile_step=compile_step,
+        structured=structured,
     )
     with progress_bar() as progress:
         if tile_size is None:
@@ -156,10 +166,9 @@ def predict(
                 query,
                 choices=closed_set,
                 pattern=pattern,
-                structured=structured,
                 bands=band or None,
                 batch_size=batch_size,
-                **asdict(options),
+                options=options,
             )
         else:
             predictions = []
@@ -173,7 +182,6 @@ def predict(
                             tile_size,
                             overlap,
                             options=options,
-                            structured=structured,
                             batch_size=batch_size,
                             progress=reporter(progress, path.name),
                         )

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from geodit.data.schema import Box, Question, QuestionItem
 from geodit.processing.processing_geodit import GeoDiTProcessor
 
-__all__ = ["AnswerRecord", "read_answer"]
+__all__ = ["AnswerRecord", "read_answer", "record_answer"]
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,22 @@ def read_answer(processor: GeoDiTProcessor, item: QuestionItem, text: str, num_s
         num_steps: In how many denoising steps it was made.
     """
     question, image = item["question"], item["image"]
-    image_size = (image.height, image.width)
-    answer = processor.post_process_generation(text, question.task, image_size, query=question.query)
+    answer = processor.post_process_generation(text, question.task, (image.height, image.width), query=question.query)
+    return record_answer(item, answer, num_steps)
+
+
+def record_answer(item: QuestionItem, answer: Mapping[str, Any], num_steps: int) -> AnswerRecord:
+    """Keep an answer with its question.
+
+    Args:
+        item: The question and its image.
+        answer: The answer, as `post_process_generation` returns it.
+        num_steps: In how many denoising steps it was made.
+    """
+    question, image = item["question"], item["image"]
     return AnswerRecord(
         image_id=item["image_id"],
-        image_size=image_size,
+        image_size=(image.height, image.width),
         question=question,
         text=answer["text"],
         boxes=tuple((box[0], box[1], box[2], box[3]) for box in answer["boxes"]),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A benchmark over a grid of decoding settings, repeated over seeds."""
+"""Evaluate a model over a grid of decoding settings, repeated over seeds."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from geodit.evaluation.benchmark import BenchmarkResult, run_benchmark
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.evaluation.environment import describe_environment
+from geodit.evaluation.evaluate import EvaluationResult, evaluate_model
 from geodit.evaluation.scoring import iterate_figures
-from geodit.evaluation.settings import DecodingSettings
+from geodit.evaluation.settings import evaluation_options
 
 if TYPE_CHECKING:
     import datasets
@@ -59,8 +60,8 @@ class SweepCell:
         runs: One result for each repetition.
     """
 
-    settings: DecodingSettings
-    runs: tuple[BenchmarkResult, ...]
+    settings: DecodingOptions
+    runs: tuple[EvaluationResult, ...]
 
     @property
     def summary(self) -> dict[str, Spread]:
@@ -88,17 +89,17 @@ class SweepResult:
     """All points of the grid.
 
     Args:
-        benchmark: Name of the benchmark.
+        dataset_name: Name of the data set.
         cells: In the order of the grid: for each number of steps every remasking.
         seeds: Decoding seed of each repetition.
         dataset_seeds: Seed of the images of each repetition, or `None` if all use the same images.
         batch_size: Questions that were answered at once.
         model_name: Name or folder of the model, if it has one.
         command: The command line that asked for this, if any.
-        split: The split that the images are of, if the benchmark has splits.
+        split: The split that the images are of, if the data set has splits.
     """
 
-    benchmark: str
+    dataset_name: str
     cells: tuple[SweepCell, ...]
     seeds: tuple[int, ...]
     dataset_seeds: tuple[int, ...] | None
@@ -110,7 +111,7 @@ class SweepResult:
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the answers, in types that JSON has."""
         return {
-            "benchmark": self.benchmark,
+            "benchmark": self.dataset_name,  # the name that files of results have for it
             "split": self.split,
             "model": self.model_name,
             "command": None if self.command is None else list(self.command),
@@ -127,13 +128,13 @@ def run_sweep(
     processor: GeoDiTProcessor,
     load_dataset: DatasetLoader,
     *,
-    benchmark: str,
+    dataset_name: str,
     split: str | None = None,
     steps: Sequence[int] = (8,),
     remasking: Sequence[str] = ("low_confidence",),
     seeds: Sequence[int] = (0,),
     dataset_seeds: Sequence[int] | None = None,
-    settings: DecodingSettings | None = None,
+    settings: DecodingOptions | None = None,
     tasks: Sequence[str] | None = None,
     batch_size: int = 32,
     limit: int | None = None,
@@ -142,7 +143,7 @@ def run_sweep(
     command: Sequence[str] | None = None,
     model_name: str | None = None,
 ) -> SweepResult:
-    """Run a benchmark for every combination of steps and remasking, once for each seed.
+    """Evaluate a model with every combination of steps and remasking, once per seed.
 
     A decoding seed changes nothing where nothing is drawn at random, which is the case for low-confidence
     remasking at temperature 0: on one set of images every repetition gives the same figures and their
@@ -154,7 +155,7 @@ def run_sweep(
         model: The model, on the device where it shall run.
         processor: Its processor.
         load_dataset: Makes the data set of a seed, or the default one of `None`.
-        benchmark: Name of the benchmark, for the report.
+        dataset_name: Name of the data set, for the report.
         split: Its split, for the report.
         steps: Values of N.
         remasking: Remasking strategies.
@@ -183,11 +184,15 @@ def run_sweep(
             raise ValueError(f"{name} must be at least one value, without repetition, but is {list(values)}")
     if dataset_seeds is not None and len(dataset_seeds) != len(seeds):
         raise ValueError(f"there are {len(seeds)} seeds but {len(dataset_seeds)} data set seeds; give as many of both")
-    base = DecodingSettings() if settings is None else settings
-    grid = [replace(base, steps=n, remasking=name, seed=seeds[0]) for n in steps for name in remasking]
+    base = evaluation_options(settings)
+    grid = [
+        evaluation_options(replace(base, max_denoising_steps=n, remasking=name, seed=seeds[0]))
+        for n in steps
+        for name in remasking
+    ]
 
     counter = _ProgressCounter(progress, total_runs=_count_runs(grid, seeds, dataset_seeds))
-    runs: list[list[BenchmarkResult]] = [[] for _ in grid]
+    runs: list[list[EvaluationResult]] = [[] for _ in grid]
     shared = load_dataset(None) if dataset_seeds is None else None
     for repetition, seed in enumerate(seeds):
         # One repetition after the other, so that only one data set is in memory.
@@ -197,9 +202,9 @@ def run_sweep(
             if dataset_seeds is None and point.is_deterministic and of_point:
                 of_point.append(replace(of_point[0], settings=seeded))
                 continue
-            description = f"{point.steps} steps, {point.remasking}, seed {seed}"
+            description = f"{point.max_denoising_steps} steps, {point.remasking}, seed {seed}"
             of_point.append(
-                run_benchmark(
+                evaluate_model(
                     model,
                     processor,
                     dataset,
@@ -212,7 +217,7 @@ def run_sweep(
                 )
             )
     return SweepResult(
-        benchmark=benchmark,
+        dataset_name=dataset_name,
         cells=tuple(SweepCell(point, tuple(of_point)) for point, of_point in zip(grid, runs, strict=True)),
         seeds=tuple(seeds),
         dataset_seeds=None if dataset_seeds is None else tuple(dataset_seeds),
@@ -223,7 +228,7 @@ def run_sweep(
     )
 
 
-def _count_runs(grid: Sequence[DecodingSettings], seeds: Sequence[int], dataset_seeds: Sequence[int] | None) -> int:
+def _count_runs(grid: Sequence[DecodingOptions], seeds: Sequence[int], dataset_seeds: Sequence[int] | None) -> int:
     return sum(1 if dataset_seeds is None and point.is_deterministic else len(seeds) for point in grid)
 
 

@@ -51,11 +51,11 @@ def sweep_table(result: SweepResult, figures: Sequence[str] | None = None) -> Ta
     if unknown:
         raise ValueError(f"no figure is called {', '.join(unknown)}; there are {', '.join(known)}")
 
-    table = Table(title=result.benchmark, caption=_repetitions(result))
+    table = Table(title=result.dataset_name, caption=_repetitions(result))
     table.add_column("task")
     table.add_column("figure")
     for cell in result.cells:
-        steps = f"{cell.settings.steps} step{'s' * (cell.settings.steps != 1)}"
+        steps = f"{cell.settings.max_denoising_steps} step{'s' * (cell.settings.max_denoising_steps != 1)}"
         table.add_column(f"{steps}\n{cell.settings.remasking}", justify="right")
     previous = ""
     for name in rows:

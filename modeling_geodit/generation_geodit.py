@@ -253,7 +253,7 @@ class GeoDiTGenerationMixin:
         """
         model: Any = self
         pixel_values = to_device(pixel_values, self._device_for(pixel_values))
-        compiled = bool(_first_given(compile_step, self.generation_config.compile_step))
+        compiled = bool(_first_given(compile_step, getattr(self.generation_config, "compile_step", False)))
         features: Any = self._image_outputs(pixel_values, image_sizes, compiled).pooler_output
         if self.config.attention_mode == "full":
             return ImagePrefix(features, None)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.pipelines.georeference import GeoReference
-from geodit.pipelines.image_pipeline import DecodingOptions, GeoDiTPipeline
+from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.pipelines.imagery import open_image
 from geodit.pipelines.prediction import Prediction
 
@@ -33,7 +34,7 @@ class SceneDetections:
     georeference: GeoReference
 
     def to_geojson(self) -> dict[str, Any]:
-        """The detections as a GeoJSON FeatureCollection (RFC 7946), ready for `json.dump`.
+        """Return the detections as a GeoJSON FeatureCollection (RFC 7946), ready for `json.dump`.
 
         Geometries are polygons in WGS 84, longitude first, counter-clockwise, cut at the antimeridian. The
         properties of a feature are `label`, `score` and `pixel_box`, `[x1, y1, x2, y2]` in the scene.
@@ -86,11 +87,11 @@ class ScenePipeline:
         overlap: float = 0.25,
         bands: Sequence[int] | None = None,
         options: DecodingOptions | None = None,
-        structured: bool = True,
         batch_size: int = 8,
         progress: Callable[[int, int], None] | None = None,
+        **decoding: Any,
     ) -> SceneDetections:
-        """Detects all objects of a class.
+        """Detect all objects of a class.
 
         Args:
             path: a GeoTIFF with a coordinate reference system and a transform.
@@ -100,10 +101,11 @@ class ScenePipeline:
             overlap: share of a tile's side that neighbouring tiles have in common. Objects up to that length
                 are seen whole.
             bands: the band to show as gray, or the three to show as red, green and blue, counted from 1.
-            options: how to generate.
-            structured: whether answers are always well-formed boxes, or the word for none.
+            options: how to decode.
             batch_size: tiles that run at once.
             progress: called with the number of tiles done and of all tiles.
+            **decoding: fields of [`~geodit.configuration.decoding_options.DecodingOptions`] that differ from
+                `options`, as in [`GeoDiTPipeline`].
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -121,8 +123,7 @@ class ScenePipeline:
                 task,
                 tile_size,
                 overlap,
-                options=options,
-                structured=structured,
+                options=(options or DecodingOptions()).with_changes(**decoding),
                 batch_size=batch_size,
                 progress=progress,
             )
@@ -147,7 +148,7 @@ def _wgs84_polygons(rings: Sequence[NDArray[np.float64]], crs: str) -> list[dict
 
 
 def _checked(geometry: dict[str, Any]) -> dict[str, Any]:
-    """A Polygon or MultiPolygon with rings as RFC 7946 wants them."""
+    """Return a Polygon or MultiPolygon with rings as RFC 7946 wants them."""
     single = geometry["type"] == "Polygon"
     parts = [geometry["coordinates"]] if single else geometry["coordinates"]
     turned = [[_counter_clockwise(ring) for ring in part] for part in parts]

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 
 from geodit.modeling_geodit.diffusion_geodit import number_canvases, positions_in_answers, sample_timesteps
+from geodit.modeling_geodit.random_geodit import seeded_generator
 from geodit.trainers.host_canvases import HostCanvases
 
 
@@ -106,8 +106,3 @@ class UpdateNoise:
             self._uniform.append(torch.rand(self._num_answers, generator=self._generator))
         drawn = torch.stack(self._uniform)[:, place]
         return AnswerNoise(self._timesteps[place], drawn[positions_in_answers(answer), answer])
-
-
-def seeded_generator(*key: int) -> torch.Generator:
-    """Return a CPU generator whose stream is a function of some integers, each at least 0."""
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))

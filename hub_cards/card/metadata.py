@@ -11,10 +11,10 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
 from geodit.hub_cards.card.checkpoint_files import read_fields
 from geodit.hub_cards.card.evaluation_results import (
-    DecodingPoint,
     Figure,
     Results,
     ResultsCell,
@@ -105,7 +105,7 @@ def card_metadata(
     )
 
 
-def default_decoding(folder: Path) -> DecodingPoint:
+def default_decoding(folder: Path) -> DecodingOptions:
     """Return how a checkpoint decodes by default: as its generation_config.json says, or as GeoDiT does.
 
     Raises:
@@ -117,20 +117,10 @@ def default_decoding(folder: Path) -> DecodingPoint:
         config = GeoDiTGenerationConfig(**fields)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a valid generation configuration: {error}") from error
-    return DecodingPoint(
-        steps=config.max_denoising_steps,
-        remasking=config.remasking,
-        temperature=config.temperature,
-        guidance_scale=config.guidance_scale,
-        block_length=config.block_length,
-        confidence_threshold=config.confidence_threshold,
-        entropy_bound=config.entropy_bound,
-        prefix_refresh_steps=config.prefix_refresh_steps,
-        fill_after_eos=config.fill_after_eos,
-    )
+    return DecodingOptions.of_generation_config(config)
 
 
-def eval_results(results: Sequence[Results], decoding: DecodingPoint) -> list[EvalResult]:
+def eval_results(results: Sequence[Results], decoding: DecodingOptions) -> list[EvalResult]:
     """Return the main figures as the entries of a model index.
 
     They are what a user of the checkpoint's defaults gets: figures of this model and no other, under the
@@ -149,7 +139,7 @@ def eval_results(results: Sequence[Results], decoding: DecodingPoint) -> list[Ev
     ]
 
 
-def main_results(results: Sequence[Results], decoding: DecodingPoint) -> list[tuple[Results, ResultsCell, str]]:
+def main_results(results: Sequence[Results], decoding: DecodingOptions) -> list[tuple[Results, ResultsCell, str]]:
     """Return where the figures of each benchmark and task are that a user of the checkpoint's defaults gets.
 
     Args:
@@ -199,7 +189,7 @@ def _eval_result(document: Results, cell: ResultsCell, task: str, name: str) -> 
 
 def _metric_args(cell: ResultsCell, num_seeds: int, figure: Figure) -> dict[str, Any]:
     arguments: dict[str, Any] = {
-        "max_denoising_steps": cell.point.steps,
+        "max_denoising_steps": cell.point.max_denoising_steps,
         "remasking": cell.point.remasking,
         "num_seeds": num_seeds,
     }

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import statistics
+from dataclasses import replace
 
 import pytest
 
 import geodit.evaluation.sweep as sweep_module
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import Question
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.benchmark import BenchmarkResult
+from geodit.evaluation.evaluate import EvaluationResult
 from geodit.evaluation.scoring import score_answers
-from geodit.evaluation.settings import DecodingSettings
+from geodit.evaluation.settings import evaluation_options
 from geodit.evaluation.sweep import Spread, run_sweep
 from geodit.evaluation.tables import sweep_table
 
@@ -23,7 +25,7 @@ def sweep(model, processor, dataset):
         model,
         processor,
         lambda seed: dataset,
-        benchmark="four images",
+        dataset_name="four images",
         seeds=(0, 1),
         tasks=["detect", "vqa"],
         split="test",
@@ -33,11 +35,11 @@ def sweep(model, processor, dataset):
 
 
 def test_every_point_of_the_grid_has_a_run_for_every_seed(sweep):
-    points = [(cell.settings.steps, cell.settings.remasking) for cell in sweep.cells]
+    points = [(cell.settings.max_denoising_steps, cell.settings.remasking) for cell in sweep.cells]
     assert points == [(1, "low_confidence"), (1, "random"), (2, "low_confidence"), (2, "random")]
     for cell in sweep.cells:
         assert [run.settings.seed for run in cell.runs] == [0, 1]
-        assert all(run.settings.steps == cell.settings.steps for run in cell.runs)
+        assert all(run.settings.max_denoising_steps == cell.settings.max_denoising_steps for run in cell.runs)
 
 
 def test_the_document_has_everything_needed_to_repeat_the_sweep(sweep):
@@ -77,8 +79,8 @@ def test_mean_and_sample_standard_deviation():
     assert Spread.of([0.5]).std is None
 
 
-class CountingBenchmark:
-    """Stands in for `run_benchmark`; the detection F1 is decided by a function of the settings."""
+class CountingEvaluation:
+    """Stands in for `evaluate_model`; the detection F1 is decided by a function of the settings."""
 
     def __init__(self, right_boxes=lambda settings: 1):
         self.right_boxes = right_boxes
@@ -93,19 +95,19 @@ class CountingBenchmark:
         question = Question("detect", query="ship", boxes=(box,) * 4, labels=("ship",) * 4)
         found = (box,) * self.right_boxes(settings)
         labels = ("ship",) * len(found)
-        answer = AnswerRecord("a", (32, 32), question, "", found, labels, True, settings.steps)
-        return BenchmarkResult(settings, score_answers([answer]), (answer,), 1.0)
+        answer = AnswerRecord("a", (32, 32), question, "", found, labels, True, settings.max_denoising_steps)
+        return EvaluationResult(settings, score_answers([answer]), (answer,), 1.0)
 
 
 @pytest.fixture
 def runs(monkeypatch):
-    fake = CountingBenchmark()
-    monkeypatch.setattr(sweep_module, "run_benchmark", fake)
+    fake = CountingEvaluation()
+    monkeypatch.setattr(sweep_module, "evaluate_model", fake)
     return fake
 
 
 def test_what_draws_nothing_is_decoded_once(model, runs):
-    result = run_sweep(model, None, lambda seed: "images", benchmark="b", seeds=(0, 1, 2), **GRID)
+    result = run_sweep(model, None, lambda seed: "images", dataset_name="b", seeds=(0, 1, 2), **GRID)
     assert len(runs.calls) == 2 * (1 + 3)
     greedy = result.cells[0]
     assert [run.settings.seed for run in greedy.runs] == [0, 1, 2]
@@ -117,7 +119,7 @@ def test_data_set_seeds_give_every_repetition_its_own_images(model, runs):
         model,
         None,
         lambda seed: f"images {seed}",
-        benchmark="b",
+        dataset_name="b",
         seeds=(0, 1),
         dataset_seeds=(10, 11),
         **GRID,
@@ -129,15 +131,15 @@ def test_data_set_seeds_give_every_repetition_its_own_images(model, runs):
 
 def test_without_data_set_seeds_the_default_images_are_loaded_once(model, runs):
     asked = []
-    run_sweep(model, None, lambda seed: asked.append(seed), benchmark="b", seeds=(0, 1), **GRID)
+    run_sweep(model, None, lambda seed: asked.append(seed), dataset_name="b", seeds=(0, 1), **GRID)
     assert asked == [None]
 
 
 def test_other_settings_are_kept(model, runs):
-    base = DecodingSettings(steps=99, temperature=0.7, guidance_scale=2.0, block_length=8)
+    base = DecodingOptions(max_denoising_steps=99, temperature=0.7, guidance_scale=2.0, block_length=8)
     run_sweep(model, None, lambda seed: None, benchmark="b", settings=base, steps=(4,))
     _, settings = runs.calls[0]
-    assert settings == DecodingSettings(steps=4, temperature=0.7, guidance_scale=2.0, block_length=8)
+    assert settings == evaluation_options(replace(base, max_denoising_steps=4))
 
 
 def test_progress_goes_to_the_end_of_all_runs(model, runs):
@@ -146,7 +148,7 @@ def test_progress_goes_to_the_end_of_all_runs(model, runs):
         model,
         None,
         lambda seed: None,
-        benchmark="b",
+        dataset_name="b",
         steps=(1, 8),
         progress=lambda *report: reports.append(report),
     )
@@ -169,14 +171,14 @@ def test_progress_goes_to_the_end_of_all_runs(model, runs):
 )
 def test_mistakes_show_before_the_first_run(model, runs, options, message):
     with pytest.raises(ValueError, match=message):
-        run_sweep(model, None, lambda seed: None, benchmark="b", **options)
+        run_sweep(model, None, lambda seed: None, dataset_name="b", **options)
     assert not runs.calls
 
 
 def test_the_table_shows_mean_and_spread(model, runs):
-    runs.right_boxes = lambda settings: settings.steps + settings.seed
+    runs.right_boxes = lambda settings: settings.max_denoising_steps + settings.seed
     result = run_sweep(
-        model, None, lambda seed: None, benchmark="b", steps=(1, 2), remasking=("random",), seeds=(0, 1)
+        model, None, lambda seed: None, dataset_name="b", steps=(1, 2), remasking=("random",), seeds=(0, 1)
     )
     table = sweep_table(result, ["detect.recall"])
     cells = [list(column.cells) for column in table.columns]

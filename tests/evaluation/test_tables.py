@@ -4,11 +4,12 @@ import io
 import pytest
 from rich.console import Console
 
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import Question
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.benchmark import BenchmarkResult
+from geodit.evaluation.evaluate import EvaluationResult
 from geodit.evaluation.scoring import score_answers
-from geodit.evaluation.settings import DecodingSettings
+from geodit.evaluation.settings import evaluation_options
 from geodit.evaluation.sweep import SweepCell, SweepResult
 from geodit.evaluation.tables import sweep_table
 
@@ -26,7 +27,9 @@ def result(seed=0, bootstrap=0):
         AnswerRecord("a", (32, 32), question, text, boxes, ("ship",) * len(boxes), True, 8)
         for question, boxes, text in questions
     )
-    return BenchmarkResult(DecodingSettings(seed=seed), score_answers(answers, bootstrap=bootstrap), answers, 2.5)
+    return EvaluationResult(
+        evaluation_options(DecodingOptions(seed=seed)), score_answers(answers, bootstrap=bootstrap), answers, 2.5
+    )
 
 
 def rendered(table):
@@ -36,7 +39,7 @@ def rendered(table):
 
 
 def sweep(seeds=(0, 1), dataset_seeds=None):
-    cell = SweepCell(DecodingSettings(), tuple(result(seed) for seed in seeds))
+    cell = SweepCell(evaluation_options(), tuple(result(seed) for seed in seeds))
     return SweepResult("synthetic", (cell,), seeds, dataset_seeds, batch_size=4)
 
 

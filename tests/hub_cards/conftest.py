@@ -3,6 +3,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ import torch
 import yaml
 from transformers import SiglipImageProcessorPil
 
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import Question
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.benchmark import BenchmarkResult
+from geodit.evaluation.evaluate import EvaluationResult
 from geodit.evaluation.scoring import score_answers
-from geodit.evaluation.settings import DecodingSettings
+from geodit.evaluation.settings import evaluation_options
 from geodit.evaluation.sweep import SweepCell, SweepResult
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import COMPACT_CHAT_TEMPLATE, GeoDiTProcessor
@@ -63,19 +65,21 @@ def make_sweep(command: tuple[str, ...] | None = None, num_images: int = 4, **op
     cells = []
     for steps in (1, 8):
         for remasking in ("low_confidence", "random"):
-            settings = DecodingSettings(steps=steps, remasking=remasking)
-            runs = tuple(_run(DecodingSettings(steps, remasking, seed=seed), num_images) for seed in SEEDS)
+            settings = evaluation_options(DecodingOptions(steps, remasking))
+            runs = tuple(_run(replace(settings, seed=seed), num_images) for seed in SEEDS)
             cells.append(SweepCell(settings, runs))
-    described = {"benchmark": "synthetic", "seeds": SEEDS, "dataset_seeds": None, "batch_size": 32, **options}
+    described = {"dataset_name": "synthetic", "seeds": SEEDS, "dataset_seeds": None, "batch_size": 32, **options}
     return SweepResult(cells=tuple(cells), command=command, **described)
 
 
-def _run(settings: DecodingSettings, num_images: int) -> BenchmarkResult:
+def _run(settings: DecodingOptions, num_images: int) -> EvaluationResult:
     ship, tree = (0.0, 0.0, 12.0, 10.0), (20.0, 16.0, 30.0, 29.0)
     answers = []
     for index in range(num_images):
         # With one step all is wrong but the first image; random remasking also errs on an image of its seed.
-        wrong = index > 0 and (settings.steps == 1 or (settings.remasking, settings.seed) == ("random", index))
+        wrong = index > 0 and (
+            settings.max_denoising_steps == 1 or (settings.remasking, settings.seed) == ("random", index)
+        )
         questions = [
             (
                 Question("detect", query="ship", boxes=(ship, tree), labels=("ship",) * 2),
@@ -88,8 +92,8 @@ def _run(settings: DecodingSettings, num_images: int) -> BenchmarkResult:
         for question, boxes in questions:
             text = "maybe" if wrong else question.answer
             record = (f"image {index}", (32, 32), question, text, boxes, ("ship",) * len(boxes))
-            answers.append(AnswerRecord(*record, parsed=not (wrong and boxes), num_steps=settings.steps))
-    return BenchmarkResult(settings, score_answers(answers), tuple(answers), seconds=2.5)
+            answers.append(AnswerRecord(*record, parsed=not (wrong and boxes), num_steps=settings.max_denoising_steps))
+    return EvaluationResult(settings, score_answers(answers), tuple(answers), seconds=2.5)
 
 
 def make_log(name: str) -> list[dict[str, float]]:

@@ -19,6 +19,7 @@ from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.utils import RepeatSampler, disable_dropout_in_model, identity
 
 from geodit.data.schema import QuestionItem
+from geodit.modeling_geodit.random_geodit import seeded_generator
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.distribution import require_whole_model
 from geodit.trainers.grpo.arguments import DEFAULT_TRAINABLE_PARTS, GeoDiTGRPOConfig
@@ -34,7 +35,6 @@ from geodit.trainers.grpo.rewards import RewardFunction, resolve_rewards
 from geodit.trainers.grpo.rollouts import Rollouts, sample_rollouts
 from geodit.trainers.item_records import ITEM_IDS, item_id
 from geodit.trainers.named_parts import load_named_model
-from geodit.trainers.noise import seeded_generator
 from geodit.trainers.preparation import prepare_parts
 from geodit.trainers.publishing import PublishingTrainer
 from geodit.weights.model_tensors import IMAGE_NEWLINE, part_of
