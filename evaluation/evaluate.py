@@ -240,7 +240,7 @@ class _Form(NamedTuple):
 
 
 def _by_form(questions: QuestionDataset, tasks: Sequence[str]) -> dict[_Form, list[int]]:
-    """Return the indices of questions of some tasks, by the form of their answers, in the order of the tasks."""
+    """Return the indices of the questions of some tasks by the form of their answers, in the order of the tasks."""
     by_form: dict[_Form, list[int]] = {}
     for index, question in enumerate(questions.questions):
         if question.task in tasks:

@@ -44,8 +44,12 @@ class GeoDiTPipeline:
     """Answers questions about images.
 
     Example:
-        >>> pipe = GeoDiTPipeline.from_pretrained("path/to/geodit-tiny")
-        >>> pipe("harbor.png", task="detect", query="ship")[0].boxes
+        >>> from geodit import GeoDiTPipeline
+        >>> pipe = GeoDiTPipeline.from_pretrained("geodit-tiny", device="cpu")
+        >>> pipe("harbor.tif", task="vqa", query="How many ships are there?")[0].text
+        '2'
+        >>> [round(x1) for x1, y1, x2, y2 in pipe("harbor.tif", task="detect", query="ship")[0].boxes]
+        [43, 65]
 
     Args:
         model: a `GeoDiTForMaskedDiffusion`. It is moved to `device` and put into evaluation mode.

@@ -67,8 +67,14 @@ class ScenePipeline:
     """Detects objects in georeferenced rasters of any size, of which only tiles are ever in memory.
 
     Example:
-        >>> scenes = ScenePipeline(GeoDiTPipeline.from_pretrained("path/to/geodit-tiny"))
-        >>> scenes("harbor.tif", "ship", tile_size=384).to_geojson()
+        >>> from geodit import GeoDiTPipeline, ScenePipeline
+        >>> scenes = ScenePipeline(GeoDiTPipeline.from_pretrained("geodit-tiny", device="cpu"))
+        >>> found = scenes("harbor.tif", "ship", tile_size=96)
+        >>> found.prediction.labels
+        ('ship', 'ship')
+        >>> ship = found.to_geojson()["features"][0]
+        >>> ship["geometry"]["coordinates"][0][0]  # longitude and latitude of a corner
+        [4.309..., 51.938...]
 
     Args:
         pipeline: answers for each tile.

@@ -548,11 +548,11 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
 
             * `text` (`str`): the answer without space around it,
             * `boxes` (`list[list[float]]`): `[x1, y1, x2, y2]` in pixels of the original image, inside it;
-              empty for tasks answered by a text,
+                empty for tasks answered by a text,
             * `labels` (`list[str]`): one for each box,
             * `parsed` (`bool`): whether the text could be understood as an answer to this task. A text answer
-              only has to be there; for boxes see `BoxParse.parsed`. The well-formed boxes of an answer that could
-              not be understood as a whole are in `boxes` all the same.
+                only has to be there; for boxes see `BoxParse.parsed`. The well-formed boxes of an answer that could
+                not be understood as a whole are in `boxes` all the same.
 
         Raises:
             ValueError: If the task is unknown, `text` is not a single string, or the image size is missing or

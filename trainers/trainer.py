@@ -59,6 +59,18 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
 
     With an adapter (`peft_config`, or a model that has one) PEFT says what is trained, and that alone is saved.
 
+    Example:
+        >>> from geodit import GeoDiTTrainer, GeoDiTTrainingArguments
+        >>> from geodit.data.schema import QuestionDataset
+        >>> from geodit.tiny.scenes.dataset import synthetic_dataset
+        >>> scenes = QuestionDataset(synthetic_dataset(4))
+        >>> arguments = GeoDiTTrainingArguments("runs/scenes", max_steps=2, use_cpu=True)
+        >>> trainer = GeoDiTTrainer("geodit-tiny", arguments, train_dataset=scenes)
+        >>> trainer.train().global_step
+        {'train_runtime': ...}
+        2
+        >>> trainer.save_model()  # weights, processor, and the code that loads them
+
     Args:
         model: A [`GeoDiTForMaskedDiffusion`], of which the parts that `args.trainable_parts` does not name are frozen,
             or a [`~peft.PeftModel`] of one, which is taken as it is. Or the folder or Hub id of a checkpoint, or

@@ -7,6 +7,7 @@ import torch
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import TASKS, QuestionDataset
 from geodit.evaluation.evaluate import answers_of, evaluate_model
+from geodit.evaluation.scoring import score_answers
 from tiny_models import build_model
 
 
@@ -106,6 +107,11 @@ def test_the_training_mode_is_restored_even_after_a_failure(processor, dataset):
     with pytest.raises(IndexError):
         evaluate_model(model, processor, dataset)
     assert model.training
+
+
+def test_answers_can_be_scored_again_without_the_model(processor, dataset):
+    result = evaluate_model(ScriptedModel(processor, dataset), processor, dataset, bootstrap=20)
+    assert score_answers(result.answers, bootstrap=20) == result.figures
 
 
 def test_progress_is_reported(processor, dataset):

@@ -11,12 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from defined_environment import DEVICE
+from geodit.modeling_geodit.loop_choice_geodit import make_predictor
 from geodit.modeling_geodit.predictors_geodit import (
     EmbeddedPrompt,
     FullPredictor,
     PrefixCachedPredictor,
     RefreshedPredictor,
 )
+from geodit.modeling_geodit.prompts_geodit import embed_prompts
 from on_device import OnDevice, moved
 from tiny_models import build_config, build_network
 
@@ -348,5 +350,5 @@ def test_the_predictor_follows_the_configuration():
     ]:
         model = MODELS[mode, 4]
         config = type(model.generation_config).from_generation_config(model.generation_config, **options)
-        branches = model._embed_prompts(config, prompt, mask, None, None, MASK, device)
-        assert type(model._make_predictor(config, branches)) is expected
+        branches = embed_prompts(model, config, prompt, mask, None, None, MASK, device)
+        assert type(make_predictor(model, config, branches)) is expected

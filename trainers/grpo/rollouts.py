@@ -14,7 +14,7 @@ import torch
 
 from geodit.data.schema import QuestionItem
 from geodit.evaluation.answers import AnswerRecord, read_answer
-from geodit.modeling_geodit.generation_geodit import ImageFeatures
+from geodit.modeling_geodit.prompts_geodit import ImageFeatures
 from geodit.processing.processing_geodit import GeoDiTProcessor
 
 
