@@ -16,7 +16,7 @@ from pathlib import Path
 
 import geodit
 from geodit.configuration.decoding_options import DecodingOptions
-from geodit.evaluation.benchmark import BenchmarkResult, run_benchmark
+from geodit.evaluation.evaluate import EvaluationResult, evaluate_model
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.tiny.scenes.dataset import synthetic_dataset
@@ -45,7 +45,7 @@ POLICIES = {
 FIGURES = {"detection F1@0.5": ("detect", "f1", 100), "CIDEr": ("caption", "cider", 100)}
 
 
-def figures_of(result: BenchmarkResult) -> dict[str, float]:
+def figures_of(result: EvaluationResult) -> dict[str, float]:
     """Return the steps per answer, in all and by task, and the figures in points."""
     steps: dict[str, list[int]] = {}
     for answer in result.answers:
@@ -83,7 +83,7 @@ def main() -> None:
     for seed in range(options.seeds):
         dataset = synthetic_dataset(options.scenes, seed=seed, split=options.split)
         for name, settings in POLICIES.items():
-            result = run_benchmark(
+            result = evaluate_model(
                 model,
                 processor,
                 dataset,

@@ -34,7 +34,7 @@ from geodit.speed.parts import Part, run_parts
 from geodit.speed.peaks import measure_peaks
 from geodit.speed.runner import run_speed_benchmark
 from geodit.speed.shapes import SHAPES, Shape, get_shape
-from geodit.speed.tables import format_seconds, point_table
+from geodit.speed.tables import format_seconds, point_tables
 from geodit.speed.updates import UpdateSettings, measure_updates
 from geodit.speed.workloads import DTYPES, Workload, make_inputs
 
@@ -132,7 +132,7 @@ class Measurements:
             result = run_speed_benchmark(
                 self._shape, [workload], contestants=contestants, repeats=rounds, device=self._device
             )
-            self._console.print(point_table(result, result.points[0]))
+            self._console.print(*point_tables(result, result.points[0]))
             return result.points[0].to_dict()
 
         return run

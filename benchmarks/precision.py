@@ -25,7 +25,7 @@ from transformers import TorchAoConfig
 
 import geodit
 from geodit.configuration.decoding_options import DecodingOptions
-from geodit.evaluation.benchmark import run_benchmark
+from geodit.evaluation.evaluate import evaluate_model
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.tiny.scenes.dataset import synthetic_dataset
@@ -77,7 +77,7 @@ def main() -> None:
             size = sum(path.stat().st_size for path in Path(folder).glob("*.safetensors"))
         # A compiled step has one shape: alone, a question is compiled for its canvas length and never again.
         batch_size = 1 if scheme.compile_step else 64
-        result = run_benchmark(model, processor, dataset, DecodingOptions(), batch_size=batch_size)
+        result = evaluate_model(model, processor, dataset, DecodingOptions(), batch_size=batch_size)
         answers = [answer.text for answer in result.answers]
         texts = texts or answers
         print(

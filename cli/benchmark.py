@@ -118,7 +118,7 @@ def benchmark(
     from geodit.speed.plots import draw_chart
     from geodit.speed.runner import run_speed_benchmark
     from geodit.speed.shapes import get_shape, resize
-    from geodit.speed.tables import machine_line, point_table
+    from geodit.speed.tables import machine_line, point_tables
     from geodit.speed.workloads import workload_grid
 
     logging.disable_progress_bar()
@@ -161,6 +161,6 @@ def benchmark(
     console = results_console()
     console.print(machine_line(result), highlight=False, markup=False)
     for point in result.points:
-        console.print(point_table(result, point))
+        console.print(*point_tables(result, point))
     for path in written:
         console.print(f"wrote {path}", soft_wrap=True, highlight=False, markup=False)

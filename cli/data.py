@@ -81,7 +81,7 @@ def scenes(
 ) -> None:
     """Draw synthetic scenes with questions as a data set for the Hub: Parquet files and a card.
 
-    The first 500 test scenes of seed 0 are those of geodit evaluate --benchmark synthetic. Upload the directory with
+    The first 500 test scenes of seed 0 are those of geodit evaluate --dataset synthetic. Upload the directory with
     `hf upload REPO DIRECTORY --repo-type dataset`.
     """
     import datasets

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`geodit evaluate`: a benchmark over decoding settings and seeds."""
+"""`geodit evaluate`: the answers to a data set, scored, over decoding settings and seeds."""
 
 import sys
 from pathlib import Path
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 EXAMPLES = """Examples:
 
-`geodit evaluate --benchmark synthetic --limit 100`
+`geodit evaluate --dataset synthetic --limit 100`
 
 `geodit evaluate --model runs/stage2 --max-denoising-steps 1,8 --remasking low_confidence,random --seeds 3 --json`
 
-`geodit evaluate --benchmark neon --tasks detect --adapter runs/lora-neon`"""
+`geodit evaluate --dataset neon --tasks detect --adapter runs/lora-neon`"""
 
 
 def register(app: typer.Typer) -> None:
@@ -50,14 +50,17 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    benchmark: Annotated[
-        Literal["synthetic", "neon"],
+    dataset: Annotated[
+        Literal["synthetic", "neon"] | None,
         typer.Option(
-            "--benchmark",
-            "-b",
-            help="synthetic: made scenes, all tasks. neon: airborne images, tree crowns.",
+            "--dataset",
+            help="synthetic: generated scenes, all tasks. neon: airborne images, tree crowns. By default synthetic.",
         ),
-    ] = "synthetic",
+    ] = None,
+    benchmark: Annotated[
+        Literal["synthetic", "neon"] | None,
+        typer.Option("--benchmark", "-b", hidden=True, help="The old name of --dataset."),
+    ] = None,
     model: ModelOption = None,
     adapter: AdapterOption = None,
     limit: Annotated[
@@ -114,11 +117,12 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the figures to this JSON file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
 ) -> None:
-    """Measure a model on a benchmark.
+    """Evaluate a model on a data set.
 
-    Prints a row for each number of steps and each remasking: mean ± standard deviation over the seeds. Images
-    are made from seeds that training never uses, or are of a split that it never sees.
+    Prints one column per number of steps and remasking strategy: mean ± standard deviation over the seeds. Images are
+    generated from seeds that training never uses, or belong to a split that training never sees.
     """
+    name = renamed("--benchmark", benchmark, "--dataset", dataset) or "synthetic"
     steps = renamed("--steps", steps, "--max-denoising-steps", max_denoising_steps)
     chosen_steps = positive_integers("--max-denoising-steps", steps or "8")
     chosen_remasking = split_list("--remasking", remasking)
@@ -127,7 +131,7 @@ def evaluate(
         check_can_write(out)
 
     from geodit.configuration.decoding_options import DecodingOptions
-    from geodit.evaluation.benchmarks import get_benchmark, load_benchmark
+    from geodit.evaluation.data_sets import get_evaluation_dataset, load_evaluation_dataset
     from geodit.evaluation.settings import evaluation_options
     from geodit.evaluation.sweep import run_sweep
     from geodit.evaluation.tables import sweep_table
@@ -149,21 +153,21 @@ def evaluate(
             closed_set=() if closed_set is None else tuple(split_list("--closed-set", closed_set)),
         )
     )
-    has_seeds = get_benchmark(benchmark).has_seeds
+    has_seeds = get_evaluation_dataset(name).has_seeds
     if new_images and not has_seeds:
-        raise CommandError(f"--new-images is for images that are made; those of {benchmark} are fixed")
+        raise CommandError(f"--new-images is for generated images; the images of {name} are fixed")
 
-    if data is None and benchmark == "neon":
+    if data is None and name == "neon":
         data = NEON_DIRECTORY
 
     def load_dataset(seed: int | None) -> "datasets.Dataset":
-        return load_benchmark(benchmark, split=split, seed=seed, limit=limit, data_dir=data)
+        return load_evaluation_dataset(name, split=split, seed=seed, limit=limit, data_dir=data)
 
     # Fail for what is wrong with the data before a model is loaded; made images are made once, in the sweep.
     shared = None if has_seeds else load_dataset(None)
     pipeline = load_pipeline(model, device, adapter=adapter, dtype=dtype)
     with progress_bar() as progress:
-        bar = progress.add_task(f"making {benchmark} images" if shared is None else benchmark, total=None)
+        bar = progress.add_task(f"generating {name} images" if shared is None else name, total=None)
 
         def report(description: str, done: int, total: int) -> None:
             progress.update(bar, description=description, completed=done, total=total)
@@ -172,7 +176,7 @@ def evaluate(
             pipeline.model,
             pipeline.processor,
             load_dataset if shared is None else lambda seed: shared,
-            benchmark=benchmark,
+            dataset_name=name,
             split=split,
             steps=chosen_steps,
             remasking=chosen_remasking,

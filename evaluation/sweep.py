@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A benchmark over a grid of decoding settings, repeated over seeds."""
+"""Evaluate a model over a grid of decoding settings, repeated over seeds."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from geodit.configuration.decoding_options import DecodingOptions
-from geodit.evaluation.benchmark import BenchmarkResult, run_benchmark
 from geodit.evaluation.environment import describe_environment
+from geodit.evaluation.evaluate import EvaluationResult, evaluate_model
 from geodit.evaluation.scoring import iterate_figures
 from geodit.evaluation.settings import evaluation_options
 
@@ -61,7 +61,7 @@ class SweepCell:
     """
 
     settings: DecodingOptions
-    runs: tuple[BenchmarkResult, ...]
+    runs: tuple[EvaluationResult, ...]
 
     @property
     def summary(self) -> dict[str, Spread]:
@@ -89,17 +89,17 @@ class SweepResult:
     """All points of the grid.
 
     Args:
-        benchmark: Name of the benchmark.
+        dataset_name: Name of the data set.
         cells: In the order of the grid: for each number of steps every remasking.
         seeds: Decoding seed of each repetition.
         dataset_seeds: Seed of the images of each repetition, or `None` if all use the same images.
         batch_size: Questions that were answered at once.
         model_name: Name or folder of the model, if it has one.
         command: The command line that asked for this, if any.
-        split: The split that the images are of, if the benchmark has splits.
+        split: The split that the images are of, if the data set has splits.
     """
 
-    benchmark: str
+    dataset_name: str
     cells: tuple[SweepCell, ...]
     seeds: tuple[int, ...]
     dataset_seeds: tuple[int, ...] | None
@@ -111,7 +111,7 @@ class SweepResult:
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the answers, in types that JSON has."""
         return {
-            "benchmark": self.benchmark,
+            "benchmark": self.dataset_name,  # the name that files of results have for it
             "split": self.split,
             "model": self.model_name,
             "command": None if self.command is None else list(self.command),
@@ -128,7 +128,7 @@ def run_sweep(
     processor: GeoDiTProcessor,
     load_dataset: DatasetLoader,
     *,
-    benchmark: str,
+    dataset_name: str,
     split: str | None = None,
     steps: Sequence[int] = (8,),
     remasking: Sequence[str] = ("low_confidence",),
@@ -143,7 +143,7 @@ def run_sweep(
     command: Sequence[str] | None = None,
     model_name: str | None = None,
 ) -> SweepResult:
-    """Run a benchmark for every combination of steps and remasking, once for each seed.
+    """Evaluate a model with every combination of steps and remasking, once per seed.
 
     A decoding seed changes nothing where nothing is drawn at random, which is the case for low-confidence
     remasking at temperature 0: on one set of images every repetition gives the same figures and their
@@ -155,7 +155,7 @@ def run_sweep(
         model: The model, on the device where it shall run.
         processor: Its processor.
         load_dataset: Makes the data set of a seed, or the default one of `None`.
-        benchmark: Name of the benchmark, for the report.
+        dataset_name: Name of the data set, for the report.
         split: Its split, for the report.
         steps: Values of N.
         remasking: Remasking strategies.
@@ -192,7 +192,7 @@ def run_sweep(
     ]
 
     counter = _ProgressCounter(progress, total_runs=_count_runs(grid, seeds, dataset_seeds))
-    runs: list[list[BenchmarkResult]] = [[] for _ in grid]
+    runs: list[list[EvaluationResult]] = [[] for _ in grid]
     shared = load_dataset(None) if dataset_seeds is None else None
     for repetition, seed in enumerate(seeds):
         # One repetition after the other, so that only one data set is in memory.
@@ -204,7 +204,7 @@ def run_sweep(
                 continue
             description = f"{point.max_denoising_steps} steps, {point.remasking}, seed {seed}"
             of_point.append(
-                run_benchmark(
+                evaluate_model(
                     model,
                     processor,
                     dataset,
@@ -217,7 +217,7 @@ def run_sweep(
                 )
             )
     return SweepResult(
-        benchmark=benchmark,
+        dataset_name=dataset_name,
         cells=tuple(SweepCell(point, tuple(of_point)) for point, of_point in zip(grid, runs, strict=True)),
         seeds=tuple(seeds),
         dataset_seeds=None if dataset_seeds is None else tuple(dataset_seeds),

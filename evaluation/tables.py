@@ -51,7 +51,7 @@ def sweep_table(result: SweepResult, figures: Sequence[str] | None = None) -> Ta
     if unknown:
         raise ValueError(f"no figure is called {', '.join(unknown)}; there are {', '.join(known)}")
 
-    table = Table(title=result.benchmark, caption=_repetitions(result))
+    table = Table(title=result.dataset_name, caption=_repetitions(result))
     table.add_column("task")
     table.add_column("figure")
     for cell in result.cells:

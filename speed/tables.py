@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich import box
@@ -12,10 +12,10 @@ from rich.table import Table
 from geodit.speed.results import Comparison, PointResult, Rates, SpeedResult
 from geodit.speed.timing import Ratio, TimeSpread
 
-__all__ = ["format_seconds", "format_spread", "machine_line", "point_table"]
+__all__ = ["format_seconds", "format_spread", "machine_line", "point_tables"]
 
 _RATIOS: tuple[tuple[str, Callable[[Comparison], Ratio | None]], ...] = (
-    ("as long as\nthe floor", lambda compared: compared.to_floor),
+    ("time to\nthe floor's", lambda compared: compared.to_floor),
     ("faster than\nreference", lambda compared: compared.speedup_over_reference),
     ("faster\nthan AR", lambda compared: compared.speedup_over_autoregressive),
     ("than AR,\ndecoding", lambda compared: compared.decoding_speedup_over_autoregressive),
@@ -23,36 +23,44 @@ _RATIOS: tuple[tuple[str, Callable[[Comparison], Ratio | None]], ...] = (
 )
 
 
-def point_table(result: SpeedResult, point: PointResult) -> Table:
-    """Build a table of one workload: one row per contestant.
+def point_tables(result: SpeedResult, point: PointResult) -> list[Table]:
+    """Tabulate one workload with one row per contestant; no table breaks a word at 80 columns.
 
     Args:
-        result: Tells what holds for all points.
-        point: One of them.
+        result: The result that the workload belongs to.
+        point: The workload with its measurements.
+
+    Returns:
+        The times and, if contestants are compared with each other, their ratios.
     """
-    caption = (
-        f"Rounds: {result.repeats}. Medians of the rounds, below them minimum and maximum; ratios of medians, below "
-        "them the lowest and the highest of a round. Prefix: the time before the first step; of the autoregressive "
-        "model (AR), up to its first token. In a second: tokens of answers, images, and questions where an image has "
-        "several."
-    )
-    table = Table(title=point.workload.describe(), caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("contestant and its work")
-    for name in ("GFLOP", "total", "prefix", "decoding", "in a second"):
-        table.add_column(name, justify="right")
     comparisons = [point.compare(measurement) for measurement in point.measurements]
-    # A column in which nothing is compared, such as the reference where it does not take part, is left out.
+    # A comparison in which nobody takes part, such as with a reference that was not measured, has no column.
     ratios = [(title, of) for title, of in _RATIOS if any(of(compared) is not None for compared in comparisons)]
-    for title, _ in ratios:
-        table.add_column(title, justify="right")
+    times = _new_table("contestant and its work", ["GFLOP", "total", "prefix", "decoding", "per second"])
+    times.title = point.workload.describe()
+    times.caption = (
+        f"Medians of {result.repeats} rounds, with minimum and maximum. Prefix: time before the first step; for the "
+        "autoregressive model (AR), time to its first token. Per second: tokens of answers, images, and questions if "
+        "an image has several."
+    )
+    compared_times = _new_table("contestant", [title for title, _ in ratios])
+    compared_times.caption = "Ratios of the medians, with the lowest and the highest ratio of a round."
     for measurement, compared in zip(point.measurements, comparisons, strict=True):
-        table.add_row(
+        times.add_row(
             f"{measurement.name}\n{measurement.work}",
             f"{measurement.flops / 1e9:.3g}",
             *(format_spread(spread) for spread in (measurement.total, measurement.prefix, measurement.decoding)),
             _rates(point.rates(measurement)),
-            *(_ratio(of(compared)) for _, of in ratios),
         )
+        compared_times.add_row(measurement.name, *(_ratio(of(compared)) for _, of in ratios))
+    return [times, compared_times] if ratios else [times]
+
+
+def _new_table(first: str, others: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption_justify="left")
+    table.add_column(first)
+    for title in others:
+        table.add_column(title, justify="right", no_wrap=True)
     return table
 
 

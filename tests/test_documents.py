@@ -102,6 +102,8 @@ def known(tmp_path_factory):
         model = geodit.GeoDiTForMaskedDiffusion.from_pretrained(geodit.bundled_checkpoint())
         processor = geodit.GeoDiTProcessor.from_pretrained(geodit.bundled_checkpoint())
         inputs = processor(images=Image.open("harbor.png"), text="ship", task="detect", return_tensors="pt")
+        model.save_pretrained("geodit-trees")
+        processor.save_pretrained("geodit-trees")
         yield {
             "geodit": geodit,
             "torch": torch,
@@ -119,6 +121,7 @@ def known(tmp_path_factory):
 @pytest.mark.parametrize("name", [name for name in documents() if name not in FOLLOWED])
 def test_python_runs(name, known):
     replacements = dict.fromkeys(("path/to/checkpoint", "path/to/geodit-tiny"), geodit.bundled_checkpoint())
+    replacements["your-name/geodit-trees"] = "geodit-trees"
     names = dict(known)
     blocks = [text for language, text in blocks_of(name, replacements) if language == "python"]
     for text in blocks:

@@ -36,7 +36,7 @@ _TASK_CATEGORIES = ("image-to-text", "visual-question-answering", "object-detect
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 _LARGEST = "10M<n<100M"
 _NUM_PICTURES = 4
-# The scenes of `geodit evaluate --benchmark synthetic`: split, number, seed and size.
+# The scenes of `geodit evaluate --dataset synthetic`: split, number, seed and size.
 _BENCHMARK = ("test", 500, 0, 96)
 
 

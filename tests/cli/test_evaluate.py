@@ -9,7 +9,7 @@ pytest.importorskip("evaluate")
 def test_json_has_every_point_of_the_grid(geodit, checkpoint, tmp_path):
     out = tmp_path / "figures.json"
     result = geodit(
-        "evaluate", "--model", checkpoint, "--benchmark", "synthetic", "--limit", 1, "--tasks", "detect,vqa",
+        "evaluate", "--model", checkpoint, "--dataset", "synthetic", "--limit", 1, "--tasks", "detect,vqa",
         "--max-denoising-steps", "1,2", "--remasking", "low_confidence,random", "--seeds", 2, "--json", "--out", out,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -64,10 +64,21 @@ def test_how_answers_are_decoded_is_kept_with_the_figures(geodit, checkpoint, ar
         (["--tasks", "segment"], "segment"),
         (["--closed-set", "segment"], "segment"),
         (["--closed-set", "detect"], "no answers to detect"),
-        (["--benchmark", "neon", "--data", "nowhere"], "geodit data fetch neon"),
-        (["--benchmark", "neon", "--new-images"], "fixed"),
+        (["--dataset", "neon", "--data", "nowhere"], "geodit data fetch neon"),
+        (["--dataset", "neon", "--new-images"], "fixed"),
+        (["--dataset", "neon", "--benchmark", "neon"], "give --dataset only"),
         (["--out", "no/such/place.json"], "no/such"),
     ],
 )
 def test_bad_input_is_told_in_one_line(geodit, checkpoint, arguments, message):
     assert message in geodit.fails("evaluate", "--model", checkpoint, "--limit", 1, *arguments)
+
+
+def test_the_old_name_of_the_data_set_still_works_and_warns(geodit, checkpoint):
+    arguments = ("evaluate", "--model", checkpoint, "--limit", 1, "--tasks", "vqa", "--steps", 1, "--json")
+    old, new = geodit(*arguments, "--benchmark", "synthetic"), geodit(*arguments, "--dataset", "synthetic")
+    assert old.exit_code == 0, old.output
+    assert old.stderr.count("--benchmark is now --dataset") == 1
+    assert "--benchmark" not in new.stderr
+    assert "--benchmark" not in geodit("evaluate", "--help").stdout
+    assert json.loads(old.stdout)["benchmark"] == json.loads(new.stdout)["benchmark"] == "synthetic"

@@ -79,7 +79,7 @@ def test_help_loads_no_package_that_a_command_needs(command, required_packages):
         (["predict"], 2),
         (["predict", "harbor.png"], 2),
         (["predict", "harbor.png", "--task", "caption", "--bogus"], 2),
-        (["evaluate", "--benchmark", "imagenet"], 2),
+        (["evaluate", "--dataset", "imagenet"], 2),
         (["data", "fetch", "imagenet"], 2),
         (["data", "check"], 2),
         (["benchmark", "--repeats", "none"], 2),

@@ -9,7 +9,7 @@ import geodit.evaluation.sweep as sweep_module
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import Question
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.benchmark import BenchmarkResult
+from geodit.evaluation.evaluate import EvaluationResult
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import evaluation_options
 from geodit.evaluation.sweep import Spread, run_sweep
@@ -25,7 +25,7 @@ def sweep(model, processor, dataset):
         model,
         processor,
         lambda seed: dataset,
-        benchmark="four images",
+        dataset_name="four images",
         seeds=(0, 1),
         tasks=["detect", "vqa"],
         split="test",
@@ -79,8 +79,8 @@ def test_mean_and_sample_standard_deviation():
     assert Spread.of([0.5]).std is None
 
 
-class CountingBenchmark:
-    """Stands in for `run_benchmark`; the detection F1 is decided by a function of the settings."""
+class CountingEvaluation:
+    """Stands in for `evaluate_model`; the detection F1 is decided by a function of the settings."""
 
     def __init__(self, right_boxes=lambda settings: 1):
         self.right_boxes = right_boxes
@@ -96,18 +96,18 @@ class CountingBenchmark:
         found = (box,) * self.right_boxes(settings)
         labels = ("ship",) * len(found)
         answer = AnswerRecord("a", (32, 32), question, "", found, labels, True, settings.max_denoising_steps)
-        return BenchmarkResult(settings, score_answers([answer]), (answer,), 1.0)
+        return EvaluationResult(settings, score_answers([answer]), (answer,), 1.0)
 
 
 @pytest.fixture
 def runs(monkeypatch):
-    fake = CountingBenchmark()
-    monkeypatch.setattr(sweep_module, "run_benchmark", fake)
+    fake = CountingEvaluation()
+    monkeypatch.setattr(sweep_module, "evaluate_model", fake)
     return fake
 
 
 def test_what_draws_nothing_is_decoded_once(model, runs):
-    result = run_sweep(model, None, lambda seed: "images", benchmark="b", seeds=(0, 1, 2), **GRID)
+    result = run_sweep(model, None, lambda seed: "images", dataset_name="b", seeds=(0, 1, 2), **GRID)
     assert len(runs.calls) == 2 * (1 + 3)
     greedy = result.cells[0]
     assert [run.settings.seed for run in greedy.runs] == [0, 1, 2]
@@ -119,7 +119,7 @@ def test_data_set_seeds_give_every_repetition_its_own_images(model, runs):
         model,
         None,
         lambda seed: f"images {seed}",
-        benchmark="b",
+        dataset_name="b",
         seeds=(0, 1),
         dataset_seeds=(10, 11),
         **GRID,
@@ -131,7 +131,7 @@ def test_data_set_seeds_give_every_repetition_its_own_images(model, runs):
 
 def test_without_data_set_seeds_the_default_images_are_loaded_once(model, runs):
     asked = []
-    run_sweep(model, None, lambda seed: asked.append(seed), benchmark="b", seeds=(0, 1), **GRID)
+    run_sweep(model, None, lambda seed: asked.append(seed), dataset_name="b", seeds=(0, 1), **GRID)
     assert asked == [None]
 
 
@@ -148,7 +148,7 @@ def test_progress_goes_to_the_end_of_all_runs(model, runs):
         model,
         None,
         lambda seed: None,
-        benchmark="b",
+        dataset_name="b",
         steps=(1, 8),
         progress=lambda *report: reports.append(report),
     )
@@ -171,14 +171,14 @@ def test_progress_goes_to_the_end_of_all_runs(model, runs):
 )
 def test_mistakes_show_before_the_first_run(model, runs, options, message):
     with pytest.raises(ValueError, match=message):
-        run_sweep(model, None, lambda seed: None, benchmark="b", **options)
+        run_sweep(model, None, lambda seed: None, dataset_name="b", **options)
     assert not runs.calls
 
 
 def test_the_table_shows_mean_and_spread(model, runs):
     runs.right_boxes = lambda settings: settings.max_denoising_steps + settings.seed
     result = run_sweep(
-        model, None, lambda seed: None, benchmark="b", steps=(1, 2), remasking=("random",), seeds=(0, 1)
+        model, None, lambda seed: None, dataset_name="b", steps=(1, 2), remasking=("random",), seeds=(0, 1)
     )
     table = sweep_table(result, ["detect.recall"])
     cells = [list(column.cells) for column in table.columns]

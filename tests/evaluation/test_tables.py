@@ -7,7 +7,7 @@ from rich.console import Console
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import Question
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.benchmark import BenchmarkResult
+from geodit.evaluation.evaluate import EvaluationResult
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import evaluation_options
 from geodit.evaluation.sweep import SweepCell, SweepResult
@@ -27,7 +27,7 @@ def result(seed=0, bootstrap=0):
         AnswerRecord("a", (32, 32), question, text, boxes, ("ship",) * len(boxes), True, 8)
         for question, boxes, text in questions
     )
-    return BenchmarkResult(
+    return EvaluationResult(
         evaluation_options(DecodingOptions(seed=seed)), score_answers(answers, bootstrap=bootstrap), answers, 2.5
     )
 

@@ -15,7 +15,7 @@ from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import Question
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.benchmark import BenchmarkResult
+from geodit.evaluation.evaluate import EvaluationResult
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import evaluation_options
 from geodit.evaluation.sweep import SweepCell, SweepResult
@@ -76,11 +76,11 @@ def make_sweep(command: tuple[str, ...] | None = None, num_images: int = 4, **op
             settings = evaluation_options(DecodingOptions(steps, remasking))
             runs = tuple(_run(replace(settings, seed=seed), num_images) for seed in SEEDS)
             cells.append(SweepCell(settings, runs))
-    described = {"benchmark": "synthetic", "seeds": SEEDS, "dataset_seeds": None, "batch_size": 32, **options}
+    described = {"dataset_name": "synthetic", "seeds": SEEDS, "dataset_seeds": None, "batch_size": 32, **options}
     return SweepResult(cells=tuple(cells), command=command, **described)
 
 
-def _run(settings: DecodingOptions, num_images: int) -> BenchmarkResult:
+def _run(settings: DecodingOptions, num_images: int) -> EvaluationResult:
     ship, tree = (0.0, 0.0, 12.0, 10.0), (20.0, 16.0, 30.0, 29.0)
     answers = []
     for index in range(num_images):
@@ -101,7 +101,7 @@ def _run(settings: DecodingOptions, num_images: int) -> BenchmarkResult:
             text = "maybe" if wrong else question.answer
             record = (f"image {index}", (32, 32), question, text, boxes, ("ship",) * len(boxes))
             answers.append(AnswerRecord(*record, parsed=not (wrong and boxes), num_steps=settings.max_denoising_steps))
-    return BenchmarkResult(settings, score_answers(answers), tuple(answers), seconds=2.5)
+    return EvaluationResult(settings, score_answers(answers), tuple(answers), seconds=2.5)
 
 
 def make_log(name: str) -> list[dict[str, float]]:

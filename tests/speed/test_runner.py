@@ -12,7 +12,7 @@ from geodit.speed import runner
 from geodit.speed.contestants import Contestant
 from geodit.speed.plots import KIND_COLORS, draw_chart
 from geodit.speed.runner import contestant_keys, run_speed_benchmark
-from geodit.speed.tables import machine_line, point_table
+from geodit.speed.tables import machine_line, point_tables
 from geodit.speed.workloads import workload_grid
 
 
@@ -65,17 +65,17 @@ def test_progress_counts_all_runs(result, progress):
 def test_the_table_names_every_contestant_and_its_work(result):
     for point in result.points:
         console = Console(width=200, file=io.StringIO())
-        console.print(point_table(result, point))
+        console.print(*point_tables(result, point))
         text = console.file.getvalue()
         for measurement in point.measurements:
             assert measurement.name in text
             assert measurement.work in text
 
 
-def test_the_table_says_what_is_done_in_a_second(result):
+def test_the_table_says_what_is_done_per_second(result):
     first, with_questions = result.points[:2]
     for point, lines in ((first, ["tokens", "images"]), (with_questions, ["tokens", "images", "questions"])):
-        column = next(column for column in point_table(result, point).columns if column.header == "in a second")
+        column = next(column for column in point_tables(result, point)[0].columns if column.header == "per second")
         for cell, measurement in zip(column.cells, point.measurements, strict=True):
             rates = point.rates(measurement)
             assert [line.split()[1] for line in cell.splitlines()] == lines
@@ -102,9 +102,43 @@ def test_contestants_are_prepared_after_their_work_is_counted_and_before_they_ar
 
 
 def test_columns_that_compare_nothing_are_left_out(result):
-    first, with_questions = result.points[:2]
-    assert "one by one" not in " ".join(str(column.header) for column in point_table(result, first).columns)
-    assert "reference" not in " ".join(str(column.header) for column in point_table(result, with_questions).columns)
+    first, with_questions = (
+        " ".join(str(column.header) for table in point_tables(result, point) for column in table.columns)
+        for point in result.points[:2]
+    )
+    assert "one by one" not in first
+    assert "faster than\nreference" in first
+    assert "reference" not in with_questions
+
+
+def test_without_a_comparison_there_is_only_the_table_of_times(result):
+    point = result.points[0]
+    alone = replace(point, measurements=tuple(m for m in point.measurements if m.key == "prefix-cached"))
+    assert len(point_tables(result, alone)) == 1
+
+
+def test_no_word_is_broken_at_80_columns(result):
+    for point in result.points:
+        # Minutes and milliseconds, as on a slow machine: the widest cells there are.
+        slow = tuple(
+            replace(
+                measurement,
+                flops=measurement.flops * 10**9,
+                runs=tuple(
+                    replace(run, seconds=seconds, marks=dict.fromkeys(run.marks, 0.9876))
+                    for run, seconds in zip(measurement.runs, (0.8123, 1234.5), strict=True)
+                ),
+            )
+            for measurement in point.measurements
+        )
+        for table in point_tables(result, replace(point, measurements=slow)):
+            console = Console(width=80, file=io.StringIO())
+            console.print(table)
+            lines = console.file.getvalue().splitlines()
+            assert max(len(line) for line in lines) <= 80
+            shown = {word for line in lines for word in line.split()}
+            cells = [str(cell) for column in table.columns for cell in (column.header, *column.cells)]
+            assert {word for cell in cells for word in cell.split()} <= shown
 
 
 def test_figures_are_told_with_what_they_were_measured_on(result):

@@ -6,9 +6,7 @@ import torch
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import TASKS, QuestionDataset
-from geodit.evaluation.answers import load_answers, save_answers
-from geodit.evaluation.benchmark import answers_of, run_benchmark
-from geodit.evaluation.scoring import score_answers
+from geodit.evaluation.evaluate import answers_of, evaluate_model
 from geodit.tiny.new_model import new_model
 
 
@@ -55,7 +53,7 @@ class ScriptedModel:
 
 
 def test_right_answers_get_full_marks(processor, dataset):
-    result = run_benchmark(ScriptedModel(processor, dataset), processor, dataset, batch_size=3)
+    result = evaluate_model(ScriptedModel(processor, dataset), processor, dataset, batch_size=3)
     figures = result.figures
     assert figures["ground"]["accuracy"] == 1
     assert figures["ground"]["mean_iou"] > 0.8, "location tokens round by half a bin"
@@ -67,14 +65,14 @@ def test_right_answers_get_full_marks(processor, dataset):
 
 
 def test_answers_keep_the_order_of_the_data_set(processor, dataset):
-    result = run_benchmark(ScriptedModel(processor, dataset), processor, dataset, batch_size=5)
+    result = evaluate_model(ScriptedModel(processor, dataset), processor, dataset, batch_size=5)
     assert [answer.question for answer in result.answers] == QuestionDataset(dataset).questions
     assert [answer.image_id for answer in result.answers] == [f"image-{i}" for i in range(4) for _ in range(7)]
 
 
 def test_a_batch_is_of_one_task(processor, dataset):
     model = ScriptedModel(processor, dataset)
-    run_benchmark(model, processor, dataset, batch_size=6)
+    evaluate_model(model, processor, dataset, batch_size=6)
     sizes = [(call["batch"], call["max_new_tokens"]) for call in model.calls]
     assert sizes == [(4, 16), (4, 8), (6, 32), (2, 32), (6, 8), (2, 8), (4, 8)]
 
@@ -83,7 +81,7 @@ def test_unreadable_answers_count_as_wrong(processor, dataset):
     def scramble(question, answer):
         return "some water" if question.task in ("ground", "detect") else answer
 
-    result = run_benchmark(ScriptedModel(processor, dataset, scramble), processor, dataset)
+    result = evaluate_model(ScriptedModel(processor, dataset, scramble), processor, dataset)
     assert result.figures["ground"]["accuracy"] == result.figures["ground"]["parse_rate"] == 0
     assert result.figures["detect"]["recall"] == result.figures["detect"]["parse_rate"] == 0
     assert result.figures["vqa"]["accuracy"] == 1
@@ -95,7 +93,7 @@ def test_settings_reach_the_model(processor, dataset):
     settings = DecodingOptions(
         max_denoising_steps=4, remasking="random", temperature=0.5, guidance_scale=1.5, block_length=4, seed=3
     )
-    run_benchmark(model, processor, dataset, settings)
+    evaluate_model(model, processor, dataset, settings)
     call = model.calls[0]
     names = ("max_denoising_steps", "remasking", "temperature", "guidance_scale", "block_length")
     assert [call[name] for name in names] == [4, "random", 0.5, 1.5, 4]
@@ -106,19 +104,13 @@ def test_the_training_mode_is_restored_even_after_a_failure(processor, dataset):
     model = ScriptedModel(processor, dataset)
     model.answers.clear()
     with pytest.raises(IndexError):
-        run_benchmark(model, processor, dataset)
+        evaluate_model(model, processor, dataset)
     assert model.training
-
-
-def test_saved_answers_give_the_same_figures_without_the_model(processor, dataset, tmp_path):
-    result = run_benchmark(ScriptedModel(processor, dataset), processor, dataset, bootstrap=20)
-    save_answers(tmp_path / "answers.jsonl", result.answers)
-    assert score_answers(load_answers(tmp_path / "answers.jsonl"), bootstrap=20) == result.figures
 
 
 def test_progress_is_reported(processor, dataset):
     reports = []
-    run_benchmark(
+    evaluate_model(
         ScriptedModel(processor, dataset),
         processor,
         dataset,
@@ -130,7 +122,7 @@ def test_progress_is_reported(processor, dataset):
 
 def test_boxes_are_well_formed_unless_that_is_turned_off(model, processor, dataset):
     def parse_rates(**options):
-        figures = run_benchmark(model, processor, dataset, DecodingOptions(max_denoising_steps=2, **options)).figures
+        figures = evaluate_model(model, processor, dataset, DecodingOptions(max_denoising_steps=2, **options)).figures
         return [figures[task]["parse_rate"] for task in ("ground", "detect")]
 
     assert parse_rates() == [1, 1]
@@ -144,16 +136,16 @@ def test_a_question_for_several_classes_is_answered_freely(processor, dataset):
 
     several = dataset.map(ask_for_both, features=dataset.features, load_from_cache_file=False)
     model = ScriptedModel(processor, several)
-    run_benchmark(model, processor, several)
+    evaluate_model(model, processor, several)
     assert [(call["batch"], call["answer_pattern"] is None) for call in model.calls] == [(8, False), (4, True)]
 
 
 def test_answers_of_a_closed_set_are_those_of_the_whole_data_set(model, processor, dataset):
     settings = DecodingOptions(max_denoising_steps=2, closed_set=("vqa",))
-    answers = run_benchmark(model, processor, dataset, settings, tasks=["vqa"], limit=1).answers
+    answers = evaluate_model(model, processor, dataset, settings, tasks=["vqa"], limit=1).answers
     assert answers_of(dataset, "vqa") == ["1", "2", "3", "4", "yes"]
     assert {answer.text for answer in answers} <= set(answers_of(dataset, "vqa"))
-    free = run_benchmark(
+    free = evaluate_model(
         model, processor, dataset, DecodingOptions(max_denoising_steps=2), tasks=["vqa"], limit=1
     ).answers
     assert not {answer.text for answer in free} <= set(answers_of(dataset, "vqa"))
@@ -165,11 +157,11 @@ def test_answers_of_a_closed_set_are_those_of_the_whole_data_set(model, processo
 def test_a_closed_set_needs_answers(model, processor, dataset, task, message):
     without = dataset.map(lambda row: {"questions": row["questions"][:-1]}, load_from_cache_file=False)
     with pytest.raises(ValueError, match=message):
-        run_benchmark(model, processor, without, DecodingOptions(closed_set=(task,)))
+        evaluate_model(model, processor, without, DecodingOptions(closed_set=(task,)))
 
 
 def test_a_real_model(model, processor, dataset):
-    result = run_benchmark(
+    result = evaluate_model(
         model, processor, dataset, DecodingOptions(max_denoising_steps=2), tasks=["detect", "vqa"], limit=3
     )
     assert list(result.figures) == ["detect", "vqa"]
@@ -179,7 +171,7 @@ def test_a_real_model(model, processor, dataset):
 
 def test_the_answer_to_a_question_does_not_depend_on_its_batch(model, processor, dataset):
     def texts(**options):
-        answers = run_benchmark(model, processor, dataset, settings, **options).answers
+        answers = evaluate_model(model, processor, dataset, settings, **options).answers
         return [answer.text for answer in answers if answer.question.task == "vqa"]
 
     settings = DecodingOptions(max_denoising_steps=2, remasking="random", temperature=1.0, seed=5)
@@ -191,7 +183,7 @@ def test_the_answer_to_a_question_does_not_depend_on_its_batch(model, processor,
 def test_the_seed_decides_what_is_drawn(model, processor, dataset):
     def texts(seed):
         settings = DecodingOptions(max_denoising_steps=2, temperature=1.0, seed=seed)
-        return [a.text for a in run_benchmark(model, processor, dataset, settings, tasks=["caption"]).answers]
+        return [a.text for a in evaluate_model(model, processor, dataset, settings, tasks=["caption"]).answers]
 
     assert texts(1) == texts(1) != texts(2)
 
@@ -207,14 +199,14 @@ def test_the_seed_decides_what_is_drawn(model, processor, dataset):
 )
 def test_bad_arguments_are_refused(model, processor, dataset, options, message):
     with pytest.raises(ValueError, match=message):
-        run_benchmark(model, processor, dataset, **options)
+        evaluate_model(model, processor, dataset, **options)
 
 
 def test_wellformed_boxes_of_answers_that_break_off_are_kept_and_scored_apart(processor, dataset):
     def break_off(question, answer):
         return answer + "<loc_0>" if question.task == "detect" and question.boxes else answer
 
-    result = run_benchmark(ScriptedModel(processor, dataset, break_off), processor, dataset)
+    result = evaluate_model(ScriptedModel(processor, dataset, break_off), processor, dataset)
     cut_off = [answer for answer in result.answers if answer.question.task == "detect" and answer.question.boxes]
     assert len(cut_off) == 6
     assert all(not answer.parsed and len(answer.boxes) == 1 for answer in cut_off)
@@ -226,7 +218,7 @@ def test_wellformed_boxes_of_answers_that_break_off_are_kept_and_scored_apart(pr
 def test_a_data_set_without_questions_of_the_task(model, processor, dataset):
     no_questions = dataset.map(lambda row: {"questions": row["questions"][:1]}, load_from_cache_file=False)
     with pytest.raises(ValueError, match="4 images has no question of detect"):
-        run_benchmark(model, processor, no_questions, tasks=["detect"])
+        evaluate_model(model, processor, no_questions, tasks=["detect"])
 
 
 def test_a_model_that_sees_images_in_tiles_is_asked_in_the_same_way(dataset):
@@ -234,7 +226,7 @@ def test_a_model_that_sees_images_in_tiles_is_asked_in_the_same_way(dataset):
     vision = {**part, "image_size": 16, "patch_size": 8, "vision_use_head": False}
     geometry = {"text_config": part, "vision_config": vision, "vision_aspect_ratio": "anyres_max_4"}
     model, processor = new_model(geometry, ["Detect: ship."], vocab_size=400, location_bins=16)
-    result = run_benchmark(
+    result = evaluate_model(
         model, processor, dataset, DecodingOptions(max_denoising_steps=2), tasks=["detect"], batch_size=3
     )
     assert [answer.image_size for answer in result.answers] == [(32, 32)] * 8

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
     from geodit.processing.processing_geodit import GeoDiTProcessor
 
-__all__ = ["BenchmarkResult", "answers_of", "generate_answers", "run_benchmark"]
+__all__ = ["EvaluationResult", "answers_of", "evaluate_model", "generate_answers"]
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class BenchmarkResult:
+class EvaluationResult:
     """What a model reached on a data set.
 
     Args:
@@ -60,7 +60,7 @@ class BenchmarkResult:
         return sum(answer.parsed for answer in self.answers) / len(self.answers)
 
     def to_dict(self) -> dict[str, Any]:
-        """The result without its answers, in types that JSON has."""
+        """Return the result without its answers, in types that JSON has."""
         return {
             "settings": self.settings.to_dict(),
             "num_images": self.num_images,
@@ -72,7 +72,7 @@ class BenchmarkResult:
         }
 
 
-def run_benchmark(
+def evaluate_model(
     model: GeoDiTForMaskedDiffusion,
     processor: GeoDiTProcessor,
     dataset: datasets.Dataset,
@@ -83,7 +83,7 @@ def run_benchmark(
     limit: int | None = None,
     bootstrap: int = 0,
     progress: Progress | None = None,
-) -> BenchmarkResult:
+) -> EvaluationResult:
     """Ask a model every question of a data set and score the answers.
 
     Answers do not depend on `batch_size` beyond rounding: every question has random numbers of its own, drawn
@@ -128,7 +128,7 @@ def run_benchmark(
     )
     seconds = time.perf_counter() - started
     figures = score_answers(answers, bootstrap=bootstrap)
-    return BenchmarkResult(settings, figures, tuple(answers), seconds)
+    return EvaluationResult(settings, figures, tuple(answers), seconds)
 
 
 def generate_answers(
@@ -145,7 +145,7 @@ def generate_answers(
     """Answer every question of a data set, without scoring.
 
     Args:
-        model: See `run_benchmark`, as for all other arguments.
+        model: See `evaluate_model`, as for all other arguments.
         processor: The model's processor.
         dataset: The data set.
         settings: How to decode.
@@ -159,7 +159,7 @@ def generate_answers(
         One record per question, in the order of the data set.
 
     Raises:
-        ValueError: See `run_benchmark`.
+        ValueError: See `evaluate_model`.
         ModuleNotFoundError: Likewise.
     """
     if batch_size < 1:
@@ -217,7 +217,7 @@ def generate_answers(
 
 
 def answers_of(dataset: datasets.Dataset, task: str) -> list[str]:
-    """The right answers that a data set has to the questions of a task, each once, sorted.
+    """Return the right answers that a data set has to the questions of a task, each once, sorted.
 
     Args:
         dataset: A data set as [`geodit.data.schema`] describes it.
@@ -240,7 +240,7 @@ class _Form(NamedTuple):
 
 
 def _by_form(questions: QuestionDataset, tasks: Sequence[str]) -> dict[_Form, list[int]]:
-    """Indices of the questions of some tasks, by the form of their answers and in the order of the tasks."""
+    """Return the indices of the questions of some tasks, by the form of their answers and in the order of the tasks."""
     by_form: dict[_Form, list[int]] = {}
     for index, question in enumerate(questions.questions):
         if question.task in tasks:

@@ -15,7 +15,13 @@ from geodit.tiny.scenes.dataset import synthetic_dataset
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["BENCHMARKS", "DEFAULT_SYNTHETIC_SCENES", "Benchmark", "get_benchmark", "load_benchmark"]
+__all__ = [
+    "DEFAULT_SYNTHETIC_SCENES",
+    "EVALUATION_DATASETS",
+    "EvaluationDataset",
+    "get_evaluation_dataset",
+    "load_evaluation_dataset",
+]
 
 DEFAULT_SYNTHETIC_SCENES = 500
 
@@ -27,13 +33,13 @@ class _Loader(Protocol):
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class EvaluationDataset:
     """A data set with ground truth.
 
     Args:
         name: How it is called in every API.
         description: One line about it.
-        load: Makes the data set; takes what `load_benchmark` takes after the name.
+        load: Makes the data set; takes what `load_evaluation_dataset` takes after the name.
         has_seeds: Whether it can be drawn again with another seed, as data that are made can be and data that
             were collected cannot.
     """
@@ -62,38 +68,38 @@ def _load_neon(*, split: str, seed: int | None, limit: int | None, data_dir: str
     return dataset if limit is None else dataset.select(range(min(limit, len(dataset))))
 
 
-BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType(
+EVALUATION_DATASETS: Mapping[str, EvaluationDataset] = MappingProxyType(
     {
-        benchmark.name: benchmark
-        for benchmark in (
-            Benchmark(
+        dataset.name: dataset
+        for dataset in (
+            EvaluationDataset(
                 "synthetic",
                 "made scenes from seeds that training never uses: all tasks",
                 _load_synthetic,
                 True,
             ),
-            Benchmark("neon", "tree crowns in airborne images: detection and counting", _load_neon, False),
+            EvaluationDataset("neon", "tree crowns in airborne images: detection and counting", _load_neon, False),
         )
     }
 )
-"""The benchmarks by name."""
+"""The data sets by name."""
 
 
-def get_benchmark(name: str) -> Benchmark:
-    """Look a benchmark up.
+def get_evaluation_dataset(name: str) -> EvaluationDataset:
+    """Look up a data set by its name.
 
     Args:
-        name: A key of `BENCHMARKS`.
+        name: A key of `EVALUATION_DATASETS`.
 
     Raises:
         ValueError: If there is none of that name; the message lists those there are.
     """
-    if name not in BENCHMARKS:
-        raise ValueError(f"unknown benchmark {name!r}; the benchmarks are {', '.join(BENCHMARKS)}")
-    return BENCHMARKS[name]
+    if name not in EVALUATION_DATASETS:
+        raise ValueError(f"unknown data set {name!r}; the data sets are {', '.join(EVALUATION_DATASETS)}")
+    return EVALUATION_DATASETS[name]
 
 
-def load_benchmark(
+def load_evaluation_dataset(
     name: str,
     *,
     split: str = "test",
@@ -101,24 +107,24 @@ def load_benchmark(
     limit: int | None = None,
     data_dir: str | Path | None = None,
 ) -> datasets.Dataset:
-    """Make or read the data set of a benchmark.
+    """Draw or read a data set.
 
     Args:
-        name: A key of `BENCHMARKS`.
+        name: A key of `EVALUATION_DATASETS`.
         split: `"test"` to report, `"validation"` to choose settings.
-        seed: Seed of the images, for benchmarks that have seeds; 0 by default. The seeds of a split give
+        seed: Seed of the images, for data sets that have seeds; 0 by default. The seeds of a split give
             scenes that no other split has, the training split included.
         limit: Use the first so many images only. By default 500 synthetic scenes, and all of NEON.
-        data_dir: Folder of the images, for benchmarks that are read.
+        data_dir: Folder of the images, for data sets that are read.
 
     Returns:
         A data set as [`geodit.data.schema`] describes it.
 
     Raises:
-        ValueError: If the name is unknown or an argument does not fit the benchmark.
+        ValueError: If the name is unknown or an argument does not fit the data set.
         FileNotFoundError: If the images are not in `data_dir`.
     """
-    benchmark = get_benchmark(name)
+    dataset = get_evaluation_dataset(name)
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1 image, not {limit}")
-    return benchmark.load(split=split, seed=seed, limit=limit, data_dir=data_dir)
+    return dataset.load(split=split, seed=seed, limit=limit, data_dir=data_dir)
