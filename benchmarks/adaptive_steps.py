@@ -72,9 +72,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--dtype", default="auto", help="Of the weights; by default as in the checkpoint.")
     parser.add_argument("--out", type=Path, help="Write the figures of all seeds to this JSON file.")
-    parser.add_argument(
-        "--as-llada", action="store_true", help="Also denoise after EOS, and allow boxes of any form."
-    )
+    parser.add_argument("--as-llada", action="store_true", help="Also denoise after EOS, and allow boxes of any form.")
     options = parser.parse_args()
     plain = {"fill_after_eos": False, "structured": False} if options.as_llada else {}
     processor = GeoDiTProcessor.from_pretrained(options.model)
