@@ -137,7 +137,7 @@ def test_without_data_set_seeds_the_default_images_are_loaded_once(model, runs):
 
 def test_other_settings_are_kept(model, runs):
     base = DecodingOptions(max_denoising_steps=99, temperature=0.7, guidance_scale=2.0, block_length=8)
-    run_sweep(model, None, lambda seed: None, benchmark="b", settings=base, steps=(4,))
+    run_sweep(model, None, lambda seed: None, dataset_name="b", settings=base, steps=(4,))
     _, settings = runs.calls[0]
     assert settings == evaluation_options(replace(base, max_denoising_steps=4))
 
