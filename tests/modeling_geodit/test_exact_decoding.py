@@ -29,6 +29,7 @@ NUM_IMAGE_TOKENS = 4
 def build_model(attention_mode, *, eos_bias=0.0, num_key_value_heads=2, layers=3):
     config = build_config(
         text={"num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": num_key_value_heads},
+        vision={"intermediate_size": 16},
         mask_token_id=MASK,
         image_token_id=IMAGE,
         bos_token_id=None,
