@@ -5,7 +5,7 @@
 
 Every policy answers the same questions as N = 8 fixed steps: detection and captions of synthetic test scenes, other
 ones with each seed. Printed are, as a Markdown table, the steps an answer took and the figures, mean and standard
-deviation over the seeds, and the mean difference to N = 8 in points.
+deviation over the seeds, and the mean difference to N = 8.
 """
 
 import argparse
@@ -42,24 +42,24 @@ POLICIES = {
         for bound, ceiling in ((0.5, 5), (4.0, 8))
     },
 }
-FIGURES = {"detection F1@0.5": ("detect", "f1", 100), "CIDEr": ("caption", "cider", 100)}
+FIGURES = {"detection F1@0.5": ("detect", "f1"), "CIDEr": ("caption", "cider")}
 
 
 def figures_of(result: EvaluationResult) -> dict[str, float]:
-    """Return the steps per answer, in all and by task, and the figures in points."""
+    """Average the steps per answer, over all tasks and per task, and take the figures."""
     steps: dict[str, list[int]] = {}
     for answer in result.answers:
         steps.setdefault(f"steps, {answer.question.task}", []).append(answer.num_steps)
     found = {name: statistics.fmean(numbers) for name, numbers in sorted(steps.items())}
     found["steps"] = result.mean_steps
-    for name, (task, metric, scale) in FIGURES.items():
-        found[name] = scale * float(result.figures[task][metric])
+    for name, (task, metric) in FIGURES.items():
+        found[name] = float(result.figures[task][metric])
     return found
 
 
 def spread(values: list[float]) -> str:
-    """Mean and standard deviation."""
-    return f"{statistics.fmean(values):.2f} ± {statistics.stdev(values) if len(values) > 1 else 0.0:.2f}"
+    """Format mean and standard deviation."""
+    return f"{statistics.fmean(values):.3f} ± {statistics.stdev(values) if len(values) > 1 else 0.0:.3f}"
 
 
 def main() -> None:
@@ -72,9 +72,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--dtype", default="auto", help="Of the weights; by default as in the checkpoint.")
     parser.add_argument("--out", type=Path, help="Write the figures of all seeds to this JSON file.")
-    parser.add_argument(
-        "--as-llada", action="store_true", help="Denoise behind EOS as well, and let boxes be of any form."
-    )
+    parser.add_argument("--as-llada", action="store_true", help="Also denoise after EOS, and allow boxes of any form.")
     options = parser.parse_args()
     plain = {"fill_after_eos": False, "structured": False} if options.as_llada else {}
     processor = GeoDiTProcessor.from_pretrained(options.model)

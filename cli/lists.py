@@ -16,7 +16,7 @@ def split_list(option: str, text: str) -> list[str]:
     """
     items = [item.strip() for item in text.split(",")]
     if not all(items):
-        raise CommandError(f"{option} takes one or more values with commas between them, got {text!r}")
+        raise CommandError(f"{option} takes one or more values separated by commas, got {text!r}")
     return items
 
 
@@ -34,5 +34,5 @@ def positive_integers(option: str, text: str) -> list[int]:
     for item in items:
         # isdecimal is true of digits of other scripts, which int reads too.
         if not item.isdecimal() or int(item) < 1:
-            raise CommandError(f"{option} takes whole numbers from 1 up, got {item!r}")
+            raise CommandError(f"{option} takes whole numbers of at least 1, got {item!r}")
     return [int(item) for item in items]

@@ -12,7 +12,7 @@ from geodit.cli.terminal import TerminalGroup
 app = typer.Typer(
     name="geodit",
     cls=TerminalGroup,
-    help="Ask questions about overhead imagery, and train and evaluate the models that answer them.",
+    help="Ask questions about satellite and aerial images; train, evaluate and publish the models that answer them.",
     epilog="Start with `geodit demo`: it needs no download.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -35,7 +35,7 @@ def options(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="On an error show the traceback instead of one line.")
+        bool, typer.Option("--debug", help="Show the traceback of an error instead of one line.")
     ] = False,
 ) -> None:
     """Handle the options that stand before the command."""

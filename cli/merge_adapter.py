@@ -22,19 +22,19 @@ def register(app: typer.Typer) -> None:
 
 def merge_adapter(
     adapter: Annotated[str, typer.Argument(help="Directory or Hub id of the adapter.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to create.")],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Directory or Hub id of its base, by default the one it was trained on."),
+        typer.Option("--model", "-m", help="Directory or Hub id of its base. By default the base it was trained on."),
     ] = None,
     dtype: Annotated[
-        str, typer.Option("--dtype", help="bfloat16, float16 or float32; by default that of the base.")
+        str, typer.Option("--dtype", help="bfloat16, float16 or float32; by default the type of the base.")
     ] = "auto",
-    json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Merge an adapter into the weights of its base.
 
-    The result is a checkpoint like any other, which needs no PEFT. The folder appears when it is complete.
+    The result is an ordinary checkpoint that does not need PEFT. The folder appears when it is complete.
     """
     from geodit.weights.merging import merge_adapter as merge
 

@@ -71,14 +71,14 @@ def predict(
     ],
     query: Annotated[
         str,
-        typer.Option("--query", "-q", help="The phrase to ground, the class to detect, or the question."),
+        typer.Option("--query", "-q", help="Phrase to locate, class to detect, or question."),
     ] = "",
     choices: Annotated[
         str | None,
-        typer.Option("--choices", help="The only answers that there are, separated by commas: airport,harbor,forest."),
+        typer.Option("--choices", help="Possible answers, separated by commas, such as airport,harbor."),
     ] = None,
     pattern: Annotated[
-        str | None, typer.Option("--pattern", help="A regular expression that the answer matches, such as '[0-9]+'.")
+        str | None, typer.Option("--pattern", help="Regular expression that every answer matches, such as '[0-9]+'.")
     ] = None,
     structured: StructuredOption = True,
     model: ModelOption = None,
@@ -96,42 +96,41 @@ def predict(
     capture_step: CaptureOption = None,
     compile_step: CompileOption = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Makes random remasking and temperature reproducible.")
+        int | None, typer.Option("--seed", min=0, help="Seed of random remasking and of sampling with a temperature.")
     ] = None,
     tile_size: Annotated[
         int | None,
-        typer.Option("--tile-size", min=1, help="Detect in tiles of so many pixels a side."),
+        typer.Option("--tile-size", min=1, help="Detect in tiles with this side, in pixels."),
     ] = None,
     overlap: Annotated[
         float,
-        typer.Option("--overlap", help="Share of a tile's side that neighboring tiles have in common."),
+        typer.Option("--overlap", help="Overlap of neighboring tiles, as a share of their side."),
     ] = 0.25,
     band: Annotated[
         list[int] | None,
-        typer.Option("--band", min=1, help="Band to show, counted from 1; thrice for red, green, blue."),
+        typer.Option("--band", min=1, help="Band to show, counted from 1. Give it three times for red, green, blue."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the answers to a JSON file.")] = None,
     overlay: Annotated[
         Path | None,
         typer.Option(
             "--overlay",
-            help="Draw the boxes: a PNG file, or a directory for several images.",
+            help="Draw the boxes to this PNG file, or to this directory for several images.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images or tiles at once.")] = 8,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Number of images or tiles per batch.")] = 8,
     device: DeviceOption = None,
     dtype: DtypeOption = "auto",
 ) -> None:
-    """Ask one question about images.
+    """Ask one question about one or more images.
 
-    Boxes are x1, y1, x2, y2 in pixels of the image, from its upper left corner. The JSON document has for
-    each image the answer as text, its boxes with labels and scores and, for a GeoTIFF, the boxes in the
-    coordinates of its map.
+    Boxes are x1, y1, x2, y2 in pixels, from the upper left corner of the image. For each image, the JSON document has
+    the text of the answer, the boxes with labels and scores and, for a GeoTIFF, the boxes in map coordinates.
     """
     _check_inputs(images)
     if tile_size is not None and (choices is not None or pattern is not None):
-        raise CommandError("--choices and --pattern are for answers about the whole image: omit --tile-size")
+        raise CommandError("--choices and --pattern apply to answers about a whole image: omit --tile-size")
     closed_set = None if choices is None else split_list("--choices", choices)
     if out is not None:
         check_can_write(out)
@@ -220,10 +219,12 @@ def plan_overlays(images: Sequence[Path], overlay: Path) -> dict[Path, Path]:
         check_can_write(overlay)
         return {images[0]: overlay}
     if overlay.is_file() or overlay.suffix:
-        raise CommandError(f"--overlay {overlay} is one file for {len(images)} images: give a directory")
+        raise CommandError(f"--overlay {overlay} is a file, but there are {len(images)} images: give a directory")
     pictures = {path: overlay / f"{path.stem}.png" for path in images}
     if len(set(pictures.values())) < len(images):
-        raise CommandError("--overlay: two images of the same name would have one picture; draw each alone")
+        raise CommandError(
+            "--overlay would write two images with the same name to one picture: draw each one separately"
+        )
     make_directory(overlay)
     for picture in pictures.values():
         check_can_write(picture)
@@ -273,7 +274,7 @@ def _unparsed_note(predictions: Sequence["Prediction"]) -> str | None:
     )
     if not unparsed:
         return None
-    return f"{unparsed} answer{'s' * (unparsed > 1)} not wholly understood: only well-formed boxes are shown"
+    return f"{unparsed} answer{'s' * (unparsed > 1)} only partly understood: only well-formed boxes are shown"
 
 
 def answer_text(prediction: "Prediction") -> "Text":

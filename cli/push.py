@@ -35,55 +35,61 @@ def register(app: typer.Typer) -> None:
 
 
 def push(
-    checkpoint: Annotated[str, typer.Argument(help="Directory of a checkpoint, a run or an adapter.")],
-    repo: Annotated[str, typer.Option("--repo", "-r", help="The repository, as in your-name/geodit-trees.")],
+    checkpoint: Annotated[str, typer.Argument(help="Directory of a checkpoint, a training run or an adapter.")],
+    repo: Annotated[str, typer.Option("--repo", "-r", help="Repository, such as your-name/geodit-trees.")],
     private: Annotated[
-        bool, typer.Option("--private", help="Make the repository a private one. It must not be public already.")
+        bool, typer.Option("--private", help="Create a private repository. An existing public repository is refused.")
     ] = False,
     create_pr: Annotated[
         bool, typer.Option("--create-pr", help="Open a pull request; the repository must exist.")
     ] = False,
     revision: Annotated[
-        str | None, typer.Option("--revision", help="The branch to push to, made if there is none; by default main.")
+        str | None,
+        typer.Option("--revision", help="Branch to push to; created if it does not exist. By default main."),
     ] = None,
-    adapter: Annotated[bool, typer.Option("--adapter", help="Push an adapter, which names its base.")] = False,
+    adapter: Annotated[bool, typer.Option("--adapter", help="Push an adapter without its base.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list the files and show the card; needs no network and no token.")
+        bool, typer.Option("--dry-run", help="Only list the files and show the card. Needs neither network nor token.")
     ] = False,
     message: Annotated[
-        str | None, typer.Option("--message", "-m", help="First line of the commit message, title of a pull request.")
+        str | None,
+        typer.Option("--message", "-m", help="First line of the commit message, or title of the pull request."),
     ] = None,
     token_file: Annotated[
         Path | None,
         typer.Option(
-            "--token-file", help="File with the token to use; by default HF_TOKEN, or what `hf auth login` has stored."
+            "--token-file", help="File with the token. By default HF_TOKEN, or the token that `hf auth login` stored."
         ),
     ] = None,
-    license: Annotated[str, typer.Option("--license", help="The Hub's name of their licence.")] = "apache-2.0",
+    license: Annotated[
+        str, typer.Option("--license", help="License of the weights, as the Hub names it.")
+    ] = "apache-2.0",
     base_model: Annotated[
         list[str] | None,
-        typer.Option("--base-model", help="Hub id of what training started from; more than once for several."),
+        typer.Option("--base-model", help="Hub id of the model that training started from. Can be repeated."),
     ] = None,
     dataset: Annotated[
         list[str] | None,
-        typer.Option("--dataset", help="Hub id of a data set trained on; may be repeated."),
+        typer.Option("--dataset", help="Hub id of a data set used in training. Can be repeated."),
     ] = None,
     with_stage: Annotated[
         list[Path] | None,
         typer.Option(
             "--with-stage",
-            help="Folder of a run that this one went on from: its recipe and log, too. May be repeated.",
+            help="Folder of an earlier run that this run continued: publish its recipe and log too. Can be repeated.",
         ),
     ] = None,
     template: Annotated[
-        Path | None, typer.Option("--template", help="A Jinja template of the card to use instead of GeoDiT's own.")
+        Path | None, typer.Option("--template", help="Jinja template of the card to use instead of GeoDiT's.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was, or would be, pushed as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was pushed, or would be pushed, as JSON.")
+    ] = False,
 ) -> None:
     """Publish a checkpoint on the Hub: weights, code, processor, results and a card, in one commit.
 
-    What the repository has already is not sent again, and a push that was cut short goes on from there. No token is
-    taken on the command line, where others could read it.
+    Does not send files again that the repository already has, so that you can repeat an interrupted push. There is no
+    option for the token itself, because others could read it on the command line.
     """
     from geodit.hub_cards.publish.file_selection import published_files
     from geodit.hub_cards.publish.run_folders import as_checkpoint
@@ -125,12 +131,12 @@ def _find_folder(checkpoint: str, adapter: bool) -> Path:
         if not folder.is_dir():
             raise CommandError(f"there is no directory {checkpoint}")
         if not (folder / "adapter_config.json").is_file():
-            raise CommandError(f"{checkpoint} is not an adapter: it has no adapter_config.json; leave --adapter out")
+            raise CommandError(f"{checkpoint} is not an adapter: it has no adapter_config.json; omit --adapter")
         return folder
     folder = Path(checkpoint).expanduser()
     if (folder / "adapter_config.json").is_file():
         raise CommandError(
-            f"{checkpoint} is an adapter: push it with --adapter, or make a checkpoint of it by `geodit merge-adapter`"
+            f"{checkpoint} is an adapter: push it with --adapter, or make a checkpoint with `geodit merge-adapter`"
         )
     folder = Path(resolve_model(checkpoint))
     if not folder.is_dir():
@@ -189,7 +195,9 @@ def _print_result(result: "PushResult") -> None:
     console = results_console()
     commit = result.commit
     if not result.changed and not result.removed:
-        console.print(f"{result.repo_id} has all of it already: {commit.commit_url}", highlight=False, soft_wrap=True)
+        console.print(
+            f"{result.repo_id} has all of these files already: {commit.commit_url}", highlight=False, soft_wrap=True
+        )
         return
     removed = f", {len(result.removed)} removed" if result.removed else ""
     done = f"{len(result.changed)} files ({result.num_bytes:,} bytes){removed}"

@@ -34,29 +34,29 @@ def register(app: typer.Typer) -> None:
 
 def train(
     context: typer.Context,
-    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a bundled recipe.")],
+    recipe: Annotated[str, typer.Argument(help="YAML file, or name of a bundled recipe.")],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell what would train: parameters, tokens, updates, memory.")
+        bool, typer.Option("--dry-run", help="Report parameters, tokens, updates and memory without training.")
     ] = False,
     overwrite: Annotated[
         bool,
         typer.Option(
             "--overwrite",
-            help="Replace the run in output_dir; it is deleted once the new one has saved a checkpoint.",
+            help="Replace the run in output_dir. It is deleted when the new run has saved a checkpoint.",
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print the figures as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run, print the figures as JSON.")] = False,
 ) -> None:
     """Train a model from a recipe.
 
-    Arguments `name=value`, or `--name value`, take the place of what the recipe has. To train on several
-    devices: `accelerate launch -m geodit.cli train RECIPE`.
+    Arguments `name=value`, or `--name value`, override fields of the recipe. To train on several devices, run
+    `accelerate launch -m geodit.cli train RECIPE`.
     """
     overrides = parse_overrides(context.args)
     if overwrite:
         overrides += ["--overwrite_output_dir", "true"]
     if as_json and not dry_run:
-        raise CommandError("--json is for --dry-run; a run writes training_log.jsonl to its output_dir")
+        raise CommandError("--json requires --dry-run; a run writes training_log.jsonl to its output_dir")
     if not dry_run:
         from geodit.pipelines.visualization import draw_answer
         from geodit.trainers.runs.recipes import run_recipe
@@ -88,5 +88,7 @@ def parse_overrides(arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         name, equals, _ = argument.partition("=")
         if not (equals and name.isidentifier()):
-            raise CommandError(f"{argument!r} is not an override: write all as name=value or as --name value")
+            raise CommandError(
+                f"{argument!r} is not an override: write all overrides as name=value, or all as --name value"
+            )
     return [f"--{argument}" for argument in arguments]

@@ -41,7 +41,7 @@ def test_json_is_the_report(geodit, siglip, tmp_path):
     [
         ((), "give one of --text, --from-llada-v, --to-llada"),
         (("--text", "a", "--from-llada-v", "b"), "and not --text and --from-llada-v"),
-        (("--text", GOLDEN), "--text needs --vision"),
+        (("--text", GOLDEN), "--text also needs --vision"),
         (("--to-llada", "a", "--dtype", "float16"), "takes no --dtype"),
         (("--text", GOLDEN, "--vision", "b", "--tokenizer", "c", "--no-tokenizer"), "exclude each other"),
         (("--text", GOLDEN, "--vision", "nowhere"), "There is no folder nowhere"),

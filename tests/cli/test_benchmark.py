@@ -57,9 +57,9 @@ def test_json_has_the_grid_and_what_it_ran_on(geodit):
     ("arguments", "message"),
     [
         (["--shape", "70b"], "'--shape'"),
-        (["--canvas", "8,,16"], "--canvas takes one or more values with commas between them, got '8,,16'"),
-        (["--steps", "0"], "--steps takes whole numbers from 1 up, got '0'"),
-        (["--batch", "many"], "--batch takes whole numbers from 1 up, got 'many'"),
+        (["--canvas", "8,,16"], "--canvas takes one or more values separated by commas, got '8,,16'"),
+        (["--steps", "0"], "--steps takes whole numbers of at least 1, got '0'"),
+        (["--batch", "many"], "--batch takes whole numbers of at least 1, got 'many'"),
         (["--dtype", "float16"], "dtype must be one of float32, bfloat16, but is 'float16'"),
         (["--prefix", "12"], "a prefix of 12 tokens leaves none for an image"),
         (["--questions", "10", "--batch", "4"], "with batch size 1"),

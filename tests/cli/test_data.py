@@ -80,7 +80,7 @@ def test_problems_that_are_ignored_are_shown_but_do_not_fail(geodit, scenes):
 def test_every_kind_of_problem_can_be_ignored(geodit, scenes):
     assert geodit("data", "check", "aid", scenes, "--ignore", ",".join(PROBLEM_KINDS)).exit_code == 0
     line = geodit.fails("data", "check", "aid", scenes, "--ignore", "count,typo")
-    assert "--ignore: unknown typo; choose from split, count, record, image, box, leakage" in line
+    assert "--ignore got unknown problems: typo; choose from split, count, record, image, box, leakage" in line
 
 
 def test_a_sound_split_passes(geodit, scenes):

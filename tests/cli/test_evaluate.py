@@ -58,7 +58,7 @@ def test_how_answers_are_decoded_is_kept_with_the_figures(geodit, checkpoint, ar
     ("arguments", "message"),
     [
         (["--max-denoising-steps", "1,,2"], "--max-denoising-steps"),
-        (["--max-denoising-steps", "few"], "--max-denoising-steps takes whole numbers from 1 up, got 'few'"),
+        (["--max-denoising-steps", "few"], "--max-denoising-steps takes whole numbers of at least 1, got 'few'"),
         (["--max-denoising-steps", "0"], "--max-denoising-steps"),
         (["--remasking", "best"], "low_confidence"),
         (["--tasks", "segment"], "segment"),

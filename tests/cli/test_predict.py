@@ -205,7 +205,7 @@ def test_the_table_says_of_how_many_answers_it_shows_a_part():
         predictions_table([Path("a.png")] * len(predictions), predictions).caption
         for predictions in ([whole], [whole, part], [part, tiles])
     ]
-    ending = "not wholly understood: only well-formed boxes are shown"
+    ending = "only partly understood: only well-formed boxes are shown"
     assert captions == [None, f"1 answer {ending}", f"4 answers {ending}"]
 
 

@@ -42,7 +42,7 @@ def test_a_checkpoint_is_published(hub, geodit, checkpoint):
     assert hub.repos[REPO].head.message == "Publish"
     assert b"license: mit" in files["README.md"]
     again = geodit("push", checkpoint, "--repo", REPO, "--license", "mit")
-    assert again.stdout.startswith(f"{REPO} has all of it already: ")
+    assert again.stdout.startswith(f"{REPO} has all of these files already: ")
     assert len(hub.requested("commit")) == 1
 
 

@@ -62,7 +62,7 @@ def recipe(checkpoint, tmp_path):
 def test_a_dry_run_prints_figures_and_writes_nothing(geodit, recipe, tmp_path):
     result = geodit("train", recipe, "--dry-run", "--num_train_epochs", 3)
     assert result.exit_code == 0, result.output
-    for expected in ("projector", "tokens in all", "epochs", "activations, at most"):
+    for expected in ("projector", "tokens in total", "epochs", "maximum of activations"):
         assert expected in result.stdout
     assert not (tmp_path / "run").exists()
 
@@ -78,7 +78,7 @@ def test_a_dry_run_as_json_is_complete(geodit, recipe):
 
 
 def test_json_is_for_dry_runs(geodit, recipe):
-    assert "--json is for --dry-run" in geodit.fails("train", recipe, "--json")
+    assert "--json requires --dry-run" in geodit.fails("train", recipe, "--json")
 
 
 def test_overwrite_is_handed_on_and_a_run_in_the_way_is_one_line(geodit, recipe, tmp_path, monkeypatch):

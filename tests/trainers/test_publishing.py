@@ -114,7 +114,7 @@ class TestAtTheEnd:
         (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
         log = [json.dumps(entry) + "\n" for entry in trainer.state.log_history]
         (folder / "training_log.jsonl").write_text("".join(log))
-        assert "has all of it already" in geodit_push(folder, REPO)
+        assert "has all of these files already" in geodit_push(folder, REPO)
 
     def test_an_adapter_is_pushed_as_one(self, hub, base, where_to_train, items, tmp_path):
         from geodit.processing.processing_geodit import GeoDiTProcessor
