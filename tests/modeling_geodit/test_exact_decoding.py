@@ -29,6 +29,7 @@ NUM_IMAGE_TOKENS = 4
 def build_model(attention_mode, *, eos_bias=0.0, num_key_value_heads=2, layers=3):
     config = build_config(
         text={"num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": num_key_value_heads},
+        vision={"intermediate_size": 16},
         mask_token_id=MASK,
         image_token_id=IMAGE,
         bos_token_id=None,
@@ -36,7 +37,7 @@ def build_model(attention_mode, *, eos_bias=0.0, num_key_value_heads=2, layers=3
         pad_token_id=PAD,
         attention_mode=attention_mode,
     )
-    model = build_network(config, weight_scale=0.3).double()
+    model = build_network(config, weight_scale=0.3, dtype=torch.float64)
     if eos_bias:
         # A direction that all hidden states share a little makes EOS likelier everywhere.
         model.model.language_model.norm.weight.data[0] = 3.0

@@ -22,7 +22,8 @@ NUM_IMAGE_TOKENS = 4
 
 def build_model(attention_mode="full"):
     config = build_config(
-        text={"num_attention_heads": 4},
+        text={"intermediate_size": 64, "num_attention_heads": 4},
+        vision={"intermediate_size": 32},
         mask_token_id=MASK,
         image_token_id=IMAGE,
         bos_token_id=None,

@@ -22,6 +22,7 @@ def build_ending_model(
             "num_hidden_layers": num_layers,
             "num_key_value_heads": num_key_value_heads,
         },
+        vision={"intermediate_size": 32},
         mask_token_id=MASK,
         image_token_id=IMAGE,
         bos_token_id=None,

@@ -68,16 +68,19 @@ def build_config(
     )
 
 
-def build_network(config: GeoDiTConfig, *, weight_scale: float | None = None) -> GeoDiTForMaskedDiffusion:
+def build_network(
+    config: GeoDiTConfig, *, weight_scale: float | None = None, dtype: torch.dtype = torch.float32
+) -> GeoDiTForMaskedDiffusion:
     """Return a network in evaluation mode with random weights: the same weights each time.
 
     Args:
         config: Its configuration.
         weight_scale: Standard deviation of all matrices. At 0.3 every position has clear preferences, so that no
             choice depends on rounding errors. By default weights are as the configuration says.
+        dtype: Type of the weights, in which they are drawn where there is a scale.
     """
     torch.manual_seed(0)
-    model = GeoDiTForMaskedDiffusion(config).eval()
+    model = GeoDiTForMaskedDiffusion(config).eval().to(dtype)
     generator = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
         if weight_scale is not None and parameter.dim() > 1:
