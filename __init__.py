@@ -6,6 +6,8 @@ Transformers, whichever is imported first: `AutoModelForImageTextToText.from_pre
 without remote code.
 """
 
+from __future__ import annotations
+
 import importlib
 from typing import TYPE_CHECKING, Any
 

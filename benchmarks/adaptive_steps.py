@@ -15,27 +15,29 @@ from dataclasses import replace
 from pathlib import Path
 
 import geodit
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.evaluation.evaluate import EvaluationResult, evaluate_model
-from geodit.evaluation.settings import DecodingSettings
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.tiny.scenes.dataset import synthetic_dataset
 
-FIXED = DecodingSettings(steps=8)
+FIXED = DecodingOptions(max_denoising_steps=8)
 POLICIES = {
     "N = 8": FIXED,
-    "N = 4": replace(FIXED, steps=4),
+    "N = 4": replace(FIXED, max_denoising_steps=4),
     "random, N = 8": replace(FIXED, remasking="random"),
     **{
         f"probability above {threshold}, N = {ceiling} at most": replace(
-            FIXED, steps=ceiling, confidence_threshold=threshold
+            FIXED, max_denoising_steps=ceiling, confidence_threshold=threshold
         )
         for threshold, ceiling in ((0.7, 5), (0.85, 5), (0.8, 8), (0.95, 8), (0.8, 64))
     },
-    "margin above 0.6, N = 5 at most": replace(FIXED, steps=5, remasking="low_margin", confidence_threshold=0.6),
+    "margin above 0.6, N = 5 at most": replace(
+        FIXED, max_denoising_steps=5, remasking="low_margin", confidence_threshold=0.6
+    ),
     **{
         f"entropies of {bound} nats, N = {ceiling} at most": replace(
-            FIXED, steps=ceiling, remasking="high_entropy", entropy_bound=bound
+            FIXED, max_denoising_steps=ceiling, remasking="high_entropy", entropy_bound=bound
         )
         for bound, ceiling in ((0.5, 5), (4.0, 8))
     },
@@ -44,7 +46,7 @@ FIGURES = {"detection F1@0.5": ("detect", "f1"), "CIDEr": ("caption", "cider")}
 
 
 def figures_of(result: EvaluationResult) -> dict[str, float]:
-    """Average the steps per answer, over all tasks and per task, and take the figures."""
+    """Return the steps per answer, over all tasks and per task, and the figures."""
     steps: dict[str, list[int]] = {}
     for answer in result.answers:
         steps.setdefault(f"steps, {answer.question.task}", []).append(answer.num_steps)
@@ -61,7 +63,7 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    """Prints a table."""
+    """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=geodit.bundled_checkpoint(), help="Folder or Hub id of a checkpoint.")
     parser.add_argument("--scenes", type=int, default=500, help="Synthetic test scenes, each seed.")
@@ -70,9 +72,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--dtype", default="auto", help="Of the weights; by default as in the checkpoint.")
     parser.add_argument("--out", type=Path, help="Write the figures of all seeds to this JSON file.")
-    parser.add_argument(
-        "--as-llada", action="store_true", help="Also denoise after EOS, and allow boxes of any form."
-    )
+    parser.add_argument("--as-llada", action="store_true", help="Also denoise after EOS, and allow boxes of any form.")
     options = parser.parse_args()
     plain = {"fill_after_eos": False, "structured": False} if options.as_llada else {}
     processor = GeoDiTProcessor.from_pretrained(options.model)

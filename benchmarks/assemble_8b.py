@@ -146,7 +146,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def measured(command: list[str]) -> dict[str, float]:
-    """Runs a command to its end and says how long it took and what memory it needed."""
+    """Run a command to its end and say how long it took and what memory it needed."""
     start = time.perf_counter()
     with (
         subprocess.Popen(command, stdout=subprocess.DEVNULL) as process,
@@ -163,7 +163,7 @@ def measured(command: list[str]) -> dict[str, float]:
 
 
 def load_and_run(folder: Path, weights_bytes: int) -> dict[str, object]:
-    """Loads a checkpoint in a process of its own, measures that, and runs a forward pass."""
+    """Load a checkpoint in a process of its own, measure that, and run a forward pass."""
     command = [sys.executable, "-c", LOAD_AND_RUN, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
@@ -184,7 +184,7 @@ def load_and_run(folder: Path, weights_bytes: int) -> dict[str, object]:
 
 
 def main() -> None:
-    """Makes the sources, assembles, loads, runs, prints, cleans up."""
+    """Make the sources, assemble, load, run, print, clean up."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work-dir", type=Path, default=None, help="Where 35 GB fit; the system's own by default.")
     parser.add_argument("--layers", type=int, default=32, help="Layers of the text core, to try the script out.")

@@ -161,7 +161,7 @@ class Measurements:
         return seconds
 
     def updates(self, **settings: Any) -> dict[str, Any]:
-        """Some training updates."""
+        """Time some training updates."""
         work = self._workload
         rows = 8 if self._device.type == "cuda" else 2
         measured = measure_updates(

@@ -24,11 +24,12 @@ from torchao.quantization import (
 from transformers import TorchAoConfig
 
 import geodit
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.evaluation.evaluate import evaluate_model
-from geodit.evaluation.settings import DecodingSettings
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.tiny.scenes.dataset import synthetic_dataset
+from geodit.trainers.runs.quantization import WHOLE_PRECISION
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,10 @@ SCHEMES = {
         quantization=IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(16))
     ),
 }
-WHOLE_PRECISION = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
 
 
 def main() -> None:
-    """Prints a JSON document a scheme."""
+    """Print one JSON document per scheme."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=geodit.bundled_checkpoint(), help="Folder or Hub id of a checkpoint.")
     parser.add_argument("--scenes", type=int, default=200, help="Synthetic test scenes.")
@@ -67,7 +67,7 @@ def main() -> None:
         scheme = SCHEMES[name]
         quantization = None
         if scheme.quantization is not None:
-            quantization = TorchAoConfig(scheme.quantization, modules_to_not_convert=WHOLE_PRECISION)
+            quantization = TorchAoConfig(scheme.quantization, modules_to_not_convert=list(WHOLE_PRECISION))
         model = GeoDiTForMaskedDiffusion.from_pretrained(
             options.model, dtype=scheme.dtype, quantization_config=quantization
         ).eval()
@@ -77,7 +77,7 @@ def main() -> None:
             size = sum(path.stat().st_size for path in Path(folder).glob("*.safetensors"))
         # A compiled step has one shape: alone, a question is compiled for its canvas length and never again.
         batch_size = 1 if scheme.compile_step else 64
-        result = evaluate_model(model, processor, dataset, DecodingSettings(), batch_size=batch_size)
+        result = evaluate_model(model, processor, dataset, DecodingOptions(), batch_size=batch_size)
         answers = [answer.text for answer in result.answers]
         texts = texts or answers
         print(

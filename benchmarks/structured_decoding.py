@@ -80,7 +80,7 @@ def number_boxes() -> AnswerPattern:
 
 
 def _over_texts(moves: Sequence[dict[str, int]], accepting: Sequence[int]) -> AnswerPattern:
-    """An automaton over characters as one over tokens, as a compiler of regular expressions makes it."""
+    """Turn an automaton over characters into one over tokens, as a compiler of regular expressions does."""
     digits = [f"{value:0{width}d}" for width in (1, 2, 3) for value in range(10**width)]
     texts = [*digits, "[", "]", ",", " ", ", ", "],", "], ", "], [", " [", ", ["]
     transitions: list[dict[int, int]] = [{} for _ in moves]
@@ -176,7 +176,7 @@ class PatternCost:
         return [100 * part / whole for part, whole in zip(self.proposing, self.with_pattern, strict=True)]
 
     def row(self) -> str:
-        """The row of the table."""
+        """Return the row of the table."""
         ratio = Ratio.of(self.with_pattern, self.without)
         cells = [
             self.pattern,
@@ -284,7 +284,7 @@ def run(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints a table."""
+    """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=list(SHAPES), default="0.3b", help="tiny only shows that everything runs")
     parser.add_argument("--patterns", nargs="+", choices=list(PATTERNS), default=list(PATTERNS))

@@ -50,7 +50,7 @@ class Shape:
     canvas: int = 32
 
     def config(self) -> GeoDiTConfig:
-        """The configuration of a model of this shape."""
+        """Return the configuration of a model of this shape."""
         names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
         return GeoDiTConfig(
             text_config={
@@ -71,7 +71,7 @@ class Shape:
         )
 
     def batch(self) -> BatchShape:
-        """The batch, as the estimate takes it."""
+        """Return the batch as the estimate takes it."""
         tokens = (self.image_size // self.patch_size) ** 2 + self.prompt + self.canvas
         return BatchShape(self.rows, tokens, self.rows, self.rows * self.canvas)
 
@@ -106,7 +106,7 @@ class Rows(Dataset[dict[str, torch.Tensor]]):
 
 
 def stack(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """A batch of rows of one length."""
+    """Make a batch of rows of one length."""
     return {name: torch.stack([item[name] for item in items]) for name in items[0]}
 
 

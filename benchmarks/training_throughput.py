@@ -119,7 +119,7 @@ def seconds_of(work: Callable[[], Any], repeats: int = 20) -> float:
 
 
 def time_loss_code(trainer: GeoDiTTrainer, rows: Rows, options: argparse.Namespace) -> dict[str, float]:
-    """What an update spends beside the network, on the CPU, in seconds."""
+    """Return what an update spends next to the network, on the CPU, in seconds."""
     model: Any = trainer.model
     batch = default_data_collator([rows[index] for index in range(options.batch_size)])
 
@@ -156,7 +156,7 @@ def projected_positions(model: Any, run: Callable[[], Any]) -> int:
 
 
 def main() -> None:
-    """Prints a JSON document."""
+    """Print a JSON document."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", default="tiny", choices=list(SHAPES))
     parser.add_argument("--image-tokens", type=int, default=64, help="A square number.")

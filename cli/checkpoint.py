@@ -42,7 +42,7 @@ DeviceOption = Annotated[
 def load_pipeline(
     model: str | None, device: str | None = None, *, adapter: str | None = None, dtype: str = "auto"
 ) -> "GeoDiTPipeline":
-    """Loads a checkpoint with its processor. No code that a checkpoint brings along is ever run.
+    """Load a checkpoint with its processor. No code that a checkpoint brings along is ever run.
 
     Args:
         model: Directory or Hub id; None for the bundled checkpoint or, with an adapter, the one it was trained on.
@@ -80,7 +80,7 @@ def load_pipeline(
 
 
 def model_label(model: str | None, adapter: str | None) -> str:
-    """What results say about the model that they are of."""
+    """Return what results say about the model that they describe."""
     name = model or BUNDLED
     if adapter is None:
         return name
@@ -88,7 +88,7 @@ def model_label(model: str | None, adapter: str | None) -> str:
 
 
 def split_revision(name: str) -> tuple[str, str | None]:
-    """The Hub id and the revision of `id@revision`; `None` for what has none, or is a directory."""
+    """Split `id@revision`; the revision is `None` for a name without one, and for a directory."""
     hub_id, _, revision = name.partition("@")
     if not revision or Path(name).expanduser().exists():
         return name, None
@@ -96,7 +96,7 @@ def split_revision(name: str) -> tuple[str, str | None]:
 
 
 def _base_of(adapter: str, revision: str | None) -> str:
-    """The checkpoint that an adapter was trained on.
+    """Return the checkpoint that an adapter was trained on.
 
     Raises:
         CommandError: If it is a directory that is not there.
@@ -113,7 +113,7 @@ def _base_of(adapter: str, revision: str | None) -> str:
 
 
 def resolve_model(model: str | None) -> str:
-    """The directory or Hub id to load from.
+    """Return the directory or Hub id to load from.
 
     Raises:
         CommandError: If `model` can only be a directory, and there is none.

@@ -184,7 +184,7 @@ def check(
 
 
 def counts_table(report: "DatasetReport") -> "Table":
-    """What the splits hold, beside what is published of them."""
+    """Build a table of what the splits hold, next to the published counts."""
     from rich.table import Table
 
     table = Table("split", "quantity", title=plain(report.name))
@@ -200,7 +200,7 @@ def counts_table(report: "DatasetReport") -> "Table":
 
 
 def problems_table(report: "DatasetReport") -> "Table":
-    """What is wrong, with the first examples."""
+    """Build a table of what is wrong, with the first examples."""
     from rich.table import Table
 
     table = Table("problem", "split", title="problems")

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`geodit demo`: all tasks on scenes that come with the package."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -49,15 +48,9 @@ class DemoAnswer:
     @property
     def num_found(self) -> int:
         """How many true boxes have a box of their own with an IoU of at least 0.5."""
-        from geodit.processing.box_ops import box_iou
+        from geodit.processing.box_ops import box_iou, match_boxes
 
-        overlaps = box_iou(self.truth["boxes"], self.prediction.boxes)
-        found = 0
-        while overlaps.size and overlaps.max() >= IOU_THRESHOLD:
-            row, column = divmod(int(overlaps.argmax()), overlaps.shape[1])
-            overlaps[row, :] = overlaps[:, column] = 0.0
-            found += 1
-        return found
+        return len(match_boxes(box_iou(self.truth["boxes"], self.prediction.boxes), IOU_THRESHOLD))
 
     @property
     def is_right(self) -> bool:
@@ -69,7 +62,7 @@ class DemoAnswer:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command to the program."""
+    """Add the command to the program."""
     app.command(epilog="Example: `geodit demo --out my-pictures`")(demo)
 
 
@@ -107,18 +100,22 @@ def demo(
 
 def answer_scenes(pipeline: "GeoDiTPipeline", directory: Path, steps: int) -> list[DemoAnswer]:
     """Asks every question that `scenes.json` of a directory has."""
-    scenes = json.loads((directory / "scenes.json").read_text(encoding="utf-8"))["scenes"]
+    from geodit.configuration.text_files import read_json_object
+
+    scenes = read_json_object(directory / "scenes.json")["scenes"]
     asked = [(directory / scene["image"], question) for scene in scenes for question in scene["questions"]]
     answers = []
     with progress_bar() as progress:
         for path, question in progress.track(asked, description="answering"):
-            prediction = pipeline(path, question["task"], question["query"], steps=steps, return_denoising=True)[0]
+            prediction = pipeline(
+                path, question["task"], question["query"], max_denoising_steps=steps, return_denoising=True
+            )[0]
             answers.append(DemoAnswer(path, question, prediction))
     return answers
 
 
 def answers_table(answers: Sequence[DemoAnswer]) -> "Table":
-    """Every question with its answer and the truth."""
+    """Build a table of every question with its answer and the truth."""
     from rich.table import Table
 
     right = sum(answer.is_right for answer in answers)
@@ -142,7 +139,7 @@ def answers_table(answers: Sequence[DemoAnswer]) -> "Table":
 
 
 def map_lines(answer: DemoAnswer) -> list[str]:
-    """The boxes of a georeferenced image in the coordinates of its map."""
+    """Return the boxes of a georeferenced image in the coordinates of its map."""
     georeference, boxes = answer.prediction.georeference, answer.prediction.map_boxes
     if georeference is None or not boxes:
         return []
@@ -151,7 +148,7 @@ def map_lines(answer: DemoAnswer) -> list[str]:
 
 
 def boxes_picture(answers: Sequence[DemoAnswer]) -> "Image.Image":
-    """The scenes side by side, with the boxes the model found."""
+    """Draw the scenes side by side, with the boxes that the model found."""
     from PIL import Image
 
     from geodit.pipelines.imagery import read_image
@@ -176,7 +173,7 @@ def boxes_picture(answers: Sequence[DemoAnswer]) -> "Image.Image":
 
 
 def denoising_picture_of(prediction: "Prediction") -> "Image.Image":
-    """The canvas of an answer after every step."""
+    """Draw the canvas of an answer after every step."""
     from geodit.pipelines.visualization import denoising_picture
 
     denoising = prediction.denoising
@@ -186,7 +183,7 @@ def denoising_picture_of(prediction: "Prediction") -> "Image.Image":
 
 
 def _texts(answer: DemoAnswer) -> tuple[str, str]:
-    """The answer and the truth as the table shows them: text, or how many boxes."""
+    """Return the answer and the truth as the table shows them: text, or the number of boxes."""
     if not answer.truth["boxes"]:
         return answer.prediction.text, answer.truth["answer"]
     count = len(answer.prediction.boxes)

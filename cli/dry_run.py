@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def print_dry_run(planned: "DryRun") -> None:
-    """Prints parameters, updates and memory, a table each."""
+    """Print parameters, updates and memory, one table each."""
     console = results_console()
     console.print(parameters_table(planned), updates_table(planned), memory_table(planned))
     if not planned.data.exact:
@@ -21,7 +21,7 @@ def print_dry_run(planned: "DryRun") -> None:
 
 
 def parameters_table(planned: "DryRun") -> "Table":
-    """Parameters of each part of the model, and how many of them are trained."""
+    """Build a table of the parameters of each part of the model, and how many of them are trained."""
     from rich.table import Table
 
     table = Table("part", title=plain(f"{planned.recipe}: {planned.model}"), title_justify="left")
@@ -36,7 +36,7 @@ def parameters_table(planned: "DryRun") -> "Table":
 
 
 def updates_table(planned: "DryRun") -> "Table":
-    """Rows, tokens, updates and epochs."""
+    """Build a table of rows, tokens, updates and epochs."""
     from rich.table import Table
 
     data, updates = planned.data, planned.updates
@@ -55,7 +55,7 @@ def updates_table(planned: "DryRun") -> "Table":
 
 
 def memory_table(planned: "DryRun") -> "Table":
-    """Memory on one device with and without activation checkpointing; what the recipe has stands first."""
+    """Build a table of memory on one device, with and without activation checkpointing, the recipe's choice first."""
     from rich.table import Table
 
     columns = {"activations kept": planned.memory_kept, "layers checkpointed": planned.memory_checkpointed}

@@ -53,7 +53,7 @@ class CommandGroup(TyperGroup):
     """
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command that the arguments name; see `typer.core.TyperGroup`."""
+        """Run the command that the arguments name; see `typer.core.TyperGroup`."""
         try:
             check_working_directory()
             return super().invoke(ctx)
@@ -76,7 +76,7 @@ class CommandGroup(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Runs the program; see `typer.core.TyperGroup`."""
+        """Run the program; see `typer.core.TyperGroup`."""
 
         def run() -> Any:
             return super(CommandGroup, self).main(args, prog_name, complete_var, False, windows_expand_args, **extra)
@@ -110,7 +110,7 @@ def check_working_directory() -> None:
 
 
 def as_command_error(error: Exception) -> CommandError:
-    """What to report of an exception."""
+    """Return what to report for an exception."""
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
         package = (error.name or "").partition(".")[0]
         return CommandError(f"this needs the package {package}: pip install 'geodit[{_EXTRAS[package]}]'")
@@ -123,7 +123,7 @@ def as_command_error(error: Exception) -> CommandError:
 
 
 def without_secrets(message: str) -> str:
-    """A message with tokens, keys and passwords masked: those of a known shape, and those in use here."""
+    """Mask tokens, keys and passwords in a message: those of a known shape, and those in use here."""
     known = set(secrets_of_environment(os.environ))
     if "huggingface_hub" in sys.modules:  # else nothing has read the token that `hf auth login` has stored
         import huggingface_hub
@@ -133,10 +133,10 @@ def without_secrets(message: str) -> str:
 
 
 def one_line(message: str) -> str:
-    """A message with all its white space, line ends included, as single spaces."""
+    """Return a message with all its white space, line ends included, as single spaces."""
     return " ".join(message.split())
 
 
 def _is_broken_pipe(error: Exception) -> bool:
-    """Whether the reader of our output has gone, as in `geodit ... | head -1`; typer then ends quietly."""
+    """Return whether the reader of our output has gone, as in `geodit ... | head -1`; typer then ends quietly."""
     return isinstance(error, OSError) and error.errno == errno.EPIPE

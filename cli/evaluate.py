@@ -10,13 +10,16 @@ import typer
 from geodit.cli.checkpoint import AdapterOption, DeviceOption, DtypeOption, ModelOption, load_pipeline, model_label
 from geodit.cli.data import NEON_DIRECTORY
 from geodit.cli.decoding import (
+    BlockLengthOption,
     CaptureOption,
     CompileOption,
     EntropyBoundOption,
+    FillOption,
+    GuidanceOption,
+    RefreshOption,
     StructuredOption,
     ThresholdOption,
     renamed,
-    set_step_options,
 )
 from geodit.cli.errors import CommandError
 from geodit.cli.lists import positive_integers, split_list
@@ -36,13 +39,13 @@ EXAMPLES = """Examples:
 
 `geodit evaluate --dataset synthetic --limit 100`
 
-`geodit evaluate --model runs/stage2 --steps 1,8 --remasking low_confidence,random --seeds 3 --json`
+`geodit evaluate --model runs/stage2 --max-denoising-steps 1,8 --remasking low_confidence,random --seeds 3 --json`
 
 `geodit evaluate --dataset neon --tasks detect --adapter runs/lora-neon`"""
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command to the program."""
+    """Add the command to the program."""
     app.command(epilog=EXAMPLES)(evaluate)
 
 
@@ -68,15 +71,22 @@ def evaluate(
         Literal["test", "validation"],
         typer.Option("--split", help="test to report results, validation to tune settings."),
     ] = "test",
-    steps: Annotated[str, typer.Option("--steps", help="Denoising steps N, one or more: 1,8.")] = "8",
+    max_denoising_steps: Annotated[
+        str | None,
+        typer.Option(
+            "--max-denoising-steps", help="Maximum number of denoising steps, N, one or more: 1,8. By default 8."
+        ),
+    ] = None,
+    steps: Annotated[str | None, typer.Option("--steps", hidden=True)] = None,
     remasking: Annotated[
         str, typer.Option("--remasking", help="One or more of low_confidence, low_margin, high_entropy, random.")
     ] = "low_confidence",
     confidence_threshold: ThresholdOption = None,
     entropy_bound: EntropyBoundOption = None,
-    prefix_refresh_steps: Annotated[
-        int, typer.Option("--prefix-refresh-steps", min=1, help="Steps between runs on image and prompt; 1 is exact.")
-    ] = 1,
+    block_length: BlockLengthOption = None,
+    prefix_refresh_steps: RefreshOption = 1,
+    fill_after_eos: FillOption = True,
+    guidance_scale: GuidanceOption = 1.0,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repeat with this many decoding seeds.")] = 1,
     new_images: Annotated[
         bool, typer.Option("--new-images", help="Also generate other synthetic images for each seed.")
@@ -87,15 +97,9 @@ def evaluate(
     temperature: Annotated[
         float, typer.Option("--temperature", min=0.0, help="0 takes the most probable tokens.")
     ] = 0.0,
-    fill_after_eos: Annotated[
-        bool,
-        typer.Option(
-            "--fill-after-eos/--denoise-after-eos", help="All behind an EOS is EOS; or denoise it, as LLaDA does."
-        ),
-    ] = True,
     structured: StructuredOption = True,
     capture_step: CaptureOption = None,
-    compile_step: CompileOption = False,
+    compile_step: CompileOption = None,
     closed_set: Annotated[
         str | None,
         typer.Option(
@@ -121,27 +125,35 @@ def evaluate(
     generated from seeds that training never uses, or belong to a split that training never sees.
     """
     name = renamed("--benchmark", benchmark, "--dataset", dataset) or "synthetic"
-    chosen_steps = positive_integers("--steps", steps)
+    steps = renamed("--steps", steps, "--max-denoising-steps", max_denoising_steps)
+    chosen_steps = positive_integers("--max-denoising-steps", steps or "8")
     chosen_remasking = split_list("--remasking", remasking)
     chosen_tasks = None if tasks is None else split_list("--tasks", tasks)
     if out is not None:
         check_can_write(out)
 
+    from geodit.configuration.decoding_options import DecodingOptions
     from geodit.evaluation.data_sets import get_evaluation_dataset, load_evaluation_dataset
-    from geodit.evaluation.settings import DecodingSettings
+    from geodit.evaluation.settings import evaluation_options
     from geodit.evaluation.sweep import run_sweep
     from geodit.evaluation.tables import sweep_table
 
     # Each remasking takes its place in the sweep; of several, all must go with the other settings.
-    settings = DecodingSettings(
-        remasking=chosen_remasking[0],
-        temperature=temperature,
-        confidence_threshold=confidence_threshold,
-        entropy_bound=entropy_bound,
-        prefix_refresh_steps=prefix_refresh_steps,
-        fill_after_eos=fill_after_eos,
-        structured=structured,
-        closed_set=() if closed_set is None else tuple(split_list("--closed-set", closed_set)),
+    settings = evaluation_options(
+        DecodingOptions(
+            remasking=chosen_remasking[0],
+            temperature=temperature,
+            guidance_scale=guidance_scale,
+            confidence_threshold=confidence_threshold,
+            entropy_bound=entropy_bound,
+            block_length=block_length,
+            prefix_refresh_steps=prefix_refresh_steps,
+            fill_after_eos=fill_after_eos,
+            capture_step=capture_step,
+            compile_step=compile_step,
+            structured=structured,
+            closed_set=() if closed_set is None else tuple(split_list("--closed-set", closed_set)),
+        )
     )
     has_seeds = get_evaluation_dataset(name).has_seeds
     if new_images and not has_seeds:
@@ -156,7 +168,6 @@ def evaluate(
     # Fail for what is wrong with the data before a model is loaded; made images are made once, in the sweep.
     shared = None if has_seeds else load_dataset(None)
     pipeline = load_pipeline(model, device, adapter=adapter, dtype=dtype)
-    set_step_options(pipeline.model, capture_step, compile_step)
     with progress_bar() as progress:
         bar = progress.add_task(f"generating {name} images" if shared is None else name, total=None)
 

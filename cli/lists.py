@@ -5,7 +5,7 @@ from geodit.cli.errors import CommandError
 
 
 def split_list(option: str, text: str) -> list[str]:
-    """The values of an option.
+    """Return the values of an option.
 
     Args:
         option: Its name, for the error.
@@ -21,7 +21,7 @@ def split_list(option: str, text: str) -> list[str]:
 
 
 def positive_integers(option: str, text: str) -> list[int]:
-    """The values of an option, as whole numbers from 1 up.
+    """Return the values of an option as whole numbers from 1 up.
 
     Args:
         option: Its name, for the error.

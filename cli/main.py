@@ -38,7 +38,7 @@ def options(
         bool, typer.Option("--debug", help="Show the traceback of an error instead of one line.")
     ] = False,
 ) -> None:
-    """Options that stand before the command."""
+    """Handle the options that stand before the command."""
 
 
 demo.register(app)

@@ -16,7 +16,7 @@ EXAMPLES = """Examples:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command to the program."""
+    """Add the command to the program."""
     app.command(epilog=EXAMPLES)(merge_adapter)
 
 

@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 
 def results_console() -> Console:
-    """Where results go: stdout, without colors when it is no terminal, and in ASCII where it has nothing else."""
+    """Return the console for results: stdout, without colors if it is no terminal, in ASCII if it has nothing else."""
     return Console(file=sys.stdout)
 
 
 def progress_bar() -> "Progress":
-    """A progress bar on stderr that leaves nothing behind; none if stderr is no terminal."""
+    """Return a progress bar on stderr that is erased at the end; it shows nothing if stderr is no terminal."""
     from rich.progress import MofNCompleteColumn
 
     return _progress_bar(MofNCompleteColumn())
 
 
 def bytes_progress_bar() -> "Progress":
-    """A progress bar that counts bytes; otherwise as [`progress_bar`]."""
+    """Return a progress bar that counts bytes; otherwise as [`progress_bar`]."""
     from rich.progress import DownloadColumn, TransferSpeedColumn
 
     return _progress_bar(DownloadColumn(), TransferSpeedColumn())
@@ -56,12 +56,12 @@ def _progress_bar(*counters: "ProgressColumn") -> "Progress":
 
 
 def plain(text: str) -> Text:
-    """A text of unknown content for a table: no markup, and nothing that a terminal would act on."""
+    """Return a text of unknown content for a table: no markup, and nothing that a terminal would act on."""
     return Text("".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text))
 
 
 def reporter(progress: "Progress", description: str) -> Callable[[int, int], None]:
-    """Adds a bar, and gives what to call with how much is done of how much."""
+    """Add a bar and return the function to call with the amount done and the total."""
     bar = progress.add_task(description, total=None)
 
     def report(done: int, total: int) -> None:
@@ -71,7 +71,7 @@ def reporter(progress: "Progress", description: str) -> Callable[[int, int], Non
 
 
 def to_json(document: Any) -> str:
-    """A JSON document as the commands print and write it.
+    """Format a JSON document as the commands print and write it.
 
     Bytes of file names that are no text stand as escapes, so that the document is text.
 
@@ -83,7 +83,7 @@ def to_json(document: Any) -> str:
 
 
 def print_json(document: Any) -> None:
-    """Prints a JSON document to stdout, with escapes for what the terminal cannot show."""
+    """Print a JSON document to stdout, with escapes for what the terminal cannot show."""
     text = to_json(document)
     if not can_show(text, sys.stdout):
         text = json.dumps(document, indent=2) + "\n"
@@ -92,7 +92,7 @@ def print_json(document: Any) -> None:
 
 
 def check_can_write(path: Path) -> None:
-    """Finds out before long work whether its result can be written.
+    """Check before long work whether its result can be written.
 
     Raises:
         CommandError: If the directory of `path` does not exist or cannot be written to, or `path` is something else
@@ -115,7 +115,7 @@ def check_can_write(path: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Makes the directory that results go to, unless it is there.
+    """Make the directory that results go to, unless it exists.
 
     Raises:
         CommandError: If it cannot be made.
@@ -129,7 +129,7 @@ def make_directory(path: Path) -> None:
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """Writes a result: all of it, or nothing, and then what was there before stays. A link keeps its target's place.
+    """Write a result completely, or leave what was there before. A link stays a link.
 
     Raises:
         CommandError: If it cannot be written, for instance because the disk is full.
@@ -142,7 +142,7 @@ def write_output(path: Path, content: bytes) -> None:
 
 
 def png_bytes(picture: "Image.Image") -> bytes:
-    """A picture as a PNG file."""
+    """Encode a picture as a PNG file."""
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
     return buffer.getvalue()

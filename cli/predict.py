@@ -2,7 +2,6 @@
 """`geodit predict`: one question about one or more images."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +9,20 @@ import typer
 
 from geodit.cli.checkpoint import AdapterOption, DeviceOption, DtypeOption, ModelOption, load_pipeline, model_label
 from geodit.cli.decoding import (
+    BlockLengthOption,
     CaptureOption,
     CompileOption,
     EntropyBoundOption,
+    FillOption,
+    GuidanceOption,
+    OldStepsOption,
+    RefreshOption,
+    RemaskingOption,
+    StepsOption,
     StructuredOption,
+    TemperatureOption,
     ThresholdOption,
-    set_step_options,
+    renamed,
 )
 from geodit.cli.errors import CommandError
 from geodit.cli.lists import split_list
@@ -52,7 +59,7 @@ EXAMPLES = """Examples:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command to the program."""
+    """Add the command to the program."""
     app.command(epilog=EXAMPLES)(predict)
 
 
@@ -76,22 +83,18 @@ def predict(
     structured: StructuredOption = True,
     model: ModelOption = None,
     adapter: AdapterOption = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Denoising steps, N. By default the model's own.")
-    ] = None,
-    remasking: Annotated[
-        str | None,
-        typer.Option(
-            "--remasking", help="low_confidence, low_margin, high_entropy or random. By default the model's own."
-        ),
-    ] = None,
+    max_denoising_steps: StepsOption = None,
+    steps: OldStepsOption = None,
+    remasking: RemaskingOption = None,
     confidence_threshold: ThresholdOption = None,
     entropy_bound: EntropyBoundOption = None,
+    block_length: BlockLengthOption = None,
+    prefix_refresh_steps: RefreshOption = None,
+    fill_after_eos: FillOption = None,
+    guidance_scale: GuidanceOption = None,
+    temperature: TemperatureOption = None,
     capture_step: CaptureOption = None,
-    compile_step: CompileOption = False,
-    temperature: Annotated[
-        float | None, typer.Option("--temperature", min=0.0, help="0 takes the most probable tokens.")
-    ] = None,
+    compile_step: CompileOption = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Seed of random remasking and of sampling with a temperature.")
     ] = None,
@@ -132,19 +135,26 @@ def predict(
     if out is not None:
         check_can_write(out)
     pictures = {} if overlay is None else plan_overlays(images, overlay)
+    max_denoising_steps = renamed("--steps", steps, "--max-denoising-steps", max_denoising_steps)
     pipeline = load_pipeline(model, device, adapter=adapter, dtype=dtype)
-    set_step_options(pipeline.model, capture_step, compile_step)
 
-    from geodit.pipelines.image_pipeline import DecodingOptions
+    from geodit.configuration.decoding_options import DecodingOptions
     from geodit.pipelines.imagery import open_image
 
     options = DecodingOptions(
-        steps,
-        remasking,
-        temperature,
+        max_denoising_steps=max_denoising_steps,
+        remasking=remasking,
+        temperature=temperature,
+        guidance_scale=guidance_scale,
         seed=seed,
         confidence_threshold=confidence_threshold,
         entropy_bound=entropy_bound,
+        block_length=block_length,
+        prefix_refresh_steps=prefix_refresh_steps,
+        fill_after_eos=fill_after_eos,
+        capture_step=capture_step,
+        compile_step=compile_step,
+        structured=structured,
     )
     with progress_bar() as progress:
         if tile_size is None:
@@ -155,10 +165,9 @@ def predict(
                 query,
                 choices=closed_set,
                 pattern=pattern,
-                structured=structured,
                 bands=band or None,
                 batch_size=batch_size,
-                **asdict(options),
+                options=options,
             )
         else:
             predictions = []
@@ -172,7 +181,6 @@ def predict(
                             tile_size,
                             overlap,
                             options=options,
-                            structured=structured,
                             batch_size=batch_size,
                             progress=reporter(progress, path.name),
                         )
@@ -201,7 +209,7 @@ def predict(
 
 
 def plan_overlays(images: Sequence[Path], overlay: Path) -> dict[Path, Path]:
-    """Where the picture of each image goes: `overlay` itself, or `<name>.png` in the directory `overlay`.
+    """Return where the picture of each image goes: `overlay` itself, or `<name>.png` in the directory `overlay`.
 
     Raises:
         CommandError: If several images would go to one file, or it cannot be written.
@@ -228,7 +236,7 @@ def plan_overlays(images: Sequence[Path], overlay: Path) -> dict[Path, Path]:
 
 
 def predictions_table(images: Sequence[Path], predictions: Sequence["Prediction"]) -> "Table":
-    """The answers, one row an image, or one row a box."""
+    """Build a table of the answers, one row per image or one row per box."""
     from rich.table import Table
 
     tasks_with_boxes = any(prediction.boxes for prediction in predictions)
@@ -260,7 +268,7 @@ def predictions_table(images: Sequence[Path], predictions: Sequence["Prediction"
 
 
 def _unparsed_note(predictions: Sequence["Prediction"]) -> str | None:
-    """How many answers have boxes and were not understood as a whole; their well-formed boxes stand in the table."""
+    """Return how many answers have boxes and did not parse as a whole; their well-formed boxes stand in the table."""
     unparsed = sum(
         prediction.num_unparsed_tiles or 1 for prediction in predictions if prediction.boxes and not prediction.parsed
     )
@@ -270,14 +278,14 @@ def _unparsed_note(predictions: Sequence["Prediction"]) -> str | None:
 
 
 def answer_text(prediction: "Prediction") -> "Text":
-    """The answer of a task without boxes, and what there is to say when there are none."""
+    """Return the answer of a task without boxes, or what to say where there is none."""
     if not prediction.parsed:
         return plain(f"{prediction.text} (not understood)")
     return plain(prediction.text)
 
 
 def _check_inputs(images: Sequence[Path]) -> None:
-    """Finds out before the model is loaded whether all images are there."""
+    """Check before the model is loaded whether all images exist."""
     for path in images:
         if not path.is_file():
             raise CommandError(f"{path} is not an image" if path.exists() else f"there is no image {path}")

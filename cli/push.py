@@ -30,7 +30,7 @@ EXAMPLES = """Examples:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command to the program."""
+    """Add the command to the program."""
     app.command(epilog=EXAMPLES)(push)
 
 
@@ -164,7 +164,7 @@ def _push(files: "Sequence[PublishedFile]", repo: str, token_file: Path | None, 
 
 
 def _show(repo: str, files: "Sequence[PublishedFile]", as_json: bool) -> None:
-    """Prints what a push would do."""
+    """Print what a push would do."""
     (content,) = (file.content for file in files if file.path_in_repo == "README.md")
     card = (content if isinstance(content, bytes) else content.read_bytes()).decode()
     if as_json:
@@ -179,7 +179,7 @@ def _show(repo: str, files: "Sequence[PublishedFile]", as_json: bool) -> None:
 
 
 def files_table(repo: str, files: "Sequence[PublishedFile]") -> "Table":
-    """The files that a repository would hold, with their sizes."""
+    """Build a table of the files that a repository would hold, with their sizes."""
     from rich.table import Table
 
     table = Table("file", title=plain(f"would be in {repo}"), title_justify="left")

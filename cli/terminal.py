@@ -30,12 +30,12 @@ class TerminalGroup(CommandGroup):
     """The root of the commands, on a terminal of any encoding."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        """Runs the program; see `CommandGroup`."""
+        """Run the program; see `CommandGroup`."""
         with readable_output():
             return super().main(*arguments, **options)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Reads the arguments; see `typer.core.TyperGroup`."""
+        """Read the arguments; see `typer.core.TyperGroup`."""
         check_arguments(args)
         return super().parse_args(ctx, args)
 
@@ -76,12 +76,12 @@ def readable_output() -> Iterator[None]:
 
 
 def can_show(text: str, stream: TextIO) -> bool:
-    """Whether a stream has all characters of a text."""
+    """Return whether a stream has all characters of a text."""
     return can_encode(text, getattr(stream, "encoding", None) or "utf-8")
 
 
 def can_encode(text: str, encoding: str) -> bool:
-    """Whether an encoding has all characters of a text."""
+    """Return whether an encoding has all characters of a text."""
     try:
         text.encode(encoding)
     except UnicodeEncodeError:

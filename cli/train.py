@@ -24,7 +24,7 @@ EXAMPLES = """Examples:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command to the program."""
+    """Add the command to the program."""
     app.command(
         epilog=EXAMPLES,
         # Arguments that are not the command's own are overrides of the recipe.
@@ -74,7 +74,7 @@ def train(
 
 
 def parse_overrides(arguments: Sequence[str]) -> list[str]:
-    """Overrides in the form that recipes take, `--name value ...`.
+    """Return overrides in the form that recipes take, `--name value ...`.
 
     Args:
         arguments: All in that form already, or all as `name=value`. The two are not mixed: a value such as

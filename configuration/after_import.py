@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Call a function once a program has imported a module, without importing the module for it."""
 
+from __future__ import annotations
+
 import contextlib
 import sys
 import threading
@@ -50,7 +52,7 @@ class _Finder:
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> "ModuleSpec | None":
+    ) -> ModuleSpec | None:
         """Have the finders behind this one find a module; see `importlib.abc.MetaPathFinder`."""
         finders = list(sys.meta_path)
         if fullname.partition(".")[0] not in self._packages or self._is_importing or self not in finders:

@@ -6,14 +6,18 @@ The method is that of LLaVA-OneVision (https://huggingface.co/papers/2408.03326)
 `"anyres_max_4"`.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
+
+__all__ = ["anyres_max_tiles", "check_grid_pinpoints", "default_grid_pinpoints"]
 
 _ANYRES = re.compile(r"anyres_max_([1-9][0-9]*)")
 
 
 def anyres_max_tiles(vision_aspect_ratio: str) -> int | None:
-    """The k of `"anyres_max_<k>"`, or None for `"square"`, where an image is one picture without tiles.
+    """Return the k of `"anyres_max_<k>"`, or None for `"square"`, where an image is one picture without tiles.
 
     Raises:
         ValueError: for anything else.
@@ -30,7 +34,7 @@ def anyres_max_tiles(vision_aspect_ratio: str) -> int | None:
 
 
 def default_grid_pinpoints(tile_size: int, max_tiles: int = 6) -> list[list[int]]:
-    """Every grid of at most `max_tiles` tiles a side: the `(1x1),...,(6x6)` of LLaVA-OneVision and LLaDA-V.
+    """Return every grid of at most `max_tiles` tiles per side: LLaVA-OneVision's and LLaDA-V's `(1x1),...,(6x6)`.
 
     Args:
         tile_size: Side of a tile in pixels, the image size of the vision tower.
@@ -77,6 +81,3 @@ def check_grid_pinpoints(
             f"{patches_per_side} patches on the side of a tile allows {limit}: the patches of a thin image would be "
             "scaled down to none."
         )
-
-
-__all__ = ["anyres_max_tiles", "check_grid_pinpoints", "default_grid_pinpoints"]

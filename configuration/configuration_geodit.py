@@ -26,6 +26,8 @@ from geodit.configuration.geometry_geodit import (
 )
 from geodit.configuration.remote_code_geodit import CONFIG_AUTO_MAP, RemoteCodeMixin
 
+__all__ = ["GeoDiTConfig", "GeoDiTTextConfig"]
+
 
 @strict
 class GeoDiTTextConfig(LlamaConfig):
@@ -53,7 +55,7 @@ class GeoDiTTextConfig(LlamaConfig):
     default_theta = 500000.0
 
     def validate_geometry(self) -> None:
-        """Part of the `@strict` validation: sizes that a model can have."""
+        """Validate the sizes, for `@strict`: a model must be able to have them."""
         check_sizes(self, TEXT_SIZES, "text_config")
         check_heads(self, "text_config")
         check_numbers(self, ("rms_norm_eps", "initializer_range"), "text_config.")
@@ -171,13 +173,13 @@ class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
         return int(self.vision_config.image_size // self.vision_config.patch_size)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that `save_pretrained` writes to config.json."""
+        """Return everything that `save_pretrained` writes to config.json."""
         output: dict[str, Any] = super().to_dict()
         output["auto_map"] = dict(CONFIG_AUTO_MAP)
         return output
 
     def validate_geometry(self) -> None:
-        """Part of the `@strict` validation: sizes that a model can have. The text core validates its own."""
+        """Validate the sizes, for `@strict`: a model must be able to have them. The text core validates its own."""
         vision = self.vision_config
         check_sizes(vision, VISION_SIZES, "vision_config")
         check_heads(vision, "vision_config")
@@ -192,7 +194,7 @@ class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
             check_sizes(self, {"projector_hidden_size": TEXT_SIZES["intermediate_size"]}, "the configuration")
 
     def validate_token_ids(self) -> None:
-        """Part of the `@strict` validation: the ids that the model itself uses must exist and differ."""
+        """Validate the token ids, for `@strict`: those that the model itself uses must exist and differ."""
         vocab_size = self.text_config.vocab_size
         for name in ("image_token_id", "mask_token_id", "bos_token_id", "eos_token_id", "pad_token_id"):
             token_id = getattr(self, name)
@@ -204,7 +206,7 @@ class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
             raise ValueError(f"image_token_id and mask_token_id must differ, both are {self.mask_token_id}.")
 
     def validate_vision_feature_layer(self) -> None:
-        """Part of the `@strict` validation: the layer asked for must exist in the tower."""
+        """Validate the feature layer, for `@strict`: it must exist in the tower."""
         layers = self.vision_config.num_hidden_layers
         if not -(layers + 1) <= self.vision_feature_layer <= layers:
             raise ValueError(
@@ -213,13 +215,10 @@ class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
             )
 
     def validate_vision_aspect_ratio(self) -> None:
-        """Part of the `@strict` validation: one picture or tiles, and grids that fit the tower."""
+        """Validate how images are cut, for `@strict`: one picture or tiles, and grids that fit the tower."""
         max_tiles = anyres_max_tiles(self.vision_aspect_ratio)
         if max_tiles is not None:
             tile_size = self.vision_config.image_size
             check_grid_pinpoints(self.image_grid_pinpoints, max_tiles, tile_size, self._patches_per_side)
         elif self.image_grid_pinpoints is not None:
             raise ValueError('image_grid_pinpoints go with vision_aspect_ratio="anyres_max_<k>", not with "square".')
-
-
-__all__ = ["GeoDiTConfig", "GeoDiTTextConfig"]

@@ -105,7 +105,7 @@ class FileLock:
             os.close(descriptor)
 
     def _lock(self, descriptor: int) -> bool:
-        """Whether there are locks here, of which this process has one then."""
+        """Try to take the lock; return whether there are locks here, of which this process then has one."""
         reason = "this system has none"
         if fcntl is not None:
             try:
@@ -125,7 +125,7 @@ class FileLock:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file still has its name."""
+    """Return whether an open file still has its name."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:

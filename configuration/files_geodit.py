@@ -6,6 +6,8 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
+__all__ = ["write_atomically"]
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that whoever reads the folder sees whole or not at all; an existing one is replaced."""
@@ -15,6 +17,3 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-__all__ = ["write_atomically"]

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+__all__ = ["refusing_broken_files"]
+
 # What says by itself what is wrong: bad values, files that are not there, packages that are not installed.
 _CLEAR = (ValueError, OSError, ImportError, MemoryError)
 _OUT_OF_MEMORY = "OutOfMemoryError"  # of torch, which configurations do without
@@ -38,6 +40,3 @@ def refusing_broken_files(name: str | os.PathLike[str] | None) -> Iterator[None]
         if not isinstance(cause, ValueError):
             reason = f"{type(cause).__name__}: {reason}"
         raise ValueError(f"{name} cannot be loaded, its files are damaged or not GeoDiT's: {reason}") from error
-
-
-__all__ = ["refusing_broken_files"]

@@ -12,6 +12,8 @@ from typing import Any
 
 from transformers.generation.configuration_utils import GenerationConfig
 
+__all__ = ["AUTOREGRESSIVE_FIELDS", "translate_arguments"]
+
 AUTOREGRESSIVE_FIELDS = frozenset(name for name in vars(GenerationConfig()) if not name.startswith("_"))
 """The fields of [`~transformers.GenerationConfig`] in the installed version of Transformers."""
 
@@ -122,7 +124,7 @@ def translate_arguments(
 
 
 def _is_off(name: str, value: Any) -> bool:
-    """Whether a parameter of autoregressive decoding is set to do nothing."""
+    """Return whether a parameter of autoregressive decoding is set to do nothing."""
     if name in _NEUTRAL:
         return bool(value is None or value == _NEUTRAL[name])
     known = name in AUTOREGRESSIVE_FIELDS | _OTHER_ARGUMENTS
@@ -153,6 +155,3 @@ def _max_new_tokens(max_length: Any, values: Mapping[str, Any], prompt_length: i
             f"{max_length!r}. Or give max_new_tokens."
         )
     return max_length - prompt_length
-
-
-__all__ = ["AUTOREGRESSIVE_FIELDS", "translate_arguments"]

@@ -13,6 +13,8 @@ from transformers.generation.configuration_utils import GenerationConfig
 
 from geodit.configuration.generation_arguments_geodit import AUTOREGRESSIVE_FIELDS, translate_arguments
 
+__all__ = ["REMASKING_STRATEGIES", "GeoDiTGenerationConfig"]
+
 REMASKING_STRATEGIES = ("low_confidence", "random", "low_margin", "high_entropy")
 
 _PROBABILITY_REMASKING = ("low_confidence", "low_margin")
@@ -157,7 +159,7 @@ class GeoDiTGenerationConfig(GenerationConfig):
         self.validate()
 
     def __getattr__(self, name: str) -> None:
-        """The fields of autoregressive decoding are not set: code that asks for them goes on without."""
+        """Answer for fields of autoregressive decoding, which are not set: code that asks for them goes on without."""
         if name not in AUTOREGRESSIVE_FIELDS or name in _FIELDS:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -270,7 +272,7 @@ class GeoDiTGenerationConfig(GenerationConfig):
 
     @classmethod
     def from_model_config(cls, model_config: PreTrainedConfig | dict[str, Any]) -> GeoDiTGenerationConfig:
-        """Default parameters with the special tokens of a model's configuration.
+        """Return default parameters with the special tokens of a model's configuration.
 
         Args:
             model_config: A `GeoDiTConfig`, or its dictionary.
@@ -370,6 +372,3 @@ def _check_token_ids(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a list of token ids, but is {value!r}.")
     for token_id in value:
         _check_integer(f"every id of {name}", token_id, minimum=0)
-
-
-__all__ = ["REMASKING_STRATEGIES", "GeoDiTGenerationConfig"]

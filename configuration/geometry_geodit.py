@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+__all__ = ["TEXT_SIZES", "VISION_SIZES", "check_heads", "check_numbers", "check_sizes", "refuse_code_by_name"]
+
 _SIZES = {
     "hidden_size": 2**16,
     "intermediate_size": 2**18,
@@ -98,6 +100,3 @@ def refuse_code_by_name(config: Mapping[str, Any]) -> None:
                         f"config.json asks for the attention {value!r:.80}, which may be code of another repository. "
                         f"Remove {name} there, and give attn_implementation to from_pretrained if you want it."
                     )
-
-
-__all__ = ["TEXT_SIZES", "VISION_SIZES", "check_heads", "check_numbers", "check_sizes", "refuse_code_by_name"]

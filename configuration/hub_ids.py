@@ -13,7 +13,7 @@ __all__ = ["hub_id_problem", "is_hub_id"]
 
 
 def hub_id_problem(name: Any) -> str | None:
-    """Why a name cannot be that of a repository; `None` if it can."""
+    """Return why a name cannot be that of a repository; `None` if it can."""
     if not isinstance(name, str):
         return "it is no text"
     try:
@@ -24,5 +24,5 @@ def hub_id_problem(name: Any) -> str | None:
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a name is `owner/name` and not that of a folder that is there."""
+    """Return whether a name is `owner/name` and not that of a folder that is there."""
     return hub_id_problem(name) is None and "/" in name and not Path(name).exists()

@@ -17,7 +17,7 @@ __all__ = ["check_free_space", "new_folder"]
 
 @contextlib.contextmanager
 def new_folder(output_dir: Path) -> Iterator[Path]:
-    """A folder to fill, which takes its name when all went well and is removed when not.
+    """Yield a temporary folder; rename it on success, delete it on failure.
 
     It stands beside `output_dir` as `.<name>.geodit-<32 hexadecimal digits>`. What a process that was killed left
     there is removed first.

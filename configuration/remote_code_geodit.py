@@ -33,6 +33,19 @@ if TYPE_CHECKING:
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion  # noqa: F401
     from geodit.processing.processing_geodit import GeoDiTProcessor  # noqa: F401
 
+__all__ = [
+    "CODE_FILES",
+    "CONFIG_AUTO_MAP",
+    "MODULES",
+    "PROCESSOR_AUTO_MAP",
+    "PublishedMixin",
+    "RemoteCodeMixin",
+    "make_imports_relative",
+    "read_remote_code",
+    "warn_of_moving_code",
+    "write_remote_code",
+]
+
 logger = logging.get_logger(__name__)
 
 MODULES = (
@@ -50,6 +63,8 @@ MODULES = (
     "geodit.modeling_geodit.compiled_layers_geodit",
     "geodit.modeling_geodit.compiled_predictor_geodit",
     "geodit.modeling_geodit.decoding_geodit",
+    "geodit.modeling_geodit.decoding_plan_geodit",
+    "geodit.modeling_geodit.denoising_loop_geodit",
     "geodit.modeling_geodit.denoising_state_geodit",
     "geodit.modeling_geodit.diffusion_geodit",
     "geodit.modeling_geodit.fixed_network_geodit",
@@ -59,14 +74,12 @@ MODULES = (
     "geodit.modeling_geodit.host_copies_geodit",
     "geodit.modeling_geodit.layer_runs_geodit",
     "geodit.modeling_geodit.loaded_weights_geodit",
+    "geodit.modeling_geodit.loop_choice_geodit",
     "geodit.modeling_geodit.modeling_geodit",
     "geodit.modeling_geodit.patterns_geodit",
     "geodit.modeling_geodit.predictors_geodit",
+    "geodit.modeling_geodit.prompts_geodit",
     "geodit.modeling_geodit.random_geodit",
-    "geodit.modeling_geodit.remasking_geodit",
-    "geodit.modeling_geodit.sampling_geodit",
-    "geodit.modeling_geodit.schedules_geodit",
-    "geodit.modeling_geodit.selection_geodit",
     "geodit.modeling_geodit.slots_geodit",
     "geodit.modeling_geodit.softmax_geodit",
     "geodit.modeling_geodit.step_capture_geodit",
@@ -303,7 +316,7 @@ def _is_ours(module: str) -> bool:
 
 
 def read_remote_code() -> dict[str, bytes]:
-    """The files as a checkpoint has them, by name.
+    """Return the files as a checkpoint has them, by name.
 
     Raises:
         ValueError: If a module imports what a checkpoint does not carry.
@@ -315,17 +328,3 @@ def read_remote_code() -> dict[str, bytes]:
         source = resources.files(module.rpartition(".")[0]).joinpath(name).read_text(encoding="utf-8")
         sources[name] = make_imports_relative(source, module).encode()
     return sources
-
-
-__all__ = [
-    "CODE_FILES",
-    "CONFIG_AUTO_MAP",
-    "MODULES",
-    "PROCESSOR_AUTO_MAP",
-    "PublishedMixin",
-    "RemoteCodeMixin",
-    "make_imports_relative",
-    "read_remote_code",
-    "warn_of_moving_code",
-    "write_remote_code",
-]

@@ -6,10 +6,14 @@ one that is too old is an error about a name that cannot be imported. So the mod
 import this one first of all.
 """
 
+from __future__ import annotations
+
 import re
 
 import transformers
 from transformers.utils import logging
+
+__all__ = ["TRANSFORMERS", "check_transformers"]
 
 TRANSFORMERS = ">=5.23,<5.25"
 """The versions that the tests pass on, as in setup.cfg."""
@@ -44,5 +48,3 @@ def check_transformers(installed: str) -> None:
 
 
 check_transformers(transformers.__version__)
-
-__all__ = ["TRANSFORMERS", "check_transformers"]

@@ -104,7 +104,7 @@ def mask_secrets(text: str, known: Iterable[str] = ()) -> str:
 
 
 def mask_values(value: Any, known: Iterable[str] = ()) -> Any:
-    """The same of every string in lists, tuples and mappings; other values stay as they are."""
+    """Mask secrets in every string in lists, tuples and mappings; other values stay as they are."""
     if isinstance(value, str):
         masked = mask_secrets(value, known)
         return value if masked == value else masked
@@ -134,17 +134,17 @@ def refuse_secrets(value: Any, where: str, known: Iterable[str] = ()) -> None:
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a field of this name holds a secret: `hub_token`, but not the numbers of tokens that others are."""
+    """Return whether a field of this name holds a secret: `hub_token`, but not the number of tokens."""
     return _SECRET_NAME.fullmatch(name) is not None
 
 
 def secrets_of_environment(environment: Mapping[str, str]) -> frozenset[str]:
-    """The values of variables whose names say that they are secrets, such as `HF_TOKEN` and `WANDB_API_KEY`."""
+    """Return the values of variables whose names say that they are secrets, such as `HF_TOKEN` and `WANDB_API_KEY`."""
     return frozenset(value for name, value in environment.items() if is_secret_name(name) and len(value) >= _MIN_KNOWN)
 
 
 def _matches(text: str, known: Iterable[str]) -> Iterator[tuple[str, int, int]]:
-    """Kind, start and end of each secret."""
+    """Yield the kind, start and end of each secret."""
     for secret in known:
         if len(secret) >= _MIN_KNOWN:
             for found in re.finditer(re.escape(secret), text):
@@ -157,7 +157,7 @@ def _matches(text: str, known: Iterable[str]) -> Iterator[tuple[str, int, int]]:
 
 
 def _secrets_in(value: Any, field: str, known: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Field and kind of each secret in a value."""
+    """Yield the field and kind of each secret in a value."""
     waiting = [(field, value)]
     while waiting:
         field, value = waiting.pop()

@@ -18,7 +18,16 @@ import yaml
 
 from geodit.configuration.secrets import mask_secrets
 
-__all__ = ["MAX_TEXT_BYTES", "check_regular_file", "parse_json", "parse_yaml", "read_json_object", "read_text"]
+__all__ = [
+    "MAX_TEXT_BYTES",
+    "check_regular_file",
+    "parse_json",
+    "parse_json_object",
+    "parse_yaml",
+    "read_json",
+    "read_json_object",
+    "read_text",
+]
 
 MAX_TEXT_BYTES = 2**26
 """Size in bytes of the largest text file that is read whole."""
@@ -91,16 +100,39 @@ def parse_json(text: str, where: str | os.PathLike[str], *, allow_nan: bool = Tr
         raise ValueError(f"{where} is not JSON: {error}.") from error
 
 
-def read_json_object(path: str | os.PathLike[str], *, max_bytes: int = MAX_TEXT_BYTES) -> dict[str, Any]:
+def parse_json_object(text: str, where: str | os.PathLike[str], *, allow_nan: bool = True) -> dict[str, Any]:
+    """Parse JSON that must be one object.
+
+    Args:
+        text: The document.
+        where: Where it comes from, such as a path with a line, for errors.
+        allow_nan: Whether to take NaN and Infinity.
+
+    Raises:
+        ValueError: As [`parse_json`], or if it is an array, a string or another value.
+    """
+    value = parse_json(text, where, allow_nan=allow_nan)
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must hold a JSON object, but is {mask_secrets(repr(value)):.80}.")
+    return value
+
+
+def read_json(path: str | os.PathLike[str], *, max_bytes: int = MAX_TEXT_BYTES) -> Any:
+    """Read a file that holds one JSON value of any kind; a byte order mark is passed over.
+
+    Raises:
+        ValueError: As [`read_text`] and [`parse_json`].
+    """
+    return parse_json(read_text(path, max_bytes=max_bytes, encoding="utf-8-sig"), path)
+
+
+def read_json_object(path: str | os.PathLike[str], *, allow_nan: bool = True) -> dict[str, Any]:
     """Read a file that holds one JSON object.
 
     Raises:
-        ValueError: As [`read_text`] and [`parse_json`], or if it holds something else.
+        ValueError: As [`read_text`] and [`parse_json_object`].
     """
-    value = parse_json(read_text(path, max_bytes=max_bytes), path)
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} must hold a JSON object, but is {mask_secrets(repr(value)):.80}.")
-    return value
+    return parse_json_object(read_text(path), path, allow_nan=allow_nan)
 
 
 def parse_yaml(text: str, where: str | os.PathLike[str]) -> Any:
@@ -148,7 +180,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def _count_nodes(node: yaml.Node, known: dict[int, int], above: frozenset[int]) -> int:
-    """The values of a document with its aliases written out.
+    """Count the values of a document with its aliases written out.
 
     Raises:
         yaml.YAMLError: If there are too many, or one holds itself.

@@ -105,7 +105,7 @@ class NeonImage:
 
 
 def fetch_neon(directory: str | Path, wheel: str | Path | None = None) -> Path:
-    """Puts the images and their annotations into a directory, every file checked by its SHA-256.
+    """Put the images and their annotations into a directory, every file checked against its SHA-256.
 
     They are taken out of the wheel of DeepForest (20 MB), which pip downloads into a temporary directory; it
     is neither installed nor imported. If the directory already holds them all, nothing is done.
@@ -136,7 +136,7 @@ def fetch_neon(directory: str | Path, wheel: str | Path | None = None) -> Path:
 
 
 def neon_images(directory: str | Path, split: str) -> list[NeonImage]:
-    """The annotated images of a split, for instance to detect crowns in a whole image.
+    """Return the annotated images of a split, for instance to detect crowns in a whole image.
 
     Args:
         directory: where `fetch_neon` put the images.
@@ -166,7 +166,7 @@ def neon_images(directory: str | Path, split: str) -> list[NeonImage]:
 
 
 def read_voc_boxes(path: str | Path) -> tuple[NDArray[np.float64], tuple[int, int]]:
-    """Reads the boxes of a Pascal VOC annotation, whatever their class.
+    """Read the boxes of a Pascal VOC annotation, whatever their class.
 
     Coordinates are taken as they stand in the file, as DeepForest takes them.
 

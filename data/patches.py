@@ -20,7 +20,7 @@ def assign_patches(
     image_size: float,
     grid: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Gives every patch of a square image the object that it shows.
+    """Assign to every patch of a square image the object that it shows.
 
     A patch belongs to the object whose centre it holds; else to the one that covers most of it, if it covers
     a quarter; else to the background. Of several centres in a patch the object that covers most of it counts.
@@ -58,7 +58,7 @@ def assign_patches(
 
 
 def _cover(outlines: Sequence[Sequence[tuple[float, float]]], image_size: float, grid: int) -> NDArray[np.float64]:
-    """Share of each patch that each object covers, `(grid, grid, K)`."""
+    """Return the share of each patch that each object covers, `(grid, grid, K)`."""
     side = grid * _PROBES
     canvas = Image.new("I", (side, side))
     draw = ImageDraw.Draw(canvas)

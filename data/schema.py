@@ -9,7 +9,7 @@ flat view that training and evaluation iterate over.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from geodit.configuration.plain_fields import check_field_names
 from geodit.configuration.text_files import check_regular_file
 from geodit.processing.images_geodit import DAMAGE, IMAGE_FORMATS
 
@@ -74,7 +75,7 @@ class Question:
             object.__setattr__(self, "kind", self.task)
 
     def to_dict(self) -> dict[str, Any]:
-        """The plain types that `features` describes."""
+        """Return the plain types that `features` describes."""
         return {
             "task": self.task,
             "query": self.query,
@@ -87,28 +88,34 @@ class Question:
 
     @classmethod
     def from_dict(cls, question: Mapping[str, Any]) -> Question:
-        """The inverse of `to_dict`.
+        """Make a question from what `to_dict` returns.
 
         Raises:
             ValueError: If a field is missing or unknown, or as the constructor does.
         """
-        names = set(cls.__dataclass_fields__)
-        if set(question) != names:
-            wrong = sorted(set(question) ^ names)
-            raise ValueError(f"a question has the fields {sorted(names)}; missing or unknown: {wrong}")
-        boxes = []
-        for box in question["boxes"]:
-            x1, y1, x2, y2 = (float(value) for value in box)
-            boxes.append((x1, y1, x2, y2))
+        check_field_names(cls, question, "a question")
         return cls(
             task=question["task"],
             query=question["query"],
             answer=question["answer"],
-            boxes=tuple(boxes),
+            boxes=read_boxes(question["boxes"]),
             labels=tuple(question["labels"]),
             references=tuple(question["references"]),
             kind=question["kind"],
         )
+
+
+def read_boxes(boxes: Iterable[Iterable[float]]) -> tuple[Box, ...]:
+    """Read boxes of four numbers each, as JSON and `datasets` hold them.
+
+    Raises:
+        ValueError: If a box does not have four numbers.
+    """
+    read = []
+    for box in boxes:
+        x1, y1, x2, y2 = (float(value) for value in box)
+        read.append((x1, y1, x2, y2))
+    return tuple(read)
 
 
 class QuestionItem(TypedDict):
@@ -121,7 +128,7 @@ class QuestionItem(TypedDict):
 
 
 def features() -> datasets.Features:
-    """The columns of a data set: `image`, `image_id`, `questions` and `meta` (a JSON string)."""
+    """Return the columns of a data set: `image`, `image_id`, `questions` and `meta` (a JSON string)."""
     text = datasets.Value("string")
     return datasets.Features(
         {
@@ -144,7 +151,7 @@ def features() -> datasets.Features:
 
 
 def encode_png(pixels: np.ndarray[Any, np.dtype[np.uint8]] | Image.Image) -> dict[str, Any]:
-    """An image as `datasets.Image` stores it, with the PNG inside the table rather than in a file.
+    """Encode an image as `datasets.Image` stores it, with the PNG inside the table rather than in a file.
 
     Args:
         pixels: uint8 array (H, W, 3) or (H, W), or a PIL image.
@@ -162,7 +169,7 @@ def make_row(
     questions: Sequence[Question],
     meta: str = "{}",
 ) -> dict[str, Any]:
-    """One row of a data set, ready for `make_dataset`.
+    """Make one row of a data set, ready for `make_dataset`.
 
     Args:
         image: Pixels (H, W, 3) uint8, a PIL image, or {"bytes", "path"} as `datasets.Image` stores it.
@@ -180,13 +187,13 @@ def make_row(
 
 
 def make_dataset(rows: Sequence[Mapping[str, Any]]) -> datasets.Dataset:
-    """A data set in memory (no cache file is written) from rows made by `make_row`."""
+    """Make a data set in memory (no cache file is written) from rows made by `make_row`."""
     names = features()
     return datasets.Dataset.from_dict({name: [row[name] for row in rows] for name in names}, features=names)
 
 
 def row_questions(row: Mapping[str, Any]) -> list[Question]:
-    """The questions of one row of a data set."""
+    """Return the questions of one row of a data set."""
     return [Question.from_dict(question) for question in row["questions"]]
 
 
@@ -307,12 +314,12 @@ class QuestionDataset(torch.utils.data.Dataset[QuestionItem]):
         return stored.convert("RGB") if isinstance(stored, Image.Image) else decode_stored_image(stored)
 
     def question(self, index: int) -> Question:
-        """The question of one item, without touching its image."""
+        """Return the question of one item, without touching its image."""
         row, place = self._places[index].tolist()
         return Question.from_dict(self._text[row]["questions"][place])
 
     def iter_questions(self) -> Iterator[Question]:
-        """The question of every item, one after the other, without touching an image."""
+        """Yield the question of every item, without touching an image."""
         return (question for _, _, question in self._scan())
 
     @property

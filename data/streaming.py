@@ -14,6 +14,7 @@ import torch
 from datasets.distributed import split_dataset_by_node
 from torch.utils.data import get_worker_info
 
+from geodit.configuration.plain_fields import check_field_names
 from geodit.data.schema import TASKS, Question, check_columns, check_tasks, decode_stored_image
 
 
@@ -38,20 +39,17 @@ class StreamPosition:
     world_size: int = 1
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields."""
+        """Return the fields."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, position: Mapping[str, Any]) -> StreamPosition:
-        """The inverse of `to_dict`.
+        """Make a position from what `to_dict` returns.
 
         Raises:
             ValueError: If a field is missing or unknown.
         """
-        names = set(cls.__dataclass_fields__)
-        if set(position) != names:
-            wrong = sorted(set(position) ^ names)
-            raise ValueError(f"a stream position has the fields {sorted(names)}; missing or unknown: {wrong}")
+        check_field_names(cls, position, "a stream position")
         return cls(**position)
 
 
@@ -111,7 +109,7 @@ class QuestionStream(torch.utils.data.IterableDataset[dict[str, Any]]):
         self._blocks: list[StreamPosition] = []
 
     def split_by_process(self, rank: int, world_size: int) -> QuestionStream:
-        """The share of one process, from its beginning.
+        """Return the share of one process, from its beginning.
 
         Raises:
             ValueError: If this is the share of a process already.
@@ -147,7 +145,7 @@ class QuestionStream(torch.utils.data.IterableDataset[dict[str, Any]]):
         self._start = position
 
     def position_at(self, num_items: int) -> StreamPosition:
-        """The position with so many items before it. Places before the last one asked for are given up.
+        """Return the position with this many items before it. Positions before the last one asked for are dropped.
 
         Raises:
             ValueError: If this process has not read that far, or has given the place up.
@@ -188,7 +186,7 @@ class QuestionStream(torch.utils.data.IterableDataset[dict[str, Any]]):
     def _items_of(
         self, block: Sequence[Mapping[str, Any]], num_passes: int, block_index: int
     ) -> list[tuple[int, list[int]]]:
-        """The items of a block, as rows of it and indices of questions, in the order in which they are due."""
+        """Return the items of a block, as rows of it and indices of questions, in the order in which they are due."""
         items = []
         for row, content in enumerate(block):
             tasks = [question["task"] for question in content["questions"]]

@@ -43,7 +43,7 @@ class VocAnnotation:
 
 
 def read_voc(path: str | Path) -> VocAnnotation:
-    """Reads a Pascal VOC annotation. Boxes are not checked against the image.
+    """Read a Pascal VOC annotation. Boxes are not checked against the image.
 
     Raises:
         FileNotFoundError: if it is missing.

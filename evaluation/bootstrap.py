@@ -21,7 +21,7 @@ def bootstrap_intervals(
     seed: int = 0,
     confidence_level: float = 0.95,
 ) -> dict[str, tuple[float, float] | None]:
-    """Percentile bootstrap intervals of figures that are computed from samples.
+    """Compute percentile bootstrap intervals of figures that are computed from samples.
 
     Whole groups are drawn. Several questions about one image are not independent, so the group of a sample is
     its image; drawing questions instead would make the intervals too narrow.

@@ -24,7 +24,7 @@ _PACKAGES = (
 
 
 def describe_environment() -> dict[str, str | None]:
-    """Versions of Python and of the libraries that results depend on; `None` for what is not installed."""
+    """Return the versions of Python and of the libraries that results depend on; `None` for what is not installed."""
     versions: dict[str, str | None] = {"python": platform.python_version(), "machine": platform.machine()}
     for package in _PACKAGES:
         try:

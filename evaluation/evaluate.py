@@ -5,29 +5,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-import torch
-
-from geodit.data.prefetching import prefetch
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import TASKS, QuestionDataset, QuestionItem, check_tasks
-from geodit.evaluation.answers import AnswerRecord, read_answer
+from geodit.evaluation.answers import AnswerRecord, record_answer
 from geodit.evaluation.scoring import score_answers
-from geodit.evaluation.settings import DecodingSettings
+from geodit.evaluation.settings import evaluation_options
 from geodit.processing.answer_patterns import build_answer_pattern
+from geodit.processing.asking import ImageQuestion, ask
 from geodit.processing.tasks_geodit import names_several_classes
 
 if TYPE_CHECKING:
     import datasets
 
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
-    from geodit.modeling_geodit.patterns_geodit import AnswerPattern
     from geodit.processing.processing_geodit import GeoDiTProcessor
 
-__all__ = ["EvaluationResult", "answers_of", "generate_answers", "evaluate_model"]
+__all__ = ["EvaluationResult", "answers_of", "evaluate_model", "generate_answers"]
 
 Progress = Callable[[int, int], None]
 
@@ -43,7 +39,7 @@ class EvaluationResult:
         seconds: Wall-clock time of preparing, generating and reading the answers, without scoring.
     """
 
-    settings: DecodingSettings
+    settings: DecodingOptions
     figures: dict[str, dict[str, Any]]
     answers: tuple[AnswerRecord, ...]
     seconds: float
@@ -64,7 +60,7 @@ class EvaluationResult:
         return sum(answer.parsed for answer in self.answers) / len(self.answers)
 
     def to_dict(self) -> dict[str, Any]:
-        """The result without its answers, in types that JSON has."""
+        """Return the result without its answers, in types that JSON has."""
         return {
             "settings": self.settings.to_dict(),
             "num_images": self.num_images,
@@ -80,7 +76,7 @@ def evaluate_model(
     model: GeoDiTForMaskedDiffusion,
     processor: GeoDiTProcessor,
     dataset: datasets.Dataset,
-    settings: DecodingSettings | None = None,
+    settings: DecodingOptions | None = None,
     *,
     tasks: Sequence[str] | None = None,
     batch_size: int = 32,
@@ -97,7 +93,7 @@ def evaluate_model(
         model: The model, on the device where it shall run. It is put in evaluation mode for the time.
         processor: Its processor.
         dataset: A data set as [`geodit.data.schema`] describes it.
-        settings: Decoding parameters; the paper's by default.
+        settings: How to decode; what is `None` has GeoDiT's default, and the seed 0.
         tasks: Ask the questions of these tasks only.
         batch_size: How many questions to answer at once.
         limit: Use the first so many images only.
@@ -113,7 +109,7 @@ def evaluate_model(
         ModuleNotFoundError: If boxes are written in numbers, for whose form outlines-core is needed, and it is not
             installed.
     """
-    settings = DecodingSettings() if settings is None else settings
+    settings = evaluation_options(settings)
     closed_sets = {task: answers_of(dataset, task) for task in settings.closed_set}
     if limit is not None:
         if limit < 1:
@@ -139,7 +135,7 @@ def generate_answers(
     model: GeoDiTForMaskedDiffusion,
     processor: GeoDiTProcessor,
     dataset: datasets.Dataset,
-    settings: DecodingSettings,
+    settings: DecodingOptions,
     *,
     tasks: Sequence[str] | None = None,
     batch_size: int = 32,
@@ -152,7 +148,7 @@ def generate_answers(
         model: See `evaluate_model`, as for all other arguments.
         processor: The model's processor.
         dataset: The data set.
-        settings: Decoding parameters.
+        settings: How to decode.
         tasks: Ask the questions of these tasks only.
         batch_size: How many questions to answer at once.
         progress: Called with the number of answers so far and in all.
@@ -170,32 +166,49 @@ def generate_answers(
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
     check_tasks(tasks)
     questions = QuestionDataset(dataset)
-    batches = list(_batches(questions, TASKS if tasks is None else tasks, batch_size))
-    total = sum(len(indices) for _, indices in batches)
+    settings = evaluation_options(settings)
+    by_form = _by_form(questions, TASKS if tasks is None else tasks)
+    total = sum(map(len, by_form.values()))
     if not total:
         asked = "any task" if tasks is None else " or ".join(tasks)
         raise ValueError(f"the data set of {len(dataset)} images has no question of {asked}")
 
     if closed_sets is None:
         closed_sets = {task: answers_of(dataset, task) for task in settings.closed_set}
-    patterns: dict[_Form, AnswerPattern | None] = {}
-    for form, indices in batches:
-        if form not in patterns:
-            patterns[form] = build_answer_pattern(
-                processor,
-                form.task,
-                questions.questions[indices[0]].query,
-                choices=closed_sets.get(form.task),
-                structured=settings.structured,
-            )
+    patterns = {
+        form: build_answer_pattern(
+            processor,
+            form.task,
+            questions.questions[indices[0]].query,
+            choices=closed_sets.get(form.task),
+            structured=settings.structured,
+        )
+        for form, indices in by_form.items()
+    }
     answers: dict[int, AnswerRecord] = {}
+    items: dict[int, QuestionItem] = {}
+
+    def read(indices: Sequence[int]) -> Iterator[ImageQuestion]:
+        for index in indices:
+            items[index] = item = questions[index]
+            yield ImageQuestion(item["image"], item["question"].query, index)
+
     was_training = model.training
     model.train(False)
     try:
-        for form, pattern in patterns.items():
-            of_form = [indices for other, indices in batches if other == form]
-            for index, answer in _answer(model, processor, questions, of_form, settings, pattern):
-                answers[index] = answer
+        for form, indices in by_form.items():
+            for reply in ask(
+                model,
+                processor,
+                form.task,
+                read(indices),
+                options=settings,
+                pattern=patterns[form],
+                batch_size=batch_size,
+                by_model=False,
+            ):
+                index = reply.question.number
+                answers[index] = record_answer(items.pop(index), reply.answer, reply.tokens.steps_made)
                 if progress is not None:
                     progress(len(answers), total)
     finally:
@@ -204,7 +217,7 @@ def generate_answers(
 
 
 def answers_of(dataset: datasets.Dataset, task: str) -> list[str]:
-    """The right answers that a data set has to the questions of a task, each once, sorted.
+    """Return the right answers that a data set has to the questions of a task, each once, sorted.
 
     Args:
         dataset: A data set as [`geodit.data.schema`] describes it.
@@ -226,58 +239,10 @@ class _Form(NamedTuple):
     several_classes: bool
 
 
-def _batches(questions: QuestionDataset, tasks: Sequence[str], batch_size: int) -> Iterator[tuple[_Form, list[int]]]:
-    """Indices of questions that have one canvas length and one form of answer."""
+def _by_form(questions: QuestionDataset, tasks: Sequence[str]) -> dict[_Form, list[int]]:
+    """Return the indices of the questions of some tasks by the form of their answers, in the order of the tasks."""
     by_form: dict[_Form, list[int]] = {}
     for index, question in enumerate(questions.questions):
         if question.task in tasks:
             by_form.setdefault(_Form(question.task, names_several_classes(question.query)), []).append(index)
-    for form, indices in sorted(by_form.items(), key=lambda item: (TASKS.index(item[0].task), item[0])):
-        for start in range(0, len(indices), batch_size):
-            yield form, indices[start : start + batch_size]
-
-
-def _answer(
-    model: GeoDiTForMaskedDiffusion,
-    processor: GeoDiTProcessor,
-    questions: QuestionDataset,
-    batches: Sequence[Sequence[int]],
-    settings: DecodingSettings,
-    pattern: AnswerPattern | None,
-) -> Iterator[tuple[int, AnswerRecord]]:
-    """Answer questions of one form; images are decoded ahead in a thread."""
-    order = [index for indices in batches for index in indices]
-    task = questions.questions[order[0]].task
-    items: dict[int, QuestionItem] = {}
-
-    def prepare() -> Iterator[dict[str, Any]]:
-        for indices in batches:
-            batch = {index: questions[index] for index in indices}
-            items.update(batch)
-            inputs = processor(
-                images=[item["image"] for item in batch.values()],
-                text=[item["question"].query for item in batch.values()],
-                task=task,
-                return_tensors="pt",
-            )
-            random = {} if settings.is_deterministic else {"generator": _generators(settings.seed, indices)}
-            yield {**inputs, **random}
-
-    with closing(prefetch(prepare())) as prepared:
-        finished = model.generate_many(
-            prepared,
-            **settings.generation_kwargs(),
-            max_new_tokens=processor.canvas_length(task),
-            answer_pattern=pattern,
-        )
-        for answer in finished:
-            index = order[answer.index]
-            text = processor.decode_canvas(answer.canvas)
-            assert isinstance(text, str)  # of one canvas
-            yield index, read_answer(processor, items.pop(index), text, answer.steps_made)
-
-
-def _generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:
-    """A source of random numbers for each question, whatever batch it is in."""
-    seeds = (np.random.SeedSequence([seed, index]).generate_state(1)[0] for index in indices)
-    return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+    return dict(sorted(by_form.items(), key=lambda item: (TASKS.index(item[0].task), item[0])))

@@ -57,7 +57,7 @@ def score_answers(
 
 
 def iterate_figures(figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The figures that describe quality and steps, under flat names.
+    """Yield the figures that describe quality and steps, under flat names.
 
     Args:
         figures: What `score_answers` returns.

@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geodit.configuration.files_geodit import write_atomically
-from geodit.evaluation.evaluate import EvaluationResult, evaluate_model
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.evaluation.environment import describe_environment
+from geodit.evaluation.evaluate import EvaluationResult, evaluate_model
 from geodit.evaluation.scoring import iterate_figures
-from geodit.evaluation.settings import DecodingSettings
+from geodit.evaluation.settings import evaluation_options
 
 if TYPE_CHECKING:
     import datasets
@@ -49,7 +47,7 @@ class Spread:
         return cls(tuple(values), statistics.fmean(values), std)
 
     def to_dict(self) -> dict[str, Any]:
-        """The spread in types that JSON has."""
+        """Return the spread in types that JSON has."""
         return {"mean": self.mean, "std": self.std, "values": list(self.values)}
 
 
@@ -62,7 +60,7 @@ class SweepCell:
         runs: One result for each repetition.
     """
 
-    settings: DecodingSettings
+    settings: DecodingOptions
     runs: tuple[EvaluationResult, ...]
 
     @property
@@ -75,7 +73,7 @@ class SweepCell:
         return {name: Spread.of(sample) for name, sample in values.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """The cell in types that JSON has, without the answers."""
+        """Return the cell in types that JSON has, without the answers."""
         settings = self.settings.to_dict()
         del settings["seed"]  # the runs have theirs
         return {
@@ -110,20 +108,8 @@ class SweepResult:
     command: tuple[str, ...] | None = None
     split: str | None = None
 
-    def cell(self, steps: int, remasking: str) -> SweepCell:
-        """The point of the grid with these settings.
-
-        Raises:
-            ValueError: If the grid does not have it; the message lists what it has.
-        """
-        for cell in self.cells:
-            if (cell.settings.steps, cell.settings.remasking) == (steps, remasking):
-                return cell
-        points = ", ".join(f"({cell.settings.steps}, {cell.settings.remasking!r})" for cell in self.cells)
-        raise ValueError(f"the grid has no point ({steps}, {remasking!r}); it has {points}")
-
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the answers, in types that JSON has."""
+        """Return everything but the answers, in types that JSON has."""
         return {
             "benchmark": self.dataset_name,  # the name that files of results have for it
             "split": self.split,
@@ -135,11 +121,6 @@ class SweepResult:
             "batch_size": self.batch_size,
             "cells": [cell.to_dict() for cell in self.cells],
         }
-
-    def save(self, path: str | Path) -> None:
-        """Write `to_dict()` as a JSON document, which appears when it is complete; an existing file is replaced."""
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        write_atomically(Path(path), f"{text}\n".encode())
 
 
 def run_sweep(
@@ -153,7 +134,7 @@ def run_sweep(
     remasking: Sequence[str] = ("low_confidence",),
     seeds: Sequence[int] = (0,),
     dataset_seeds: Sequence[int] | None = None,
-    settings: DecodingSettings | None = None,
+    settings: DecodingOptions | None = None,
     tasks: Sequence[str] | None = None,
     batch_size: int = 32,
     limit: int | None = None,
@@ -203,8 +184,12 @@ def run_sweep(
             raise ValueError(f"{name} must be at least one value, without repetition, but is {list(values)}")
     if dataset_seeds is not None and len(dataset_seeds) != len(seeds):
         raise ValueError(f"there are {len(seeds)} seeds but {len(dataset_seeds)} data set seeds; give as many of both")
-    base = DecodingSettings() if settings is None else settings
-    grid = [replace(base, steps=n, remasking=name, seed=seeds[0]) for n in steps for name in remasking]
+    base = evaluation_options(settings)
+    grid = [
+        evaluation_options(replace(base, max_denoising_steps=n, remasking=name, seed=seeds[0]))
+        for n in steps
+        for name in remasking
+    ]
 
     counter = _ProgressCounter(progress, total_runs=_count_runs(grid, seeds, dataset_seeds))
     runs: list[list[EvaluationResult]] = [[] for _ in grid]
@@ -217,7 +202,7 @@ def run_sweep(
             if dataset_seeds is None and point.is_deterministic and of_point:
                 of_point.append(replace(of_point[0], settings=seeded))
                 continue
-            description = f"{point.steps} steps, {point.remasking}, seed {seed}"
+            description = f"{point.max_denoising_steps} steps, {point.remasking}, seed {seed}"
             of_point.append(
                 evaluate_model(
                     model,
@@ -243,7 +228,7 @@ def run_sweep(
     )
 
 
-def _count_runs(grid: Sequence[DecodingSettings], seeds: Sequence[int], dataset_seeds: Sequence[int] | None) -> int:
+def _count_runs(grid: Sequence[DecodingOptions], seeds: Sequence[int], dataset_seeds: Sequence[int] | None) -> int:
     return sum(1 if dataset_seeds is None and point.is_deterministic else len(seeds) for point in grid)
 
 
@@ -256,7 +241,7 @@ class _ProgressCounter:
         self._done_before = 0
 
     def for_run(self, description: str) -> Callable[[int, int], None] | None:
-        """The callback of the next run."""
+        """Return the callback of the next run."""
         progress = self._progress
         if progress is None:
             return None

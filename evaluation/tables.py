@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.table import Table
 
-from geodit.evaluation.evaluate import EvaluationResult
 from geodit.evaluation.sweep import Spread, SweepResult
 
-__all__ = ["benchmark_table", "sweep_table"]
+__all__ = ["sweep_table"]
 
 _TITLES = {
     "cider": "CIDEr",
@@ -35,43 +33,8 @@ _TITLES = {
 _HEADLINES = ("cider", "bleu4", "accuracy", "precision", "recall", "f1", "f1_keep_wellformed")
 
 
-def benchmark_table(result: EvaluationResult, title: str | None = None) -> Table:
-    """One run: a row for each figure, with its 95% interval if there is one.
-
-    Args:
-        result: The run.
-        title: Title of the table.
-    """
-    settings = result.settings
-    caption = (
-        f"{settings.steps} steps, {settings.remasking} remasking, seed {settings.seed}; "
-        f"{result.num_images} images, {len(result.answers)} questions in {result.seconds:.1f} s, "
-        f"{result.mean_steps:.1f} steps an answer"
-    )
-    table = Table(title=title, caption=caption)
-    table.add_column("task")
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    table.add_column("95% interval", justify="right")
-    table.add_column("questions", justify="right")
-    for task, of_task in _parts(result.figures):
-        intervals = of_task.get("confidence_intervals", {})
-        first = True
-        for name in (name for name in _TITLES if name in of_task):
-            table.add_row(
-                task if first else "",
-                _figure_title(task, name),
-                _number(of_task[name]),
-                _interval(intervals.get(name)),
-                str(of_task["num_samples"]) if first else "",
-            )
-            first = False
-        table.add_section()
-    return table
-
-
 def sweep_table(result: SweepResult, figures: Sequence[str] | None = None) -> Table:
-    """A grid of settings: a column for each point, mean ± standard deviation over the repetitions.
+    """Build a table of a grid of settings: one column per point, mean ± standard deviation over the repetitions.
 
     Args:
         result: The sweep.
@@ -92,7 +55,7 @@ def sweep_table(result: SweepResult, figures: Sequence[str] | None = None) -> Ta
     table.add_column("task")
     table.add_column("figure")
     for cell in result.cells:
-        steps = f"{cell.settings.steps} step{'s' * (cell.settings.steps != 1)}"
+        steps = f"{cell.settings.max_denoising_steps} step{'s' * (cell.settings.max_denoising_steps != 1)}"
         table.add_column(f"{steps}\n{cell.settings.remasking}", justify="right")
     previous = ""
     for name in rows:
@@ -106,15 +69,6 @@ def sweep_table(result: SweepResult, figures: Sequence[str] | None = None) -> Ta
         )
         previous = task
     return table
-
-
-def _parts(figures: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    """The tasks and, below each, its kinds of question; a kind named like its task is the task."""
-    for task, of_task in figures.items():
-        yield task, of_task
-        for kind, of_kind in of_task.get("by_kind", {}).items():
-            if kind != task:
-                yield f"{task} {kind}", of_kind
 
 
 def _is_headline(name: str) -> bool:
@@ -139,10 +93,6 @@ def _figure_title(task: str, name: str) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _interval(interval: Sequence[float] | None) -> str:
-    return "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
 
 
 def _spread(spread: Spread | None) -> str:

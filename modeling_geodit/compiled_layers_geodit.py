@@ -80,4 +80,10 @@ def _with_own_code(function: Any) -> RunLayer:
     )
 
 
-__all__ = ["CompiledByShape", "CompiledLayers", "RunLayer"]
+def compiled_layers_of(model: Any) -> CompiledLayers:
+    """Return the compiled code that a model keeps for all calls."""
+    layers: CompiledLayers = model.__dict__.setdefault("_kept_compiled_layers", CompiledLayers())
+    return layers
+
+
+__all__ = ["CompiledByShape", "CompiledLayers", "RunLayer", "compiled_layers_of"]

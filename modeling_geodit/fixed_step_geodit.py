@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A denoising step of fixed shapes: a function of tensors that reads nothing back to the host.
 
-The loop of `generation_geodit` works on the rows that are not finished and asks the network about masked positions
+The loop of `denoising_loop_geodit` works on the rows that are not finished and asks the network about masked positions
 alone, for which the host has to know which these are. A GPU spends most of such a step waiting. Here every step
 computes all rows and all positions of the canvas; what does not count is masked. So a step can be captured in a CUDA
 graph once and replayed ([`CapturedStep`]), and it gives the same tokens.
@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
+from geodit.modeling_geodit.decoding_geodit import Block
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit.modeling_geodit.host_copies_geodit import HostCopy, to_device
 from geodit.modeling_geodit.random_geodit import RowStreams
-from geodit.modeling_geodit.schedules_geodit import Block
 from geodit.modeling_geodit.step_rules_geodit import StepRules
 
 CanvasLogitsOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -48,9 +48,10 @@ from geodit.configuration.foreign_files_geodit import refusing_broken_files
 from geodit.configuration.remote_code_geodit import PublishedMixin, warn_of_moving_code
 from geodit.modeling_geodit.cache_geodit import LAYER_CACHE_KEYWORD, SegmentCache, write_keys_and_values
 from geodit.modeling_geodit.diffusion_geodit import check_masked_labels, labelled_loss
-from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin, ImageFeatures, pooled_features
+from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin
 from geodit.modeling_geodit.host_copies_geodit import to_device
 from geodit.modeling_geodit.loaded_weights_geodit import check_complete, check_headers, check_values, without_report
+from geodit.modeling_geodit.prompts_geodit import ImageFeatures, pooled_features
 from geodit.modeling_geodit.weight_files_geodit import check_weight_files
 
 _TOWER_FLAGS = ("output_attentions", "output_hidden_states")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from geodit.modeling_geodit.decoding_geodit import Decision, DecodingPolicy
+from geodit.modeling_geodit.decoding_geodit import Decision, DecodingPolicy, num_to_commit
 from geodit.modeling_geodit.grids_geodit import is_any_of
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern, CanvasLogits
 from geodit.modeling_geodit.random_geodit import RowStreams
@@ -70,7 +70,7 @@ class StepRules:
             steps_left: In how many steps, this one included, all that is wanted is to be committed.
             random: Random numbers of the step, for policies and patterns that draw.
         """
-        num_transfer = self.policy.schedule.num_transfer(wanted.sum(-1), steps_left)
+        num_transfer = num_to_commit(wanted.sum(-1), steps_left)
         tokens = deferred = None
         if self.pattern is not None:
             known = self._known(logits, canvas, is_open, wanted)

@@ -3,20 +3,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 
-from geodit.data.prefetching import prefetch
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
-from geodit.modeling_geodit.slots_geodit import FinishedAnswer
 from geodit.pipelines.box_scores import DEFAULT_BOX_SCORE, get_box_score, read_box_tokens
 from geodit.pipelines.fit import check_fit
 from geodit.pipelines.georeference import GeoReference
@@ -25,53 +20,12 @@ from geodit.pipelines.imagery import ImageInput, as_image_source
 from geodit.pipelines.prediction import Denoising, Prediction
 from geodit.pipelines.tiling import Box, Detection, merge_detections, tile_windows, to_image
 from geodit.processing.answer_patterns import AnswerPatterns
+from geodit.processing.asking import ImageQuestion, Reply, ask
 from geodit.weights.bundled import resolve_checkpoint
 
 # A box may end this share of a tile's side before the tile's edge and still count as cut by it: the notations
 # of boxes are coarse, and so is a small model.
 _CUT_MARGIN = 0.02
-
-
-@dataclass(frozen=True)
-class DecodingOptions:
-    """How answers are generated. What is None is as the model's own generation configuration has it.
-
-    Args:
-        steps: N, the denoising steps.
-        remasking: `"low_confidence"`, `"low_margin"`, `"high_entropy"` or `"random"`.
-        temperature: 0 takes the most probable tokens.
-        guidance_scale: classifier-free guidance; 1 is off.
-        seed: makes an answer that draws random numbers reproducible, whatever the batch size.
-        confidence_threshold: commit all that is above it in a step, which takes fewer steps than N.
-        entropy_bound: with `"high_entropy"`, commit up to so many nats in a step.
-    """
-
-    steps: int | None = None
-    remasking: str | None = None
-    temperature: float | None = None
-    guidance_scale: float | None = None
-    seed: int | None = None
-    confidence_threshold: float | None = None
-    entropy_bound: float | None = None
-
-    def generate_arguments(self) -> dict[str, Any]:
-        """The arguments of `generate()` that are given; `seed` is not among them."""
-        values = {
-            "max_denoising_steps": self.steps,
-            "remasking": self.remasking,
-            "temperature": self.temperature,
-            "guidance_scale": self.guidance_scale,
-            "confidence_threshold": self.confidence_threshold,
-            "entropy_bound": self.entropy_bound,
-        }
-        return {name: value for name, value in values.items() if value is not None}
-
-
-class _Picture(NamedTuple):
-    """An image or tile to ask about, and its number among all, which its random numbers depend on."""
-
-    number: int
-    image: Image.Image
 
 
 @dataclass(frozen=True)
@@ -90,8 +44,12 @@ class GeoDiTPipeline:
     """Answers questions about images.
 
     Example:
-        >>> pipe = GeoDiTPipeline.from_pretrained("path/to/geodit-tiny")
-        >>> pipe("harbor.png", task="detect", query="ship")[0].boxes
+        >>> from geodit import GeoDiTPipeline
+        >>> pipe = GeoDiTPipeline.from_pretrained("geodit-tiny", device="cpu")
+        >>> pipe("harbor.tif", task="vqa", query="How many ships are there?")[0].text
+        '2'
+        >>> [round(x1) for x1, y1, x2, y2 in pipe("harbor.tif", task="detect", query="ship")[0].boxes]
+        [43, 65]
 
     Args:
         model: a `GeoDiTForMaskedDiffusion`. It is moved to `device` and put into evaluation mode.
@@ -192,19 +150,13 @@ class GeoDiTPipeline:
         *,
         choices: Sequence[str] | None = None,
         pattern: str | None = None,
-        structured: bool = True,
         tile_size: int | None = None,
         overlap: float = 0.25,
         bands: Sequence[int] | None = None,
-        steps: int | None = None,
-        remasking: str | None = None,
-        temperature: float | None = None,
-        guidance_scale: float | None = None,
-        seed: int | None = None,
-        confidence_threshold: float | None = None,
-        entropy_bound: float | None = None,
         batch_size: int = 8,
         return_denoising: bool = False,
+        options: DecodingOptions | None = None,
+        **decoding: Any,
     ) -> list[Prediction]:
         """Asks one question about each image.
 
@@ -216,23 +168,17 @@ class GeoDiTPipeline:
             choices: the only answers that there are, such as the classes of a scene; for tasks answered by a text.
             pattern: a regular expression that all of the answer matches, such as `"[0-9]+"`, in their place. It needs
                 outlines-core: `pip install 'geodit[structured]'`.
-            structured: whether answers by boxes are always well-formed boxes, or the word for none, whatever the
-                network says; see [`~geodit.processing.answer_patterns.build_answer_pattern`]. Without it they may not
-                parse. Boxes written as numbers need outlines-core for it; where it is missing a warning says so.
             tile_size: side in pixels of the tiles that an image is seen in, for detection in images that show
                 far more than one answer holds. By default the image is seen as a whole.
             overlap: share of a tile's side that neighbouring tiles have in common. Objects up to that length
                 are seen whole; 0.5 finds a little more than 0.25 at twice the time.
             bands: the band of the files to show as gray, or the three to show as red, green and blue.
-            steps: N, the denoising steps. This and the next three are the model's own by default.
-            remasking: `"low_confidence"`, `"low_margin"`, `"high_entropy"` or `"random"`.
-            temperature: 0 takes the most probable tokens.
-            guidance_scale: classifier-free guidance; 1 is off.
-            seed: makes answers that draw random numbers reproducible, whatever the batch size.
-            confidence_threshold: commit all that is above it in a step, which takes fewer steps than N.
-            entropy_bound: with `"high_entropy"`, commit up to so many nats in a step.
             batch_size: images or tiles that run at once. Those that follow are read in the meantime.
             return_denoising: whether to tell at which step each token was committed; not with tiles.
+            options: how to decode. Where boxes are written as numbers, `structured` needs outlines-core; where it is
+                missing a warning says so.
+            **decoding: fields of [`~geodit.configuration.decoding_options.DecodingOptions`] that differ from
+                `options`, such as `max_denoising_steps=4`.
 
         Returns:
             One prediction an image, in their order.
@@ -244,9 +190,9 @@ class GeoDiTPipeline:
             ModuleNotFoundError: if `pattern` is given, and outlines-core is not installed.
         """
         self._check(task, query, tile_size, batch_size, return_denoising)
-        answer_pattern = self._patterns.find(task, query, choices=choices, expression=pattern, structured=structured)
-        options = DecodingOptions(
-            steps, remasking, temperature, guidance_scale, seed, confidence_threshold, entropy_bound
+        options = (options or DecodingOptions()).with_changes(**decoding)
+        answer_pattern = self._patterns.find(
+            task, query, choices=choices, expression=pattern, structured=options.structured
         )
         inputs: list[ImageInput] = list(images) if isinstance(images, list | tuple) else [images]
         if tile_size is not None:
@@ -261,7 +207,6 @@ class GeoDiTPipeline:
                             tile_size,
                             overlap,
                             options=options,
-                            structured=structured,
                             batch_size=batch_size,
                         )
                     )
@@ -269,15 +214,15 @@ class GeoDiTPipeline:
 
         georeferences: dict[int, GeoReference | None] = {}
 
-        def read() -> Iterator[_Picture]:
+        def read() -> Iterator[ImageQuestion]:
             for number, image in enumerate(inputs):
                 with as_image_source(image, bands) as source:
                     loaded = source.read()
                 georeferences[number] = loaded.georeference
-                yield _Picture(number, loaded.to_pil())
+                yield ImageQuestion(loaded.to_pil(), query, number)
 
         found: dict[int, Prediction] = {}
-        for number, answer in self._answer(read(), task, query, options, answer_pattern, batch_size):
+        for number, answer in self._answer(read(), task, options, answer_pattern, batch_size):
             found[number] = Prediction(
                 task,
                 query,
@@ -302,9 +247,9 @@ class GeoDiTPipeline:
         overlap: float = 0.25,
         *,
         options: DecodingOptions | None = None,
-        structured: bool = True,
         batch_size: int = 8,
         progress: Callable[[int, int], None] | None = None,
+        **decoding: Any,
     ) -> Prediction:
         """Detects objects tile by tile; no more of the image than a few batches of tiles is in memory.
 
@@ -316,29 +261,30 @@ class GeoDiTPipeline:
             task: a task whose answer is a list of boxes.
             tile_size: side of a tile in pixels.
             overlap: share of a tile's side that neighbouring tiles have in common.
-            options: how to generate.
-            structured: whether answers are always well-formed boxes, or the word for none.
+            options: how to decode.
             batch_size: tiles that run at once.
             progress: called with the number of tiles done and of all tiles.
+            **decoding: fields of `DecodingOptions` that differ from `options`.
 
         Returns:
             One prediction for the image; what several tiles have found appears once, best first.
         """
         self._check(task, query, tile_size, batch_size, False)
-        pattern = self._patterns.find(task, query, structured=structured)
+        options = (options or DecodingOptions()).with_changes(**decoding)
+        pattern = self._patterns.find(task, query, structured=options.structured)
         windows = tile_windows(source.image_size, tile_size, overlap)
         empty: list[int] = []
 
-        def read() -> Iterator[_Picture]:
+        def read() -> Iterator[ImageQuestion]:
             for number, window in enumerate(windows):
                 tile = source.read(window)
                 if tile.valid is None or tile.valid.any():
-                    yield _Picture(number, tile.to_pil())
+                    yield ImageQuestion(tile.to_pil(), query, number)
                 else:
                     empty.append(number)
 
         answers: dict[int, _Answer] = {}
-        for number, answer in self._answer(read(), task, query, options or DecodingOptions(), pattern, batch_size):
+        for number, answer in self._answer(read(), task, options, pattern, batch_size):
             answers[number] = answer
             if progress is not None:
                 progress(len(answers) + len(empty), len(windows))
@@ -383,61 +329,40 @@ class GeoDiTPipeline:
 
     def _answer(
         self,
-        pictures: Iterator[_Picture],
+        questions: Iterator[ImageQuestion],
         task: str,
-        query: str,
         options: DecodingOptions,
         pattern: AnswerPattern | None,
         batch_size: int,
     ) -> Iterator[tuple[int, _Answer]]:
-        """Answers one question about pictures, which are read ahead in a thread; whichever is finished comes first."""
-        arguments = options.generate_arguments()
-        if options.seed is not None:
-            arguments["seed"] = None  # the batches bring what random numbers are drawn from
-        asked: list[tuple[int, tuple[int, int]]] = []
+        """Answer questions, whichever is finished first; each answer comes with the number of its question."""
+        replies = ask(
+            self.model, self.processor, task, questions, options=options, pattern=pattern, batch_size=batch_size
+        )
+        for reply in replies:
+            yield reply.question.number, self._read_reply(reply)
 
-        def prepare() -> Iterator[dict[str, Any]]:
-            while batch := list(itertools.islice(pictures, batch_size)):
-                images = [picture.image for picture in batch]
-                text = [query] * len(images) if query else None
-                inputs = dict(self.processor(images=images, text=text, task=task, return_tensors="pt"))
-                if options.seed is not None:
-                    # A stream of its own for every image, so that answers do not depend on the batch size.
-                    seeds = [_stream_seed(options.seed, picture.number) for picture in batch]
-                    inputs["generator"] = [torch.Generator().manual_seed(seed) for seed in seeds]
-                asked.extend((picture.number, (picture.image.height, picture.image.width)) for picture in batch)
-                yield inputs
-
-        with closing(prefetch(prepare())) as batches:
-            finished = self.model.generate_many(
-                batches, max_new_tokens=self.processor.canvas_length(task), answer_pattern=pattern, **arguments
-            )
-            for answer in finished:
-                number, image_size = asked[answer.index]
-                yield number, self._read_answer(answer, task, query, image_size)
-
-    def _read_answer(self, answer: FinishedAnswer, task: str, query: str, image_size: tuple[int, int]) -> _Answer:
-        ids = answer.canvas.tolist()
-        confidences = answer.confidences.tolist()
-        text: str = self.processor.decode_canvas(ids)
-        result = self.processor.post_process_generation(text, task, image_size, query)
+    def _read_reply(self, reply: Reply) -> _Answer:
+        answer, tokens, image_size = reply.answer, reply.tokens, reply.question.image_size
+        ids = tokens.canvas.tolist()
+        confidences = tokens.confidences.tolist()
         of_boxes = []
-        if result["boxes"]:
-            end_probabilities = answer.end_probabilities.tolist()
+        if answer["boxes"]:
+            end_probabilities = tokens.end_probabilities.tolist()
             of_boxes = read_box_tokens(self.processor, ids, image_size, confidences, end_probabilities)
-        scores = [self._box_score(tokens) for tokens in of_boxes]
+        scores = [self._box_score(of_box) for of_box in of_boxes]
         detections = tuple(
             Detection(_as_box(box), label, score)
-            for box, label, score in zip(result["boxes"], result["labels"], scores, strict=True)
+            for box, label, score in zip(answer["boxes"], answer["labels"], scores, strict=True)
         )
-        probabilities = answer.answer_probabilities
+        probabilities = tokens.answer_probabilities
         return _Answer(
-            result["text"],
-            result["parsed"],
+            answer["text"],
+            answer["parsed"],
             image_size,
             detections,
             Denoising(
-                self._token_texts(ids), tuple(answer.commit_steps.tolist()), tuple(confidences), answer.steps_made
+                self._token_texts(ids), tuple(tokens.commit_steps.tolist()), tuple(confidences), tokens.steps_made
             ),
             None if probabilities is None else probabilities.tolist(),
         )
@@ -457,9 +382,3 @@ def _by_choice(choices: Sequence[str] | None, probabilities: list[float] | None)
 def _as_box(values: Sequence[float]) -> Box:
     x1, y1, x2, y2 = (float(value) for value in values)
     return x1, y1, x2, y2
-
-
-def _stream_seed(seed: int, index: int) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
-    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0] >> 1)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.pipelines.georeference import GeoReference
-from geodit.pipelines.image_pipeline import DecodingOptions, GeoDiTPipeline
+from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.pipelines.imagery import open_image
 from geodit.pipelines.prediction import Prediction
 
@@ -66,8 +67,14 @@ class ScenePipeline:
     """Detects objects in georeferenced rasters of any size, of which only tiles are ever in memory.
 
     Example:
-        >>> scenes = ScenePipeline(GeoDiTPipeline.from_pretrained("path/to/geodit-tiny"))
-        >>> scenes("harbor.tif", "ship", tile_size=384).to_geojson()
+        >>> from geodit import GeoDiTPipeline, ScenePipeline
+        >>> scenes = ScenePipeline(GeoDiTPipeline.from_pretrained("geodit-tiny", device="cpu"))
+        >>> found = scenes("harbor.tif", "ship", tile_size=96)
+        >>> found.prediction.labels
+        ('ship', 'ship')
+        >>> ship = found.to_geojson()["features"][0]
+        >>> ship["geometry"]["coordinates"][0][0]  # longitude and latitude of a corner
+        [4.309..., 51.938...]
 
     Args:
         pipeline: answers for each tile.
@@ -86,9 +93,9 @@ class ScenePipeline:
         overlap: float = 0.25,
         bands: Sequence[int] | None = None,
         options: DecodingOptions | None = None,
-        structured: bool = True,
         batch_size: int = 8,
         progress: Callable[[int, int], None] | None = None,
+        **decoding: Any,
     ) -> SceneDetections:
         """Detects all objects of a class.
 
@@ -100,10 +107,11 @@ class ScenePipeline:
             overlap: share of a tile's side that neighbouring tiles have in common. Objects up to that length
                 are seen whole.
             bands: the band to show as gray, or the three to show as red, green and blue, counted from 1.
-            options: how to generate.
-            structured: whether answers are always well-formed boxes, or the word for none.
+            options: how to decode.
             batch_size: tiles that run at once.
             progress: called with the number of tiles done and of all tiles.
+            **decoding: fields of [`~geodit.configuration.decoding_options.DecodingOptions`] that differ from
+                `options`, as in [`GeoDiTPipeline`].
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -121,8 +129,7 @@ class ScenePipeline:
                 task,
                 tile_size,
                 overlap,
-                options=options,
-                structured=structured,
+                options=(options or DecodingOptions()).with_changes(**decoding),
                 batch_size=batch_size,
                 progress=progress,
             )

@@ -14,6 +14,8 @@ from geodit.processing.tasks_geodit import names_several_classes, resolve_task
 if TYPE_CHECKING:
     from geodit.processing.processing_geodit import GeoDiTProcessor
 
+__all__ = ["AnswerPatterns", "build_answer_pattern"]
+
 logger = logging.get_logger(__name__)
 
 _MAX_COMPILED = 32
@@ -156,6 +158,3 @@ class AnswerPatterns:
                 self._has_warned = True
                 logger.warning(f"Answers to {task} may not parse, as boxes go without a pattern: {error}")
             return None
-
-
-__all__ = ["AnswerPatterns", "build_answer_pattern"]

@@ -7,10 +7,12 @@ COCO and torchvision, where Pascal VOC's development kit counted pixels and adde
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["as_boxes", "box_area", "box_iou"]
+__all__ = ["as_boxes", "box_area", "box_iou", "match_boxes"]
 
 
 def as_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
@@ -40,7 +42,7 @@ def as_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
 
 
 def box_area(boxes: ArrayLike) -> NDArray[np.float64]:
-    """Area of every box.
+    """Return the area of every box.
 
     Args:
         boxes: Shape (N, 4).
@@ -79,3 +81,32 @@ def box_iou(boxes1: ArrayLike, boxes2: ArrayLike) -> NDArray[np.float64]:
     iou: NDArray[np.float64] = np.zeros_like(intersection)
     np.divide(intersection, union, out=iou, where=union > 0)
     return iou
+
+
+def match_boxes(
+    iou: NDArray[np.float64], min_iou: float = 0.0, order: Iterable[int] | None = None
+) -> list[tuple[int, int]]:
+    """Match boxes with true boxes, one to one and greedily.
+
+    Without an order, the pair of the greatest IoU among all boxes that are left is matched next. With an order, the
+    boxes have their turn in it, and each is matched with the true box of the greatest IoU among those that are left.
+
+    Args:
+        iou: IoU of N boxes with M true boxes, as [`box_iou`] returns it, shape (N, M).
+        min_iou: Match pairs of at least this IoU.
+        order: Indices of boxes, each at most once.
+
+    Returns:
+        Pairs (index of the box, index of the true box) in the order in which they were matched.
+    """
+    left = iou.copy()
+    pairs: list[tuple[int, int]] = []
+    if not left.size:
+        return pairs
+    for turn in range(min(left.shape)) if order is None else order:
+        box = int(left.max(axis=1).argmax()) if order is None else turn
+        true_box = int(left[box].argmax())
+        if left[box, true_box] >= min_iou:
+            pairs.append((box, true_box))
+            left[box, :] = left[:, true_box] = -1.0
+    return pairs

@@ -103,7 +103,7 @@ class BoxCodec(ABC):
         image_size: tuple[int, int],
         labels: Sequence[str | None] | None = None,
     ) -> str:
-        """Writes boxes as text, in the order given.
+        """Write boxes as text, in the order given.
 
         Args:
             boxes: `[x1, y1, x2, y2]` in pixels of the image.
@@ -122,7 +122,7 @@ class BoxCodec(ABC):
         return self._join([self._write_box(_check_box(box, size), size) for box in boxes], labels)
 
     def decode(self, text: str, image_size: tuple[int, int]) -> BoxParse:
-        """Reads boxes from any text.
+        """Read boxes from any text.
 
         Args:
             text: What a model wrote.
@@ -168,7 +168,7 @@ class BoxCodec(ABC):
         return BoxParse(boxes=boxes, labels=labels, parsed=parsed, oriented_boxes=oriented_boxes)
 
     def box_ends(self, text: str) -> list[int]:
-        """Returns the position in `text` just after each complete box, in ascending order."""
+        """Return the position in `text` just after each complete box, in ascending order."""
         return [match.end() for match in self._box_pattern.finditer(text)]
 
     @property
@@ -178,11 +178,11 @@ class BoxCodec(ABC):
 
     @abstractmethod
     def _write_box(self, box: list[float], size: tuple[float, float]) -> str:
-        """Writes one valid box. `size` is (height, width)."""
+        """Write one valid box. `size` is (height, width)."""
 
     @abstractmethod
     def _read_box(self, groups: tuple[str, ...], size: tuple[float, float]) -> list[float] | None:
-        """Reads one box from the groups of `_box_pattern`; None if a number is out of range."""
+        """Read one box from the groups of `_box_pattern`; None if a number is out of range."""
 
     def _read_oriented_box(self, groups: tuple[str, ...], size: tuple[float, float]) -> OrientedBox | None:
         return None
@@ -290,7 +290,7 @@ class GeoChatBoxCodec(BoxCodec):
         labels: Sequence[str | None] | None = None,
         angles: Sequence[float] | None = None,
     ) -> str:
-        """Writes boxes as text, in the order given; see `BoxCodec.encode`.
+        """Write boxes as text, in the order given; see `BoxCodec.encode`.
 
         Args:
             boxes: `[x1, y1, x2, y2]` in pixels of the image, before rotation.
@@ -406,7 +406,7 @@ class PaddedSquareBoxCodec(BoxCodec):
 
     @staticmethod
     def _square(size: tuple[float, float]) -> tuple[float, float, float]:
-        """Returns the square's side and the position (left, top) of the image in it, in pixels."""
+        """Return the square's side and the position (left, top) of the image in it, in pixels."""
         height, width = size
         side = max(height, width)
         return side, float((side - width) // 2), float((side - height) // 2)
@@ -464,7 +464,7 @@ class LocationTokenBoxCodec(BoxCodec):
 
 
 def get_box_codec(name: str, location_bins: int | None = None) -> BoxCodec:
-    """Returns the codec of that name.
+    """Return the codec of that name.
 
     Args:
         name: One of `BOX_FORMATS`.
@@ -494,7 +494,7 @@ def get_box_codec(name: str, location_bins: int | None = None) -> BoxCodec:
 
 
 def _integer_expression(maximum: int, minimum: int = 0) -> str:
-    """A regular expression of the integers from `minimum`, 0 or 1, to `maximum` (1 or more) without leading zeros."""
+    """Write a regular expression of the integers from `minimum` (0 or 1) to `maximum` (1 or more), no leading 0."""
     digits = str(maximum)
     parts = [] if minimum else ["0"]
     parts += ["[1-9]" + "[0-9]" * more for more in range(len(digits) - 1)]
@@ -537,7 +537,7 @@ def _check_box(box: Sequence[float], size: tuple[float, float]) -> list[float]:
 
 
 def _quantize_to_points(box: list[float], size: tuple[float, float], steps: int) -> tuple[int, int, int, int]:
-    """Rounds a box to a grid of `steps` steps a side: the numbers from 0 to `steps` are points."""
+    """Round a box to a grid of `steps` steps per side: the numbers from 0 to `steps` are points."""
     height, width = size
     x1, x2 = _points_of(box[0], box[2], width, steps)
     y1, y2 = _points_of(box[1], box[3], height, steps)
@@ -551,7 +551,7 @@ def _points_of(low: float, high: float, length: float, steps: int) -> tuple[int,
 
 
 def _widen(low: int, high: int, middle: float, maximum: int) -> tuple[int, int]:
-    """Keeps the two ends of a side apart, moving the end that lies nearer to its new place."""
+    """Keep the two ends of a side apart by moving the end that lies nearer to its new place."""
     if low < high:
         return low, high
     if (middle >= low and low < maximum) or low == 0:

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stock image processor that makes what a configuration's vision tower sees."""
 
+from __future__ import annotations
+
 from transformers import LlavaOnevisionImageProcessorPil, SiglipImageProcessorPil
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 
 
 def build_image_processor(config: GeoDiTConfig) -> SiglipImageProcessorPil | LlavaOnevisionImageProcessorPil:
-    """Makes SigLIP's image processor or, to see images in tiles, LLaVA-OneVision's with SigLIP's normalization.
+    """Make SigLIP's image processor or, to see images in tiles, LLaVA-OneVision's with SigLIP's normalization.
 
     Args:
         config: Gives the side of a picture or tile, `vision_aspect_ratio` and `image_grid_pinpoints`.

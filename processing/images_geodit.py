@@ -100,7 +100,7 @@ def _layout(input_data_format: str) -> ChannelDimension:
 
 
 def _is_sequence(images: Any) -> bool:
-    """Whether this is several images: a list, a column of a data set, or an array with a dimension more than one."""
+    """Return whether this is several images: a list, a column of a data set, or an array with one more dimension."""
     if isinstance(images, np.ndarray) and images.dtype == object:  # of arrays of several sizes, or of dictionaries
         return images.ndim == 1
     if isinstance(images, (np.ndarray, torch.Tensor)):

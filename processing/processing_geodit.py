@@ -201,7 +201,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         task: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
-        """Makes the inputs of a model for one question or a batch of B.
+        """Make the inputs of a model for one question or a batch of B.
 
         Args:
             images: One image, a list of one image for each text, or a list of lists with the images of each
@@ -269,7 +269,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         return inputs
 
     def count_image_tokens(self, image_size: tuple[int, int]) -> int:
-        """Returns how many tokens an image takes.
+        """Return how many tokens an image takes.
 
         Args:
             image_size: `(height, width)` of the image in pixels.
@@ -290,7 +290,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         return MultiModalData(num_image_tokens=counts, num_image_patches=[1] * len(counts))
 
     def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **kwargs: Any) -> str:
-        """Returns what takes the place of one `<image>`: the image token, once for each of the image's features."""
+        """Return what takes the place of one `<image>`: the image token, once for each of the image's features."""
         if not self._tiled:
             return self.image_token * self.num_image_tokens
         height, width = image_inputs["image_sizes"][image_idx]
@@ -336,7 +336,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         return super().from_args_and_dict(args, processor_dict, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns everything that `save_pretrained` writes to processor_config.json."""
+        """Return everything that `save_pretrained` writes to processor_config.json."""
         output: dict[str, Any] = super().to_dict()
         output["tasks"] = {name: task.to_dict() for name, task in self.tasks.items()}
         output["auto_map"] = dict(PROCESSOR_AUTO_MAP)
@@ -345,7 +345,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
     # Tasks
 
     def format_prompt(self, task: str, query: str = "") -> str:
-        """Returns the prompt of a task, without the chat template.
+        """Return the prompt of a task, without the chat template.
 
         Args:
             task: A task of `self.tasks`.
@@ -362,7 +362,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         return prompt
 
     def canvas_length(self, task: str) -> int:
-        """Returns how many tokens the answer to a task has at most.
+        """Return how many tokens the answer to a task has at most.
 
         Raises:
             ValueError: If the task is unknown.
@@ -370,7 +370,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         return resolve_task(self.tasks, task).max_new_tokens
 
     def answer_pattern(self, task: str, query: str = "") -> AnswerPattern | None:
-        """Returns what every answer to a task looks like, for `generate(answer_pattern=...)`; None for any text.
+        """Return what every answer to a task looks like, for `generate(answer_pattern=...)`; None for any text.
 
         Tasks that are answered by boxes have one where boxes are written by location tokens: boxes with an area, one
         after the other and without labels, or the word for none. For boxes in numbers, see
@@ -396,7 +396,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         )
 
     def choices_pattern(self, choices: Sequence[str], canvas_length: int | None = None) -> ChoicesPattern:
-        """Returns the pattern of answers that are one of some texts, for `generate(answer_pattern=...)`.
+        """Return the pattern of answers that are one of some texts, for `generate(answer_pattern=...)`.
 
         Args:
             choices: The texts, without regard to space around them.
@@ -432,7 +432,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         labels: Sequence[str] = (),
         image_size: tuple[int, int] | None = None,
     ) -> str:
-        """Writes the right answer to a task, as a model should.
+        """Write the right answer to a task, as a model should.
 
         Boxes are written from left to right, by x1 and then y1; labels only if there is more than one, since
         otherwise the question has named it. No boxes are written as `none`.
@@ -471,7 +471,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         )
 
     def encode_answer(self, text: str, canvas_length: int) -> list[int]:
-        """Turns an answer into the token ids of a whole canvas.
+        """Turn an answer into the token ids of a whole canvas.
 
         An answer shorter than the canvas is followed by EOS tokens up to its end. One that is too long is
         shortened: if it has boxes, to as many of its first boxes as fit; if not, to its first `canvas_length`
@@ -510,7 +510,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
     # From tokens to answers
 
     def decode_canvas(self, ids: Any) -> str | list[str]:
-        """Reads canvases: the text up to the first EOS, with location tokens, without other special tokens.
+        """Read canvases: the text up to the first EOS, with location tokens, without other special tokens.
 
         Args:
             ids: Token ids (L,) or (B, L), as a tensor, an array or lists. Only the canvas, not the prompt.
@@ -535,7 +535,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         image_size: tuple[int, int] | None = None,
         query: str | None = None,
     ) -> dict[str, Any]:
-        """Reads the answer to a task.
+        """Read the answer to a task.
 
         Args:
             text: The answer, as `decode_canvas` returns it. Any text is accepted.
@@ -548,11 +548,11 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
 
             * `text` (`str`): the answer without space around it,
             * `boxes` (`list[list[float]]`): `[x1, y1, x2, y2]` in pixels of the original image, inside it;
-              empty for tasks answered by a text,
+                empty for tasks answered by a text,
             * `labels` (`list[str]`): one for each box,
             * `parsed` (`bool`): whether the text could be understood as an answer to this task. A text answer
-              only has to be there; for boxes see `BoxParse.parsed`. The well-formed boxes of an answer that could
-              not be understood as a whole are in `boxes` all the same.
+                only has to be there; for boxes see `BoxParse.parsed`. The well-formed boxes of an answer that could
+                not be understood as a whole are in `boxes` all the same.
 
         Raises:
             ValueError: If the task is unknown, `text` is not a single string, or the image size is missing or
@@ -587,7 +587,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         text: str | Sequence[str] | None,
         image_groups: list[list[Any]] | None,
     ) -> list[str]:
-        """Returns the prompts of tasks in the chat template, with an image placeholder for each image."""
+        """Return the prompts of tasks in the chat template, with an image placeholder for each image."""
         names = _list_of_strings("task", task)
         if text is not None:
             queries = _list_of_strings("text", text)
@@ -611,7 +611,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         return prompts
 
     def _place_images(self, texts: list[str], image_groups: list[list[Any]] | None) -> list[str]:
-        """Puts a placeholder first of all for the images that a text does not place itself."""
+        """Put a placeholder first of all for the images that a text does not place itself."""
         placed = [sample.count(self.image_token) for sample in texts]
         given = [len(group) for group in image_groups or []]
         complete = sum(placed) == sum(given)
@@ -681,7 +681,7 @@ def _list_of_strings(name: str, value: Any) -> list[str]:
 
 
 def location_token(index: int) -> str:
-    """Returns the token of a location bin: `<loc_12>`."""
+    """Return the token of a location bin: `<loc_12>`."""
     return f"<loc_{index}>"
 
 
@@ -703,7 +703,7 @@ def _count_error(num_images: int, num_texts: int) -> str:
 
 
 def _on_pillow(image_processor: Any) -> Any:
-    """Swaps a torchvision image processor, which AutoImageProcessor prefers, for the Pillow one."""
+    """Replace a torchvision image processor, which AutoImageProcessor prefers, by the Pillow one."""
     on_pillow: dict[str, Any] = {
         "SiglipImageProcessor": SiglipImageProcessorPil,
         "LlavaOnevisionImageProcessor": LlavaOnevisionImageProcessorPil,

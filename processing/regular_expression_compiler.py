@@ -14,6 +14,8 @@ the mark may follow, an answer may end. It also gives up where it finds a text t
 even if there are others; so every single byte is a token until it has finished.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import sys

@@ -21,6 +21,8 @@ from transformers import PreTrainedTokenizerBase
 from geodit.modeling_geodit.patterns_geodit import AutomatonPattern
 from geodit.processing.token_bytes import read_token_bytes
 
+__all__ = ["regular_expression_pattern"]
+
 _MAX_LENGTH = 2000
 _MAX_TRANSITIONS = 1_000_000
 _MAX_BYTES = 4 * 2**30
@@ -85,7 +87,7 @@ def regular_expression_pattern(
 
 
 def _compile(expression: str, request: dict[str, Any], timeout: float) -> dict[str, Any]:
-    """What the compiler answers.
+    """Return what the compiler answers.
 
     Raises:
         ValueError: If it does not compile.
@@ -127,11 +129,8 @@ def _no_answer(expression: str) -> str:
 
 
 def _without_anchors(expression: str) -> str:
-    """The expression without `^` in front and `$` behind, which say nothing where all of a text has to match."""
+    """Return the expression without `^` and `$` at its ends, which say nothing where all of a text has to match."""
     expression = expression.removeprefix("^")
     body = expression.removesuffix("$")
     escapes = len(body) - len(body.rstrip("\\"))
     return expression if body == expression or escapes % 2 else body
-
-
-__all__ = ["regular_expression_pattern"]

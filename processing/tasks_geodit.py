@@ -60,7 +60,7 @@ class Task:
         return any(name == "query" for _, name, _, _ in Formatter().parse(self.prompt))
 
     def format_prompt(self, query: str = "") -> str:
-        """Returns the prompt with the query in its place.
+        """Return the prompt with the query in its place.
 
         Raises:
             ValueError: If the task needs a query and gets none, or the other way round.
@@ -72,7 +72,7 @@ class Task:
         return self.prompt.format(query=query.strip())
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as a dictionary that JSON can hold."""
+        """Return the fields as a dictionary that JSON can hold."""
         return asdict(self)
 
 
@@ -94,7 +94,7 @@ DEFAULT_TASKS: Mapping[str, Task] = MappingProxyType(
 
 
 def load_tasks(tasks: Mapping[str, Task | Mapping[str, Any]] | None) -> dict[str, Task]:
-    """Reads a table of tasks, as it is saved with a processor.
+    """Read a table of tasks, as it is saved with a processor.
 
     Args:
         tasks: Task, or its fields as a dictionary, by name. None stands for `DEFAULT_TASKS`.
@@ -127,7 +127,7 @@ def load_tasks(tasks: Mapping[str, Task | Mapping[str, Any]] | None) -> dict[str
 
 
 def resolve_task(tasks: Mapping[str, Task], name: str) -> Task:
-    """Returns the task of that name.
+    """Return the task of that name.
 
     Raises:
         ValueError: If there is none; the message lists the tasks there are.
@@ -138,7 +138,7 @@ def resolve_task(tasks: Mapping[str, Task], name: str) -> Task:
 
 
 def names_several_classes(query: str) -> bool:
-    """Whether a query names several classes, separated by commas or semicolons: `ship; harbor`.
+    """Return whether a query names several classes, separated by commas or semicolons: `ship; harbor`.
 
     Boxes of several classes are written with their labels.
     """

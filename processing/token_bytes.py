@@ -13,6 +13,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+__all__ = ["TokenBytes", "read_token_bytes"]
+
 _LOCATION_TOKEN = re.compile(r"<loc_[0-9]+>")
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _PRINTABLE = (*range(33, 127), *range(161, 173), *range(174, 256))
@@ -93,6 +95,3 @@ def _from_sentence_piece(piece: str, marks: list[tuple[str, str]], falls_back: b
         piece = piece.replace(mark, text)
     found = _BYTE_TOKEN.fullmatch(piece) if falls_back else None
     return bytes([int(found[1], 16)]) if found else piece.encode()
-
-
-__all__ = ["TokenBytes", "read_token_bytes"]

@@ -82,7 +82,7 @@ def build_tokenizer(
 
 
 def add_geodit_tokens(tokenizer: PreTrainedTokenizerBase, location_bins: int, image_token: str = IMAGE_TOKEN) -> int:
-    """Adds the image token and the location tokens to a published tokenizer, such as LLaDA's.
+    """Add the image token and the location tokens to a published tokenizer, such as LLaDA's.
 
     Tokens that the tokenizer has already are left as they are. The model's embeddings have to be resized to
     `len(tokenizer)` if that has grown beyond them.

@@ -21,16 +21,16 @@ class Clock(ABC):
     """Whether a contestant can tell how far it is without taking longer."""
 
     def start(self) -> Any:
-        """The moment at which nothing that was begun before is left to do."""
+        """Return the moment at which all work begun before is done."""
         return self.now()
 
     @abstractmethod
     def now(self) -> Any:
-        """The moment at which all that was begun up to now is done."""
+        """Return the moment at which all work begun up to now is done."""
 
     @abstractmethod
     def seconds(self, start: Any, end: Any) -> float:
-        """Seconds from one moment to another."""
+        """Return the seconds from one moment to another."""
 
 
 class WallClock(Clock):
@@ -86,7 +86,7 @@ class EventClock(Clock):
 
 
 def clock_of(device: torch.device) -> Clock:
-    """The clock for what runs on a device."""
+    """Return the clock for what runs on a device."""
     if device.type == "cpu":
         return WallClock()
     if device.type == "cuda":

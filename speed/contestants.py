@@ -134,7 +134,7 @@ class GeoDiTContestant(Contestant):
         return canvases
 
     def _image(self) -> dict[str, Any]:
-        """The argument of `generate()` that gives the images."""
+        """Return the argument of `generate()` that gives the images."""
         return {"pixel_values": self._inputs.pixel_values_of_rows}
 
 
@@ -307,19 +307,19 @@ class _StepMarks(BaseStreamer):
         self._step = 0
 
     def put(self, value: torch.Tensor) -> None:
-        """Given the prompts before the first step, and the answers after the last."""
+        """Take the prompts before the first step, and the answers after the last."""
         del value
         if self._step == 0:
             self._mark(0)
 
     def put_draft(self, value: torch.Tensor) -> None:
-        """Given the canvas after each step."""
+        """Take the canvas after each step."""
         del value
         self._step += 1
         self._mark(self._step)
 
     def end(self) -> None:
-        """Nothing is left to mark."""
+        """Do nothing: nothing is left to mark."""
 
 
 class _TokenMarks(BaseStreamer):
@@ -330,14 +330,14 @@ class _TokenMarks(BaseStreamer):
         self._tokens = -1
 
     def put(self, value: torch.Tensor) -> None:
-        """Given the prompts at the start, and then a token of each row at a time."""
+        """Take the prompts at the start, and then one token of each row at a time."""
         del value
         if self._tokens >= 0:
             self._mark(self._tokens)
         self._tokens += 1
 
     def end(self) -> None:
-        """Nothing is left to mark."""
+        """Do nothing: nothing is left to mark."""
 
 
 def _joined(answers: Iterable[torch.Tensor | None]) -> torch.Tensor:

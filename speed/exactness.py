@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
+from geodit.configuration.text_files import read_json_object
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.weights.bundled import bundled_checkpoint
@@ -56,7 +56,7 @@ def compare_with_golden(folder: Path, device: torch.device) -> list[Golden]:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} is no folder of golden outputs: it lacks {name}")
     expected = load_file(folder / "expected.safetensors")
-    cases = json.loads((folder / "expected.json").read_text(encoding="utf-8"))["cases"]
+    cases = read_json_object(folder / "expected.json")["cases"]
     ids = [tensor for tensor in expected.values() if not tensor.is_floating_point()]
     used = {token for tensor in ids for token in tensor.unique().tolist()}
     results = []
@@ -81,7 +81,7 @@ def compare_with_golden(folder: Path, device: torch.device) -> list[Golden]:
 
 
 def _llada_model(folder: Path, attention: str, used: set[int]) -> GeoDiTForMaskedDiffusion:
-    """The text core of a checkpoint in LLaDA's layout, with the smallest tower, which sees nothing.
+    """Load the text core of a checkpoint in LLaDA's layout, with the smallest tower, which sees nothing.
 
     One of the tokens that are not used becomes the placeholder of images, which is never generated.
     """
@@ -143,7 +143,7 @@ def ask_demo_scenes(device: torch.device, num_scenes: int) -> list[Answer]:
 
 
 def _questions(num_scenes: int) -> Iterator[tuple[str, str, str]]:
-    scenes = json.loads((_SCENES / "scenes.json").read_text(encoding="utf-8"))["scenes"]
+    scenes = read_json_object(_SCENES / "scenes.json")["scenes"]
     for scene in [scene for scene in scenes if scene["image"].endswith(".png")][:num_scenes]:
         for question in scene["questions"]:
             yield scene["image"], question["task"], question["query"]

@@ -70,7 +70,7 @@ class Product:
         return 2 * self.rows * self.weight.numel()
 
     def bind(self, source: torch.Tensor, sink: torch.Tensor) -> Callable[[], Any]:
-        """The call, from elements of one flat buffer to another."""
+        """Return the call, from elements of one flat buffer to another."""
         x = source[: self.reads].view(self.rows, -1)
         out = sink[: self.writes].view(self.rows, -1)
         if self.bias is None:
@@ -108,7 +108,7 @@ class Attention:
         return 4 * self.reads * self.keys.shape[2]
 
     def bind(self, source: torch.Tensor, sink: torch.Tensor) -> Callable[[], Any]:
-        """The call; the queries are laid out as a projection leaves them, token by token."""
+        """Return the call; the queries are laid out as a projection leaves them, token by token."""
         del sink
         rows, key_heads, _, width = self.keys.shape
         queries = source[: self.reads].view(rows, self.num_queries, self.num_heads, width).transpose(1, 2)
@@ -184,14 +184,14 @@ class _Work:
         self._num_heads: int = model.config.text_config.num_attention_heads
 
     def keys_and_values(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Those of a layer of the text core, for all rows."""
+        """Return keys and values of a layer of the text core, for all rows."""
         config, work = self._model.config.text_config, self._workload
         tokens = work.prefix_length + work.canvas_length
         shape = (work.num_rows, config.num_key_value_heads, tokens, config.head_dim)
         return self.random(*shape), self.random(*shape)
 
     def random(self, *shape: int) -> torch.Tensor:
-        """Standard normal numbers of the model's type, where the model is."""
+        """Draw standard normal numbers of the model's type, where the model is."""
         numbers: torch.Tensor = self._like.new_empty(shape).normal_()
         return numbers
 
@@ -227,7 +227,7 @@ class _LeastWork(_Work):
         self._caches = [caches[index % len(caches)] for index in range(len(self._layers))]
 
     def prefix(self) -> Iterable[Operation]:
-        """Tower, projector, and image and prompt through the text core."""
+        """Yield tower, projector, and image and prompt through the text core."""
         yield from self.vision()
         work = self._workload
         images, patches = work.batch_size, work.num_image_tokens
@@ -243,7 +243,7 @@ class _LeastWork(_Work):
         yield from _products(tokens, last.self_attn.k_proj, last.self_attn.v_proj)
 
     def one_pass(self, num_masked: int) -> Iterable[Operation]:
-        """One denoising step, of which the vocabulary projection runs on so many positions of each row."""
+        """Yield one denoising step; the vocabulary projection runs on this many positions of each row."""
         work = self._workload
         tokens = work.num_rows * work.canvas_length
         for layer, (keys, values) in zip(self._layers, self._caches, strict=True):
@@ -266,7 +266,7 @@ class _LeastFullWork(_Work):
         yield from self.vision()
 
     def one_pass(self, num_masked: int) -> Iterable[Operation]:
-        """One denoising step, of which the vocabulary projection runs on so many positions of each row."""
+        """Yield one denoising step; the vocabulary projection runs on this many positions of each row."""
         work = self._workload
         length = work.prefix_length + work.canvas_length
         *layers, last = self._layers
@@ -287,7 +287,7 @@ def _qkv(tokens: int, attention: Any) -> Sequence[Product]:
 
 
 def _rest_of_layer(tokens: int, layer: Any) -> Sequence[Product]:
-    """What follows attention in a layer of the text core."""
+    """Return what follows attention in a layer of the text core."""
     return _products(tokens, layer.self_attn.o_proj, layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj)
 
 

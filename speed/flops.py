@@ -36,6 +36,6 @@ def count_flops(contestant: Contestant) -> tuple[int, torch.Tensor | None]:
 
 
 def _attention_flops(query: torch.Size, key: torch.Size, *args: Any, **kwargs: Any) -> int:
-    """Of shapes `(B, H, Q, D)` and `(B, H', K, D)`."""
+    """Count the operations of attention for shapes `(B, H, Q, D)` and `(B, H', K, D)`."""
     rows, heads, queries, width = query
     return 4 * rows * heads * queries * key[2] * width

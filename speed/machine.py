@@ -18,7 +18,7 @@ __all__ = ["choose_device", "describe_machine", "num_threads"]
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Processor, threads, load and versions, in types that JSON has.
+    """Describe processor, threads, load and versions, in types that JSON has.
 
     Args:
         device: Where the contestants run.
@@ -39,7 +39,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device of that name, or a GPU if there is one and the processor otherwise.
+    """Return the device of that name, or a GPU if there is one and the processor otherwise.
 
     Raises:
         ValueError: If there is no such device.
@@ -70,7 +70,7 @@ def _device_name(device: torch.device) -> str:
 
 
 def _processor_name() -> str:
-    """The processor's name: Linux keeps it in a file, and `platform` knows less."""
+    """Return the processor's name: Linux keeps it in a file, and `platform` knows less."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -22,7 +22,7 @@ _ATTENTION = "sdpa"
 def build_model(
     config: GeoDiTConfig, dtype: torch.dtype, device: torch.device, seed: int = 0
 ) -> GeoDiTForMaskedDiffusion:
-    """A GeoDiT with random weights, in evaluation mode.
+    """Make a GeoDiT with random weights, in evaluation mode.
 
     Args:
         config: Its configuration.
@@ -48,7 +48,7 @@ def build_model(
 
 
 def autoregressive_peer(model: GeoDiTForMaskedDiffusion) -> LlavaForConditionalGeneration:
-    """The autoregressive model that has the same layers: Llava with a SigLIP tower and a Llama core, both stock.
+    """Make the autoregressive model of the same layers: Llava with a SigLIP tower and a Llama core, both stock.
 
     Its parameters are those of `model`, not copies. Two things differ: attention in the text core is causal, and
     Llava takes the features of the tower's last layer before the final layer norm, which it computes all the same.
@@ -78,7 +78,7 @@ def autoregressive_peer(model: GeoDiTForMaskedDiffusion) -> LlavaForConditionalG
 
 
 def count_parameters(config: GeoDiTConfig) -> dict[str, int]:
-    """Parameters of a model, without making it: in `total`, and of `text` (with embeddings), `vision`, `projector`."""
+    """Count the parameters of a model without making it: `total`, `text` (with embeddings), `vision`, `projector`."""
     with torch.device("meta"):
         model = GeoDiTForMaskedDiffusion(config)
     parts = {"vision": model.model.vision_tower, "projector": model.model.multi_modal_projector}
@@ -88,7 +88,7 @@ def count_parameters(config: GeoDiTConfig) -> dict[str, int]:
 
 
 def _physical_memory() -> int | None:
-    """Bytes, or `None` where the system does not tell."""
+    """Return the bytes of physical memory, or `None` where the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):

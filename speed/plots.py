@@ -32,7 +32,7 @@ _TITLE_SIZE, _TEXT_SIZE = 14 * _SCALE, 12 * _SCALE
 
 
 def draw_chart(result: SpeedResult) -> Image.Image:
-    """A group of bars for each workload, one bar a contestant, as long as its median time.
+    """Draw one group of bars per workload, one bar per contestant, as long as its median time.
 
     The pale part of a bar is the prefix, where it is known; a line spans the shortest and the longest run; a dotted
     line is the floor. Each group has a scale of its own, so that its longest bar fills the width.
@@ -104,6 +104,6 @@ def _value(measurement: Measurement) -> str:
 
 
 def _pale(color: Color) -> Color:
-    """Half way to white."""
+    """Return a color half way to white."""
     red, green, blue = ((value + 255) // 2 for value in color)
     return red, green, blue

@@ -73,7 +73,7 @@ class Measurement:
         return None if self.decoding_seconds is None else TimeSpread.of(self.decoding_seconds)
 
     def to_dict(self) -> dict[str, Any]:
-        """The measurement in types that JSON has."""
+        """Return the measurement in types that JSON has."""
         spreads = {"total": self.total, "prefix": self.prefix, "decoding": self.decoding}
         return {
             "key": self.key,
@@ -139,11 +139,11 @@ class PointResult:
     measurements: tuple[Measurement, ...]
 
     def of(self, key: str) -> Measurement | None:
-        """The contestant of that key, if it took part."""
+        """Return the contestant of that key, if it took part."""
         return next((measurement for measurement in self.measurements if measurement.key == key), None)
 
     def fastest(self, kind: Kind, attention: AttentionMode | None = None) -> Measurement | None:
-        """The contestant of a kind, and of an attention if one is given, with the lowest median, if there is any."""
+        """Return the contestant of a kind, and of an attention if given, with the lowest median, if there is any."""
         of_kind = [
             measurement
             for measurement in self.measurements
@@ -152,12 +152,12 @@ class PointResult:
         return min(of_kind, key=lambda measurement: measurement.total.median, default=None)
 
     def rates(self, measurement: Measurement) -> Rates:
-        """What one of the contestants does in a second; of a floor, what nothing can do faster."""
+        """Return what one of the contestants does per second; of a floor, what nothing can do faster."""
         work, seconds = self.workload, measurement.total.median
         return Rates(work.num_rows * work.canvas_length / seconds, work.batch_size / seconds, work.num_rows / seconds)
 
     def compare(self, measurement: Measurement) -> Comparison:
-        """How one of the contestants compares with the others."""
+        """Compare one of the contestants with the others."""
         floor, reference = self.fastest("floor", measurement.attention), self.fastest("reference")
         peer = self.fastest("autoregressive")
         decoding = None
@@ -176,7 +176,7 @@ class PointResult:
         return self.of(f"{measurement.key.removesuffix('-together')}-apart")
 
     def to_dict(self) -> dict[str, Any]:
-        """The point in types that JSON has."""
+        """Return the point in types that JSON has."""
         contestants = []
         for measurement in self.measurements:
             ratios = asdict(self.compare(measurement))
@@ -210,7 +210,7 @@ class SpeedResult:
     command: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The result in types that JSON has, all times in seconds."""
+        """Return the result in types that JSON has, all times in seconds."""
         return {
             "command": None if self.command is None else list(self.command),
             "machine": self.machine,

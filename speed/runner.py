@@ -121,7 +121,7 @@ def make_contestants(
     inputs: Inputs,
     keys: Sequence[str] | None = None,
 ) -> list[Contestant]:
-    """The contestants of a workload.
+    """Make the contestants of a workload.
 
     Args:
         workload: What is asked.
@@ -160,7 +160,7 @@ def _build_models(
 
 
 def _num_tokens(contestant: Contestant, output: torch.Tensor | None, workload: Workload) -> int:
-    """How many tokens were generated; nothing but all of them can be compared."""
+    """Count the tokens that were generated; only answers of all of them can be compared."""
     if output is None:
         return 0
     expected = (workload.num_rows, workload.canvas_length)
@@ -183,7 +183,7 @@ def _chosen(workload: Workload, keys: Sequence[str] | None, device: torch.device
 def _with_contestants(
     workloads: Sequence[Workload], keys: Sequence[str] | None, device: torch.device
 ) -> list[Workload]:
-    """The workloads that have any of the contestants asked for."""
+    """Return the workloads that have any of the contestants asked for."""
     if not workloads:
         raise ValueError("there is no workload to measure")
     unknown = [key for key in keys or () if not any(_chosen(workload, [key], device) for workload in workloads)]

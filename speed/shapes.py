@@ -65,7 +65,7 @@ class Shape:
             raise ValueError(f"vocab_size must be at least 8, but is {self.vocab_size}")
 
     def config(self, num_image_tokens: int) -> GeoDiTConfig:
-        """The configuration of a model of this shape.
+        """Return the configuration of a model of this shape.
 
         It has no EOS, so that every answer is as long as its canvas: what is measured is the same work each time.
 
@@ -132,7 +132,7 @@ def get_shape(name: str) -> Shape:
 
 
 def resize(shape: Shape, **sizes: int | None) -> Shape:
-    """A shape with some sizes changed.
+    """Return a shape with some sizes changed.
 
     Args:
         shape: The shape to start from.

@@ -65,7 +65,7 @@ def _new_table(first: str, others: Sequence[str]) -> Table:
 
 
 def machine_line(result: SpeedResult) -> str:
-    """What the figures were measured with, in a line."""
+    """Write in one line what the figures were measured with."""
     machine: dict[str, Any] = result.machine
     count = result.num_parameters
     return (
@@ -77,13 +77,13 @@ def machine_line(result: SpeedResult) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """A time with three digits and its unit."""
+    """Format a time with three digits and its unit."""
     factor, unit = _unit(seconds)
     return f"{_three_digits(seconds * factor)} {unit}"
 
 
 def format_spread(spread: TimeSpread | None) -> str:
-    """Median, minimum and maximum in one unit; a dash where nothing was measured."""
+    """Format median, minimum and maximum in one unit; a dash where nothing was measured."""
     if spread is None:
         return "-"
     factor, unit = _unit(spread.median)
@@ -109,5 +109,5 @@ def _unit(seconds: float) -> tuple[float, str]:
 
 
 def _three_digits(number: float) -> str:
-    """Three significant digits, and no exponent."""
+    """Format a number with three significant digits and no exponent."""
     return f"{number:.0f}" if number >= 100 else f"{number:.1f}" if number >= 10 else f"{number:.2f}"

@@ -93,7 +93,7 @@ class Ratio:
 
 
 def round_robin(num_contestants: int, num_rounds: int) -> list[list[int]]:
-    """Who runs when.
+    """Order the runs of all contestants.
 
     Each round runs every contestant once, every second one in reverse order, so that no contestant always follows the
     same one, and a steady drift of the machine's speed falls on all of them alike.
@@ -172,11 +172,11 @@ class _Marks:
         self._marks[step] = self._clock.now()
 
     def stop(self) -> float:
-        """Seconds from the start, when all is done."""
+        """Return the seconds from the start, after all is done."""
         return self._clock.seconds(self._start, self._clock.now())
 
     def seconds(self) -> dict[int, float]:
-        """Seconds from the start to each mark."""
+        """Return the seconds from the start to each mark."""
         return {step: self._clock.seconds(self._start, at) for step, at in self._marks.items()}
 
 

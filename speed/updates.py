@@ -17,9 +17,9 @@ from transformers import PrinterCallback, TrainerCallback, default_data_collator
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.trainers.runs.memory_estimate import BatchShape, MemoryEstimate, estimate_memory
-from geodit.trainers.trainable import MODEL_PARTS
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
+from geodit.weights.model_tensors import MODEL_PARTS
 
 __all__ = ["MeasuredUpdates", "UpdateSettings", "measure_updates"]
 
@@ -74,7 +74,7 @@ class MeasuredUpdates:
         return self.tokens / statistics.median(self.seconds)
 
     def to_dict(self) -> dict[str, Any]:
-        """The updates in types that JSON has."""
+        """Return the updates in types that JSON has."""
         return {
             **asdict(self.settings),
             "tokens": self.tokens,
@@ -191,5 +191,5 @@ class _UpdateTimes(TrainerCallback):
         self._times.append(time.perf_counter())
 
     def seconds(self) -> list[float]:
-        """Of each update but the first."""
+        """Return the seconds of each update but the first."""
         return [end - start for start, end in zip(self._times, self._times[1:], strict=False)]

@@ -87,7 +87,7 @@ class Workload:
         return tuple(masked)
 
     def describe(self) -> str:
-        """The workload in a line."""
+        """Describe the workload in one line."""
         asked = f"batch {self.batch_size}" if self.questions == 1 else f"{self.questions} questions on one image"
         return (
             f"prefix {self.prefix_length} ({self.num_image_tokens} image + {self.prompt_length} prompt), "
@@ -95,7 +95,7 @@ class Workload:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The workload in types that JSON has."""
+        """Return the workload in types that JSON has."""
         return {**asdict(self), "num_image_tokens": self.num_image_tokens, "prompt_length": self.prompt_length}
 
 
@@ -108,7 +108,7 @@ def workload_grid(
     dtypes: Sequence[str] = ("bfloat16",),
     questions: Sequence[int] = (1,),
 ) -> tuple[Workload, ...]:
-    """All combinations, without those of several questions with several images.
+    """Return all combinations, without those of several questions with several images.
 
     Points that can share their weights, those of one dtype and prefix length, follow each other.
 
@@ -147,13 +147,13 @@ class Inputs:
         return self.pixel_values.repeat_interleave(self.questions, dim=0)
 
     def of_row(self, row: int) -> Inputs:
-        """One question by itself."""
+        """Return one question by itself."""
         image = row // self.questions
         return Inputs(self.input_ids[row : row + 1], self.pixel_values[image : image + 1], 1)
 
 
 def make_inputs(config: GeoDiTConfig, workload: Workload, device: torch.device, seed: int = 0) -> Inputs:
-    """Random prompts and images.
+    """Make random prompts and images.
 
     Args:
         config: Of the model, with the workload's number of image tokens.

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from geodit.tiny.new_model import new_model
+from tiny_models import build_model
 
 # The Hub of the tests: fixtures `hub`, `default_hub` and `no_waiting`. The program: `geodit`, `image` and `adapter`.
 pytest_plugins = ["hub_server.fixtures", "program"]
@@ -76,11 +76,8 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Saved as training saves a model; its answers are arbitrary."""
-    part = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
-    vision = {**part, "image_size": 32, "patch_size": 16, "vision_use_head": False}
-    torch.manual_seed(0)
-    geometry = {"text_config": part, "vision_config": vision}
-    model, processor = new_model(geometry, ["Detect: ship."], vocab_size=400, location_bins=16)
+    size = {"image_size": 32, "patch_size": 16}
+    model, processor = build_model(text={"num_hidden_layers": 1}, vision=size, texts=["Detect: ship."])
     directory = tmp_path_factory.mktemp("checkpoint")
     model.save_pretrained(directory)
     processor.save_pretrained(directory)

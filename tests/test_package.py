@@ -3,6 +3,7 @@
 
 import configparser
 import email
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import geodit
 
 CHECKOUT = Path(__file__).parents[1]
 # Folders that are no part of the package, whether or not they hold Python files.
-NOT_PACKAGED = {"tests", "benchmarks", "build", "dist", "venv", "geodit.egg-info"}
+NOT_PACKAGED = {"tests", "benchmarks", "docs", "build", "dist", "venv", "geodit.egg-info"}
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ class TestWheel:
         name = f"geodit-{geodit.__version__}.dist-info"
         metadata = email.message_from_bytes(wheel.read(f"{name}/METADATA"))
         assert metadata["License-Expression"] == "Apache-2.0"
-        extras = {"geo", "eval", "hub", "quant", "structured", "train", "test"}
+        extras = {"docs", "geo", "eval", "hub", "quant", "structured", "train", "test"}
         assert set(metadata.get_all("Provides-Extra", [])) == extras
         assert f"{name}/licenses/LICENSE" in wheel.namelist()
         assert b"geodit = geodit.cli.main:app" in wheel.read(f"{name}/entry_points.txt")
@@ -146,7 +147,7 @@ class TestSetupCfg:
             setup_cfg["options"]["install_requires"],
             *setup_cfg["options.extras_require"].values(),
         ]
-        names = {line.partition(">=")[0].lower() for text in requirements for line in text.split()}
+        names = {re.split(r"\[|>=", line)[0].lower() for text in requirements for line in text.split()}
         # setuptools builds the package and comes with the environment.
         assert names - {"setuptools"} <= pinned
 

@@ -32,7 +32,7 @@ _LEFT, _TOP, _PIXEL = 590000.0, 5755000.0, 0.5
 
 
 def write_demo_scenes(directory: str | Path) -> Path:
-    """Writes the images, one of them a GeoTIFF, and `scenes.json` with their questions and answers.
+    """Write the images, one of them a GeoTIFF, and `scenes.json` with their questions and answers.
 
     The same files are written every time, each whole or not at all. They are those that come with the package.
 

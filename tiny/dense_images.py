@@ -57,7 +57,7 @@ class DensePatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
     @abstractmethod
     def _targets(self, row: Mapping[str, Any], image_size: int, grid: int) -> tuple[PatchTargets, int]:
-        """`label`, `color`, `box` and `center` by row and column of the patch, and the scene type, of one row."""
+        """Return `label`, `color`, `box` and `center` by row and column of patch, and the scene type, of one row."""
 
     def __len__(self) -> int:
         return len(self._items)

@@ -204,7 +204,7 @@ def _summarize(split: str, dataset: datasets.Dataset) -> SplitSummary:
 
 
 def _pictures(dataset: datasets.Dataset) -> dict[str, bytes]:
-    """The first scenes, each of another type, as they stand in the table."""
+    """Return the first scenes, each of another type, as they stand in the table."""
     import datasets as library
 
     stored = dataset.cast_column("image", library.Image(decode=False))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A new small model from a geometry file: tokenizer, processor and random weights that fit each other."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
 from pathlib import Path

@@ -7,6 +7,8 @@ says the type of the scene. What nobody has annotated, the color of a tree crown
 thrown away afterwards.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch
@@ -89,13 +91,13 @@ class DenseVisionModel(nn.Module):
 
 
 def _cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean over the targets that are known; 0 if none is, where PyTorch's mean would be nan."""
+    """Return the mean over the targets that are known; 0 if none is, where PyTorch's mean would be nan."""
     known = (target != UNKNOWN).sum().clamp(min=1)
     return functional.cross_entropy(logits, target, ignore_index=UNKNOWN, reduction="sum") / known
 
 
 def distribution_focal_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy against the two bins whose centers enclose the target (Li et al., 2020, equation 6).
+    """Compute the cross-entropy against the two bins whose centers enclose the target (Li et al., 2020, equation 6).
 
     Args:
         logits: `(..., bins)`.

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which arguments were given, so that those without an effect can be refused."""
 
+from __future__ import annotations
+
 import dataclasses
 from typing import Any
 
@@ -8,12 +10,12 @@ from transformers import TrainingArguments
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
-    """The default of a field, made anew if it has a factory."""
+    """Return the default of a field, made by its factory if it has one."""
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def changed_fields(arguments: TrainingArguments, owner: type[TrainingArguments]) -> list[str]:
-    """Names of the fields that a class adds to [`~transformers.TrainingArguments`] and that differ from its defaults.
+    """List the fields that a class adds to [`~transformers.TrainingArguments`] and that differ from its defaults.
 
     Args:
         arguments: An instance of the class or of one derived from it.

@@ -31,7 +31,7 @@ class Conversation:
 
 
 def is_conversation(item: Mapping[str, Any]) -> bool:
-    """Whether a row is a conversation: it has `messages`, or `prompt` and `completion`."""
+    """Return whether a row is a conversation: it has `messages`, or `prompt` and `completion`."""
     return any(name in item for name in _COLUMNS)
 
 

@@ -127,7 +127,7 @@ class GeoDiTDataCollator:
         return self.processor.encode_answer(answer, self.max_new_tokens)
 
     def _prompts(self, items: Sequence[Mapping[str, Any]]) -> list[list[int]]:
-        """Token ids of the prompts of all questions, in order, without the image before them."""
+        """Return token ids of the prompts of all questions, in order, without the image before them."""
         asked = [(question.task, question.query) for item in items for question in item_questions(item)]
         # The questions of a batch are much alike, and to render a template takes longer than to find a prompt again.
         distinct = list(dict.fromkeys(asked))
@@ -159,7 +159,7 @@ class _Row:
     num_questions: int = 0
 
     def append_shared(self, ids: list[int]) -> None:
-        """What all questions of the row see."""
+        """Append what all questions of the row see."""
         self.num_shared = len(ids)
         self._append(ids, [-100] * len(ids), segment=0, start=0)
 
@@ -176,7 +176,7 @@ class _Row:
 
 
 def item_questions(item: Mapping[str, Any]) -> Sequence[Question]:
-    """The questions of an item that [`GeoDiTDataCollator`] takes, one or several."""
+    """Return the questions of an item that [`GeoDiTDataCollator`] takes, one or several."""
     return item["questions"] if "questions" in item else [item["question"]]
 
 
@@ -207,7 +207,7 @@ def _item_name(item: Any, place: int) -> str:
 
 
 def _pad(rows: list[list[int]], value: int) -> torch.Tensor:
-    """`(B, L)` int64, the rows with a value behind them up to the longest."""
+    """Pad rows with a value up to the longest, `(B, L)` int64."""
     padded = np.full((len(rows), max(map(len, rows), default=0)), value, dtype=np.int64)
     for padded_row, row in zip(padded, rows, strict=True):
         padded_row[: len(row)] = row

@@ -18,7 +18,7 @@ _MOST_WORKERS = 4
 
 
 def default_num_workers(*, cuda: bool, num_cores: int, num_processes: int) -> int:
-    """How many processes make batches for each training process, where the arguments do not say.
+    """Return how many processes make batches for each training process, where the arguments do not say.
 
     Args:
         cuda: Whether the training is on a CUDA device, which would wait for batches. A CPU has no cores to spare.
@@ -72,7 +72,7 @@ class WorkerStart:
     then: Callable[[int], Any] | None = None
 
     def __call__(self, worker_id: int) -> None:
-        """Called in the worker."""
+        """Set the worker up; this runs in the worker."""
         if hasattr(signal, "sigwaitinfo"):
             signals = {signal.SIGTERM, signal.SIGHUP}
             signal.pthread_sigmask(signal.SIG_BLOCK, signals)

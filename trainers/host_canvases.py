@@ -33,7 +33,7 @@ class HostCanvases:
 
     @classmethod
     def of_batch(cls, batch: Mapping[str, Any]) -> HostCanvases:
-        """What a [`HostCanvasCollator`] has put aside; of another batch it is read, which waits for its device.
+        """Return what a [`HostCanvasCollator`] has put aside, or read it from the batch, which waits for its device.
 
         Args:
             batch: A batch with `input_ids`, `labels` and perhaps `segment_ids`, on any device.

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a batch says about its items beside the model's inputs: which they are, and which tasks they ask."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +49,7 @@ def item_id(item: Mapping[str, Any]) -> str:
 
 
 def model_inputs(batch: Mapping[str, Any], *, copies: int = 1) -> dict[str, torch.Tensor]:
-    """The tensors of a batch that the model takes: all but labels and records.
+    """Return the tensors of a batch that the model takes: all but labels and records.
 
     Args:
         batch: A batch of [`GeoDiTDataCollator`] or [`ItemRecordCollator`].

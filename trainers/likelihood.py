@@ -107,7 +107,7 @@ def evaluate_nll(
 
 
 def _rows_of_answers(batch: Mapping[str, Any]) -> list[int]:
-    """The row that each answer of a batch is in, in the order of their numbers."""
+    """Return the row that each answer of a batch is in, in the order of their numbers."""
     canvases = HostCanvases.of_batch(batch)
     answers, num_answers = number_canvases(canvases.canvas_mask, canvases.segment_ids)
     present = answers >= 0

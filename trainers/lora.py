@@ -13,24 +13,23 @@ from torch import nn
 from transformers.utils.import_utils import is_peft_available
 
 from geodit.weights.adapters import adapter_kind, check_adapter_kind
+from geodit.weights.model_tensors import PROJECTOR, TEXT_CORE, VISION_TOWER
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
 
-LANGUAGE_MODEL_LINEARS = r".*\.language_model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"
+LANGUAGE_MODEL_LINEARS = rf".*\.{TEXT_CORE}\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"
 """The linear layers of the text core, by PEFT's rule that a string of `target_modules` matches whole names."""
 
-NEVER_ADAPTED = r".*\.(vision_tower|multi_modal_projector)\..*"
+NEVER_ADAPTED = rf".*\.({VISION_TOWER}|{PROJECTOR})\..*"
 """The vision tower, whose layers have the names of the text core's, and the projector, which is trained whole."""
 
-PROJECTOR = "multi_modal_projector"
-
-_DOWN_PROJECTIONS = r".*\.language_model\.layers\.\d+\.mlp\.down_proj"
+_DOWN_PROJECTIONS = rf".*\.{TEXT_CORE}\.layers\.\d+\.mlp\.down_proj"
 # What methods that are not for all linear layers adapt, where nobody has named anything.
 _DEFAULT_TARGETS = {
     # Keys, values and the feed-forward's last layer, as in its paper.
-    "IA3": r".*\.language_model\.layers\.\d+\.(self_attn\.[kv]_proj|mlp\.down_proj)",
-    "LN_TUNING": r".*\.language_model\.(layers\.\d+\.\w+_layernorm|norm)",
+    "IA3": rf".*\.{TEXT_CORE}\.layers\.\d+\.(self_attn\.[kv]_proj|mlp\.down_proj)",
+    "LN_TUNING": rf".*\.{TEXT_CORE}\.(layers\.\d+\.\w+_layernorm|norm)",
     # PEFT's own default, the token embeddings.
     "TRAINABLE_TOKENS": None,
 }
@@ -71,7 +70,7 @@ def complete_peft_config(config: PeftConfig) -> PeftConfig:
 
 
 def _outside_vision(target_modules: str | Iterable[str]) -> str:
-    """The same layers but for [`NEVER_ADAPTED`], for methods of PEFT that have no `exclude_modules`."""
+    """Return the same layers but for [`NEVER_ADAPTED`], for methods of PEFT that have no `exclude_modules`."""
     if target_modules == "all-linear":
         return LANGUAGE_MODEL_LINEARS
     if not isinstance(target_modules, str):

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Noise that does not depend on how an update is cut into micro-batches and processes."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 
 from geodit.modeling_geodit.diffusion_geodit import number_canvases, positions_in_answers, sample_timesteps
+from geodit.modeling_geodit.random_geodit import seeded_generator
 from geodit.trainers.host_canvases import HostCanvases
 
 
@@ -67,7 +69,7 @@ class UpdateNoise:
         step: int,
         stratified: bool = False,
     ) -> Self:
-        """The noise of an update from this process's micro-batches; the processes tell each other their counts."""
+        """Return the noise of an update for this process's micro-batches; processes tell each other their counts."""
         answers = [number_canvases(batch.canvas_mask, batch.segment_ids)[1] for batch in batches]
         counts = torch.tensor([answers])
         if accelerator.num_processes > 1:
@@ -80,7 +82,7 @@ class UpdateNoise:
         return len(self._places)
 
     def take(self, canvas_mask: torch.Tensor, segment_ids: torch.Tensor | None = None) -> AnswerNoise:
-        """The share of this process's next micro-batch.
+        """Return the share of this process's next micro-batch.
 
         Args:
             canvas_mask: `(B, L)` bool, true on the canvas.
@@ -104,8 +106,3 @@ class UpdateNoise:
             self._uniform.append(torch.rand(self._num_answers, generator=self._generator))
         drawn = torch.stack(self._uniform)[:, place]
         return AnswerNoise(self._timesteps[place], drawn[positions_in_answers(answer), answer])
-
-
-def seeded_generator(*key: int) -> torch.Generator:
-    """A CPU generator whose stream is a function of some integers, each at least 0."""
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))

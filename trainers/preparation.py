@@ -10,8 +10,9 @@ from torch import nn
 from transformers.trainer_utils import unwrap_peft_model
 
 from geodit.trainers.lora import add_adapter, check_trainable_adapter, prepare_adapter
-from geodit.trainers.trainable import MODEL_PARTS, set_trainable_parts
+from geodit.trainers.trainable import set_trainable_parts
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
+from geodit.weights.model_tensors import MODEL_PARTS
 
 if TYPE_CHECKING:
     from peft import PeftConfig

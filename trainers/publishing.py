@@ -155,13 +155,7 @@ class PublishingTrainer(GuardedTrainer):
         token: str | None = None,
         revision: str | None = None,
         private: bool | None = None,
-        *,
-        language: str = "en",
-        license: str = "apache-2.0",
-        tags: str | Sequence[str] = (),
-        model_name: str | None = None,
-        finetuned_from: str | None = None,
-        dataset: str | Sequence[str] = (),
+        **card_options: Any,
     ) -> CommitInfo | Any | None:
         """Save the model and push it with its card in one commit. All processes must call this.
 
@@ -171,12 +165,7 @@ class PublishingTrainer(GuardedTrainer):
             token: See [`init_hf_repo`]; it counts where the repository was not looked for yet.
             revision: The branch to push to; by default `args.hub_revision`, or else the main one.
             private: See [`init_hf_repo`].
-            language: See [`create_model_card`], as for those that follow.
-            license: The Hub's identifier of the licence of the weights.
-            tags: Tags beside those that every GeoDiT model has.
-            model_name: Title of the card.
-            finetuned_from: Hub id of the model that training started from.
-            dataset: Hub ids of the data sets trained on.
+            **card_options: Arguments of [`create_model_card`].
 
         Returns:
             The commit, or a `Future` of it if not `blocking`; `None` on processes but the first.
@@ -186,6 +175,7 @@ class PublishingTrainer(GuardedTrainer):
             ConnectionError: If the connection keeps breaking, or the Hub stays busy.
             ValueError: If the Hub refuses the files, or the branch is none.
         """
+        options = _card_options(**card_options)
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=private)
@@ -193,7 +183,6 @@ class PublishingTrainer(GuardedTrainer):
         if not self.is_world_process_zero():
             return None
         self._finish_current_push()
-        options = _card_options(language, license, tags, model_name, finetuned_from, dataset)
         job = self._api.run_as_future(
             self._push, self._snapshot(self._output_dir), commit_message, revision or self.args.hub_revision, options
         )
@@ -262,7 +251,7 @@ class PublishingTrainer(GuardedTrainer):
             _remove(folder)
 
     def _snapshot(self, source: Path) -> Path:
-        """A folder with the files that a checkpoint or the output folder has now, and with the run so far.
+        """Return a folder with the files that a checkpoint or the output folder has now, and with the run so far.
 
         The files are linked. The names in `source` may come to mean other files, or none, before they are pushed.
 
@@ -285,7 +274,7 @@ class PublishingTrainer(GuardedTrainer):
         return folder
 
     def _told_of_arguments(self) -> dict[str, Any]:
-        """The recipe that gives these arguments, as far as it matters to others."""
+        """Return the recipe that gives these arguments, as far as it matters to others."""
         told: dict[str, Any] = {}
         base = getattr(getattr(unwrap_peft_model(self.model), "config", None), "_name_or_path", "")
         if base:
@@ -304,19 +293,19 @@ class PublishingTrainer(GuardedTrainer):
 
 
 def log_lines(log_history: Sequence[Mapping[str, Any]]) -> str:
-    """A training log as it is kept beside a model: a JSON object a line."""
+    """Write a training log as it is kept with a model: one JSON object per line."""
     return "".join(json.dumps(entry) + "\n" for entry in log_history)
 
 
 def _card_options(
-    language: str,
-    license: str,
-    tags: str | Sequence[str],
-    model_name: str | None,
-    finetuned_from: str | None,
-    dataset: str | Sequence[str],
+    language: str = "en",
+    license: str = "apache-2.0",
+    tags: str | Sequence[str] = (),
+    model_name: str | None = None,
+    finetuned_from: str | None = None,
+    dataset: str | Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The arguments that Trainer has for a card, by the names that cards have for them."""
+    """Return the arguments that Trainer has for a card, by the names that cards have for them."""
     return {
         "language": language,
         "license": license,
@@ -328,7 +317,7 @@ def _card_options(
 
 
 def _checkpoint_files(folder: Path, name: str) -> list[PublishedFile]:
-    """What training can go on from: all of a checkpoint but the pickled arguments, which nothing reads."""
+    """Return the files that training can go on from: all of a checkpoint but the pickled arguments."""
     left_out = (_ARGUMENTS, FILE_LIST, RUN_LOG, RUN_RECIPE)
     paths = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name not in left_out]
     sizes = {path.name: path.stat().st_size for path in paths}

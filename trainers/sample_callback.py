@@ -15,10 +15,12 @@ import torch
 from PIL import Image
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.files_geodit import write_atomically
 from geodit.data.schema import Question
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 from geodit.processing.answer_patterns import AnswerPatterns
+from geodit.processing.asking import ImageQuestion, ask
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.conversations import is_conversation
 from geodit.trainers.data_collator import item_questions
@@ -27,6 +29,8 @@ from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
 DrawAnswer = Callable[[Image.Image, Question, Mapping[str, Any]], Image.Image]
 """Draws an answer, as `post_process_generation` returns it, on the image that was asked about."""
+
+_SEEDED = DecodingOptions(seed=0)
 
 
 @dataclass(frozen=True)
@@ -120,19 +124,9 @@ class SampleCallback(TrainerCallback):
             self._write(Path(str(args.output_dir)) / "samples" / f"step-{state.global_step:06d}", answers)
 
     def _answer(self, model: Any, sample: Sample, pattern: AnswerPattern | None) -> dict[str, Any]:
-        question, image = sample.question, sample.image
-        inputs = self._processor(images=image, text=question.query, task=question.task, return_tensors="pt")
-        inputs = inputs.to(model.device)
-        output = model.generate(
-            **inputs,
-            max_new_tokens=self._processor.canvas_length(question.task),
-            answer_pattern=pattern,
-            generator=torch.Generator().manual_seed(0),
-        )
-        text = self._processor.decode_canvas(output[0, inputs["input_ids"].shape[1] :])
-        assert isinstance(text, str)  # of one canvas
-        size = (image.height, image.width)
-        return self._processor.post_process_generation(text, question.task, size, query=question.query)
+        question = ImageQuestion(sample.image, sample.question.query)
+        [reply] = ask(model, self._processor, sample.question.task, [question], options=_SEEDED, pattern=pattern)
+        return reply.answer
 
     def _write(self, folder: Path, answers: Sequence[Mapping[str, Any]]) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order in which items are drawn."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 
 import torch

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training on a stream: each process reads its own share, and a resumed run goes on where the stream stood."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,7 @@ class StreamingTrainer(Trainer):
             self._step_of_start = 0
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Trainer's own, but for a stream, of which each process has its share already."""
+        """Return Trainer's own loader, but for a stream, of which each process has its share already."""
         if not isinstance(self.train_dataset, QuestionStream):
             loader: DataLoader[Any] = super().get_train_dataloader()
             return loader
@@ -117,7 +119,7 @@ def _position_file(checkpoint: Path, process_index: int) -> Path:
 
 
 def _read_position(checkpoint: Path, process_index: int) -> StreamPosition | None:
-    """Where a process's stream stood, if the checkpoint has it.
+    """Read where a process's stream stood, if the checkpoint has it.
 
     Raises:
         ValueError: when the file is damaged.

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which parts of a model are trained and which are frozen."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -8,17 +10,7 @@ from typing import Any, cast
 from torch import nn
 from transformers.trainer_utils import unwrap_peft_model
 
-MODEL_PARTS = ("vision_tower", "projector", "language_model")
-"""The parts of a GeoDiT model: SigLIP, the projector, and the text core with its output projection.
-
-The vector that ends the rows of an image in tiles is one more embedding of the text core, as in LLaVA's training.
-"""
-
-_PREFIXES = {
-    "vision_tower": ("model.vision_tower.",),
-    "projector": ("model.multi_modal_projector.",),
-    "language_model": ("model.language_model.", "model.image_newline", "lm_head."),
-}
+from geodit.weights.model_tensors import MODEL_PARTS, part_of
 
 
 def check_trainable_parts(parts: Sequence[str]) -> None:
@@ -45,17 +37,16 @@ def set_trainable_parts(model: nn.Module, parts: Iterable[str]) -> int:
     Raises:
         ValueError: for an unknown part, or a model in which a part has no parameters.
     """
-    wanted: list[str] = []
-    names = [name for name, _ in model.named_parameters()]
-    for part in parts:
-        if part not in _PREFIXES:
+    wanted = set(parts)
+    present = {part_of(name) for name, _ in model.named_parameters()}
+    for part in sorted(wanted):
+        if part not in MODEL_PARTS:
             raise ValueError(f"Unknown part {part!r}; the parts are {', '.join(MODEL_PARTS)}.")
-        if not any(name.startswith(_PREFIXES[part]) for name in names):
-            raise ValueError(f"The model has no parameters of the part {part!r} (under {_PREFIXES[part]}).")
-        wanted.extend(_PREFIXES[part])
+        if part not in present:
+            raise ValueError(f"The model has no parameters of the part {part!r}.")
     count = 0
     for name, parameter in model.named_parameters():
-        trainable = name.startswith(tuple(wanted))
+        trainable = part_of(name) in wanted
         parameter.requires_grad_(trainable)
         count += parameter.numel() if trainable else 0
     return count
@@ -85,11 +76,7 @@ def count_parameters(model: nn.Module) -> dict[str, ParameterCount]:
         prefix = cast(Any, model).base_model.prefix
     counts = dict.fromkeys(MODEL_PARTS if prefix is None else (*MODEL_PARTS, "adapter"), ParameterCount())
     for name, parameter in model.named_parameters():
-        if prefix is not None and prefix in name:
-            part = "adapter"
-        else:
-            plain = name.removeprefix("base_model.model.")
-            part = next(part for part in MODEL_PARTS if plain.startswith(_PREFIXES[part]))
+        part = "adapter" if prefix is not None and prefix in name else cast(str, part_of(name))
         count, trained = counts[part], parameter.numel() if parameter.requires_grad else 0
         counts[part] = ParameterCount(count.total + parameter.numel(), count.trainable + trained)
     return counts

@@ -59,6 +59,18 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
 
     With an adapter (`peft_config`, or a model that has one) PEFT says what is trained, and that alone is saved.
 
+    Example:
+        >>> from geodit import GeoDiTTrainer, GeoDiTTrainingArguments
+        >>> from geodit.data.schema import QuestionDataset
+        >>> from geodit.tiny.scenes.dataset import synthetic_dataset
+        >>> scenes = QuestionDataset(synthetic_dataset(4))
+        >>> arguments = GeoDiTTrainingArguments("runs/scenes", max_steps=2, use_cpu=True)
+        >>> trainer = GeoDiTTrainer("geodit-tiny", arguments, train_dataset=scenes)
+        >>> trainer.train().global_step
+        {'train_runtime': ...}
+        2
+        >>> trainer.save_model()  # weights, processor, and the code that loads them
+
     Args:
         model: A [`GeoDiTForMaskedDiffusion`], of which the parts that `args.trainable_parts` does not name are frozen,
             or a [`~peft.PeftModel`] of one, which is taken as it is. Or the folder or Hub id of a checkpoint, or
@@ -207,13 +219,13 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
         )
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Trainer's own; its batches also say what they hold, see [`ItemRecordCollator`]."""
+        """Return Trainer's own loader; its batches also say what they hold, see [`ItemRecordCollator`]."""
         with self._item_records():
             loader: DataLoader[Any] = super().get_train_dataloader()
         return loader
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        """Trainer's own; its batches also say what they hold, see [`ItemRecordCollator`]."""
+        """Return Trainer's own loader; its batches also say what they hold, see [`ItemRecordCollator`]."""
         with self._item_records():
             loader: DataLoader[Any] = super().get_eval_dataloader(eval_dataset)
         return loader
@@ -304,12 +316,12 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
         return LengthGroupedSampler(self.args.eval_batch_size, lengths=lengths, generator=generator)
 
     def _lengths(self, dataset: Any) -> list[int] | None:
-        """The `lengths` that a data set knows, if it is to be grouped by them; Trainer reads a column only."""
+        """Return the `lengths` that a data set knows, if it is to be grouped by them; Trainer only reads a column."""
         return getattr(dataset, "lengths", None) if self.args.train_sampling_strategy == "group_by_length" else None
 
 
 def _default_collator(model: nn.Module | None, processing_class: Any, *, has_data: bool) -> dict[str, Any]:
-    """The collator that fits a model, and its processor, as arguments of Trainer; nothing where neither is needed.
+    """Return the collator that fits a model, and its processor, as arguments of Trainer; nothing where none is needed.
 
     Args:
         model: The model, if there is one already.

@@ -10,7 +10,8 @@ from geodit.trainers.data_loading import set_loading_defaults
 from geodit.trainers.distribution import read_data_in_every_process
 from geodit.trainers.hub_token import TokenKeptOut
 from geodit.trainers.run_arguments import RunArguments
-from geodit.trainers.trainable import MODEL_PARTS, check_trainable_parts
+from geodit.trainers.trainable import check_trainable_parts
+from geodit.weights.model_tensors import MODEL_PARTS
 
 
 @dataclass

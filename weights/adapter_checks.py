@@ -57,7 +57,7 @@ def check_adapter_fields(fields: Mapping[str, Any], shapes: Mapping[str, tuple[i
 
 
 def read_adapter_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors in a file, from its header.
+    """Read the names and shapes of the tensors in a file from its header.
 
     Raises:
         ValueError: If the file is cut off or damaged.

@@ -62,7 +62,7 @@ _UNFIT_KINDS = {
 
 
 def find_adapter(adapter: str | PathLike[str], *, revision: str | None = None, local_files_only: bool = False) -> Path:
-    """The folder of an adapter.
+    """Find the folder of an adapter.
 
     Args:
         adapter: A folder, or a Hub id, which is downloaded to the cache of huggingface_hub.
@@ -84,7 +84,7 @@ def find_adapter(adapter: str | PathLike[str], *, revision: str | None = None, l
 
 
 def adapter_base(folder: str | PathLike[str]) -> str:
-    """The name of the checkpoint that an adapter was trained on, as [`from_pretrained`] takes it.
+    """Return the name of the checkpoint that an adapter was trained on, as [`from_pretrained`] takes it.
 
     The checkpoint that comes with this package is found under the name that a Trainer saves, `geodit-tiny`, and under
     its path in another installation, which PEFT saves by itself.
@@ -106,7 +106,7 @@ def adapter_base(folder: str | PathLike[str]) -> str:
 def adapter_of(
     name: str | PathLike[str], *, revision: str | None = None, local_files_only: bool = False
 ) -> str | None:
-    """The base that an adapter names, where one may have been given in place of a checkpoint.
+    """Return the base that an adapter names, where one may have been given in place of a checkpoint.
 
     Args:
         name: Folder or Hub id.
@@ -131,7 +131,7 @@ def adapter_of(
 
 
 def adapter_kind(config: PeftConfig) -> str:
-    """The method of an adapter, by PEFT's name for it, such as `"LORA"`."""
+    """Return the method of an adapter, by PEFT's name for it, such as `"LORA"`."""
     return str(getattr(config.peft_type, "value", config.peft_type))
 
 
@@ -257,7 +257,7 @@ def processor_folder(
     adapter_revision: str | None = None,
     local_files_only: bool = False,
 ) -> str:
-    """Where the processor of an adapter is: beside it, or else that of its base.
+    """Return the folder of an adapter's processor: its own, or else that of its base.
 
     Args:
         adapter: Folder or Hub id of the adapter.
@@ -305,7 +305,7 @@ def _unwrap_trained_modules(model: PeftModel) -> None:
 
 
 def _check_is_base(folder: Path, model: str) -> None:
-    """A name may differ because a folder was moved or a repository downloaded, but not if both are there.
+    """Refuse a model that is not the adapter's base; a name may differ where a folder was moved or downloaded.
 
     Raises:
         ValueError: If the adapter names another folder, which exists, or another repository.
@@ -322,7 +322,7 @@ def _check_is_base(folder: Path, model: str) -> None:
 
 
 def _resolve_base(name: str) -> str:
-    """As [`resolve_checkpoint`], and also by the path of the bundled checkpoint in an installation that is gone."""
+    """Resolve a base as [`resolve_checkpoint`] does, and also the path of a bundled checkpoint that is gone."""
     elsewhere = Path(name).is_absolute() and Path(name).parts[-2:] == ("checkpoints", BUNDLED)
     return bundled_checkpoint() if elsewhere and not Path(name).exists() else resolve_checkpoint(name)
 
@@ -336,7 +336,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _difference(found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> str:
-    """The first of the differences between two sets of tensors, and how many there are."""
+    """Return the first of the differences between two sets of tensors, and how many there are."""
     differences = []
     for name in sorted(found.keys() | expected.keys()):
         if name not in expected:

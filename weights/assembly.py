@@ -38,10 +38,16 @@ from geodit.weights.conversion_llada_v import (
     vision_fields,
 )
 from geodit.weights.conversion_siglip import (
-    VISION_TOWER,
     geodit_to_siglip_name,
     read_siglip_vision_config,
     siglip_to_geodit_name,
+)
+from geodit.weights.model_tensors import (
+    EMBEDDINGS_WEIGHT,
+    OUTPUT_PROJECTION_WEIGHT,
+    PROJECTOR_PREFIX,
+    VISION_TOWER_PREFIX,
+    tensor_shapes,
 )
 from geodit.weights.new_tokens import SPECIAL_IDS, Vocabulary, load_tokenizer, make_vocabulary, with_new_rows
 
@@ -56,8 +62,7 @@ ASSEMBLY_FILE = "assembly.json"
 Progress = Callable[[int, int], None]
 WriteCard = Callable[[Path, str], object]
 
-_EMBEDDING_MATRICES = ("model.language_model.embed_tokens.weight", "lm_head.weight")
-_PROJECTOR = "model.multi_modal_projector."
+_EMBEDDING_MATRICES = (EMBEDDINGS_WEIGHT, OUTPUT_PROJECTION_WEIGHT)
 _PREPROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -156,7 +161,9 @@ def assemble(
     )
     config = _geodit_config(core.text_config, vocabulary, vision_config=vision_config.to_dict())
     expected = _source_shapes(config, core.text_config.vocab_size)
-    text_shapes = {name: shape for name, shape in expected.items() if not name.startswith((VISION_TOWER, _PROJECTOR))}
+    text_shapes = {
+        name: shape for name, shape in expected.items() if not name.startswith((VISION_TOWER_PREFIX, PROJECTOR_PREFIX))
+    }
     parts = [
         _Part(core.reader, match_tensors(core.reader, core.rename, text_shapes, core.original_name)),
         _vision_part(tower, expected),
@@ -237,7 +244,7 @@ def assemble_llada_v(
     if tower_layers is None:
         sources["vision"] = str(named)
         parts.append(_vision_part(tower, expected))
-        expected = {name: shape for name, shape in expected.items() if not name.startswith(VISION_TOWER)}
+        expected = {name: shape for name, shape in expected.items() if not name.startswith(VISION_TOWER_PREFIX)}
     parts.insert(0, _Part(reader, match_tensors(reader, llada_v_to_geodit_name, expected, geodit_to_llada_v_name)))
     return _write(
         Path(output_dir),
@@ -255,7 +262,7 @@ def assemble_llada_v(
 
 
 def _read_text_core(directory: Path) -> _TextCore:
-    """LLaDA under its own names (`d_model` in its configuration), or under Llama's."""
+    """Read LLaDA under its own names (`d_model` in its configuration), or under Llama's."""
     reader = CheckpointReader(directory)
     config = read_json_object(directory / CONFIG_NAME)
     if "hidden_size" in config:
@@ -283,7 +290,7 @@ def _find_tokenizer(tokenizer: str | PathLike[str] | bool, directory: Path) -> P
 
 
 def _normalization(directory: Path) -> dict[str, Any]:
-    """Mean and standard deviation that SigLIP's own folder gives for images; without such a file, none."""
+    """Read the mean and standard deviation that SigLIP's own folder gives for images; without such a file, none."""
     for name in _PREPROCESSOR_FILES:
         if (directory / name).is_file():
             content = read_json_object(directory / name)
@@ -306,27 +313,25 @@ def _geodit_config(text_config: GeoDiTTextConfig, vocabulary: Vocabulary, **fiel
 
 def _source_shapes(config: GeoDiTConfig, num_rows: int) -> dict[str, tuple[int, ...]]:
     """Tensors of a model and their shapes, with as many rows of embeddings as the source has."""
-    with torch.device("meta"):
-        model = GeoDiTForMaskedDiffusion(config)
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    if config.tie_word_embeddings:
-        del shapes["lm_head.weight"]
-    return {name: (num_rows, *shape[1:]) if name in _EMBEDDING_MATRICES else shape for name, shape in shapes.items()}
+    return {
+        name: (num_rows, *shape[1:]) if name in _EMBEDDING_MATRICES else shape
+        for name, shape in tensor_shapes(config).items()
+    }
 
 
 def _vision_part(directory: Path, expected: Mapping[str, tuple[int, ...]]) -> _Part:
     reader = CheckpointReader(directory)
-    shapes = {name: shape for name, shape in expected.items() if name.startswith(VISION_TOWER)}
+    shapes = {name: shape for name, shape in expected.items() if name.startswith(VISION_TOWER_PREFIX)}
     return _Part(reader, match_tensors(reader, siglip_to_geodit_name, shapes, geodit_to_siglip_name))
 
 
 def _new_projector(config: GeoDiTConfig, seed: int) -> dict[str, torch.Tensor]:
-    """Weights as Transformers initializes linear layers: normal, with biases of zero."""
+    """Make weights as Transformers initializes linear layers: normal, with biases of zero."""
     generator = torch.Generator().manual_seed(seed)
     with torch.device("meta"):
         projector = GeoDiTMultiModalProjector(config)
     return {
-        _PROJECTOR + name: torch.zeros(shape.shape)
+        PROJECTOR_PREFIX + name: torch.zeros(shape.shape)
         if name.endswith("bias")
         else torch.normal(0.0, config.initializer_range, shape.shape, generator=generator)
         for name, shape in projector.state_dict().items()

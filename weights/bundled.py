@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The checkpoints that come with the package."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 BUNDLED = "geodit-tiny"
@@ -19,7 +21,7 @@ def bundled_checkpoint() -> str:
 
 
 def resolve_checkpoint(name: str) -> str:
-    """The folder that a name of a bundled checkpoint stands for; other names stay as they are.
+    """Return the folder that a name of a bundled checkpoint stands for; other names stay as they are.
 
     Args:
         name: `"geodit-tiny"`, a folder, which goes first, or a Hub id.
@@ -31,5 +33,5 @@ def resolve_checkpoint(name: str) -> str:
 
 
 def checkpoint_name(checkpoint: str) -> str:
-    """The inverse of [`resolve_checkpoint`]: a name that means the same on every machine, where there is one."""
+    """Return the name that means the same on every machine, where there is one; inverts [`resolve_checkpoint`]."""
     return BUNDLED if Path(checkpoint) == _FOLDER else checkpoint

@@ -13,6 +13,8 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from geodit.modeling_geodit.weight_files_geodit import read_weight_map, refuse_pickles
 
+__all__ = ["CheckpointReader", "TensorRecord", "match_tensors"]
+
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -58,7 +60,7 @@ class CheckpointReader:
             raise ValueError(f"{self.directory} is not consistent: {'; '.join(sorted(problems))}.")
 
     def dtype(self, name: str) -> torch.dtype:
-        """The type of a tensor.
+        """Return the type of a tensor.
 
         Raises:
             ValueError: If it is not a floating point type, as all tensors that can be converted are.
@@ -72,13 +74,13 @@ class CheckpointReader:
         return _DTYPES[stored]
 
     def read(self, name: str) -> torch.Tensor:
-        """One whole tensor."""
+        """Read one whole tensor."""
         with safe_open(self.records[name].path, framework="pt") as file:
             tensor: torch.Tensor = file.get_tensor(name)
         return tensor
 
     def blocks(self, name: str, max_bytes: int = 2**26) -> Iterator[torch.Tensor]:
-        """A tensor in blocks of rows.
+        """Yield a tensor in blocks of rows.
 
         Args:
             name: Its name.
@@ -143,7 +145,7 @@ def match_tensors(
 
 
 def _weight_files(directory: Path) -> tuple[list[Path], set[str] | None]:
-    """The safetensors files of a checkpoint, and the tensors that its index names if it has one."""
+    """Return the safetensors files of a checkpoint, and the tensors that its index names if it has one."""
     index_path = directory / SAFE_WEIGHTS_INDEX_NAME
     declared = None
     if index_path.is_file():
@@ -170,6 +172,3 @@ def _read_header(path: Path) -> dict[str, TensorRecord]:
             }
     except SafetensorError as error:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
-
-
-__all__ = ["CheckpointReader", "TensorRecord", "match_tensors"]

@@ -19,7 +19,7 @@ _WEIGHTS = ("*.safetensors",)
 def find_checkpoint(
     name: str, *, revision: str | None = None, weights: bool = True, local_files_only: bool = False
 ) -> Path:
-    """The folder of a checkpoint or of an adapter.
+    """Return the folder of a checkpoint or of an adapter.
 
     Args:
         name: A folder, or a Hub id, which is downloaded to the cache of huggingface_hub.

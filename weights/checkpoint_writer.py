@@ -17,6 +17,8 @@ import torch
 from huggingface_hub import split_state_dict_into_shards_factory
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
+__all__ = ["PlannedTensor", "planned", "write_checkpoint"]
+
 _DTYPE_NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 _HEADER_ALIGNMENT = 8
 
@@ -42,7 +44,7 @@ class PlannedTensor:
 
 
 def planned(tensor: torch.Tensor, dtype: torch.dtype) -> PlannedTensor:
-    """The plan of a tensor that is in memory already."""
+    """Plan a tensor that is in memory already."""
     return PlannedTensor(tuple(tensor.shape), dtype, lambda: iter((tensor,)))
 
 
@@ -113,6 +115,3 @@ def _write_file(path: Path, tensors: Mapping[str, PlannedTensor], advance: Calla
                 advance(values.nbytes)
             if written != tensor.num_bytes:
                 raise RuntimeError(f"{name} has {written} bytes of values, but {tensor.num_bytes} were planned")
-
-
-__all__ = ["PlannedTensor", "planned", "write_checkpoint"]

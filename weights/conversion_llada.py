@@ -19,14 +19,31 @@ from transformers.utils import CONFIG_NAME
 from geodit.configuration.configuration_geodit import GeoDiTTextConfig
 from geodit.configuration.text_files import read_json_object
 from geodit.weights.checkpoint_reader import CheckpointReader, match_tensors
+from geodit.weights.model_tensors import (
+    EMBEDDINGS_WEIGHT,
+    FINAL_NORM_WEIGHT,
+    OUTPUT_PROJECTION_WEIGHT,
+    TEXT_LAYERS_PREFIX,
+)
+
+__all__ = [
+    "LLADA_MODEL_TYPE",
+    "LLaDAConfiguration",
+    "convert_llada_config",
+    "geodit_to_llada_name",
+    "llada_config_of",
+    "llada_to_geodit_name",
+    "load_llada_text_state",
+    "read_llada_config",
+    "text_state_shapes",
+]
 
 LLADA_MODEL_TYPE = "llada"
 
-_LM_HEAD = "lm_head.weight"
 _TOP_LEVEL_NAMES = {
-    "model.transformer.wte.weight": "model.language_model.embed_tokens.weight",
-    "model.transformer.ln_f.weight": "model.language_model.norm.weight",
-    "model.transformer.ff_out.weight": _LM_HEAD,
+    "model.transformer.wte.weight": EMBEDDINGS_WEIGHT,
+    "model.transformer.ln_f.weight": FINAL_NORM_WEIGHT,
+    "model.transformer.ff_out.weight": OUTPUT_PROJECTION_WEIGHT,
 }
 # Note that a block's ff_proj is the gate and its ff_out is down_proj.
 _LAYER_NAMES = {
@@ -41,7 +58,7 @@ _LAYER_NAMES = {
     "ff_norm": "post_attention_layernorm",
 }
 _LLADA_LAYER = re.compile(r"model\.transformer\.blocks\.(\d+)\.(\w+)\.weight")
-_GEODIT_LAYER = re.compile(r"model\.language_model\.layers\.(\d+)\.([\w.]+)\.weight")
+_GEODIT_LAYER = re.compile(re.escape(TEXT_LAYERS_PREFIX) + r"(\d+)\.([\w.]+)\.weight")
 _TOP_LEVEL_NAMES_BACK = {ours: theirs for theirs, ours in _TOP_LEVEL_NAMES.items()}
 _LAYER_NAMES_BACK = {ours: theirs for theirs, ours in _LAYER_NAMES.items()}
 
@@ -92,7 +109,7 @@ class LLaDAConfiguration:
 
 
 def llada_to_geodit_name(name: str) -> str:
-    """Name in `GeoDiTForMaskedDiffusion` of a tensor of LLaDA.
+    """Return the name in `GeoDiTForMaskedDiffusion` of a tensor of LLaDA.
 
     Raises:
         ValueError: for a name that LLaDA's text core does not have.
@@ -102,11 +119,11 @@ def llada_to_geodit_name(name: str) -> str:
     match = _LLADA_LAYER.fullmatch(name)
     if match is None or match[2] not in _LAYER_NAMES:
         raise ValueError(f"{name!r} is not a tensor of LLaDA's text core.")
-    return f"model.language_model.layers.{match[1]}.{_LAYER_NAMES[match[2]]}.weight"
+    return f"{TEXT_LAYERS_PREFIX}{match[1]}.{_LAYER_NAMES[match[2]]}.weight"
 
 
 def geodit_to_llada_name(name: str) -> str:
-    """Name in LLaDA of a tensor of `GeoDiTForMaskedDiffusion`'s text core.
+    """Return the name in LLaDA of a tensor of `GeoDiTForMaskedDiffusion`'s text core.
 
     Raises:
         ValueError: for a name outside the text core.
@@ -201,7 +218,7 @@ def read_llada_config(directory: str | Path) -> LLaDAConfiguration:
 
 
 def llada_config_of(text_config: GeoDiTTextConfig, *, mask_token_id: int) -> dict[str, Any]:
-    """The `config.json` that LLaDA's own code reads for a text core: the reverse of [`convert_llada_config`].
+    """Return the `config.json` that LLaDA's own code reads for a text core; reverses [`convert_llada_config`].
 
     Raises:
         ValueError: for a geometry that LLaDA's code does not have.
@@ -254,7 +271,7 @@ def llada_config_of(text_config: GeoDiTTextConfig, *, mask_token_id: int) -> dic
 
 
 def text_state_shapes(text_config: GeoDiTTextConfig) -> dict[str, tuple[int, ...]]:
-    """Names (GeoDiT's) and shapes of all tensors of a text core; `lm_head.weight` only if it is not tied."""
+    """Return names (GeoDiT's) and shapes of all tensors of a text core; `lm_head.weight` only if it is not tied."""
     hidden, width = text_config.hidden_size, text_config.intermediate_size
     head_dim = hidden // text_config.num_attention_heads
     kv_width = head_dim * (text_config.num_key_value_heads or text_config.num_attention_heads)
@@ -270,14 +287,14 @@ def text_state_shapes(text_config: GeoDiTTextConfig) -> dict[str, tuple[int, ...
         "post_attention_layernorm": (hidden,),
     }
     shapes: dict[str, tuple[int, ...]] = {
-        "model.language_model.embed_tokens.weight": (text_config.vocab_size, hidden),
-        "model.language_model.norm.weight": (hidden,),
+        EMBEDDINGS_WEIGHT: (text_config.vocab_size, hidden),
+        FINAL_NORM_WEIGHT: (hidden,),
     }
     for index in range(text_config.num_hidden_layers):
         for name, shape in layer.items():
-            shapes[f"model.language_model.layers.{index}.{name}.weight"] = shape
+            shapes[f"{TEXT_LAYERS_PREFIX}{index}.{name}.weight"] = shape
     if not text_config.tie_word_embeddings:
-        shapes[_LM_HEAD] = (text_config.vocab_size, hidden)
+        shapes[OUTPUT_PROJECTION_WEIGHT] = (text_config.vocab_size, hidden)
     return shapes
 
 
@@ -309,16 +326,3 @@ def _same(value: object, supported: object) -> bool:
 
 def _is_integer(value: object, *, minimum: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
-
-
-__all__ = [
-    "LLADA_MODEL_TYPE",
-    "LLaDAConfiguration",
-    "convert_llada_config",
-    "geodit_to_llada_name",
-    "llada_config_of",
-    "llada_to_geodit_name",
-    "load_llada_text_state",
-    "read_llada_config",
-    "text_state_shapes",
-]

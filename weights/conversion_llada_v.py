@@ -16,26 +16,44 @@ from typing import Any, cast
 from transformers import SiglipVisionConfig
 
 from geodit.configuration.configuration_geodit import GeoDiTTextConfig
-from geodit.weights.conversion_siglip import VISION_TOWER, siglip_to_geodit_name
+from geodit.weights.conversion_siglip import siglip_to_geodit_name
+from geodit.weights.model_tensors import (
+    EMBEDDINGS_WEIGHT,
+    FINAL_NORM_WEIGHT,
+    IMAGE_NEWLINE_VECTOR,
+    OUTPUT_PROJECTION_WEIGHT,
+    PROJECTOR_PREFIX,
+    TEXT_LAYERS_PREFIX,
+    VISION_TOWER_PREFIX,
+)
+
+__all__ = [
+    "LLADA_V_MODEL_TYPES",
+    "LLADA_V_TOWER",
+    "LLaDAVConfiguration",
+    "convert_llada_v_config",
+    "geodit_to_llada_v_name",
+    "llada_v_to_geodit_name",
+    "num_tower_layers",
+    "vision_fields",
+]
 
 LLADA_V_MODEL_TYPES = ("llada", "llava_llada")
 
-IMAGE_NEWLINE = "model.image_newline"
-
-LLADA_V_TOWER = "model.vision_tower.vision_tower."
+LLADA_V_TOWER = f"{VISION_TOWER_PREFIX}vision_tower."
 """Where LLaVA's wrapper of the tower puts SigLIP's own names."""
 _PROJECTOR_NAMES = {
-    "model.mm_projector.0.": "model.multi_modal_projector.linear_1.",
-    "model.mm_projector.2.": "model.multi_modal_projector.linear_2.",
+    "model.mm_projector.0.": f"{PROJECTOR_PREFIX}linear_1.",
+    "model.mm_projector.2.": f"{PROJECTOR_PREFIX}linear_2.",
 }
 _TOP_LEVEL_NAMES = {
-    "model.embed_tokens.weight": "model.language_model.embed_tokens.weight",
-    "model.norm.weight": "model.language_model.norm.weight",
-    "lm_head.weight": "lm_head.weight",
-    IMAGE_NEWLINE: IMAGE_NEWLINE,
+    "model.embed_tokens.weight": EMBEDDINGS_WEIGHT,
+    "model.norm.weight": FINAL_NORM_WEIGHT,
+    OUTPUT_PROJECTION_WEIGHT: OUTPUT_PROJECTION_WEIGHT,
+    IMAGE_NEWLINE_VECTOR: IMAGE_NEWLINE_VECTOR,
 }
 _LAYER = re.compile(r"model\.layers\.(\d+\..+)")
-_OUR_LAYER = re.compile(r"model\.language_model\.layers\.(\d+\..+)")
+_OUR_LAYER = re.compile(re.escape(TEXT_LAYERS_PREFIX) + r"(\d+\..+)")
 # Older code saved the angles of the rotary embedding, which follow from the configuration.
 _TOWER_LAYER = re.compile(re.escape(LLADA_V_TOWER) + r"vision_model\.encoder\.layers\.(\d+)\..+")
 _ROTARY_BUFFER = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
@@ -82,7 +100,7 @@ class LLaDAVConfiguration:
 
 
 def llada_v_to_geodit_name(name: str) -> str | None:
-    """Name in `GeoDiTForMaskedDiffusion` of a tensor of LLaDA-V; `None` for one that has no part in GeoDiT.
+    """Return the name in `GeoDiTForMaskedDiffusion` of a tensor of LLaDA-V; `None` for one that GeoDiT does not use.
 
     Raises:
         ValueError: for a name that LLaDA-V does not have.
@@ -97,12 +115,12 @@ def llada_v_to_geodit_name(name: str) -> str | None:
     if _ROTARY_BUFFER.fullmatch(name):
         return None
     if match := _LAYER.fullmatch(name):
-        return f"model.language_model.layers.{match[1]}"
+        return TEXT_LAYERS_PREFIX + match[1]
     raise ValueError(f"{name!r} is not a tensor of LLaDA-V.")
 
 
 def geodit_to_llada_v_name(name: str) -> str:
-    """Name in LLaDA-V of a tensor of `GeoDiTForMaskedDiffusion`."""
+    """Return the name in LLaDA-V of a tensor of `GeoDiTForMaskedDiffusion`."""
     for theirs, ours in _TOP_LEVEL_NAMES.items():
         if name == ours:
             return theirs
@@ -111,11 +129,11 @@ def geodit_to_llada_v_name(name: str) -> str:
             return theirs + name.removeprefix(ours)
     if match := _OUR_LAYER.fullmatch(name):
         return f"model.layers.{match[1]}"
-    return f"{LLADA_V_TOWER}vision_model.{name.removeprefix(VISION_TOWER)}"
+    return f"{LLADA_V_TOWER}vision_model.{name.removeprefix(VISION_TOWER_PREFIX)}"
 
 
 def num_tower_layers(names: Iterable[str]) -> int | None:
-    """Layers of the vision tower among the tensors of LLaDA-V; `None` if they have no tower.
+    """Count the layers of the vision tower among the tensors of LLaDA-V; return `None` if they have no tower.
 
     LLaVA's code drops the last layer of the tower it loads, since it uses the output of the last but one.
     """
@@ -126,7 +144,7 @@ def num_tower_layers(names: Iterable[str]) -> int | None:
 def vision_fields(
     source: LLaDAVConfiguration, vision_config: SiglipVisionConfig, num_layers: int | None
 ) -> dict[str, Any]:
-    """The fields of [`GeoDiTConfig`] that say how LLaDA-V sees an image.
+    """Return the fields of [`GeoDiTConfig`] that say how LLaDA-V sees an image.
 
     Args:
         source: LLaDA-V's configuration.
@@ -251,16 +269,3 @@ def convert_llada_v_config(config: Mapping[str, Any]) -> LLaDAVConfiguration:
         image_grid_pinpoints=config.get("image_grid_pinpoints"),
         patch_merge_type=config.get("mm_patch_merge_type") or "flat",
     )
-
-
-__all__ = [
-    "IMAGE_NEWLINE",
-    "LLADA_V_MODEL_TYPES",
-    "LLADA_V_TOWER",
-    "LLaDAVConfiguration",
-    "convert_llada_v_config",
-    "geodit_to_llada_v_name",
-    "llada_v_to_geodit_name",
-    "num_tower_layers",
-    "vision_fields",
-]

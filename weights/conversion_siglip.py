@@ -13,8 +13,9 @@ from transformers import SiglipVisionConfig
 from transformers.utils import CONFIG_NAME
 
 from geodit.configuration.text_files import read_json_object
+from geodit.weights.model_tensors import VISION_TOWER_PREFIX
 
-VISION_TOWER = "model.vision_tower."
+__all__ = ["geodit_to_siglip_name", "read_siglip_vision_config", "siglip_to_geodit_name"]
 
 _MODEL_TYPES = ("siglip", "siglip_vision_model")
 # Parts of SigLIP that GeoDiT has no use for: the text encoder, the temperature and bias of the contrastive loss, and
@@ -24,7 +25,7 @@ _PARTS = ("embeddings.", "encoder.layers.", "post_layernorm.")
 
 
 def siglip_to_geodit_name(name: str) -> str | None:
-    """Name in `GeoDiTForMaskedDiffusion` of a tensor of SigLIP; `None` for one that has no part in GeoDiT.
+    """Return the name in `GeoDiTForMaskedDiffusion` of a tensor of SigLIP; `None` for one that GeoDiT does not use.
 
     Raises:
         ValueError: for a name that SigLIP does not have.
@@ -34,12 +35,12 @@ def siglip_to_geodit_name(name: str) -> str | None:
         return None
     if not part.startswith(_PARTS):
         raise ValueError(f"{name!r} is not a tensor of SigLIP.")
-    return VISION_TOWER + part
+    return VISION_TOWER_PREFIX + part
 
 
 def geodit_to_siglip_name(name: str) -> str:
-    """Name in SigLIP of a tensor of the vision tower of `GeoDiTForMaskedDiffusion`."""
-    return f"vision_model.{name.removeprefix(VISION_TOWER)}"
+    """Return the name in SigLIP of a tensor of the vision tower of `GeoDiTForMaskedDiffusion`."""
+    return f"vision_model.{name.removeprefix(VISION_TOWER_PREFIX)}"
 
 
 def read_siglip_vision_config(directory: str | Path) -> SiglipVisionConfig:
@@ -67,6 +68,3 @@ def read_siglip_vision_config(directory: str | Path) -> SiglipVisionConfig:
     return SiglipVisionConfig(
         **{name: value for name, value in fields.items() if name not in ignored} | {"vision_use_head": False}
     )
-
-
-__all__ = ["VISION_TOWER", "geodit_to_siglip_name", "read_siglip_vision_config", "siglip_to_geodit_name"]

@@ -20,10 +20,11 @@ from geodit.weights.checkpoint_reader import CheckpointReader, match_tensors
 from geodit.weights.checkpoint_sources import find_checkpoint
 from geodit.weights.checkpoint_writer import PlannedTensor, write_checkpoint
 from geodit.weights.conversion_llada import geodit_to_llada_name, llada_config_of, text_state_shapes
+from geodit.weights.model_tensors import IMAGE_NEWLINE_VECTOR, PROJECTOR_PREFIX, VISION_TOWER_PREFIX
 
 __all__ = ["disassemble"]
 
-_OTHER_PARTS = ("model.vision_tower.", "model.multi_modal_projector.", "model.image_newline")
+_OTHER_PARTS = (VISION_TOWER_PREFIX, PROJECTOR_PREFIX, IMAGE_NEWLINE_VECTOR)
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 

@@ -47,7 +47,7 @@ class Vocabulary:
 
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer in the folder of a checkpoint. No code that stands beside it is run.
+    """Load the tokenizer in the folder of a checkpoint. No code next to it is run.
 
     Raises:
         ValueError: If there is none, or it cannot be read.
@@ -118,7 +118,7 @@ def make_vocabulary(
 def resolve_special_ids(
     declared_ids: Sequence[tuple[str, Mapping[str, object]]], num_tokens: int
 ) -> tuple[dict[str, int | None], tuple[str, ...]]:
-    """One id for each special token, out of several files that may contradict each other.
+    """Choose one id for each special token from several files that may contradict each other.
 
     Args:
         declared_ids: Special token ids by name, each with where they stand; the earlier ones count more.
@@ -160,7 +160,7 @@ def resolve_special_ids(
 def with_new_rows(
     reader: CheckpointReader, name: str, vocabulary: Vocabulary, shape: tuple[int, ...], dtype: torch.dtype
 ) -> PlannedTensor:
-    """The plan of an embedding matrix in which the rows of new tokens are the mean of the others.
+    """Return the plan of an embedding matrix in which the rows of new tokens are the mean of the others.
 
     Args:
         reader: The source.

@@ -38,13 +38,13 @@ def check_dataset(
     num_threads: int = 1,
     progress: Progress | None = None,
 ) -> DatasetReport:
-    """Reads all of a data set, and compares it with what is published and with itself.
+    """Read all of a data set, and compare it with what is published and with itself.
 
     Images are decoded one after the other; of each nothing is kept but a few bytes, so that the largest data sets can
     be checked. An image is in two splits if its name in the data set or all its pixels are the same.
 
     Args:
-        name: One of `reader_names()`.
+        name: A key of `READERS`.
         path: As `read_dataset` takes it.
         splits: The splits to check; by default all that make up the data set.
         decode_images: Without it images are not opened (but for their size where there are boxes): much quicker, but
@@ -131,7 +131,7 @@ class _Inspection:
     def run(
         self, reader: DatasetReader, root: Path, decode_images: bool, num_threads: int, progress: Progress | None
     ) -> None:
-        """Reads every record.
+        """Read every record.
 
         Raises:
             FileNotFoundError: If a file of annotations or the folder of images is missing.
@@ -170,11 +170,11 @@ class _Inspection:
         self.contents.append(record.content)
 
     def report(self, published: Mapping[str, Count]) -> SplitReport:
-        """The numbers of the split."""
+        """Return the numbers of the split."""
         return SplitReport(self.split, {"images": _count_different(self.paths), **self.counts}, published)
 
     def problems(self) -> Iterator[Problem]:
-        """What was found in the split itself."""
+        """Return what was found in the split itself."""
         if not self.counts["records"]:
             yield Problem("split", self.split, 1, "the split has no record")
         messages = {
@@ -222,7 +222,7 @@ def _inspect(entry: Entry, decode: bool) -> _Record:
 
 
 def _is_of_image(error: BaseException | None) -> bool:
-    """Whether an image was the cause, however many messages are put around it."""
+    """Return whether an image was the cause, however many messages are put around it."""
     while error is not None:
         if isinstance(error, ImageFileError):
             return True

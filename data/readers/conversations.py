@@ -37,7 +37,7 @@ class Turn(NamedTuple):
 
 
 def parse_turns(record: Mapping[str, Any]) -> list[Turn]:
-    """The turns of a record.
+    """Return the turns of a record.
 
     Raises:
         ValueError: If human and model do not take turns, or one says nothing.
@@ -51,7 +51,7 @@ def parse_turns(record: Mapping[str, Any]) -> list[Turn]:
 
 
 def without_hint(prompt: str) -> str:
-    """A question without the request for a short answer that LLaVA's followers add to it."""
+    """Remove from a question the request for a short answer that LLaVA's followers add to it."""
     for hint in _HINTS:
         if prompt.lower().endswith(hint.lower()) and len(prompt) > len(hint):
             question = prompt[: -len(hint)].rstrip()
@@ -61,7 +61,7 @@ def without_hint(prompt: str) -> str:
 
 
 def iter_conversations(path: Path) -> Iterator[Any]:
-    """The records of a file, one after the other.
+    """Yield the records of a file.
 
     Raises:
         ValueError: If the file is not JSON.
@@ -70,7 +70,7 @@ def iter_conversations(path: Path) -> Iterator[Any]:
 
 
 def locate_image(path: str, folders: Sequence[Path]) -> Path:
-    """The image in the first folder that has it; in the first folder if none does."""
+    """Return the image in the first folder that has it, or in the first folder if none does."""
     return next((folder / path for folder in folders if is_file(folder / path)), folders[0] / path)
 
 
@@ -89,13 +89,13 @@ class LLaVAReader(DatasetReader):
     licence = "that of the data set"
 
     def annotation_files(self, root: Path, split: str) -> list[Path]:
-        """The file that the path names."""
+        """Return the file that the path names."""
         if root.suffix not in (".json", ".jsonl"):
             raise ValueError(f"{self.name} takes the path of a .json or .jsonl file, not {root}")
         return [self.require_file(root)]
 
     def entries(self, root: Path, split: str) -> Iterator[Entry]:
-        """One entry a conversation."""
+        """Yield one entry per conversation."""
         (path,) = self.annotation_files(root, split)
         folders = (path.parent, path.parent / "images")
         for index, record in enumerate(iter_conversations(path)):

@@ -48,7 +48,7 @@ class DIORRSVGReader(DatasetReader):
     }
 
     def annotation_files(self, root: Path, split: str) -> list[Path]:
-        """The list of the split, then all XML files in the order of their paths."""
+        """Return the list of the split, then all XML files in the order of their paths."""
         listed = self.require_file(root / _SPLIT_FILES[split])
         files = sorted(self.require_folder(root / "Annotations").glob("*.xml"))
         if not files:
@@ -56,7 +56,7 @@ class DIORRSVGReader(DatasetReader):
         return [listed, *files]
 
     def entries(self, root: Path, split: str) -> Iterator[Entry]:
-        """One entry an XML file that has an object of the split."""
+        """Yield one entry per XML file that has an object of the split."""
         images = self.require_folder(root / "JPEGImages")
         listed, *files = self.annotation_files(root, split)
         wanted = _object_numbers(listed)

@@ -31,18 +31,18 @@ class DamagedRecord:
 
 
 def brief(value: Any) -> str:
-    """How a value is shown in a complaint: as Python writes it, but of what is long or nested deeply a part."""
+    """Format a value for an error message: as Python writes it, cut off if it is long or nested deeply."""
     return _BRIEF.repr(value)
 
 
 def one_line(text: str) -> str:
-    """A message with single spaces for all white space, and nothing in it that a terminal would act on."""
+    """Return a message with single spaces for all white space, and nothing in it that a terminal would act on."""
     words = " ".join(text.split())
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in words)
 
 
 def as_record(value: Any) -> Mapping[str, Any]:
-    """The value, if it is an object with named fields.
+    """Return the value if it is an object with named fields.
 
     Raises:
         ValueError: If it is something else.
@@ -55,7 +55,7 @@ def as_record(value: Any) -> Mapping[str, Any]:
 
 
 def clean_text(value: Any, name: str) -> str:
-    """A text without white space at its ends and with single spaces inside.
+    """Return a text without white space at its ends and with single spaces inside.
 
     Raises:
         ValueError: If the value is no text, is longer than any question or answer is, or nothing is left.
@@ -71,7 +71,7 @@ def clean_text(value: Any, name: str) -> str:
 
 
 def class_words(name: str) -> str:
-    """The name of a class as words in lower case: "BareLand", "storage-tank" -> "bare land", "storage tank".
+    """Return the name of a class as words in lower case: "BareLand" -> "bare land".
 
     Raises:
         ValueError: If the name has no letter or digit.
@@ -80,7 +80,7 @@ def class_words(name: str) -> str:
 
 
 def marked_phrase(text: str) -> str | None:
-    """What stands between the first `<p>` and the next `</p>`, cleaned; None if there are none.
+    """Return what stands between the first `<p>` and the next `</p>`, cleaned; `None` if they do not occur.
 
     Raises:
         ValueError: If nothing stands there.
@@ -91,7 +91,7 @@ def marked_phrase(text: str) -> str | None:
 
 
 def text_field(record: Mapping[str, Any], name: str) -> str:
-    """The text under a name, cleaned.
+    """Return the text under a name, cleaned.
 
     Raises:
         ValueError: If there is none, or it is empty.
@@ -100,7 +100,7 @@ def text_field(record: Mapping[str, Any], name: str) -> str:
 
 
 def path_field(record: Mapping[str, Any], name: str) -> str:
-    """The relative path under a name, as `inner_path` has it.
+    """Return the relative path under a name, as `inner_path` has it.
 
     Raises:
         ValueError: If there is none, it is absolute, or it leads out of the folder.
@@ -109,7 +109,7 @@ def path_field(record: Mapping[str, Any], name: str) -> str:
 
 
 def inner_path(value: Any, name: str) -> str:
-    """A path that stays in the folder it is relative to, with single slashes and without "." in it.
+    """Return a path that stays in the folder it is relative to, with single slashes and without "." in it.
 
     Raises:
         ValueError: If the value is no text or empty, the path is absolute, or it leads out of the folder.
@@ -125,7 +125,7 @@ def inner_path(value: Any, name: str) -> str:
 
 
 def list_field(record: Mapping[str, Any], name: str) -> Sequence[Any]:
-    """The list under a name.
+    """Return the list under a name.
 
     Raises:
         ValueError: If there is none.
@@ -137,7 +137,7 @@ def list_field(record: Mapping[str, Any], name: str) -> Sequence[Any]:
 
 
 def id_field(record: Mapping[str, Any], name: str) -> int:
-    """The whole number under a name.
+    """Return the whole number under a name.
 
     Raises:
         ValueError: If there is none.
@@ -149,7 +149,7 @@ def id_field(record: Mapping[str, Any], name: str) -> int:
 
 
 def numbers(values: Any, *lengths: int) -> list[float]:
-    """Finite numbers, so many of them as one of `lengths` says. A number may be written as a text; a bool is none.
+    """Return finite numbers, as many as one of `lengths` says. A number may be written as text; a bool is refused.
 
     Raises:
         ValueError: If the value is anything else.

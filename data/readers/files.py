@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from PIL import Image
 
+from geodit.configuration import text_files
 from geodit.configuration.text_files import check_regular_file, parse_json, read_text
 from geodit.data.readers.fields import DamagedRecord
 from geodit.processing.images_geodit import DAMAGE, IMAGE_FORMATS
@@ -51,7 +52,7 @@ def open_text(path: Path, newline: str | None = None) -> Iterator[IO[str]]:
 
 
 def iter_json_array(path: Path, key: str | None = None) -> Iterator[Any]:
-    """The elements of a JSON array, one after the other, without holding the whole file.
+    """Yield the elements of a JSON array without holding the whole file.
 
     Args:
         path: A JSON file that is an array, or an object with one.
@@ -73,7 +74,7 @@ def iter_json_array(path: Path, key: str | None = None) -> Iterator[Any]:
 
 
 def iter_json_lines(path: Path) -> Iterator[Any]:
-    """The values of a file with one JSON value a line; empty lines are passed over.
+    """Yield the values of a file with one JSON value per line; skip empty lines.
 
     A line that is not JSON, or is longer than `MAX_VALUE_LENGTH`, comes as a [`DamagedRecord`]: those after it can be
     read.
@@ -99,7 +100,7 @@ def iter_json_lines(path: Path) -> Iterator[Any]:
 
 
 def _iter_lines(file: IO[bytes], limit: int) -> Iterator[bytes | None]:
-    """The lines of a file; None for one of more than `limit` bytes."""
+    """Yield the lines of a file, and `None` for one of more than `limit` bytes."""
     while line := file.readline(limit + 1):
         if len(line) <= limit:
             yield line
@@ -110,7 +111,7 @@ def _iter_lines(file: IO[bytes], limit: int) -> Iterator[bytes | None]:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file that is small enough to be held.
+    """Read a JSON file that is small enough to be held in memory.
 
     Raises:
         ValueError: If it is not JSON.
@@ -118,13 +119,13 @@ def read_json(path: Path) -> Any:
     """
     check_regular_file(path)
     try:
-        return parse_json(read_text(path, max_bytes=_MAX_FILE_BYTES, encoding="utf-8-sig"), path)
+        return text_files.read_json(path, max_bytes=_MAX_FILE_BYTES)
     except ValueError as error:
         raise ValueError(f"{str(error).rstrip('.')}: download it again.") from error
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file that are not empty, without white space at their ends.
+    """Read the lines of a text file that are not empty, without white space at their ends.
 
     Raises:
         ValueError: If it is not text.
@@ -140,7 +141,7 @@ class ImageFileError(ValueError):
 
 
 def is_file(path: Path) -> bool:
-    """Whether this is a file; False of a name that no file can have, of which `Path.is_file` raises an error."""
+    """Return whether this is a file; false for a name that no file can have, where `Path.is_file` raises an error."""
     return os.path.isfile(path)  # noqa: PTH113
 
 
@@ -169,7 +170,7 @@ def read_image_size(path: Path) -> tuple[int, int]:
 
 
 def decode_image(path: Path) -> Image.Image:
-    """An image in RGB, decoded to its last row.
+    """Decode an image to its last row, in RGB.
 
     Raises:
         ImageFileError: If the file is missing or cannot be decoded.
@@ -194,7 +195,7 @@ def _shown(path: Path) -> str:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """What an error says, but for the path, which the message around it has."""
+    """Return what an error says, without the path, which the message around it has."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).removeprefix(f"{path} ").replace(repr(str(path)), "it")
@@ -236,7 +237,7 @@ class _JsonStream:
                 self._position += 1
 
     def elements(self) -> Iterator[Any]:
-        """The elements of the array that comes next."""
+        """Yield the elements of the array that comes next."""
         self._expect("[")
         if self._peek() == "]":
             return
@@ -284,7 +285,7 @@ class _JsonStream:
         return JSONDecodeError(reason, self._buffer, self._position)
 
     def _is_fault(self, error: JSONDecodeError) -> bool:
-        """Whether more text could not help: what is cut off fails at the end, or in a string that does not end."""
+        """Return whether more text could not help: what is cut off fails at its end, or in a string without an end."""
         return len(self._buffer) - error.pos > _LONGEST_TOKEN and not error.msg.startswith("Unterminated string")
 
     def _fill(self) -> bool:

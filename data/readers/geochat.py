@@ -55,11 +55,11 @@ class GeoChatReader(DatasetReader):
     published = {"train": {"records": Count(318_000, exact=False)}}
 
     def annotation_files(self, root: Path, split: str) -> list[Path]:
-        """The JSON file."""
+        """Return the JSON file."""
         return [self.require_file(root / "GeoChat_Instruct.json")]
 
     def entries(self, root: Path, split: str) -> Iterator[Entry]:
-        """One entry a conversation."""
+        """Yield one entry per conversation."""
         (path,) = self.annotation_files(root, split)
         images = self.require_folder(root / "images", root / "final_images_llava")
         folders = (images, images / "final_images_llava", images / _ARCHIVE_FOLDER)
@@ -75,7 +75,7 @@ class GeoChatReader(DatasetReader):
 
 
 def geochat_question(turn: Turn, image: Path) -> Question | None:
-    """A turn as a question, or None if the schema has no place for it.
+    """Convert a turn into a question; return `None` if the schema has no place for it.
 
     Args:
         turn: The turn.
@@ -99,7 +99,7 @@ def geochat_question(turn: Turn, image: Path) -> Question | None:
 
 
 def plain_description(text: str) -> str:
-    """A description without the boxes and the marks of phrases in it.
+    """Remove the boxes and the marks of phrases from a description.
 
     Raises:
         ValueError: If nothing is left.

@@ -31,7 +31,7 @@ _DESCRIPTION = re.compile(r"(?P<number>\d+)(?:\.\w+)?\s+(?P<sentence>\S.*)")
 
 
 def caption_questions(sentences: Sequence[str], split: str) -> tuple[Question, ...]:
-    """The questions of an image with several captions.
+    """Return the questions of an image with several captions.
 
     In the training split every different sentence is an answer of its own, elsewhere the first one is; all are
     references, repeated ones too, as they are published.
@@ -46,7 +46,7 @@ def caption_questions(sentences: Sequence[str], split: str) -> tuple[Question, .
 
 
 def parse_description(line: str) -> tuple[str, str]:
-    """The number of an image and the sentence, of a line such as `12 there is a lawn .` in a file of descriptions.
+    """Parse a line such as `12 there is a lawn .` into the number of an image and the sentence.
 
     Raises:
         ValueError: If the line is not of that form.
@@ -58,13 +58,13 @@ def parse_description(line: str) -> tuple[str, str]:
 
 
 def may_belong(record: Any, split: str) -> bool:
-    """Whether to read a record with a `split` in a file of all splits: it is of that split, or of none there is."""
+    """Return whether to read a record that has a `split`: it is of the split asked for, or of no known split."""
     named = record.get("split") if isinstance(record, dict) else None
     return named == KARPATHY_SPLITS[split] or named not in KARPATHY_SPLITS.values()
 
 
 def require_split(record: Mapping[str, Any], split: str) -> None:
-    """Raises a ValueError if a record is of no split there is."""
+    """Raise a ValueError if a record is of no known split."""
     if record.get("split") != KARPATHY_SPLITS[split]:
         raise ValueError(f"'split' should be one of train, val and test, not {brief(record.get('split'))}")
 
@@ -84,7 +84,7 @@ class KarpathyReader(DatasetReader):
     descriptions: ClassVar[str] = ""
 
     def annotation_files(self, root: Path, split: str) -> list[Path]:
-        """The JSON file, or the files of sentences and of the names in the split."""
+        """Return the JSON file, or the files of sentences and of the names in the split."""
         candidates = [root / name for name in self.json_names]
         if any(path.is_file() for path in candidates) or not (self.descriptions and (root / "filenames").is_dir()):
             return [self.require_file(*candidates)]
@@ -93,7 +93,7 @@ class KarpathyReader(DatasetReader):
         return [self.require_file(lists / name) for name in names]
 
     def entries(self, root: Path, split: str) -> Iterator[Entry]:
-        """One entry an image."""
+        """Yield one entry per image."""
         images = self.require_folder(*(root / name for name in self.image_folders))
         files = self.annotation_files(root, split)
         if len(files) == 1:

@@ -60,7 +60,7 @@ class MMRSReader(DatasetReader):
     licence = "not stated; research. The images have the terms of their data sets"
 
     def annotation_files(self, root: Path, split: str) -> list[Path]:
-        """All JSON files below the folders of the tasks."""
+        """Return all JSON files below the folders of the tasks."""
         folder = self.require_folder(root / "data" / "json", root / "json")
         files = [path for path in sorted(folder.rglob("*.json")) if path.parent != folder]
         unknown = [path for path in files if path.relative_to(folder).parts[0] not in _TASKS]
@@ -71,7 +71,7 @@ class MMRSReader(DatasetReader):
         return files
 
     def entries(self, root: Path, split: str) -> Iterator[Entry]:
-        """One entry a conversation."""
+        """Yield one entry per conversation."""
         base = self.require_folder(root / "data" / "json", root / "json").parent
         for path in self.annotation_files(root, split):
             relative = path.relative_to(base / "json")
@@ -88,7 +88,7 @@ class MMRSReader(DatasetReader):
 
 
 def sensor(image: Any) -> str:
-    """By which sensor an image was taken, as the folder says that it is in: "optical", "sar" or "infrared"."""
+    """Return the sensor that took an image, as the name of its folder says: "optical", "sar" or "infrared"."""
     parts = image.replace("\\", "/").removeprefix("data/").split("/") if isinstance(image, str) else []
     folder = parts[1] if len(parts) > 2 and parts[0] == "detection" else ""
     if folder.startswith(_SAR):
@@ -97,7 +97,7 @@ def sensor(image: Any) -> str:
 
 
 def object_name(phrase: str) -> str:
-    """The class in a phrase such as "13 ships", "one harbor" or "2 baseball fields".
+    """Return the class in a phrase such as "13 ships", "one harbor" or "2 baseball fields".
 
     Raises:
         ValueError: If there is none.
@@ -118,7 +118,7 @@ def object_name(phrase: str) -> str:
 
 
 def padded_box(text: str, image_size: tuple[int, int]) -> Box:
-    """A box in pixels from four or eight numbers, 0 to 1 on the image padded to a square.
+    """Convert four or eight numbers, 0 to 1 on the image padded to a square, into a box in pixels.
 
     Args:
         text: `x1,y1,x2,y2`, or the x and y of four corners.

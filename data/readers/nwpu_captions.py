@@ -42,11 +42,11 @@ class NWPUCaptionsReader(DatasetReader):
     }
 
     def annotation_files(self, root: Path, split: str) -> list[Path]:
-        """The JSON file."""
+        """Return the JSON file."""
         return [self.require_file(root / "dataset_nwpu.json")]
 
     def entries(self, root: Path, split: str) -> Iterator[Entry]:
-        """One entry an image."""
+        """Yield one entry per image."""
         (path,) = self.annotation_files(root, split)
         images = self.require_folder(root / "NWPU_images", root / "images")
         classes = read_json(path)

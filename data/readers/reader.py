@@ -81,7 +81,7 @@ def _texts(sample: Sample) -> Iterator[str]:
 
 
 def bad_record(location: str, error: ValueError) -> Entry:
-    """The entry of a record that is known to be a bad one before it is interpreted."""
+    """Return the entry of a record that is known to be bad before it is interpreted."""
     return Entry(location, functools.partial(_refuse, str(error)))
 
 
@@ -102,7 +102,7 @@ class Count:
     exact: bool = True
 
     def matches(self, number: int) -> bool:
-        """Whether that many are as many as were published."""
+        """Return whether a count agrees with the published one."""
         return number == self.number if self.exact else abs(number - self.number) <= 0.05 * self.number
 
     def __str__(self) -> str:
@@ -145,7 +145,7 @@ class DatasetReader(ABC):
 
     @abstractmethod
     def annotation_files(self, root: Path, split: str) -> list[Path]:
-        """The files that a split is read from, which all exist.
+        """Return the files that a split is read from, which all exist.
 
         Raises:
             FileNotFoundError: If one is missing.
@@ -153,7 +153,7 @@ class DatasetReader(ABC):
 
     @abstractmethod
     def entries(self, root: Path, split: str) -> Iterator[Entry]:
-        """The records of a split, in the order of the files.
+        """Yield the records of a split, in the order of the files.
 
         Raises:
             ValueError: If a file as a whole is not what it should be. What is wrong with a single record, its
@@ -161,22 +161,22 @@ class DatasetReader(ABC):
         """
 
     def published_counts(self, root: Path, split: str) -> Mapping[str, Count]:
-        """What is published about a split (or `TOTAL`), by quantity. Data sets with variants look at the files."""
+        """Return what is published about a split (or `TOTAL`), by quantity. Readers of variants look at the files."""
         return self.published.get(split, {})
 
     def check_split(self, split: str) -> None:
-        """Raises a ValueError if there is no such split; it lists those there are."""
+        """Raise a ValueError if there is no such split; it lists the known ones."""
         if split not in self.splits:
             raise ValueError(f"{self.name} has no split {split!r}; its splits are {', '.join(self.splits)}")
 
     def missing(self, what: str) -> FileNotFoundError:
-        """The error for a file or folder that is not there."""
+        """Return the error for a file or folder that does not exist."""
         return FileNotFoundError(
             f"{self.name}: {what} is missing. Download it from {self.download}; the folder must hold {self.layout}"
         )
 
     def require_file(self, *candidates: Path) -> Path:
-        """The first of these files that exists.
+        """Return the first of these files that exists.
 
         Raises:
             FileNotFoundError: If none does; the message names the first.
@@ -189,7 +189,7 @@ class DatasetReader(ABC):
         raise self.missing(str(candidates[0]))
 
     def require_folder(self, *candidates: Path) -> Path:
-        """The first of these folders that exists.
+        """Return the first of these folders that exists.
 
         Raises:
             FileNotFoundError: If none does; the message names the first.

@@ -70,13 +70,13 @@ def read_dataset(
     num_shards: int = 1,
     cache_dir: str | Path | None = None,
 ) -> datasets.Dataset | datasets.IterableDataset:
-    """Reads a published data set from the layout in which it is downloaded.
+    """Read a published data set from the layout in which it is downloaded.
 
     Rows hold the path of an image, which is decoded when the row is accessed and no earlier. Boxes are in pixels
     and inside the image: what leaves it is cut off.
 
     Args:
-        name: One of `reader_names()`.
+        name: A key of `READERS`.
         path: Its folder; for `llava` the JSON file, for `skyscript` a CSV file if the folder has several.
         split: One of the splits of the data set.
         streaming: Read while iterating, and hold nothing. By default the rows are written to a cache, from which
@@ -136,7 +136,7 @@ def read_dataset(
 
 
 def existing_path(reader: DatasetReader, path: str | Path) -> Path:
-    """The absolute path of a data set.
+    """Return the absolute path of a data set.
 
     Raises:
         FileNotFoundError: If nothing is there.
@@ -151,7 +151,7 @@ def existing_path(reader: DatasetReader, path: str | Path) -> Path:
 
 
 def clip_box(box: Box, image_size: tuple[int, int]) -> Box:
-    """The part of a box that lies in an image of (height, width) pixels.
+    """Clip a box to an image of (height, width) pixels.
 
     Raises:
         ValueError: If it has no area.
@@ -165,7 +165,7 @@ def clip_box(box: Box, image_size: tuple[int, int]) -> Box:
 
 
 def box_excess(box: Box, image_size: tuple[int, int]) -> float:
-    """By how many pixels a box leaves the image, at its worst side; 0 if it lies inside."""
+    """Return how many pixels a box extends beyond the image, at its worst side; 0 if it lies inside."""
     height, width = image_size
     x1, y1, x2, y2 = box
     return max(-x1, -y1, x2 - width, y2 - height, 0.0)
@@ -181,7 +181,7 @@ class _Faults:
         self._bad_records = bad_records
 
     def add(self, location: str, error: ValueError) -> None:
-        """Raises a BadRecordError unless bad records are skipped."""
+        """Raise a BadRecordError unless bad records are skipped."""
         place_and_reason = one_line(f"{location}: {error}")
         if self._bad_records == "raise":
             raise BadRecordError(
@@ -195,7 +195,7 @@ class _Faults:
 def _complete_questions(
     sample: Sample, tasks: tuple[str, ...] | None, location: str, faults: _Faults
 ) -> Iterator[Question]:
-    """The questions of these tasks, with boxes cut off at the border of the image.
+    """Return the questions of these tasks, with boxes clipped at the border of the image.
 
     Raises:
         ImageFileError: If the image is missing, or there are boxes and it is none.

@@ -44,11 +44,6 @@ READERS: Mapping[str, DatasetReader] = MappingProxyType(
 """The readers by name."""
 
 
-def reader_names() -> tuple[str, ...]:
-    """The names of the data sets that can be read."""
-    return tuple(READERS)
-
-
 def get_reader(name: str) -> DatasetReader:
     """Look a reader up.
 

@@ -64,7 +64,7 @@ class DatasetReport:
     problems: tuple[Problem, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON can hold it."""
+        """Return the report in types that JSON has."""
         return {
             "name": self.name,
             "path": self.path,

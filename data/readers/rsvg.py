@@ -70,12 +70,12 @@ class RSVGReader(DatasetReader):
     }
 
     def annotation_files(self, root: Path, split: str) -> list[Path]:
-        """The file of the split."""
+        """Return the file of the split."""
         stem = f"rsvg_{_FILE_SPLITS[split]}"
         return [self.require_file(root / f"{stem}.pth", root / f"{stem}.jsonl", root / "metainfo" / f"{stem}.jsonl")]
 
     def entries(self, root: Path, split: str) -> Iterator[Entry]:
-        """One entry an image with all its expressions."""
+        """Yield one entry per image with all its expressions."""
         images = self.require_folder(root / "images")
         if (images / "rsvg").is_dir():
             images = images / "rsvg"
@@ -112,7 +112,7 @@ def _load_list(path: Path) -> list[Any]:
 
 
 def _image_name(record: Any) -> str:
-    """What the records of one image have in common; "" if a record is too odd to tell."""
+    """Return what the records of one image have in common; "" if a record is too odd to tell."""
     name: Any = ""
     if isinstance(record, dict):
         name = record.get("image_id")

@@ -34,7 +34,7 @@ _LIMITS = (10, 100, 1000)
 
 
 def count_range(number: int, unit: str = "") -> str:
-    """The range that a number falls into, in the authors' words.
+    """Return the range that a number falls into, in the authors' words.
 
     Args:
         number: At least 0.
@@ -76,14 +76,14 @@ class RSVQAReader(DatasetReader):
     )
 
     def annotation_files(self, root: Path, split: str) -> list[Path]:
-        """The files of images, questions and answers of the split."""
+        """Return the files of images, questions and answers of the split."""
         return [
             self.require_file(root / f"{self.prefix}_split_{self.file_splits[split]}_{sort}.json")
             for sort in ("images", "questions", "answers")
         ]
 
     def entries(self, root: Path, split: str) -> Iterator[Entry]:
-        """One entry an image with all its questions."""
+        """Yield one entry per image with all its questions."""
         folder = self.require_folder(*(root / name for name in self.image_folders))
         images_path, questions_path, answers_path = self.annotation_files(root, split)
         bad: list[Entry] = []
@@ -138,7 +138,7 @@ class RSVQAReader(DatasetReader):
 
 
 def _active(path: Path, key: str, bad: list[Entry]) -> Iterator[Mapping[str, Any]]:
-    """The active records of a file that have the numbers by which they are found; `bad` gets those that do not."""
+    """Yield the active records of a file that have the numbers to find them by; `bad` gets those that do not."""
     for index, value in enumerate(iter_json_array(path, key)):
         try:
             record = as_record(value)

@@ -41,7 +41,7 @@ class SceneFolderReader(DatasetReader):
     archive_folders: ClassVar[tuple[str, ...]]
 
     def annotation_files(self, root: Path, split: str) -> list[Path]:
-        """All images, those of the other split included, since the split is drawn from them."""
+        """Return all images, those of the other split included, since the split is drawn from them."""
         for folder in (root, *(root / name for name in self.archive_folders)):
             if folder.is_dir():
                 files = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in IMAGE_SUFFIXES)
@@ -50,7 +50,7 @@ class SceneFolderReader(DatasetReader):
         raise self.missing(f"a folder of images for each class in {root}")
 
     def entries(self, root: Path, split: str) -> Iterator[Entry]:
-        """One entry an image."""
+        """Yield one entry per image."""
         by_class: dict[str, list[Path]] = {}
         for path in self.annotation_files(root, split):
             by_class.setdefault(path.parent.name, []).append(path)

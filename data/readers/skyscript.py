@@ -48,7 +48,7 @@ class SkyScriptReader(DatasetReader):
     licence = "MIT (code); the image sources have terms of their own"
 
     def annotation_files(self, root: Path, split: str) -> list[Path]:
-        """The CSV file of the split."""
+        """Return the CSV file of the split."""
         pattern = f"SkyScript_{_CSV_SPLITS[split]}_*.csv"
         if root.is_file():
             if not root.match(pattern):
@@ -63,7 +63,7 @@ class SkyScriptReader(DatasetReader):
         return found
 
     def entries(self, root: Path, split: str) -> Iterator[Entry]:
-        """One entry a line."""
+        """Yield one entry per line."""
         (path,) = self.annotation_files(root, split)
         folder = path.parent.parent if path.parent.name == "dataframe" else path.parent
         with open_text(path, newline="") as file:
@@ -95,7 +95,7 @@ class SkyScriptReader(DatasetReader):
         return Sample(folder / path, f"{self.name}/{path}", (caption,), named.groupdict() if named else {})
 
     def published_counts(self, root: Path, split: str) -> Mapping[str, Count]:
-        """The size of the variant that the CSV file is named after."""
+        """Return the size of the variant that the CSV file is named after."""
         if split not in self.splits:
             return {}
         (path,) = self.annotation_files(root, split)

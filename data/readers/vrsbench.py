@@ -69,7 +69,7 @@ class VRSBenchReader(DatasetReader):
     }
 
     def annotation_files(self, root: Path, split: str) -> list[Path]:
-        """The file of conversations or the files to evaluate on, or else one file an image."""
+        """Return the file of conversations or the files to evaluate on, or else one file per image."""
         names = (_TRAIN_FILE,) if split == "train" else _EVAL_FILES
         found = [root / name for name in names if (root / name).is_file()]
         if found:
@@ -84,7 +84,7 @@ class VRSBenchReader(DatasetReader):
         return files
 
     def entries(self, root: Path, split: str) -> Iterator[Entry]:
-        """One entry an image with everything that is asked about it."""
+        """Yield one entry per image with everything that is asked about it."""
         folder = self.require_folder(root / f"Images_{_FOLDERS[split]}")
         folders = (folder, folder / folder.name)
         files = self.annotation_files(root, split)
@@ -99,7 +99,7 @@ class VRSBenchReader(DatasetReader):
     def _grouped(
         self, files: Sequence[Path], folders: Sequence[Path], key: str, read: Callable[..., Sample]
     ) -> Iterator[Entry]:
-        """One entry an image from files that have several records of it."""
+        """Yield one entry per image from files that have several records of it."""
         by_image: dict[str, list[tuple[str, Any]]] = defaultdict(list)
         for path in files:
             for index, record in enumerate(iter_json_array(path)):
@@ -143,7 +143,7 @@ def _interpret(
     key: str,
     questions: Callable[[Mapping[str, Any], Path], list[Question]],
 ) -> tuple[str, Path, list[Question]]:
-    """The name of an image, its file, and the questions of all its records."""
+    """Return the name of an image, its file, and the questions of all its records."""
     found: list[Question] = []
     for location, record in records:
         try:
@@ -156,7 +156,7 @@ def _interpret(
 
 
 def percent_box(text: str, image_size: tuple[int, int]) -> Box:
-    """The box `{<x1><y1><x2><y2>}` in pixels. Numbers above 100 are taken as they are: they leave the image.
+    """Return the box `{<x1><y1><x2><y2>}` in pixels. Numbers above 100 are kept: they extend beyond the image.
 
     Raises:
         ValueError: If the text is not one such box.
@@ -170,7 +170,7 @@ def percent_box(text: str, image_size: tuple[int, int]) -> Box:
 
 
 def corner_box(corners: Any, image_size: tuple[int, int]) -> Box:
-    """The box in pixels around four corners whose x and y are relative to the image.
+    """Return the box in pixels around four corners whose x and y are relative to the image.
 
     Raises:
         ValueError: If these are not eight numbers.
@@ -181,7 +181,7 @@ def corner_box(corners: Any, image_size: tuple[int, int]) -> Box:
 
 
 def tagged_question(turn: Turn, image: Path) -> Question:
-    """A turn of the training file as a question.
+    """Convert a turn of the training file into a question.
 
     Raises:
         ValueError: If its prompt has no tag, or its answer does not fit the tag.
@@ -213,7 +213,7 @@ def _evaluation_questions(record: Mapping[str, Any], image: Path) -> list[Questi
 
 
 def _detections(questions: Sequence[Question]) -> Iterator[Question]:
-    """A question for each class of the objects that expressions refer to."""
+    """Yield a question for each class of the objects that expressions refer to."""
     boxes: dict[str, list[Box]] = defaultdict(list)
     for question in questions:
         if question.task == "ground":

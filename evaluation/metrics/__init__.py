@@ -5,6 +5,8 @@ They are classes to instantiate, `DetectionMetric().compute(predictions=..., ref
 `evaluate.load` would look for a script on the Hub.
 """
 
+from __future__ import annotations
+
 from geodit.evaluation.metrics.captioning import CaptioningMetric
 from geodit.evaluation.metrics.detection import DetectionMetric
 from geodit.evaluation.metrics.exact_match import ExactMatchMetric

@@ -63,7 +63,7 @@ class AnswerMetric(evaluate.Metric):  # type: ignore[misc, name-defined]
 
 
 def parsed_flags(predictions: Sequence[Mapping[str, Any]]) -> NDArray[np.bool_]:
-    """Whether each answer parsed.
+    """Return whether each answer parsed.
 
     Args:
         predictions: Dictionaries with a field `parsed`.
@@ -90,7 +90,7 @@ def summarize(
     bootstrap: int = 0,
     bootstrap_seed: int = 0,
 ) -> dict[str, Any]:
-    """Figures of all samples, with their parse rate, number, and confidence intervals if asked for.
+    """Compute figures of all samples, with their parse rate, number, and confidence intervals if asked for.
 
     Args:
         figures: Function of sample indices to named figures, see

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from geodit.processing.box_ops import box_iou
+from geodit.processing.box_ops import box_iou, match_boxes
 
 __all__ = ["average_precision", "expected_calibration_error", "judge_boxes"]
 
@@ -35,18 +35,13 @@ def judge_boxes(
     if values.shape != overlaps.shape[:1]:
         raise ValueError(f"scores have shape {values.shape}, but there are {len(overlaps)} boxes; give one per box")
     correct = np.zeros(len(overlaps), dtype=np.bool_)
-    if not overlaps.shape[1]:
-        return correct
-    for index in np.argsort(-values, kind="stable"):
-        best = int(overlaps[index].argmax())
-        if overlaps[index, best] >= iou_threshold:
-            correct[index] = True
-            overlaps[:, best] = -1.0
+    for index, _ in match_boxes(overlaps, iou_threshold, order=np.argsort(-values, kind="stable").tolist()):
+        correct[index] = True
     return correct
 
 
 def average_precision(scores: ArrayLike, correct: ArrayLike, num_true: int) -> float:
-    """Area under the precision-recall curve of all boxes in one pool.
+    """Compute the area under the precision-recall curve of all boxes in one pool.
 
     Precision at a recall is the greatest at that recall or a higher one (Pascal VOC, from 2010 on), and every point
     of the curve counts. Boxes of equal scores come in at once, so that their order does not matter.
@@ -77,7 +72,7 @@ def average_precision(scores: ArrayLike, correct: ArrayLike, num_true: int) -> f
 
 
 def expected_calibration_error(scores: ArrayLike, correct: ArrayLike, num_bins: int = 10) -> float:
-    """Mean distance between score and precision, over bins of equal width weighted by their number of boxes.
+    """Compute the mean distance of score and precision over bins of equal width, weighted by their number of boxes.
 
     Source: Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI 2015.
 

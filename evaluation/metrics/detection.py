@@ -134,7 +134,7 @@ def count_matches(
     true_labels: Sequence[str],
     iou_threshold: float = 0.5,
 ) -> int:
-    """The most boxes that can be matched to true ones, one to one.
+    """Count the most boxes that can be matched with true ones, one to one.
 
     Args:
         boxes: Predicted boxes, shape (N, 4).
@@ -158,7 +158,7 @@ def count_matches(
 def _count(
     found: Sequence[Mapping[str, Any]], truths: Sequence[Mapping[str, Any]], iou_threshold: float
 ) -> NDArray[np.int64]:
-    """Matched, predicted and true boxes of each sample, shape (samples, 3)."""
+    """Count matched, predicted and true boxes of each sample, shape (samples, 3)."""
     return np.asarray(
         [
             (
@@ -173,7 +173,7 @@ def _count(
 
 
 def _quotients(counts: NDArray[np.int64]) -> dict[str, float]:
-    """Precision, recall and F1 of counts as `_count` gives them, over all samples."""
+    """Compute precision, recall and F1 of counts as `_count` gives them, over all samples."""
     matched, predicted, true = (int(total) for total in counts.sum(axis=0))
     neither = 1.0 if predicted == true == 0 else 0.0
     return {
@@ -184,7 +184,7 @@ def _quotients(counts: NDArray[np.int64]) -> dict[str, float]:
 
 
 def _detections(role: str, index: int, sample: Mapping[str, Any]) -> dict[str, Any]:
-    """Boxes, folded labels and scores of one sample, checked."""
+    """Check one sample; return its boxes, folded labels and scores."""
     boxes, scores = sample["boxes"], sample.get("scores", [])
     labels = [label.strip().casefold() for label in sample["labels"]]
     if len(labels) != len(boxes):
@@ -197,7 +197,7 @@ def _detections(role: str, index: int, sample: Mapping[str, Any]) -> dict[str, A
 
 
 def _all_scored(found: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the boxes have scores; some with and some without is an error."""
+    """Return whether the boxes have scores; some with and some without is an error."""
     with_boxes = [sample for sample in found if sample["boxes"]]
     scored = sum(bool(sample["scores"]) for sample in with_boxes)
     if 0 < scored < len(with_boxes):

@@ -12,7 +12,7 @@ from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIG
 
 from geodit.configuration.hub_ids import is_hub_id
 from geodit.hub_cards.card.base_models import BaseModel
-from geodit.hub_cards.card.checkpoint_files import Field, read_json
+from geodit.hub_cards.card.checkpoint_files import Field, read_fields
 from geodit.hub_cards.card.markdown import Markdown, Table, code, without_folders
 
 __all__ = ["Adapter", "is_adapter", "read_adapter"]
@@ -59,7 +59,7 @@ class Adapter:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter and no whole checkpoint."""
+    """Return whether a folder holds an adapter and no whole checkpoint."""
     return (folder / ADAPTER_CONFIG_NAME).is_file() and not (folder / "config.json").is_file()
 
 
@@ -69,7 +69,7 @@ def read_adapter(folder: Path) -> Adapter:
     Raises:
         ValueError: If the configuration is not one of PEFT or names no base, or the weights are damaged.
     """
-    config = read_json(folder / ADAPTER_CONFIG_NAME)
+    config = read_fields(folder / ADAPTER_CONFIG_NAME)
     kind = config["peft_type"].text()
     base = config["base_model_name_or_path"].text()
     on_hub = is_hub_id(base)

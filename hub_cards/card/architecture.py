@@ -12,17 +12,14 @@ from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingE
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
-from geodit.hub_cards.card.checkpoint_files import read_json
+from geodit.hub_cards.card.checkpoint_files import read_fields
 from geodit.hub_cards.card.markdown import Table
 from geodit.modeling_geodit.weight_files_geodit import read_weight_map
+from geodit.weights.model_tensors import part_of
 
 __all__ = ["Architecture", "read_architecture"]
 
-_PARTS = {
-    "vision tower": ("vision_tower",),
-    "projector": ("multi_modal_projector",),
-    "text core": ("language_model", "image_newline", "lm_head"),
-}
+_PARTS = {"vision_tower": "vision tower", "projector": "projector", "language_model": "text core"}
 _OTHER = "other"
 
 
@@ -82,7 +79,7 @@ def read_architecture(folder: Path) -> Architecture:
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{folder} is not a checkpoint: it has no config.json")
-    fields = read_json(path).mapping()
+    fields = read_fields(path).mapping()
     if fields.get("model_type") != GeoDiTConfig.model_type:
         raise ValueError(
             f"{path} is not that of a GeoDiT model: its model_type is {fields.get('model_type')!r}, "
@@ -104,19 +101,14 @@ def _count_parameters(folder: Path) -> tuple[dict[str, int], tuple[str, ...]]:
         return {}, ()
     except (SafetensorsParsingError, OSError, ValueError) as error:
         raise ValueError(f"the weights in {folder} cannot be read: {error}") from error
-    counts = dict.fromkeys(_PARTS, 0)
+    counts = dict.fromkeys(_PARTS.values(), 0)
     dtypes: Counter[str] = Counter()
     for file in metadata.files_metadata.values():
         for name, tensor in file.tensors.items():
-            part = _part_of(name)
+            part = _PARTS.get(part_of(name) or "", _OTHER)
             counts[part] = counts.get(part, 0) + tensor.parameter_count
             dtypes[tensor.dtype] += tensor.parameter_count
     return counts, tuple(dtype for dtype, _ in dtypes.most_common())
-
-
-def _part_of(tensor: str) -> str:
-    modules = tensor.split(".")
-    return next((part for part, names in _PARTS.items() if any(name in modules for name in names)), _OTHER)
 
 
 def _geometry(config: object) -> tuple[str, str, str]:

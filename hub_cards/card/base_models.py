@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geodit.configuration.hub_ids import is_hub_id
-from geodit.hub_cards.card.checkpoint_files import read_json
+from geodit.hub_cards.card.checkpoint_files import read_fields
 from geodit.hub_cards.card.markdown import without_folders
 from geodit.hub_cards.card.training_history import STARTS_FROM, TrainingStage, folder_name, outputs_of
 from geodit.weights.assembly import ASSEMBLY_FILE
@@ -59,7 +59,7 @@ def read_base_models(folder: Path, stages: Sequence[TrainingStage]) -> list[Base
     models: dict[str, BaseModel] = {}
     assembly = folder / ASSEMBLY_FILE
     if assembly.is_file():
-        for part, named in read_json(assembly)["sources"].items():
+        for part, named in read_fields(assembly)["sources"].items():
             _add(models, named.text(), _PARTS.get(part, part))
     outputs = outputs_of(stages)
     run_folders = {output.partition("/")[0] for output in outputs}
@@ -74,7 +74,7 @@ def read_base_models(folder: Path, stages: Sequence[TrainingStage]) -> list[Base
 
 
 def hub_ids(models: Sequence[BaseModel]) -> list[str]:
-    """Those that can be linked to."""
+    """Return those that can be linked to."""
     return [model.name for model in models if model.on_hub]
 
 

@@ -13,7 +13,7 @@ from geodit.configuration import text_files
 from geodit.configuration.remote_code_geodit import CODE_FILES
 from geodit.configuration.secrets import mask_secrets
 
-__all__ = ["Field", "has_remote_code", "parse_json", "read_front_matter", "read_json", "read_recipe"]
+__all__ = ["Field", "has_remote_code", "parse_fields", "read_fields", "read_front_matter", "read_recipe"]
 
 _FRONT_MATTER = re.compile(r"\s*---[ \t]*\n(.*?\n)---[ \t]*(?:\n|$)", re.DOTALL)
 
@@ -38,51 +38,51 @@ class Field:
     trail: str = ""
 
     def __getitem__(self, key: str) -> Field:
-        """The field of an object, which must be there."""
+        """Return the field of an object, which must be there."""
         if key not in self.mapping():
             raise ValueError(f"{self.file}: {self._named()} has no field {key!r}")
         return self._child(key)
 
     def get(self, key: str) -> Field | None:
-        """The field of an object, or `None` if it is missing or null."""
+        """Return the field of an object, or `None` if it is missing or null."""
         return self._child(key) if self.mapping().get(key) is not None else None
 
     def items(self) -> list[tuple[str, Field]]:
-        """The fields of an object with their names."""
+        """Return the fields of an object with their names."""
         return [(key, self._child(key)) for key in self.mapping()]
 
     def elements(self) -> list[Field]:
-        """The elements of an array."""
+        """Return the elements of an array."""
         if not isinstance(self.value, list):
             raise self._wrong("an array")
         return [Field(value, self.file, f"{self.trail}[{i}]") for i, value in enumerate(self.value)]
 
     def mapping(self) -> dict[str, Any]:
-        """The value, an object."""
+        """Return the value, which must be an object."""
         if not isinstance(self.value, dict):
             raise self._wrong("an object")
         return self.value
 
     def text(self) -> str:
-        """The value, a string."""
+        """Return the value, which must be a string."""
         if not isinstance(self.value, str):
             raise self._wrong("a string")
         return self.value
 
     def number(self) -> float:
-        """The value, a number."""
+        """Return the value, which must be a number."""
         if isinstance(self.value, bool) or not isinstance(self.value, int | float):
             raise self._wrong("a number")
         return self.value
 
     def integer(self) -> int:
-        """The value, a whole number."""
+        """Return the value, which must be a whole number."""
         if isinstance(self.value, bool) or not isinstance(self.value, int):
             raise self._wrong("an integer")
         return self.value
 
     def boolean(self) -> bool:
-        """The value, true or false."""
+        """Return the value, which must be true or false."""
         if not isinstance(self.value, bool):
             raise self._wrong("true or false")
         return self.value
@@ -101,16 +101,16 @@ class Field:
         )
 
 
-def read_json(path: Path) -> Field:
+def read_fields(path: Path) -> Field:
     """Read a JSON document.
 
     Raises:
         ValueError: If the file is missing, is not UTF-8, or does not hold one JSON object.
     """
-    return parse_json(text_files.read_text(path), path)
+    return Field(text_files.read_json_object(path, allow_nan=False), path)
 
 
-def parse_json(text: str, path: Path, place: str = "", *, allow_nan: bool = False) -> Field:
+def parse_fields(text: str, path: Path, place: str = "", *, allow_nan: bool = False) -> Field:
     """Parse a JSON object.
 
     Args:
@@ -123,10 +123,7 @@ def parse_json(text: str, path: Path, place: str = "", *, allow_nan: bool = Fals
         ValueError: If the text is not one JSON object.
     """
     where = f"{path}, {place}" if place else str(path)
-    value = text_files.parse_json(text, where, allow_nan=allow_nan)
-    if not isinstance(value, dict):
-        raise ValueError(f"{where} must hold a JSON object, but is {mask_secrets(repr(value)):.80}")
-    return Field(value, path, place)
+    return Field(text_files.parse_json_object(text, where, allow_nan=allow_nan), path, place)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
-from geodit.hub_cards.card.evaluation_results import DecodingPoint, Figure, Results, ResultsCell
+from geodit.configuration.decoding_options import DecodingOptions
+from geodit.hub_cards.card.evaluation_results import Figure, Results, ResultsCell
 from geodit.hub_cards.card.metadata import main_results
 
 __all__ = ["EVAL_RESULTS_FOLDER", "eval_results_files"]
@@ -30,8 +31,8 @@ _MAIN_FIGURES = {
 }
 
 
-def eval_results_files(results: Sequence[Results], decoding: DecodingPoint, repo_id: str) -> dict[str, bytes]:
-    """The files, by their paths in the repository.
+def eval_results_files(results: Sequence[Results], decoding: DecodingOptions, repo_id: str) -> dict[str, bytes]:
+    """Return the files, by their paths in the repository.
 
     They hold what a user of the checkpoint's defaults gets on the images of the benchmark.
 
@@ -66,7 +67,7 @@ def eval_results_files(results: Sequence[Results], decoding: DecodingPoint, repo
 
 
 def _on_own_images(document: Results, figure: Figure) -> float | None:
-    """The figure on the images that the benchmark has: others that were drawn for the occasion do not count."""
+    """Return the figure on the images that the benchmark has; others, drawn for the occasion, do not count."""
     if document.dataset_seeds is None:
         return figure.mean
     return None if document.own_repetition is None else figure.values[document.own_repetition]

@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.hub_ids import hub_id_problem
-from geodit.hub_cards.card.checkpoint_files import Field, read_json, read_recipe
+from geodit.hub_cards.card.checkpoint_files import Field, read_fields, read_recipe
 from geodit.hub_cards.card.intervals import mean_interval
 from geodit.hub_cards.card.markdown import Markdown, Table, as_markdown, one_line, without_folders
 
 __all__ = [
     "BENCHMARKS_FILE",
     "RESULTS_FOLDER",
-    "DecodingPoint",
     "Figure",
     "Results",
     "ResultsCell",
@@ -69,59 +69,6 @@ _PROTOCOLS = {
 
 
 @dataclass(frozen=True)
-class DecodingPoint:
-    """How answers were decoded; `str()` names what is not off.
-
-    Args:
-        steps: N, the ceiling on denoising steps.
-        remasking: `"low_confidence"` or `"random"`.
-        temperature: 0 is greedy.
-        guidance_scale: 1 is off.
-        block_length: Length of semi-autoregressive blocks, or `None` for the whole canvas at once.
-        confidence_threshold: Above which tokens are committed at once, or `None`.
-        entropy_bound: Up to which sum of entropies, in nats, tokens are committed, or `None`.
-        prefix_refresh_steps: After how many steps image and prompt are computed anew; 1 is exact.
-        fill_after_eos: Whether all behind an EOS is EOS at no cost.
-        structured: Whether answers of boxes are well formed by construction.
-        closed_set: Tasks whose answers are one of those of the data set.
-    """
-
-    steps: int
-    remasking: str
-    temperature: float = 0.0
-    guidance_scale: float = 1.0
-    block_length: int | None = None
-    confidence_threshold: float | None = None
-    entropy_bound: float | None = None
-    prefix_refresh_steps: int = 1
-    fill_after_eos: bool = True
-    structured: bool = True
-    closed_set: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        parts = [f"N = {self.steps}", self.remasking.replace("_", " ")]
-        if self.temperature:
-            parts.append(f"temperature {self.temperature:g}")
-        if self.guidance_scale != 1:
-            parts.append(f"guidance {self.guidance_scale:g}")
-        if self.block_length is not None:
-            parts.append(f"blocks of {self.block_length}")
-        if self.confidence_threshold is not None:
-            parts.append(f"confidence threshold {self.confidence_threshold:g}")
-        if self.entropy_bound is not None:
-            parts.append(f"entropy bound {self.entropy_bound:g}")
-        if self.prefix_refresh_steps != 1:
-            parts.append(f"image and prompt computed anew every {self.prefix_refresh_steps} steps")
-        if not self.fill_after_eos:
-            parts.append("denoised behind EOS as well")
-        if not self.structured:
-            parts.append("boxes of any form")
-        if self.closed_set:
-            parts.append(f"closed set of answers: {', '.join(self.closed_set)}")
-        return ", ".join(parts)
-
-
-@dataclass(frozen=True)
 class Figure:
     """One figure over the repetitions.
 
@@ -157,14 +104,14 @@ class ResultsCell:
         iou_thresholds: From which IoU on a box counts as right, by task.
     """
 
-    point: DecodingPoint
+    point: DecodingOptions
     figures: Mapping[str, Figure]
     num_samples: Mapping[str, tuple[int, ...]]
     num_images: tuple[int, ...]
     iou_thresholds: Mapping[str, float]
 
     def title(self, name: str) -> str:
-        """A figure by its flat name, as the field writes it: `"detect.f1"` as `"F1@0.5"`."""
+        """Return the name of a figure, given its flat name, as the field writes it: `"F1@0.5"` for `"detect.f1"`."""
         task, _, figure = name.rpartition(".")
         return figure_title(task, figure, self.iou_thresholds.get(task))
 
@@ -283,12 +230,12 @@ class Results:
 
 
 def benchmark_title(name: str) -> str:
-    """A benchmark in words."""
+    """Return the name of a benchmark in words."""
     return _BENCHMARKS.get(name, name)
 
 
 def figure_title(task: str, name: str, iou_threshold: float | None = None) -> str:
-    """A figure as the field writes it.
+    """Return the name of a figure as the field writes it.
 
     Args:
         task: The task, or a kind of its questions (`"vqa.count"`).
@@ -335,7 +282,7 @@ def _read_hub_datasets(path: Path) -> dict[str, str]:
 
 
 def _read(path: Path, folder: Path, hub_datasets: Mapping[str, str]) -> Results:
-    document = read_json(path)
+    document = read_fields(path)
     dataset_seeds, command, environment = (document.get(name) for name in ("dataset_seeds", "command", "environment"))
     cells = document["cells"].elements()
     seeds = _integers(document["seeds"])
@@ -372,8 +319,8 @@ def _read_cell(cell: Field, new_images: bool) -> ResultsCell:
     if not runs or not cell["summary"].mapping():
         raise ValueError(f"{cell.file}: {cell.trail} has no runs or no figures")
     return ResultsCell(
-        point=DecodingPoint(
-            steps=settings["steps"].integer(),
+        point=DecodingOptions(
+            max_denoising_steps=settings["steps"].integer(),
             remasking=settings["remasking"].text(),
             temperature=settings["temperature"].number(),
             guidance_scale=settings["guidance_scale"].number(),
@@ -428,7 +375,7 @@ def _bootstrap_interval(name: str, run: Field) -> tuple[float, float] | None:
 
 
 def _part(run: Field, name: str) -> Field:
-    """The figures of a task, or of a kind of its questions (`"vqa.count"`), in a run."""
+    """Return the figures of a task, or of a kind of its questions (`"vqa.count"`), in a run."""
     task, _, kind = name.partition(".")
     figures = run["figures"][task]
     return figures["by_kind"][kind] if kind else figures
@@ -450,7 +397,7 @@ def _integers(field: Field) -> tuple[int, ...]:
 
 
 def _span(numbers: Sequence[int]) -> str:
-    """`"500"` where all are equal, else `"480 to 500"`; the numbers are in ascending order."""
+    """Return `"500"` where all are equal, else `"480 to 500"`; the numbers are in ascending order."""
     if not numbers:
         return ""
     low, high = numbers[0], numbers[-1]

@@ -15,13 +15,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
 
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.files_geodit import write_atomically
-from geodit.hub_cards.card.checkpoint_files import Field, read_json
+from geodit.hub_cards.card.checkpoint_files import Field, read_fields
 from geodit.hub_cards.card.markdown import Markdown, Table, as_markdown, code, image
 from geodit.processing.answer_patterns import AnswerPatterns
+from geodit.processing.asking import ImageQuestion, ask
 
 if TYPE_CHECKING:
     from geodit.data.schema import Question
@@ -91,13 +92,15 @@ def write_examples(
     pictures: dict[str, bytes] = {}
     patterns = AnswerPatterns(processor)
     model.eval()
-    for scene in read_json(scenes / "scenes.json")["scenes"].elements():
+    for scene in read_fields(scenes / "scenes.json")["scenes"].elements():
         path = scenes / scene["image"].text()
         with Image.open(path) as opened:
             image = opened.convert("RGB")
         for document in scene["questions"].elements():
             question = Question.from_dict(document.mapping())
-            answer = _answer(model, processor, image, question, _pattern(patterns, question))
+            asked, pattern = ImageQuestion(image, question.query), _pattern(patterns, question)
+            [reply] = ask(model, processor, question.task, [asked], options=DecodingOptions(seed=0), pattern=pattern)
+            answer = reply.answer
             picture = None
             if draw_answer is not None and question.task == _DRAWN:
                 picture = f"{ASSETS_FOLDER}/example-{path.stem}.jpg"
@@ -125,11 +128,11 @@ def read_examples(folder: Path) -> list[Example]:
     path = folder / EXAMPLES_FILE
     if not path.is_file():
         return []
-    return [_read(example, folder) for example in read_json(path)["examples"].elements()]
+    return [_read(example, folder) for example in read_fields(path)["examples"].elements()]
 
 
 def examples_table(examples: Sequence[Example]) -> Table | None:
-    """Every question with its answer; `None` without examples."""
+    """Build a table of every question with its answer; return `None` without examples."""
     if not examples:
         return None
     rows = [
@@ -140,7 +143,7 @@ def examples_table(examples: Sequence[Example]) -> Table | None:
 
 
 def pictures_table(examples: Sequence[Example]) -> Table | None:
-    """The pictures side by side; `None` if nothing is drawn."""
+    """Build a table of the pictures side by side; return `None` if nothing is drawn."""
     drawn = [example for example in examples if example.picture is not None]
     if not drawn:
         return None
@@ -159,23 +162,6 @@ def _pattern(patterns: AnswerPatterns, question: Question) -> AnswerPattern | No
         return patterns.find(question.task, question.query)
     except ValueError:  # No box fits the canvas: the card shows what the model writes on it.
         return None
-
-
-def _answer(
-    model: Any, processor: Any, image: Image.Image, question: Question, pattern: AnswerPattern | None
-) -> dict[str, Any]:
-    inputs = processor(images=image, text=question.query, task=question.task, return_tensors="pt").to(model.device)
-    output = model.generate(
-        **inputs,
-        max_new_tokens=processor.canvas_length(question.task),
-        answer_pattern=pattern,
-        generator=torch.Generator().manual_seed(0),
-    )
-    text = processor.decode_canvas(output[0, inputs["input_ids"].shape[1] :])
-    answer: dict[str, Any] = processor.post_process_generation(
-        text, question.task, (image.height, image.width), query=question.query
-    )
-    return answer
 
 
 def _read(example: Field, folder: Path) -> Example:

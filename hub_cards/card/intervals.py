@@ -14,7 +14,7 @@ _T = (12.7062, 4.30265, 3.18245, 2.77645, 2.57058, 2.44691, 2.36462, 2.30600, 2.
 
 
 def t_quantile(degrees: int) -> float:
-    """The point that Student's t exceeds with a probability of 2.5%, to four digits.
+    """Return the point that Student's t exceeds with a probability of 2.5%, to four digits.
 
     A table for up to ten degrees of freedom; beyond, the expansion around the normal distribution (Abramowitz and
     Stegun, Handbook of Mathematical Functions, 26.7.5).
@@ -34,7 +34,7 @@ def t_quantile(degrees: int) -> float:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """95% confidence interval of the mean of independent measurements, by Student's t.
+    """Return the 95% confidence interval of the mean of independent measurements, by Student's t.
 
     `None` for fewer than two measurements, and where all are equal: their spread then tells nothing.
     """

@@ -41,7 +41,7 @@ class Markdown(str):
     __slots__ = ()
 
     def __html__(self) -> str:
-        """By this Jinja knows what not to escape."""
+        """Return the text as it is; by this method Jinja knows what not to escape."""
         return str(self)
 
 
@@ -65,12 +65,12 @@ class Table:
         return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
 
     def __html__(self) -> str:
-        """By this Jinja knows what not to escape."""
+        """Return the text as it is; by this method Jinja knows what not to escape."""
         return str(self)
 
 
 def as_markdown(value: object) -> Markdown:
-    """Anything as Markdown that shows it as it reads, in one line; [`Markdown`] and tables stay as they are."""
+    """Write anything as one line of Markdown that shows it as it reads; [`Markdown`] and tables stay as they are."""
     if isinstance(value, Markdown):
         return value
     if isinstance(value, Table):
@@ -82,12 +82,12 @@ def as_markdown(value: object) -> Markdown:
 
 
 def html_text(value: object) -> Markdown:
-    """Anything as text within an HTML element, in one line."""
+    """Write anything as text within an HTML element, in one line."""
     return Markdown(html.escape(one_line(str(value))))
 
 
 def image(description: str, path: str) -> Markdown:
-    """A picture of the repository.
+    """Write the Markdown of a picture of the repository.
 
     Args:
         description: What it shows, as Markdown.
@@ -97,12 +97,12 @@ def image(description: str, path: str) -> Markdown:
 
 
 def one_line(text: str) -> str:
-    """Text without line ends, characters that no one sees, and runs of spaces."""
+    """Return a text without line ends, characters that no one sees, and runs of spaces."""
     return " ".join(_CONTROL.sub("\ufffd", text).split())
 
 
 def code(text: str) -> Markdown:
-    """Text in a code span, whatever it holds."""
+    """Write a text in a code span, whatever it holds."""
     text = one_line(text)
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * (longest + 1)
@@ -111,7 +111,7 @@ def code(text: str) -> Markdown:
 
 
 def without_folders(argument: str) -> str:
-    """An absolute path as its last part, anything else as it is: a card tells nothing of who trained where.
+    """Cut an absolute path to its last part, since a card tells nothing of who trained where; keep anything else.
 
     Args:
         argument: An argument of a command line, also `--name=path`, or a value of a recipe.
@@ -126,7 +126,7 @@ def without_folders(argument: str) -> str:
 
 
 def cut_paths(value: Any) -> Any:
-    """The same of all strings in a document, as JSON or YAML gives it."""
+    """Cut the absolute paths in all strings of a document, as JSON or YAML gives it."""
     if isinstance(value, str):
         return without_folders(value)
     if isinstance(value, list):

@@ -4,22 +4,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
-from geodit.hub_cards.card.checkpoint_files import read_json
+from geodit.hub_cards.card.checkpoint_files import read_fields
 from geodit.hub_cards.card.evaluation_results import (
-    DecodingPoint,
     Figure,
     Results,
     ResultsCell,
     benchmark_title,
 )
 
-__all__ = ["card_metadata", "default_decoding", "eval_results", "main_results"]
+__all__ = ["CardOptions", "card_metadata", "default_decoding", "eval_results", "main_results"]
 
 _TAGS = ("geodit", "remote-sensing", "earth-observation", "masked-diffusion", "visual-grounding")
 # The figures that tell how good answers are, by the Hub's names for metrics.
@@ -41,76 +43,85 @@ _TASK_TYPES = {
 }
 
 
+@dataclass(frozen=True)
+class CardOptions:
+    """What a card says that no file of the checkpoint knows.
+
+    Args:
+        model_name: Title of the card; by default the last part of `repo_id`, or else the folder's name.
+        repo_id: Hub id that the code in the card loads from; by default a path to be filled in.
+        license: The Hub's identifier of the licence of the weights.
+        language: ISO 639 code of the language of prompts and answers.
+        base_model: Hub id, or ids, of the models that training started from; by default those that the files name.
+        datasets: Hub ids of the data sets trained on.
+        tags: Tags beside those that every GeoDiT model has.
+        template_path: A Jinja template to use instead of GeoDiT's own. It may start with
+            `{% extends "model_card.md.jinja" %}` and replace single blocks of that. Templates are given `card_data`
+            (YAML), the metadata by their names, and what `render_card` gathers. What the folder does not have is
+            `None`, false or empty; tables print as Markdown.
+    """
+
+    model_name: str | None = None
+    repo_id: str | None = None
+    license: str = "apache-2.0"
+    language: str = "en"
+    base_model: str | Sequence[str] | None = None
+    datasets: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    template_path: str | PathLike[str] | None = None
+
+
 def card_metadata(
-    model_name: str,
+    options: CardOptions,
     results: Sequence[EvalResult] = (),
     *,
-    license: str = "apache-2.0",
-    language: str = "en",
-    base_model: str | Sequence[str] | None = None,
     base_model_relation: str | None = None,
-    datasets: Sequence[str] = (),
-    tags: Sequence[str] = (),
     library_name: str = "transformers",
     emissions: Mapping[str, object] | None = None,
 ) -> ModelCardData:
     """Make the metadata of a model card.
 
     Args:
-        model_name: Name of the model in the model index.
-        results: Its figures, see `eval_results`.
-        license: The Hub's identifier of the licence of the weights.
-        language: ISO 639 code of the language of prompts and answers.
-        base_model: Hub id, or ids, of the models that training started from.
-        base_model_relation: What the model is to them, `"adapter"` or `"finetune"`.
-        datasets: Hub ids of the data sets trained on.
-        tags: Tags beside those that every GeoDiT model has.
+        options: What they say of the model; its name is that in the model index.
+        results: The model's figures, see `eval_results`.
+        base_model_relation: What the model is to its base models, `"adapter"` or `"finetune"`.
         library_name: The library that loads it.
         emissions: The Hub's `co2_eq_emissions`, if they were measured.
     """
+    base_model = options.base_model
     optional: dict[str, Any] = {"base_model_relation": base_model_relation, "co2_eq_emissions": emissions}
     return ModelCardData(
-        license=license,
-        language=language,
+        license=options.license,
+        language=options.language,
         library_name=library_name,
         pipeline_tag="image-text-to-text",
-        tags=[*_TAGS, *tags],
+        tags=[*_TAGS, *options.tags],
         base_model=base_model if base_model is None or isinstance(base_model, str) else list(base_model),
-        datasets=list(datasets) or None,
+        datasets=list(options.datasets) or None,
         # The metadata have a place for the name only in the model index.
-        model_name=model_name if results else None,
+        model_name=options.model_name if results else None,
         eval_results=list(results) or None,
         **{name: value for name, value in optional.items() if value is not None},
     )
 
 
-def default_decoding(folder: Path) -> DecodingPoint:
-    """How a checkpoint decodes unless told otherwise: its generation_config.json, or GeoDiT's own defaults.
+def default_decoding(folder: Path) -> DecodingOptions:
+    """Return how a checkpoint decodes by default: as its generation_config.json says, or as GeoDiT does.
 
     Raises:
         ValueError: If the file is not a valid generation configuration.
     """
     path = folder / "generation_config.json"
-    fields = read_json(path).mapping() if path.is_file() else {}
+    fields = read_fields(path).mapping() if path.is_file() else {}
     try:
         config = GeoDiTGenerationConfig(**fields)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a valid generation configuration: {error}") from error
-    return DecodingPoint(
-        steps=config.max_denoising_steps,
-        remasking=config.remasking,
-        temperature=config.temperature,
-        guidance_scale=config.guidance_scale,
-        block_length=config.block_length,
-        confidence_threshold=config.confidence_threshold,
-        entropy_bound=config.entropy_bound,
-        prefix_refresh_steps=config.prefix_refresh_steps,
-        fill_after_eos=config.fill_after_eos,
-    )
+    return DecodingOptions.of_generation_config(config)
 
 
-def eval_results(results: Sequence[Results], decoding: DecodingPoint) -> list[EvalResult]:
-    """The main figures as the entries of a model index.
+def eval_results(results: Sequence[Results], decoding: DecodingOptions) -> list[EvalResult]:
+    """Return the main figures as the entries of a model index.
 
     They are what a user of the checkpoint's defaults gets: figures of this model and no other, under the
     decoding that is its default. Where two documents have figures of the same task, the one that asked more
@@ -128,8 +139,8 @@ def eval_results(results: Sequence[Results], decoding: DecodingPoint) -> list[Ev
     ]
 
 
-def main_results(results: Sequence[Results], decoding: DecodingPoint) -> list[tuple[Results, ResultsCell, str]]:
-    """Where the figures of each benchmark and task are that a user of the checkpoint's defaults gets.
+def main_results(results: Sequence[Results], decoding: DecodingOptions) -> list[tuple[Results, ResultsCell, str]]:
+    """Return where the figures of each benchmark and task are that a user of the checkpoint's defaults gets.
 
     Args:
         results: The documents.
@@ -178,7 +189,7 @@ def _eval_result(document: Results, cell: ResultsCell, task: str, name: str) -> 
 
 def _metric_args(cell: ResultsCell, num_seeds: int, figure: Figure) -> dict[str, Any]:
     arguments: dict[str, Any] = {
-        "max_denoising_steps": cell.point.steps,
+        "max_denoising_steps": cell.point.max_denoising_steps,
         "remasking": cell.point.remasking,
         "num_seeds": num_seeds,
     }

@@ -31,9 +31,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import ModelCard
 
@@ -48,7 +49,7 @@ from geodit.hub_cards.card.emissions import read_emissions
 from geodit.hub_cards.card.evaluation_results import read_results
 from geodit.hub_cards.card.examples import ASSETS_FOLDER, examples_table, pictures_table, read_examples
 from geodit.hub_cards.card.markdown import Markdown, Table, code
-from geodit.hub_cards.card.metadata import card_metadata, default_decoding, eval_results
+from geodit.hub_cards.card.metadata import CardOptions, card_metadata, default_decoding, eval_results
 from geodit.hub_cards.card.processor_facts import Interface, read_interface, special_tokens_table
 from geodit.hub_cards.card.recipe_table import recipes_table
 from geodit.hub_cards.card.templating import TEMPLATES, fill_template
@@ -58,65 +59,19 @@ from geodit.hub_cards.card.training_plots import can_plot, training_plot
 from geodit.hub_cards.card.validation import check_card
 from geodit.weights.bundled import BUNDLED
 
-__all__ = ["DEFAULT_TEMPLATE", "CardOptions", "build_model_card", "render_card", "write_model_card"]
+__all__ = ["DEFAULT_TEMPLATE", "build_model_card", "render_card", "write_model_card"]
 
 DEFAULT_TEMPLATE = TEMPLATES / "model_card.md.jinja"
 ADAPTER_TEMPLATE = TEMPLATES / "adapter_card.md.jinja"
 PLOT = f"{ASSETS_FOLDER}/training.png"
 
 
-@dataclass(frozen=True)
-class CardOptions:
-    """What a card says that no file of the checkpoint knows.
-
-    Args:
-        model_name: Title of the card; by default the last part of `repo_id`, or else the folder's name.
-        repo_id: Hub id that the code in the card loads from; by default a path to be filled in.
-        license: The Hub's identifier of the licence of the weights.
-        language: ISO 639 code of the language of prompts and answers.
-        base_model: Hub id, or ids, of the models that training started from; by default those that the files name.
-        datasets: Hub ids of the data sets trained on.
-        tags: Tags beside those that every GeoDiT model has.
-        template_path: A Jinja template to use instead of GeoDiT's own.
-    """
-
-    model_name: str | None = None
-    repo_id: str | None = None
-    license: str = "apache-2.0"
-    language: str = "en"
-    base_model: str | Sequence[str] | None = None
-    datasets: Sequence[str] = ()
-    tags: Sequence[str] = ()
-    template_path: str | PathLike[str] | None = None
-
-
-def build_model_card(
-    checkpoint_dir: str | PathLike[str],
-    *,
-    model_name: str | None = None,
-    repo_id: str | None = None,
-    license: str = "apache-2.0",
-    language: str = "en",
-    base_model: str | Sequence[str] | None = None,
-    datasets: Sequence[str] = (),
-    tags: Sequence[str] = (),
-    template_path: str | PathLike[str] | None = None,
-) -> ModelCard:
+def build_model_card(checkpoint_dir: str | PathLike[str], **options: Any) -> ModelCard:
     """Make the card of a checkpoint or an adapter, without writing a file, loading weights or using the network.
 
     Args:
         checkpoint_dir: Folder of the checkpoint, laid out as the module describes.
-        model_name: Title of the card; by default the last part of `repo_id`, or else the folder's name.
-        repo_id: Hub id that the code in the card loads from; by default a path to be filled in.
-        license: The Hub's identifier of the licence of the weights.
-        language: ISO 639 code of the language of prompts and answers.
-        base_model: Hub id, or ids, of the models that training started from; by default those that the files name.
-        datasets: Hub ids of the data sets trained on.
-        tags: Tags beside those that every GeoDiT model has.
-        template_path: A Jinja template to use instead of GeoDiT's own. It may start with
-            `{% extends "model_card.md.jinja" %}` and replace single blocks of that. Templates are given `card_data`
-            (YAML), the metadata by their names, and what `render_card` gathers. What the folder does not have is
-            `None`, false or empty; tables print as Markdown.
+        **options: Fields of [`CardOptions`].
 
     Returns:
         The card, with the figures of `results/` in the model index of its metadata.
@@ -125,34 +80,15 @@ def build_model_card(
         ValueError: If config.json is missing, or a file cannot be read or is not what it should be, or the Hub would
             not take the metadata; the message names the file or the field.
     """
-    options = CardOptions(model_name, repo_id, license, language, base_model, datasets, tags, template_path)
-    return _build(Path(checkpoint_dir), options)[0]
+    return _build(Path(checkpoint_dir), CardOptions(**options))[0]
 
 
-def write_model_card(
-    checkpoint_dir: str | PathLike[str],
-    *,
-    model_name: str | None = None,
-    repo_id: str | None = None,
-    license: str = "apache-2.0",
-    language: str = "en",
-    base_model: str | Sequence[str] | None = None,
-    datasets: Sequence[str] = (),
-    tags: Sequence[str] = (),
-    template_path: str | PathLike[str] | None = None,
-) -> Path:
+def write_model_card(checkpoint_dir: str | PathLike[str], **options: Any) -> Path:
     """Write the model card of a checkpoint to README.md in its folder; an existing one is replaced.
 
     Args:
-        checkpoint_dir: See `build_model_card`, as for all other arguments.
-        model_name: Title of the card.
-        repo_id: Hub id that the code in the card loads from.
-        license: The Hub's identifier of the licence of the weights.
-        language: ISO 639 code of the language of prompts and answers.
-        base_model: Hub id, or ids, of the models that training started from.
-        datasets: Hub ids of the data sets trained on.
-        tags: Tags beside those that every GeoDiT model has.
-        template_path: A Jinja template to use instead of GeoDiT's own.
+        checkpoint_dir: Folder of the checkpoint, see [`build_model_card`].
+        **options: Fields of [`CardOptions`].
 
     Returns:
         Path of the README.md.
@@ -160,9 +96,8 @@ def write_model_card(
     Raises:
         ValueError: As `build_model_card` does; nothing is written then.
     """
-    options = CardOptions(model_name, repo_id, license, language, base_model, datasets, tags, template_path)
     folder = Path(checkpoint_dir)
-    card, pictures = _build(folder, options)
+    card, pictures = _build(folder, CardOptions(**options))
     for name, content in pictures.items():
         (folder / name).parent.mkdir(exist_ok=True)
         write_atomically(folder / name, content)
@@ -174,7 +109,7 @@ def write_model_card(
 def render_card(
     folder: Path, options: CardOptions, code_files: Mapping[str, Path | bytes]
 ) -> tuple[ModelCard, dict[str, bytes]]:
-    """The card of a folder, together with the pictures of it that the folder lacks.
+    """Render the card of a folder, together with the pictures of it that the folder lacks.
 
     Args:
         folder: Folder of a checkpoint or an adapter.
@@ -202,14 +137,14 @@ def render_card(
 
     name = options.model_name or (options.repo_id or folder.resolve().name).rpartition("/")[2]
     metadata = card_metadata(
-        name,
+        replace(
+            options,
+            model_name=name,
+            base_model=options.base_model or _one_or_all(hub_ids(base_models)),
+            tags=options.tags if adapter is None else [adapter.kind.lower(), *options.tags],
+        ),
         eval_results(results, decoding),
-        license=options.license,
-        language=options.language,
-        base_model=options.base_model or _one_or_all(hub_ids(base_models)),
         base_model_relation=None if adapter is None else "adapter",
-        datasets=options.datasets,
-        tags=options.tags if adapter is None else [adapter.kind.lower(), *options.tags],
         library_name="transformers" if adapter is None else "peft",
         emissions=None if emissions is None else emissions.metadata,
     )
@@ -289,7 +224,7 @@ def _one_or_all(names: Sequence[str]) -> str | Sequence[str] | None:
 
 
 def _example_question(interface: Interface | None, data: TrainingData) -> dict[str, Markdown]:
-    """The task, and the query if it takes one, that the code in the card asks with, as Python literals."""
+    """Return the task, and the query if it takes one, that the code in the card asks with, as Python literals."""
     if interface is None:
         return {"task": _literal("detect"), "query": _literal("ship")}
     task = interface.example_task
@@ -302,5 +237,5 @@ def _example_question(interface: Interface | None, data: TrainingData) -> dict[s
 
 
 def _literal(text: str) -> Markdown:
-    """A string as Python code has it."""
+    """Write a string as a Python literal."""
     return Markdown(json.dumps(text, ensure_ascii=False))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
-from geodit.hub_cards.card.checkpoint_files import Field, read_json
+from geodit.hub_cards.card.checkpoint_files import Field, read_fields
 from geodit.hub_cards.card.markdown import Markdown, Table, code
 from geodit.processing.boxes_geodit import BoxCodec, get_box_codec
 from geodit.processing.tasks_geodit import Task, load_tasks
@@ -74,7 +74,7 @@ class Interface:
         return self._codec().encode([_EXAMPLE_BOX], _EXAMPLE_SIZE)
 
     def max_boxes(self, task: Task) -> int | None:
-        """The most boxes that an answer can hold, where every box takes the same number of tokens."""
+        """Return the most boxes that an answer can hold, where every box takes the same number of tokens."""
         return task.max_new_tokens // _TOKENS_PER_BOX if self.box_format == "location_tokens" else None
 
     def _codec(self) -> BoxCodec:
@@ -90,7 +90,7 @@ def read_interface(folder: Path) -> Interface | None:
     path = folder / "processor_config.json"
     if not path.is_file():
         return None
-    document = read_json(path)
+    document = read_fields(path)
     bins = document.get("location_bins")
     box_format = document["box_format"].text()
     try:
@@ -104,7 +104,7 @@ def read_interface(folder: Path) -> Interface | None:
 
 
 def special_tokens_table(folder: Path, config: GeoDiTConfig, interface: Interface | None) -> Table | None:
-    """The tokens that have a role, with their ids; `None` if the folder has no tokenizer.json.
+    """Build a table of the tokens that have a role, with their ids; return `None` without a tokenizer.json.
 
     Raises:
         ValueError: If tokenizer.json is not that of a tokenizer.
@@ -112,7 +112,7 @@ def special_tokens_table(folder: Path, config: GeoDiTConfig, interface: Interfac
     path = folder / "tokenizer.json"
     if not path.is_file():
         return None
-    tokens = _added_tokens(read_json(path))
+    tokens = _added_tokens(read_fields(path))
     rows = []
     for field, role in _ROLES.items():
         token_id = getattr(config, field)

@@ -81,7 +81,7 @@ _DATASETS = "datasets"
 
 
 def recipes_table(stages: Sequence[TrainingStage]) -> Table | None:
-    """What the recipes set, a column for each stage; `None` if there are no recipes."""
+    """Build a table of what the recipes set, one column per stage; return `None` if there are no recipes."""
     stages = [stage for stage in stages if stage.recipe]
     names = {name for stage in stages for name in stage.recipe if not _is_secret(name)} - _HOUSEKEEPING
     if not names:
@@ -96,13 +96,13 @@ def recipes_table(stages: Sequence[TrainingStage]) -> Table | None:
 
 
 def dataset_names(recipe: Mapping[str, Any]) -> tuple[str, ...]:
-    """The published data sets that a recipe trains on, such as `"rsicd"` and `"mmrs-1m:optical"`."""
+    """Return the published data sets that a recipe trains on, such as `"rsicd"` and `"mmrs-1m:optical"`."""
     entries = recipe.get(_DATASETS) or ()
     return tuple(str(entry).partition("=")[0] for entry in ([entries] if isinstance(entries, str) else entries))
 
 
 def public_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe without secrets and without the folders of who ran it.
+    """Return a recipe without secrets and without the folders of the person who ran it.
 
     It still is a recipe: a data set is named as `rsicd=PATH`, for its reader to fill in.
     """
@@ -113,7 +113,7 @@ def public_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_secret(name: str) -> bool:
-    """`hub_token`, `push_to_hub_token`: but not the numbers of tokens that others are."""
+    """Return whether a field is a secret: `hub_token`, `push_to_hub_token`, but not the numbers of tokens."""
     return name == "token" or name.endswith(("_token", "api_key", "password"))
 
 

@@ -62,7 +62,7 @@ def fill_template(template: Path, values: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """A value as it gets into the card. Jinja's own escaping, which is HTML's, then has nothing left to do."""
+    """Convert a value for the card, so that nothing is left for Jinja's own escaping, which is HTML's."""
     return value if isinstance(value, jinja2.Undefined) or hasattr(value, "__html__") else as_markdown(value)
 
 

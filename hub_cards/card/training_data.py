@@ -52,11 +52,6 @@ class TrainingData:
         return bool(self.made or self.published)
 
     @property
-    def has_real_images(self) -> bool:
-        """Whether any of the images are of the world rather than drawn."""
-        return bool(self.published) or _NEON in self.made
-
-    @property
     def is_trees_alone(self) -> bool:
         """Whether the images are of tree crowns and nothing else."""
         return not self.published and _NEON in self.made and _SYNTHETIC not in self.made

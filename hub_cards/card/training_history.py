@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from geodit.configuration.text_files import read_text
-from geodit.hub_cards.card.checkpoint_files import Field, parse_json, read_recipe
+from geodit.hub_cards.card.checkpoint_files import Field, parse_fields, read_recipe
 from geodit.hub_cards.card.markdown import Table
 
 __all__ = [
@@ -103,7 +103,7 @@ class TrainingStage:
         return values[-1] if values else None
 
     def values(self, name: str) -> list[float]:
-        """Every value that was logged under a name, in order."""
+        """Return every value that was logged under a name, in order."""
         return [entry[name] for entry in self.log if name in entry]
 
 
@@ -133,12 +133,12 @@ def read_stages(folder: Path) -> list[TrainingStage]:
 
 
 def outputs_of(stages: Iterable[TrainingStage]) -> dict[str, str]:
-    """The stage that wrote each folder, by the folder's name as in `folder_name`."""
+    """Map each folder's name, as `folder_name` gives it, to the stage that wrote it."""
     return {folder_name(stage.recipe["output_dir"]): stage.name for stage in stages if stage.recipe.get("output_dir")}
 
 
 def folder_name(path: object) -> str:
-    """A path as it is compared with others."""
+    """Return the name by which a path is compared with others."""
     return str(path).rstrip("/\\")
 
 
@@ -151,7 +151,7 @@ def total_runtime(stages: Sequence[TrainingStage]) -> str | None:
 
 
 def losses_table(stages: Sequence[TrainingStage]) -> Table | None:
-    """How each stage went, from its log; `None` if there are no logs."""
+    """Build a table of how each stage went, from its log; return `None` if there are no logs."""
     stages = [stage for stage in stages if stage.log]
     if not stages:
         return None
@@ -189,14 +189,14 @@ def _read_log(path: Path) -> tuple[dict[str, Any], ...]:
     lines = read_text(path).splitlines()
     # A loss that diverged is logged as NaN, and the card shall say so.
     return tuple(
-        _numbers(parse_json(line, path, f"line {number}", allow_nan=True))
+        _numbers(parse_fields(line, path, f"line {number}", allow_nan=True))
         for number, line in enumerate(lines, start=1)
         if line.strip()
     )
 
 
 def _numbers(entry: Field) -> dict[str, Any]:
-    """The numbers of an entry of a log."""
+    """Return the numbers of an entry of a log."""
     for name in _LOGGED:
         if name in entry.mapping():
             entry[name].number()
@@ -217,7 +217,7 @@ def _is_eval_figure(name: str) -> bool:
 
 
 def _spread_out(points: list[Mapping[str, Any]], number: int) -> list[Mapping[str, Any]]:
-    """So many of the points, evenly spread, with the first and the last."""
+    """Choose this many of the points, evenly spread, with the first and the last."""
     if len(points) <= number:
         return points
     return [points[round(index * (len(points) - 1) / (number - 1))] for index in range(number)]

@@ -22,7 +22,7 @@ _BLUE, _RED = "#4477aa", "#ee6677"
 
 
 def can_plot(stages: Sequence[TrainingStage]) -> bool:
-    """Whether there is anything to draw, and Matplotlib is installed to draw it."""
+    """Return whether there is anything to draw, and Matplotlib is installed to draw it."""
     return any(_panel(stage) for stage in stages) and importlib.util.find_spec("matplotlib") is not None
 
 
@@ -67,7 +67,7 @@ def training_plot(stages: Sequence[TrainingStage]) -> bytes:
 
 
 def _panel(stage: TrainingStage) -> tuple[str, dict[str, list[tuple[float, float]]]] | None:
-    """What to draw of a stage: what is measured, and its lines; `None` if it has no log."""
+    """Return what to draw of a stage: what is measured, and its lines; `None` if it has no log."""
     quantity = "reward" if stage.values("reward") else "loss"
     lines = {"training": _points(stage.log, quantity), "held out": _points(stage.log, f"eval_{quantity}")}
     lines = {label: points for label, points in lines.items() if points}

@@ -77,7 +77,7 @@ def refuse_secrets_in_files(contents: Mapping[str, Path | bytes], known: Iterabl
 
 
 def is_path_in_repo(path: object) -> bool:
-    """Whether something is the path of a file in a repository: relative, inside it, and the same on every system."""
+    """Return whether something is a file's path in a repository: relative, inside it, the same on every system."""
     if not isinstance(path, str) or path in ("", ".") or "\\" in path or not path.isprintable():
         return False
     pure = PurePosixPath(path)
@@ -138,7 +138,7 @@ def _read_paths(folder: Path) -> Iterator[Path]:
 
 
 def _texts(name: str, content: Path | bytes) -> Iterator[str]:
-    """The text of a file in blocks, whatever its encoding: all secrets are ASCII."""
+    """Yield the text of a file in blocks, whatever its encoding: all secrets are ASCII."""
     if isinstance(content, bytes):
         yield _ascii(content)
         return

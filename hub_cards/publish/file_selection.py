@@ -9,11 +9,12 @@ is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
@@ -22,8 +23,8 @@ from geodit.configuration.secrets import find_secrets, mask_secrets, refuse_secr
 from geodit.hub_cards.card.eval_results import EVAL_RESULTS_FOLDER, eval_results_files
 from geodit.hub_cards.card.evaluation_results import BENCHMARKS_FILE, RESULTS_FOLDER, read_results
 from geodit.hub_cards.card.examples import EXAMPLES_FILE, read_examples
-from geodit.hub_cards.card.metadata import default_decoding
-from geodit.hub_cards.card.model_card import CardOptions, render_card
+from geodit.hub_cards.card.metadata import CardOptions, default_decoding
+from geodit.hub_cards.card.model_card import render_card
 from geodit.hub_cards.card.training_history import TRAINING_FOLDER, read_stages
 from geodit.hub_cards.card.validation import check_eval_results
 from geodit.hub_cards.publish.file_checks import is_path_in_repo, refuse_foreign_files, refuse_secrets_in_files
@@ -79,31 +80,19 @@ def published_files(
     checkpoint_dir: str | PathLike[str],
     *,
     repo_id: str,
-    model_name: str | None = None,
-    license: str = "apache-2.0",
-    language: str = "en",
-    base_model: str | Sequence[str] | None = None,
-    datasets: Sequence[str] = (),
-    tags: Sequence[str] = (),
-    template_path: str | PathLike[str] | None = None,
     origin: str | PathLike[str] | None = None,
+    **options: Any,
 ) -> list[PublishedFile]:
-    """Everything that a repository of a checkpoint, or of an adapter, is to hold; nothing is written.
+    """Collect all files that a repository of a checkpoint, or of an adapter, is to hold; write nothing.
 
     The code that loads a checkpoint is added where the folder lacks it, and the card is made anew.
 
     Args:
         checkpoint_dir: Folder of a checkpoint, or of an adapter.
         repo_id: Hub id of the repository.
-        model_name: Title of the card; by default the last part of `repo_id`.
-        license: The Hub's identifier of the licence of the weights.
-        language: ISO 639 code of the language of prompts and answers.
-        base_model: Hub id, or ids, of the models that training started from; by default those that are known.
-        datasets: Hub ids of the data sets trained on.
-        tags: Tags beside those that every GeoDiT model has.
-        template_path: A Jinja template to use instead of GeoDiT's own.
         origin: The folder that `checkpoint_dir` is a view of ([`as_checkpoint`]), if it is one: no file may be a link
             to a place outside the two.
+        **options: Other fields of [`CardOptions`], for the card.
 
     Returns:
         The files in the order of their paths, each path once. The same folder gives the same files.
@@ -119,9 +108,9 @@ def published_files(
     folder = Path(checkpoint_dir)
     if folder.is_dir():
         refuse_foreign_files(folder, None if origin is None else Path(origin))
-    options = CardOptions(model_name, repo_id, license, language, base_model, datasets, tags, template_path)
+    card_options = CardOptions(repo_id=repo_id, **options)
     try:
-        contents = _contents(folder, options)
+        contents = _contents(folder, card_options)
     except RecursionError as error:
         raise ValueError(f"a file in {folder} is nested too deeply to be published") from error
     except ValueError as error:
@@ -151,7 +140,7 @@ def _contents(folder: Path, options: CardOptions) -> Contents:
 
 
 def _records(folder: Path) -> Contents:
-    """What is known of training and evaluation, and example predictions."""
+    """Return what is known of training and evaluation, and example predictions."""
     records: Contents = {}
     training = folder / TRAINING_FOLDER
     for stage in read_stages(folder):
@@ -173,7 +162,7 @@ def _records(folder: Path) -> Contents:
 
 
 def _check_results(contents: Contents) -> None:
-    """Nothing that the Hub would not take leaves the machine.
+    """Refuse results that the Hub would not take, before anything leaves the machine.
 
     Raises:
         ValueError: If something would.

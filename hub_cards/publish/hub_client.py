@@ -255,7 +255,7 @@ class HubClient:
         return None
 
     def without_secrets(self, text: str) -> str:
-        """The beginning of a text with the token, and what looks like one, masked."""
+        """Return the beginning of a text, with the token and what looks like one masked."""
         masked = mask_secrets(text.replace(self.token, MASKED), (self.token,))
         return masked if len(masked) <= _MAX_QUOTED else f"{masked[:_MAX_QUOTED]}..."
 
@@ -273,13 +273,13 @@ def read_token(path: Path) -> str:
 
 
 def status_of(error: Exception) -> int | None:
-    """The status that the Hub answered with, if it answered."""
+    """Return the status that the Hub answered with, if it answered."""
     error = _cause(error)
     return error.response.status_code if isinstance(error, HfHubHTTPError) else None
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether the same request may succeed later."""
+    """Return whether the same request may succeed later."""
     status = status_of(error)
     if status is not None:
         return status in _TRANSIENT
@@ -288,14 +288,14 @@ def is_transient(error: Exception) -> bool:
 
 
 def _cause(error: Exception) -> Exception:
-    """An upload that fails in a thread is raised as another error."""
+    """Return the error behind one that was raised because an upload failed in a thread."""
     while isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return error
 
 
 def _told_to_wait(error: Exception) -> float | None:
-    """How many seconds the Hub wants us to wait."""
+    """Return how many seconds the Hub wants us to wait."""
     error = _cause(error)
     if not isinstance(error, HfHubHTTPError):
         return None
@@ -303,7 +303,7 @@ def _told_to_wait(error: Exception) -> float | None:
 
 
 def _told_by(response: Any) -> float | None:
-    """The same of a response, which may say it in seconds or as a date."""
+    """Return the seconds to wait that a response asks for, as a number or as a date."""
     headers: Mapping[str, str] = response.headers
     with contextlib.suppress(ValueError):  # of numbers with thousands of digits
         limit = parse_ratelimit_headers(headers) if response.status_code == 429 else None
@@ -338,7 +338,7 @@ def _check_wait(seconds: float) -> None:
 
 
 def _name_and_role(user: Mapping[str, Any]) -> tuple[str, str | None]:
-    """The name of a user and what their token may do, as the Hub tells it.
+    """Return the name of a user and what their token may do, as the Hub tells it.
 
     Raises:
         TypeError: If it does not.
@@ -351,7 +351,7 @@ def _name_and_role(user: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def _quotes_secret(error: BaseException, token: str) -> bool:
-    """Whether an error, or one that it is shown with, has a secret in its text."""
+    """Return whether an error, or one that it is shown with, has a secret in its text."""
     seen: BaseException | None = error
     while seen is not None:
         text = f"{seen} {' '.join(getattr(seen, '__notes__', ()))}"

@@ -83,7 +83,7 @@ class RepoState:
         return "main" if self.new_branch else self.branch
 
     def differing(self, files: Iterable[PublishedFile]) -> tuple[PublishedFile, ...]:
-        """Those of the files that it lacks, or has another version of."""
+        """Return those of the files that it lacks, or has another version of."""
         return tuple(file for file in files if not _is_same(file, self.files.get(file.path_in_repo)))
 
 
@@ -186,7 +186,7 @@ def check_revision(revision: str | None) -> None:
 
 
 def resolve_repo_id(repo_id: str, user: str) -> str:
-    """A repository with its owner, the user where none is named."""
+    """Return a repository with its owner, which is the user where none is named."""
     return repo_id if "/" in repo_id else f"{user}/{repo_id}"
 
 
@@ -226,7 +226,7 @@ def _is_private(client: HubClient, repo_id: str) -> bool:
 
 
 def _files_of(client: HubClient, repo_id: str, commit: str) -> dict[str, RepoFile]:
-    """The files of a commit.
+    """Return the files of a commit.
 
     Raises:
         TypeError: If what the Hub tells of one is not what is told of a file.
@@ -250,7 +250,7 @@ def _files_of(client: HubClient, repo_id: str, commit: str) -> dict[str, RepoFil
 
 
 def _commit_of(client: HubClient, repo_id: str, revision: str) -> str | None:
-    """The last commit of a branch, `None` if there is no such branch."""
+    """Return the last commit of a branch, `None` if there is no such branch."""
     try:
         commit: str | None = client.api.repo_info(repo_id, revision=revision).sha
         if commit is not None and not (isinstance(commit, str) and _COMMIT.fullmatch(commit)):
@@ -338,7 +338,7 @@ class _Push:
             number += 1
 
     def _addition(self, file: PublishedFile) -> CommitOperationAdd:
-        """The operation that adds a file, the same each time: it knows whether it was uploaded."""
+        """Return the operation that adds a file, the same object each time: it knows whether it was uploaded."""
         if file.path_in_repo not in self._additions:
             self._additions[file.path_in_repo] = CommitOperationAdd(file.path_in_repo, file.content)
         return self._additions[file.path_in_repo]
@@ -374,7 +374,7 @@ class _Push:
         return state
 
     def _left_over(self, state: RepoState) -> tuple[str, ...]:
-        """Weights and code of an earlier push that have no place beside these files."""
+        """Return the weights and code of an earlier push that have no place beside these files."""
         pushed = {file.path_in_repo for file in self.files}
         # Only what these files take the place of: a processor alone replaces no weights.
         weights = any(path.endswith(".safetensors") for path in pushed)
@@ -408,7 +408,7 @@ class _Push:
         return CommitInfo(url, self.message, self.description or "", commit, _endpoint=endpoint, pr_url=pr_url)
 
     def _find_pull_request(self, changed: tuple[PublishedFile, ...]) -> CommitInfo | None:
-        """The pull request with these files that was opened, although its answer was lost."""
+        """Find the pull request with these files that was opened although its answer was lost."""
         api, repo_id = self.client.api, self.repo_id
         listed = self.client.call(
             f"looking for the pull request on {repo_id}",

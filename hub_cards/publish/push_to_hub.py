@@ -141,7 +141,7 @@ def _offsets(header: SafetensorsFileMetadata) -> list[tuple[int, int]]:
 
 
 def _header_bytes(header: SafetensorsFileMetadata) -> bytes:
-    """The header as it stands at the beginning of a file: its length in 8 bytes, and JSON."""
+    """Return the header as it stands at the beginning of a file: its length in 8 bytes, and JSON."""
     fields: dict[str, Any] = {
         name: {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": tensor.data_offsets}
         for name, tensor in header.tensors.items()
@@ -153,7 +153,7 @@ def _header_bytes(header: SafetensorsFileMetadata) -> bytes:
 
 
 def _metadata_there(client: HubClient, repo_id: str, state: RepoState) -> dict[str, Any]:
-    """What someone has said of the model in the card that is there."""
+    """Return what someone has said of the model in the card that is there."""
     if _CARD not in state.files:
         return {}
     try:
@@ -165,7 +165,7 @@ def _metadata_there(client: HubClient, repo_id: str, state: RepoState) -> dict[s
 
 
 def _is_text(value: object) -> bool:
-    """Whether it is text, or a list of texts, and not empty."""
+    """Return whether it is text, or a list of texts, and not empty."""
     texts = value if isinstance(value, list) else [value]
     return bool(value) and all(isinstance(text, str) for text in texts)
 

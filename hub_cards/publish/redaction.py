@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from geodit.hub_cards.card.checkpoint_files import read_json, read_recipe
+from geodit.hub_cards.card.checkpoint_files import read_fields, read_recipe
 from geodit.hub_cards.card.markdown import cut_paths
 from geodit.hub_cards.card.recipe_table import public_recipe
 
@@ -17,7 +17,7 @@ __all__ = ["public_json", "public_recipe_file"]
 
 
 def public_json(path: Path, fields: Iterable[str]) -> Path | bytes:
-    """A JSON document in which absolute paths are cut to their last part.
+    """Write a JSON document with absolute paths cut to their last part.
 
     Args:
         path: The file.
@@ -29,7 +29,7 @@ def public_json(path: Path, fields: Iterable[str]) -> Path | bytes:
     Raises:
         ValueError: If the file is no JSON document.
     """
-    document = read_json(path).mapping()
+    document = read_fields(path).mapping()
     changed = document | {name: cut_paths(document[name]) for name in fields if name in document}
     if changed == document:
         return path
@@ -37,7 +37,7 @@ def public_json(path: Path, fields: Iterable[str]) -> Path | bytes:
 
 
 def public_recipe_file(path: Path) -> Path | bytes:
-    """A recipe as [`public_recipe`] makes it; `path` itself if there is nothing to change.
+    """Return a recipe as [`public_recipe`] makes it; `path` itself if there is nothing to change.
 
     Raises:
         ValueError: If the file is no recipe.

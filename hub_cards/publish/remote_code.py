@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Giving the code that loads a checkpoint to a folder that lacks it, and taking it away again.
+"""Find the code to publish with a checkpoint, and remove it from one.
 
-`save_pretrained` writes the code by itself. These are for folders that something else has written: an earlier
-version, or a release of the checkpoint that is bundled with this package and needs no second copy of its sources.
+`save_pretrained` writes the code by itself. An earlier version may have written a folder without it, and the
+checkpoint that is bundled with this package needs no second copy of its sources.
 """
 
 from __future__ import annotations
@@ -17,24 +17,23 @@ from geodit.configuration.remote_code_geodit import (
     CONFIG_AUTO_MAP,
     PROCESSOR_AUTO_MAP,
     read_remote_code,
-    write_remote_code,
 )
 from geodit.hub_cards.card.architecture import read_architecture
-from geodit.hub_cards.card.checkpoint_files import has_remote_code, read_json
+from geodit.hub_cards.card.checkpoint_files import has_remote_code, read_fields
 
-__all__ = ["code_files", "export_remote_code", "remove_remote_code"]
+__all__ = ["code_files", "remove_remote_code"]
 
 _AUTO_MAPS = {"config.json": CONFIG_AUTO_MAP, "processor_config.json": PROCESSOR_AUTO_MAP}
 
 
 def code_files(checkpoint_dir: str | PathLike[str]) -> dict[str, Path | bytes]:
-    """The code that loads a checkpoint, and the configurations that name it; nothing is written.
+    """Return the code that loads a checkpoint, and the configurations that name it; nothing is written.
 
     Args:
         checkpoint_dir: Folder of a checkpoint, or of an adapter with a processor.
 
     Returns:
-        By name, the files of the folder, or what [`export_remote_code`] would write where it lacks them.
+        By name, the files of the folder, or the content that `save_pretrained` would write where it lacks them.
         Without a configuration that could name the code there is none.
 
     Raises:
@@ -42,7 +41,7 @@ def code_files(checkpoint_dir: str | PathLike[str]) -> dict[str, Path | bytes]:
     """
     folder = Path(checkpoint_dir)
     configurations: dict[str, Path | bytes] = {
-        name: folder / name if read_json(folder / name).mapping().get("auto_map") == _AUTO_MAPS[name] else content
+        name: folder / name if read_fields(folder / name).mapping().get("auto_map") == _AUTO_MAPS[name] else content
         for name, content in _with_auto_maps(folder, present=True).items()
     }
     if not configurations:
@@ -50,25 +49,6 @@ def code_files(checkpoint_dir: str | PathLike[str]) -> dict[str, Path | bytes]:
     if has_remote_code(folder):
         return {**{name: folder / name for name in CODE_FILES}, **configurations}
     return {**read_remote_code(), **configurations}
-
-
-def export_remote_code(checkpoint_dir: str | PathLike[str]) -> None:
-    """Add the code to a checkpoint, so that it loads with `trust_remote_code=True` where this package is missing.
-
-    The code is this package's own, whichever version has saved the checkpoint; code that is there is replaced.
-
-    Args:
-        checkpoint_dir: Folder of the checkpoint. The configuration must be there, the processor may be missing.
-
-    Raises:
-        ValueError: If the folder is not that of a GeoDiT checkpoint, or a file of it is damaged. Nothing is written
-            then.
-    """
-    folder = Path(checkpoint_dir)
-    read_architecture(folder)  # refuses what is not a GeoDiT checkpoint
-    write_remote_code(folder)
-    # Last: until now nobody looks for the code.
-    _set_auto_maps(folder, present=True)
 
 
 def remove_remote_code(checkpoint_dir: str | PathLike[str]) -> None:
@@ -83,19 +63,15 @@ def remove_remote_code(checkpoint_dir: str | PathLike[str]) -> None:
     """
     folder = Path(checkpoint_dir)
     read_architecture(folder)  # refuses what is not a GeoDiT checkpoint
-    _set_auto_maps(folder, present=False)
+    for name, content in _with_auto_maps(folder, present=False).items():
+        write_atomically(folder / name, content)
     for name in CODE_FILES:
         (folder / name).unlink(missing_ok=True)
 
 
-def _set_auto_maps(folder: Path, present: bool) -> None:
-    for name, content in _with_auto_maps(folder, present).items():
-        write_atomically(folder / name, content)
-
-
 def _with_auto_maps(folder: Path, present: bool) -> dict[str, bytes]:
-    """The configurations that are there, with or without the names of the classes to load."""
-    documents = {name: read_json(folder / name).mapping() for name in _AUTO_MAPS if (folder / name).is_file()}
+    """Return the configurations that are there, with or without the names of the classes to load."""
+    documents = {name: read_fields(folder / name).mapping() for name in _AUTO_MAPS if (folder / name).is_file()}
     for name, document in documents.items():
         document.pop("auto_map", None)
         if present:

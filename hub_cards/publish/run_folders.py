@@ -31,7 +31,7 @@ RUN_LOG = "training_log.jsonl"
 
 @contextlib.contextmanager
 def as_checkpoint(folder: Path, name: str | None = None, stages: Sequence[Path] = ()) -> Iterator[Path]:
-    """A view of a folder, with the recipes and logs of its stages where a checkpoint has them.
+    """Yield a view of a folder, with the recipes and logs of its stages where a checkpoint has them.
 
     Args:
         folder: The folder of a run, or of a checkpoint, which is its own view.
@@ -83,7 +83,7 @@ def link_file(source: Path, target: Path) -> None:
 
 
 def _name_stages(folder: Path, name: str, earlier: Sequence[Path]) -> dict[str, Path]:
-    """The folders of a run and of those before it by the names of their stages, no name and no folder twice."""
+    """Map the names of stages to the folders of a run and of those before it; no name and no folder occurs twice."""
     stages: dict[str, Path] = {}
     for stage, run in [(name, folder), *((path.resolve().name, path) for path in earlier)]:
         if not _is_run(run):

@@ -6,7 +6,6 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils.peft_utils import ADAPTER_SAFE_WEIGHTS_NAME
@@ -14,17 +13,15 @@ from transformers.utils.peft_utils import ADAPTER_SAFE_WEIGHTS_NAME
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.hub_cards.card.adapter_facts import is_adapter
 from geodit.hub_cards.card.architecture import read_architecture
-from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.modeling_geodit.weight_files_geodit import read_weight_map
 from geodit.weights.checkpoint_reader import CheckpointReader, match_tensors
+from geodit.weights.model_tensors import OUTPUT_PROJECTION_WEIGHT, tensor_shapes
 
 __all__ = ["weight_files"]
 
-_OUTPUT_EMBEDDINGS = "lm_head.weight"
-
 
 def weight_files(folder: Path) -> dict[str, Path]:
-    """The weights to publish by name, as an index lists them where there is one: shards of an earlier save stay.
+    """Return the weight files to publish by name: those of the index if there is one, not shards of an earlier save.
 
     Args:
         folder: Folder of a checkpoint or an adapter.
@@ -65,13 +62,8 @@ def _match(reader: CheckpointReader, config: GeoDiTConfig) -> None:
     # Quantized tensors have other shapes, and companions.
     if getattr(config, "quantization_config", None) is not None:
         return
-    with torch.device("meta"):
-        model = GeoDiTForMaskedDiffusion(config)
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    tied = {_OUTPUT_EMBEDDINGS} if config.tie_word_embeddings else set()
-    for name in tied:
-        del expected[name]
-    match_tensors(reader, lambda name: None if name in tied else name, expected)
+    tied = {OUTPUT_PROJECTION_WEIGHT} if config.tie_word_embeddings else set()
+    match_tensors(reader, lambda name: None if name in tied else name, tensor_shapes(config))
 
 
 def _check_header(path: Path) -> None:

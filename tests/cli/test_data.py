@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from geodit.data import neon
-from geodit.data.readers.registry import reader_names
+from geodit.data.readers.registry import READERS
 from geodit.data.readers.report import PROBLEM_KINDS
 
 
@@ -50,7 +50,7 @@ def test_data_sets_are_listed_with_a_line_each(geodit):
     assert "5.2 million images with captions" in line
     assert "train, validation, test" in line
     documents = json.loads(geodit("data", "list", "--json").stdout)
-    assert [document["name"] for document in documents] == list(reader_names())
+    assert [document["name"] for document in documents] == list(READERS)
     assert documents[0]["download"] == "https://github.com/wangzhecheng/SkyScript"
 
 

@@ -10,7 +10,7 @@ def test_json_has_every_point_of_the_grid(geodit, checkpoint, tmp_path):
     out = tmp_path / "figures.json"
     result = geodit(
         "evaluate", "--model", checkpoint, "--dataset", "synthetic", "--limit", 1, "--tasks", "detect,vqa",
-        "--steps", "1,2", "--remasking", "low_confidence,random", "--seeds", 2, "--json", "--out", out,
+        "--max-denoising-steps", "1,2", "--remasking", "low_confidence,random", "--seeds", 2, "--json", "--out", out,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
@@ -22,14 +22,16 @@ def test_json_has_every_point_of_the_grid(geodit, checkpoint, tmp_path):
 
 
 def test_the_table_has_a_row_for_each_number_of_steps(geodit, checkpoint):
-    result = geodit("evaluate", "--model", checkpoint, "--limit", 1, "--tasks", "vqa", "--steps", "1,2")
+    result = geodit("evaluate", "--model", checkpoint, "--limit", 1, "--tasks", "vqa", "--max-denoising-steps", "1,2")
     assert result.exit_code == 0, result.output
     assert result.stdout.count("low_confidence") == 2
 
 
 def test_steps_of_fixed_shapes_give_the_same_figures(geodit, checkpoint):
     def summary(*arguments):
-        result = geodit("evaluate", "--model", checkpoint, "--limit", 4, "--steps", 5, "--json", *arguments)
+        result = geodit(
+            "evaluate", "--model", checkpoint, "--limit", 4, "--max-denoising-steps", 5, "--json", *arguments
+        )
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)["cells"][0]["summary"]
 
@@ -45,7 +47,7 @@ def test_steps_of_fixed_shapes_give_the_same_figures(geodit, checkpoint):
     ],
 )
 def test_how_answers_are_decoded_is_kept_with_the_figures(geodit, checkpoint, arguments, settings):
-    result = geodit("evaluate", "--model", checkpoint, "--limit", 2, "--steps", 2, "--json", *arguments)
+    result = geodit("evaluate", "--model", checkpoint, "--limit", 2, "--max-denoising-steps", 2, "--json", *arguments)
     assert result.exit_code == 0, result.output
     (cell,) = json.loads(result.stdout)["cells"]
     assert settings.items() <= cell["settings"].items()
@@ -55,9 +57,9 @@ def test_how_answers_are_decoded_is_kept_with_the_figures(geodit, checkpoint, ar
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--steps", "1,,2"], "--steps"),
-        (["--steps", "few"], "--steps takes whole numbers of at least 1, got 'few'"),
-        (["--steps", "0"], "--steps"),
+        (["--max-denoising-steps", "1,,2"], "--max-denoising-steps"),
+        (["--max-denoising-steps", "few"], "--max-denoising-steps takes whole numbers of at least 1, got 'few'"),
+        (["--max-denoising-steps", "0"], "--max-denoising-steps"),
         (["--remasking", "best"], "low_confidence"),
         (["--tasks", "segment"], "segment"),
         (["--closed-set", "segment"], "segment"),
@@ -73,7 +75,18 @@ def test_bad_input_is_told_in_one_line(geodit, checkpoint, arguments, message):
 
 
 def test_the_old_name_of_the_data_set_still_works_and_warns(geodit, checkpoint):
-    arguments = ("evaluate", "--model", checkpoint, "--limit", 1, "--tasks", "vqa", "--steps", 1, "--json")
+    arguments = (
+        "evaluate",
+        "--model",
+        checkpoint,
+        "--limit",
+        1,
+        "--tasks",
+        "vqa",
+        "--max-denoising-steps",
+        1,
+        "--json",
+    )
     old, new = geodit(*arguments, "--benchmark", "synthetic"), geodit(*arguments, "--dataset", "synthetic")
     assert old.exit_code == 0, old.output
     assert old.stderr.count("--benchmark is now --dataset") == 1

@@ -5,7 +5,7 @@ import pytest
 
 
 def answer(geodit, image, *arguments):
-    result = geodit("predict", image, "--task", "caption", "--steps", 2, "--json", *arguments)
+    result = geodit("predict", image, "--task", "caption", "--max-denoising-steps", 2, "--json", *arguments)
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     return document["model"], document["predictions"][0]["text"]
@@ -33,7 +33,7 @@ def test_an_adapter_answers_as_its_merged_checkpoint_does(geodit, checkpoint, ad
 
 def test_an_adapter_is_evaluated(geodit, adapter):
     result = geodit(
-        "evaluate", "--dataset", "synthetic", "--limit", 1, "--tasks", "classify", "--steps", 1,
+        "evaluate", "--dataset", "synthetic", "--limit", 1, "--tasks", "classify", "--max-denoising-steps", 1,
         "--adapter", adapter, "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.output

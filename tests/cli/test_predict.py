@@ -16,7 +16,7 @@ def test_json_has_an_answer_for_each_image(geodit, checkpoint, image, tmp_path):
     second = shutil.copy(image, tmp_path / "airport.png")
     result = geodit(
         "predict", image, second, "--task", "vqa", "--query", "How many ships are there?",
-        "--model", checkpoint, "--steps", 2, "--json",
+        "--model", checkpoint, "--max-denoising-steps", 2, "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
@@ -30,7 +30,7 @@ def test_json_has_an_answer_for_each_image(geodit, checkpoint, image, tmp_path):
 def test_the_table_names_the_image_and_the_files_written(geodit, checkpoint, image, tmp_path):
     out, overlay = tmp_path / "result.json", tmp_path / "boxes.png"
     result = geodit(
-        "predict", image, "--task", "detect", "--query", "ship", "--model", checkpoint, "--steps", 1,
+        "predict", image, "--task", "detect", "--query", "ship", "--model", checkpoint, "--max-denoising-steps", 1,
         "--out", out, "--overlay", overlay,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -46,17 +46,67 @@ def test_the_table_names_the_image_and_the_files_written(geodit, checkpoint, ima
 
 def test_tiles_are_counted(geodit, checkpoint, image):
     result = geodit(
-        "predict", image, "--task", "detect", "--query", "ship", "--model", checkpoint, "--steps", 1,
+        "predict", image, "--task", "detect", "--query", "ship", "--model", checkpoint, "--max-denoising-steps", 1,
         "--tile-size", 32, "--overlap", 0, "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["predictions"][0]["num_tiles"] == 4
 
 
+def test_every_decoding_option_reaches_the_model(geodit, checkpoint, image, monkeypatch):
+    given = {}
+
+    def refuse(self, images, task, query="", *, options, **arguments):
+        given.update(options.generate_arguments(), seed=options.seed, structured=options.structured)
+        raise ValueError("seen enough")
+
+    monkeypatch.setattr(GeoDiTPipeline, "__call__", refuse)
+    result = geodit(
+        "predict", image, "--task", "caption", "--model", checkpoint, "--max-denoising-steps", 9, "--remasking",
+        "low_margin", "--confidence-threshold", 0.5, "--block-length", 4, "--prefix-refresh-steps", 2,
+        "--denoise-after-eos", "--guidance-scale", 2, "--temperature", 1, "--no-capture-step", "--compile-step",
+        "--seed", 3, "--no-structured",
+    )  # fmt: skip
+    assert "seen enough" in result.stderr
+    assert given == {
+        "max_denoising_steps": 9,
+        "remasking": "low_margin",
+        "confidence_threshold": 0.5,
+        "block_length": 4,
+        "prefix_refresh_steps": 2,
+        "fill_after_eos": False,
+        "guidance_scale": 2,
+        "temperature": 1,
+        "capture_step": False,
+        "compile_step": True,
+        "seed": 3,
+        "structured": False,
+    }
+
+
+@pytest.mark.parametrize("command", [["predict", "IMAGE", "--task", "caption"], ["evaluate", "--limit", 1]])
+def test_the_old_option_of_the_steps_works_with_one_line_of_warning(geodit, checkpoint, image, command):
+    arguments = [image if argument == "IMAGE" else argument for argument in command]
+    new = geodit(*arguments, "--model", checkpoint, "--max-denoising-steps", 2, "--json")
+    old = geodit(*arguments, "--model", checkpoint, "--steps", 2, "--json")
+    assert old.exit_code == new.exit_code == 0, old.output
+    assert "geodit: warning: --steps is now --max-denoising-steps" in old.stderr
+    assert "warning" not in new.stderr
+    assert decoded(json.loads(old.stdout)) == decoded(json.loads(new.stdout))
+    both = geodit(*arguments, "--model", checkpoint, "--steps", 2, "--max-denoising-steps", 2)
+    assert both.exit_code == 2
+    assert "give --max-denoising-steps only" in both.stderr
+
+
+def decoded(document):
+    """What a document says but for when and how it was asked for."""
+    return document["predictions"] if "predictions" in document else document["cells"][0]["summary"]
+
+
 def test_random_remasking_repeats_with_its_seed(geodit, checkpoint, image):
     def answer(seed: int) -> str:
         return geodit(
-            "predict", image, "--task", "caption", "--model", checkpoint, "--steps", 4,
+            "predict", image, "--task", "caption", "--model", checkpoint, "--max-denoising-steps", 4,
             "--remasking", "random", "--temperature", 1, "--seed", seed, "--json",
         ).stdout  # fmt: skip
 
@@ -67,8 +117,8 @@ def test_random_remasking_repeats_with_its_seed(geodit, checkpoint, image):
 def test_boxes_are_well_formed_unless_any_text_is_asked_for(geodit, checkpoint, image, tiles):
     def parsed(*options):
         result = geodit(
-            "predict", image, "--task", "detect", "--query", "ship", "--model", checkpoint, "--steps", 2, "--json",
-            *tiles, *options,
+            "predict", image, "--task", "detect", "--query", "ship", "--model", checkpoint,
+            "--max-denoising-steps", 2, "--json", *tiles, *options,
         )  # fmt: skip
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)["predictions"][0]["parsed"]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from geodit.data.readers.check import check_dataset
 from geodit.data.readers.reader import TOTAL, Count
-from geodit.data.readers.registry import get_reader, reader_names
+from geodit.data.readers.registry import READERS, get_reader
 from geodit.data.readers.report import PROBLEM_KINDS, DatasetReport, Problem
 
 
@@ -26,7 +26,7 @@ def only(report: DatasetReport, kind: str) -> Problem:
     return problem
 
 
-@pytest.mark.parametrize("name", [name for name in reader_names() if name != "dior-rsvg"])
+@pytest.mark.parametrize("name", [name for name in READERS if name != "dior-rsvg"])
 def test_a_small_data_set_is_sound_but_for_its_size(make, name):
     report = check_dataset(name, make(name))
     assert found(report) == []

@@ -13,12 +13,12 @@ import pytest
 from datasets.exceptions import DatasetGenerationError
 
 from geodit.data.readers.reading import BadRecordError, read_dataset
-from geodit.data.readers.registry import get_reader, reader_names
+from geodit.data.readers.registry import READERS, get_reader
 from geodit.data.schema import QuestionDataset, features, row_questions
 
 
 def test_every_data_set_of_the_field_has_a_reader():
-    assert reader_names() == (
+    assert tuple(READERS) == (
         "skyscript",
         "mmrs-1m",
         "geochat-instruct",
@@ -37,7 +37,7 @@ def test_every_data_set_of_the_field_has_a_reader():
     )
 
 
-@pytest.mark.parametrize("name", reader_names())
+@pytest.mark.parametrize("name", READERS)
 def test_a_stream_has_the_rows_of_the_table(make, tmp_path, name):
     path = make(name)
     for split in get_reader(name).splits:
@@ -55,7 +55,7 @@ def test_a_stream_has_the_rows_of_the_table(make, tmp_path, name):
             assert json.loads(row["meta"])["split"] == split
 
 
-@pytest.mark.parametrize("name", reader_names())
+@pytest.mark.parametrize("name", READERS)
 def test_boxes_lie_in_their_images(make, name):
     path = make(name)
     for row in read_dataset(name, path, streaming=True):
@@ -67,14 +67,14 @@ def test_boxes_lie_in_their_images(make, name):
                 assert 0 <= y1 < y2 <= height
 
 
-@pytest.mark.parametrize("name", reader_names())
+@pytest.mark.parametrize("name", READERS)
 def test_a_wrong_split_lists_those_there_are(make, name):
     splits = ", ".join(get_reader(name).splits)
     with pytest.raises(ValueError, match=f"{name} has no split 'dev'; its splits are {splits}"):
         read_dataset(name, make(name), "dev")
 
 
-@pytest.mark.parametrize("name", reader_names())
+@pytest.mark.parametrize("name", READERS)
 def test_a_missing_folder_says_where_to_get_it_and_how_it_looks(tmp_path, name):
     with pytest.raises(FileNotFoundError) as caught:
         read_dataset(name, tmp_path / "nowhere")
@@ -85,7 +85,7 @@ def test_a_missing_folder_says_where_to_get_it_and_how_it_looks(tmp_path, name):
     assert message.endswith(f"the folder must hold {get_reader(name).layout}")
 
 
-@pytest.mark.parametrize("name", [name for name in reader_names() if name != "llava"])
+@pytest.mark.parametrize("name", [name for name in READERS if name != "llava"])
 def test_an_empty_folder_names_what_is_missing(tmp_path, name):
     with pytest.raises(FileNotFoundError, match=rf"{name}: .* is missing\. Download it from http"):
         read_dataset(name, tmp_path)

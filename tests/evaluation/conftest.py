@@ -6,14 +6,12 @@ import socket
 import evaluate
 import numpy as np
 import pytest
-import torch
 from transformers import SiglipImageProcessorPil
 
-from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.data.schema import Question, make_dataset, make_row
-from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import COMPACT_CHAT_TEMPLATE, GeoDiTProcessor
 from geodit.processing.tokenization import build_tokenizer
+from tiny_models import build_config, build_network
 
 IMAGE_SIZE, PATCH_SIZE = 32, 16
 
@@ -78,32 +76,10 @@ def processor():
 @pytest.fixture(scope="session")
 def model(processor):
     """A real model with random weights."""
-    tokenizer = processor.tokenizer
-    config = GeoDiTConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "pad_token_id": tokenizer.pad_token_id,
-        },
-        vision_config={
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "image_size": IMAGE_SIZE,
-            "patch_size": PATCH_SIZE,
-        },
-        image_token_id=processor.image_token_id,
-        mask_token_id=tokenizer.mask_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+    config = build_config(
+        text={"initializer_range": 0.5},
+        vision={"image_size": IMAGE_SIZE, "patch_size": PATCH_SIZE},
+        tokenizer=processor.tokenizer,
         initializer_range=0.5,  # random weights that give varied answers
     )
-    torch.manual_seed(0)
-    return GeoDiTForMaskedDiffusion(config).eval()
+    return build_network(config)

@@ -4,12 +4,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import TASKS, QuestionDataset
-from geodit.evaluation.answers import load_answers, save_answers
 from geodit.evaluation.evaluate import answers_of, evaluate_model
 from geodit.evaluation.scoring import score_answers
-from geodit.evaluation.settings import DecodingSettings
-from geodit.tiny.new_model import new_model
+from tiny_models import build_model
 
 
 class ScriptedModel:
@@ -92,8 +91,8 @@ def test_unreadable_answers_count_as_wrong(processor, dataset):
 
 def test_settings_reach_the_model(processor, dataset):
     model = ScriptedModel(processor, dataset)
-    settings = DecodingSettings(
-        steps=4, remasking="random", temperature=0.5, guidance_scale=1.5, block_length=4, seed=3
+    settings = DecodingOptions(
+        max_denoising_steps=4, remasking="random", temperature=0.5, guidance_scale=1.5, block_length=4, seed=3
     )
     evaluate_model(model, processor, dataset, settings)
     call = model.calls[0]
@@ -110,10 +109,9 @@ def test_the_training_mode_is_restored_even_after_a_failure(processor, dataset):
     assert model.training
 
 
-def test_saved_answers_give_the_same_figures_without_the_model(processor, dataset, tmp_path):
+def test_answers_can_be_scored_again_without_the_model(processor, dataset):
     result = evaluate_model(ScriptedModel(processor, dataset), processor, dataset, bootstrap=20)
-    save_answers(tmp_path / "answers.jsonl", result.answers)
-    assert score_answers(load_answers(tmp_path / "answers.jsonl"), bootstrap=20) == result.figures
+    assert score_answers(result.answers, bootstrap=20) == result.figures
 
 
 def test_progress_is_reported(processor, dataset):
@@ -130,7 +128,7 @@ def test_progress_is_reported(processor, dataset):
 
 def test_boxes_are_well_formed_unless_that_is_turned_off(model, processor, dataset):
     def parse_rates(**options):
-        figures = evaluate_model(model, processor, dataset, DecodingSettings(steps=2, **options)).figures
+        figures = evaluate_model(model, processor, dataset, DecodingOptions(max_denoising_steps=2, **options)).figures
         return [figures[task]["parse_rate"] for task in ("ground", "detect")]
 
     assert parse_rates() == [1, 1]
@@ -149,11 +147,13 @@ def test_a_question_for_several_classes_is_answered_freely(processor, dataset):
 
 
 def test_answers_of_a_closed_set_are_those_of_the_whole_data_set(model, processor, dataset):
-    settings = DecodingSettings(steps=2, closed_set=("vqa",))
+    settings = DecodingOptions(max_denoising_steps=2, closed_set=("vqa",))
     answers = evaluate_model(model, processor, dataset, settings, tasks=["vqa"], limit=1).answers
     assert answers_of(dataset, "vqa") == ["1", "2", "3", "4", "yes"]
     assert {answer.text for answer in answers} <= set(answers_of(dataset, "vqa"))
-    free = evaluate_model(model, processor, dataset, DecodingSettings(steps=2), tasks=["vqa"], limit=1).answers
+    free = evaluate_model(
+        model, processor, dataset, DecodingOptions(max_denoising_steps=2), tasks=["vqa"], limit=1
+    ).answers
     assert not {answer.text for answer in free} <= set(answers_of(dataset, "vqa"))
 
 
@@ -163,11 +163,13 @@ def test_answers_of_a_closed_set_are_those_of_the_whole_data_set(model, processo
 def test_a_closed_set_needs_answers(model, processor, dataset, task, message):
     without = dataset.map(lambda row: {"questions": row["questions"][:-1]}, load_from_cache_file=False)
     with pytest.raises(ValueError, match=message):
-        evaluate_model(model, processor, without, DecodingSettings(closed_set=(task,)))
+        evaluate_model(model, processor, without, DecodingOptions(closed_set=(task,)))
 
 
 def test_a_real_model(model, processor, dataset):
-    result = evaluate_model(model, processor, dataset, DecodingSettings(steps=2), tasks=["detect", "vqa"], limit=3)
+    result = evaluate_model(
+        model, processor, dataset, DecodingOptions(max_denoising_steps=2), tasks=["detect", "vqa"], limit=3
+    )
     assert list(result.figures) == ["detect", "vqa"]
     assert (result.num_images, len(result.answers), result.mean_steps) == (3, 12, 2)
     assert result.seconds > 0
@@ -178,7 +180,7 @@ def test_the_answer_to_a_question_does_not_depend_on_its_batch(model, processor,
         answers = evaluate_model(model, processor, dataset, settings, **options).answers
         return [answer.text for answer in answers if answer.question.task == "vqa"]
 
-    settings = DecodingSettings(steps=2, remasking="random", temperature=1.0, seed=5)
+    settings = DecodingOptions(max_denoising_steps=2, remasking="random", temperature=1.0, seed=5)
     together = texts(batch_size=8)
     assert texts(batch_size=3, tasks=["vqa"]) == together
     assert texts(batch_size=1, limit=2) == together[:4]
@@ -186,7 +188,7 @@ def test_the_answer_to_a_question_does_not_depend_on_its_batch(model, processor,
 
 def test_the_seed_decides_what_is_drawn(model, processor, dataset):
     def texts(seed):
-        settings = DecodingSettings(steps=2, temperature=1.0, seed=seed)
+        settings = DecodingOptions(max_denoising_steps=2, temperature=1.0, seed=seed)
         return [a.text for a in evaluate_model(model, processor, dataset, settings, tasks=["caption"]).answers]
 
     assert texts(1) == texts(1) != texts(2)
@@ -226,9 +228,8 @@ def test_a_data_set_without_questions_of_the_task(model, processor, dataset):
 
 
 def test_a_model_that_sees_images_in_tiles_is_asked_in_the_same_way(dataset):
-    part = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
-    vision = {**part, "image_size": 16, "patch_size": 8, "vision_use_head": False}
-    geometry = {"text_config": part, "vision_config": vision, "vision_aspect_ratio": "anyres_max_4"}
-    model, processor = new_model(geometry, ["Detect: ship."], vocab_size=400, location_bins=16)
-    result = evaluate_model(model, processor, dataset, DecodingSettings(steps=2), tasks=["detect"], batch_size=3)
+    model, processor = build_model(vision={"image_size": 16, "patch_size": 8}, vision_aspect_ratio="anyres_max_4")
+    result = evaluate_model(
+        model, processor, dataset, DecodingOptions(max_denoising_steps=2), tasks=["detect"], batch_size=3
+    )
     assert [answer.image_size for answer in result.answers] == [(32, 32)] * 8

@@ -4,13 +4,14 @@ import io
 import pytest
 from rich.console import Console
 
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import Question
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.evaluate import EvaluationResult
 from geodit.evaluation.scoring import score_answers
-from geodit.evaluation.settings import DecodingSettings
+from geodit.evaluation.settings import evaluation_options
 from geodit.evaluation.sweep import SweepCell, SweepResult
-from geodit.evaluation.tables import benchmark_table, sweep_table
+from geodit.evaluation.tables import sweep_table
 
 BOX = (0.0, 0.0, 10.0, 10.0)
 
@@ -26,7 +27,9 @@ def result(seed=0, bootstrap=0):
         AnswerRecord("a", (32, 32), question, text, boxes, ("ship",) * len(boxes), True, 8)
         for question, boxes, text in questions
     )
-    return EvaluationResult(DecodingSettings(seed=seed), score_answers(answers, bootstrap=bootstrap), answers, 2.5)
+    return EvaluationResult(
+        evaluation_options(DecodingOptions(seed=seed)), score_answers(answers, bootstrap=bootstrap), answers, 2.5
+    )
 
 
 def rendered(table):
@@ -35,35 +38,8 @@ def rendered(table):
     return console.file.getvalue()
 
 
-def test_a_run_has_a_row_for_every_figure():
-    text = rendered(benchmark_table(result(), title="synthetic"))
-    rows = [line.split("│")[1:-1] for line in text.splitlines() if "│" in line]
-    cells = [[cell.strip() for cell in row] for row in rows]
-    assert ["ground", "accuracy@0.5", "1.000", "", "1"] in cells
-    assert ["", "F1@0.5", "0.000", "", ""] in cells
-    assert ["", "steps made per answer", "8.000", "", ""] in cells
-    assert ["vqa count", "accuracy", "1.000", "", "1"] in cells
-    assert ["", "accuracy, no object", "-", "", ""] in cells, "undefined figures show as such"
-    assert "8 steps, low_confidence remasking, seed 0; 1 images, 4 questions in 2.5 s" in text
-
-
-def test_boxes_of_an_answer_that_did_not_parse_count_in_a_figure_of_their_own():
-    question = Question("detect", query="ship", boxes=(BOX,), labels=("ship",))
-    answers = (AnswerRecord("a", (32, 32), question, "cut off", (BOX,), ("ship",), False, 8),)
-    run = EvaluationResult(DecodingSettings(), score_answers(answers), answers, 2.5)
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in rendered(benchmark_table(run)).splitlines()]
-    assert ["", "F1@0.5", "0.000", "", ""] in rows
-    assert ["", "F1@0.5, well-formed boxes kept", "1.000", "", ""] in rows
-    assert ["", "recall@0.5, well-formed boxes kept", "1.000", "", ""] in rows
-
-
-def test_intervals_are_shown_when_there_are_some():
-    assert "0.000 to 1.000" not in rendered(benchmark_table(result()))
-    assert "1.000 to 1.000" in rendered(benchmark_table(result(bootstrap=10)))
-
-
 def sweep(seeds=(0, 1), dataset_seeds=None):
-    cell = SweepCell(DecodingSettings(), tuple(result(seed) for seed in seeds))
+    cell = SweepCell(evaluation_options(), tuple(result(seed) for seed in seeds))
     return SweepResult("synthetic", (cell,), seeds, dataset_seeds, batch_size=4)
 
 

@@ -3,6 +3,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,17 @@ import torch
 import yaml
 from transformers import SiglipImageProcessorPil
 
-from geodit.configuration.configuration_geodit import GeoDiTConfig
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import Question
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.evaluate import EvaluationResult
 from geodit.evaluation.scoring import score_answers
-from geodit.evaluation.settings import DecodingSettings
+from geodit.evaluation.settings import evaluation_options
 from geodit.evaluation.sweep import SweepCell, SweepResult
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import COMPACT_CHAT_TEMPLATE, GeoDiTProcessor
 from geodit.processing.tokenization import build_tokenizer
+from tiny_models import build_config, build_network
 
 SEEDS = (0, 1, 2)
 
@@ -45,18 +47,10 @@ RECIPES = {
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `save_pretrained` writes, with random weights, and nothing else."""
     tokenizer = build_tokenizer(["Detect: ship."], vocab_size=400, location_bins=16)
-    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    layers = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = GeoDiTConfig(
-        text_config={"vocab_size": len(tokenizer), **layers, **ids},
-        vision_config={"image_size": 32, "patch_size": 16, "vision_use_head": False, **layers},
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        mask_token_id=tokenizer.mask_token_id,
-        **ids,
-    )
-    torch.manual_seed(0)
+    size = {"image_size": 32, "patch_size": 16}
+    config = build_config(text={"num_hidden_layers": 1}, vision=size, tokenizer=tokenizer)
     folder = tmp_path_factory.mktemp("saved") / "geodit-test"
-    GeoDiTForMaskedDiffusion(config).save_pretrained(folder)
+    build_network(config).save_pretrained(folder)
     GeoDiTProcessor(
         SiglipImageProcessorPil(size={"height": 32, "width": 32}),
         tokenizer,
@@ -71,19 +65,21 @@ def make_sweep(command: tuple[str, ...] | None = None, num_images: int = 4, **op
     cells = []
     for steps in (1, 8):
         for remasking in ("low_confidence", "random"):
-            settings = DecodingSettings(steps=steps, remasking=remasking)
-            runs = tuple(_run(DecodingSettings(steps, remasking, seed=seed), num_images) for seed in SEEDS)
+            settings = evaluation_options(DecodingOptions(steps, remasking))
+            runs = tuple(_run(replace(settings, seed=seed), num_images) for seed in SEEDS)
             cells.append(SweepCell(settings, runs))
     described = {"dataset_name": "synthetic", "seeds": SEEDS, "dataset_seeds": None, "batch_size": 32, **options}
     return SweepResult(cells=tuple(cells), command=command, **described)
 
 
-def _run(settings: DecodingSettings, num_images: int) -> EvaluationResult:
+def _run(settings: DecodingOptions, num_images: int) -> EvaluationResult:
     ship, tree = (0.0, 0.0, 12.0, 10.0), (20.0, 16.0, 30.0, 29.0)
     answers = []
     for index in range(num_images):
         # With one step all is wrong but the first image; random remasking also errs on an image of its seed.
-        wrong = index > 0 and (settings.steps == 1 or (settings.remasking, settings.seed) == ("random", index))
+        wrong = index > 0 and (
+            settings.max_denoising_steps == 1 or (settings.remasking, settings.seed) == ("random", index)
+        )
         questions = [
             (
                 Question("detect", query="ship", boxes=(ship, tree), labels=("ship",) * 2),
@@ -96,7 +92,7 @@ def _run(settings: DecodingSettings, num_images: int) -> EvaluationResult:
         for question, boxes in questions:
             text = "maybe" if wrong else question.answer
             record = (f"image {index}", (32, 32), question, text, boxes, ("ship",) * len(boxes))
-            answers.append(AnswerRecord(*record, parsed=not (wrong and boxes), num_steps=settings.steps))
+            answers.append(AnswerRecord(*record, parsed=not (wrong and boxes), num_steps=settings.max_denoising_steps))
     return EvaluationResult(settings, score_answers(answers), tuple(answers), seconds=2.5)
 
 
@@ -127,7 +123,7 @@ def documented(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         (folder / "training" / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "results").mkdir()
     command = ("geodit", "evaluate", "--model", "/home/alice/runs/stage2", "--steps", "1,8")
-    make_sweep(command).save(folder / "results" / "synthetic.json")
+    (folder / "results" / "synthetic.json").write_text(json.dumps(make_sweep(command).to_dict()), encoding="utf-8")
     return folder
 
 

@@ -13,6 +13,7 @@ from ending_model import IMAGE, build_ending_model
 from geodit.modeling_geodit.compiled_layers_geodit import CompiledByShape
 from geodit.modeling_geodit.fixed_network_geodit import PrefixNetwork
 from geodit.modeling_geodit.layer_runs_geodit import run_layer
+from geodit.modeling_geodit.prompts_geodit import embed_prompts
 from geodit.modeling_geodit.tower_runs_geodit import TowerByLayer, is_stock_tower, run_tower_layer
 from on_device import OnDevice
 
@@ -110,7 +111,7 @@ class TestGenerate:
     def test_what_cannot_be_run_layer_by_layer_runs_as_it_is(self, model, compilations, monkeypatch):
         said = []
         monkeypatch.setattr(
-            "geodit.modeling_geodit.generation_geodit.logger.warning_once", lambda text: said.append(text)
+            "geodit.modeling_geodit.loop_choice_geodit.logger.warning_once", lambda text: said.append(text)
         )
         model.model.language_model.layers[0].register_forward_hook(lambda *_: None)
         model.model.vision_tower.encoder.layers[0].register_forward_hook(lambda *_: None)
@@ -196,7 +197,7 @@ class TestSlots:
         assert (input_ids == IMAGE).any()
         features = model.get_image_features(pixel_values.to(DEVICE)).pooler_output
         config = model.generation_config
-        return model._embed_prompts(config, input_ids, attention_mask.bool(), features, None, 0, model.device)[0]
+        return embed_prompts(model, config, input_ids, attention_mask.bool(), features, None, 0, model.device)[0]
 
     def test_many_prompts_are_answered_alike(self, model, compilations):
         batches = [prompts_of(rows, 6, seed=rows) for rows in (2, 3, 2)]

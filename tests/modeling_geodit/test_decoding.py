@@ -24,11 +24,12 @@ from geodit.modeling_geodit.decoding_geodit import (
     LowMarginRemasking,
     RandomRemasking,
     RemaskingStrategy,
-    RowStreams,
     ThresholdSelection,
     TopKSelection,
     build_decoding_policy,
+    num_to_commit,
 )
+from geodit.modeling_geodit.random_geodit import RowStreams
 from on_device import OnDevice
 
 CONFIGURATIONS = [
@@ -203,7 +204,7 @@ def denoise(policy, masked, steps, seed):
     random = RowStreams.spawn(len(masked), DEVICE, seed=seed)
     committed, used = torch.zeros(masked.shape, dtype=torch.long), 0
     for step, steps_left in enumerate(range(steps, 0, -1)):
-        num_transfer = policy.schedule.num_transfer(masked.sum(-1), steps_left)
+        num_transfer = num_to_commit(masked.sum(-1), steps_left)
         logits = torch.randn(int(masked.sum()), 12, generator=generator) * 4
         transfer = OnDevice(policy).decide(logits, masked, num_transfer, random.at(step)).transfer
         assert not (transfer & ~masked).any()

@@ -11,54 +11,32 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from defined_environment import DEVICE
-from geodit.configuration.configuration_geodit import GeoDiTConfig
-from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+from geodit.modeling_geodit.loop_choice_geodit import make_predictor
 from geodit.modeling_geodit.predictors_geodit import (
     EmbeddedPrompt,
     FullPredictor,
     PrefixCachedPredictor,
     RefreshedPredictor,
 )
+from geodit.modeling_geodit.prompts_geodit import embed_prompts
 from on_device import OnDevice, moved
+from tiny_models import build_config, build_network
 
 V, MASK, IMAGE, EOS, PAD = 64, 60, 61, 62, 63
 NUM_IMAGE_TOKENS = 4
 
 
 def build_model(attention_mode, *, eos_bias=0.0, num_key_value_heads=2, layers=3):
-    torch.manual_seed(0)
-    ids = {"bos_token_id": None, "eos_token_id": EOS, "pad_token_id": PAD}
-    text = {
-        "vocab_size": V,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": layers,
-        "num_attention_heads": 4,
-        "num_key_value_heads": num_key_value_heads,
-        **ids,
-    }
-    vision = {
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "image_size": 8,
-        "patch_size": 4,
-        "vision_use_head": False,
-    }
-    config = GeoDiTConfig(
-        text_config=text,
-        vision_config=vision,
+    config = build_config(
+        text={"num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": num_key_value_heads},
         mask_token_id=MASK,
         image_token_id=IMAGE,
+        bos_token_id=None,
+        eos_token_id=EOS,
+        pad_token_id=PAD,
         attention_mode=attention_mode,
-        **ids,
     )
-    model = GeoDiTForMaskedDiffusion(config).eval().double()
-    generator = torch.Generator().manual_seed(1)
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            parameter.data.normal_(0, 0.3, generator=generator)
+    model = build_network(config, weight_scale=0.3).double()
     if eos_bias:
         # A direction that all hidden states share a little makes EOS likelier everywhere.
         model.model.language_model.norm.weight.data[0] = 3.0
@@ -372,5 +350,5 @@ def test_the_predictor_follows_the_configuration():
     ]:
         model = MODELS[mode, 4]
         config = type(model.generation_config).from_generation_config(model.generation_config, **options)
-        branches = model._embed_prompts(config, prompt, mask, None, None, MASK, device)
-        assert type(model._make_predictor(config, branches)) is expected
+        branches = embed_prompts(model, config, prompt, mask, None, None, MASK, device)
+        assert type(make_predictor(model, config, branches)) is expected

@@ -5,25 +5,14 @@ import pytest
 import torch
 from transformers.exporters import DynamoConfig, DynamoExporter, OnnxConfig, OnnxExporter
 
-from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+from tiny_models import build_config, build_network
 
 IMAGE, MASK, EOS = 3, 2, 1
 
 
 def make_model(**fields) -> GeoDiTForMaskedDiffusion:
-    torch.manual_seed(0)
-    part = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-    tokens = {"bos_token_id": 0, "eos_token_id": EOS, "pad_token_id": EOS}
-    config = GeoDiTConfig(
-        text_config={"vocab_size": 40, **part, **tokens},
-        vision_config={"image_size": 28, "patch_size": 14, **part},
-        image_token_id=IMAGE,
-        mask_token_id=MASK,
-        **tokens,
-        **fields,
-    )
-    return GeoDiTForMaskedDiffusion(config).eval()
+    return build_network(build_config(vision={"image_size": 28, "patch_size": 14}, **fields))
 
 
 @pytest.fixture(params=["full", "prefix"])

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from geodit.modeling_geodit.decoding_geodit import Block, DecodingPolicy
+from geodit.modeling_geodit.denoising_loop_geodit import denoise
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
-from geodit.modeling_geodit.generation_geodit import denoise
 from geodit.modeling_geodit.predictors_geodit import CanvasPredictor
 from geodit.modeling_geodit.step_rules_geodit import StepRules
 

@@ -17,11 +17,10 @@ from decoding_cases import PATTERNS, POLICIES, prompts_of
 from defined_environment import DEVICE
 from ending_model import EOS, MASK, V, build_ending_model
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
-from geodit.modeling_geodit.decoding_geodit import build_decoding_policy
+from geodit.modeling_geodit.decoding_geodit import build_decoding_policy, plan_blocks
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit.modeling_geodit.fixed_step_geodit import BlockTables, FixedStep, denoise_fixed
 from geodit.modeling_geodit.random_geodit import RowStreams
-from geodit.modeling_geodit.schedules_geodit import plan_blocks
 from geodit.modeling_geodit.step_capture_geodit import CapturedLoops, CapturedStep
 from geodit.modeling_geodit.step_rules_geodit import StepRules
 from on_device import OnDevice
@@ -158,7 +157,7 @@ class TestFallingBack:
         model = build_model(mode, attn_implementation=attention)
         said = []
         monkeypatch.setattr(
-            "geodit.modeling_geodit.generation_geodit.logger.warning_once", lambda text: said.append(text)
+            "geodit.modeling_geodit.loop_choice_geodit.logger.warning_once", lambda text: said.append(text)
         )
         check_equal(model, prompts_of(2, 6, 1), max_new_tokens=6, max_denoising_steps=3, **options)
         assert [reason in text for text in said] == [True]
@@ -166,7 +165,7 @@ class TestFallingBack:
     def test_a_hook_is_a_reason(self, monkeypatch):
         said = []
         monkeypatch.setattr(
-            "geodit.modeling_geodit.generation_geodit.logger.warning_once", lambda text: said.append(text)
+            "geodit.modeling_geodit.loop_choice_geodit.logger.warning_once", lambda text: said.append(text)
         )
         model = copy.deepcopy(build_model("prefix").wrapped)
         model.model.language_model.layers[0].register_forward_hook(lambda *_: None)

@@ -10,39 +10,19 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
 from geodit.modeling_geodit.generation_geodit import GeoDiTGenerateOutput
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from on_device import OnDevice
+from tiny_models import build_config, build_network
 
 V, MASK, IMAGE, EOS, PAD = 64, 60, 61, 62, 63
 NUM_IMAGE_TOKENS = 4
 
 
 def build_model(attention_mode="full"):
-    torch.manual_seed(0)
-    config = GeoDiTConfig(
-        text_config={
-            "vocab_size": V,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 4,
-            "bos_token_id": None,
-            "eos_token_id": EOS,
-            "pad_token_id": PAD,
-        },
-        vision_config={
-            "hidden_size": 16,
-            "intermediate_size": 32,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "image_size": 8,
-            "patch_size": 4,
-            "vision_use_head": False,
-        },
+    config = build_config(
+        text={"num_attention_heads": 4},
         mask_token_id=MASK,
         image_token_id=IMAGE,
         bos_token_id=None,
@@ -50,13 +30,7 @@ def build_model(attention_mode="full"):
         pad_token_id=PAD,
         attention_mode=attention_mode,
     )
-    model = GeoDiTForMaskedDiffusion(config).eval()
-    generator = torch.Generator().manual_seed(1)
-    for parameter in model.parameters():
-        # Large weights give every position clear preferences: no choice hangs on rounding errors.
-        if parameter.dim() > 1:
-            parameter.data.normal_(0, 0.3, generator=generator)
-    return OnDevice(model)
+    return OnDevice(build_network(config, weight_scale=0.3))
 
 
 @pytest.fixture(scope="module", params=["full", "prefix"])

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from unrolled_schedule import tokens_per_step
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
-from geodit.modeling_geodit.decoding_geodit import LinearSchedule
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.weights.conversion_llada import load_llada_text_state, read_llada_config
 from on_device import OnDevice
@@ -93,6 +93,6 @@ def test_generate(model, case):
 def test_schedule(name):
     # "schedule.bB.sS": B masked positions in the first row and B - 3 in the second, S steps.
     positions, steps = (int(part[1:]) for part in name.split(".")[1:])
-    schedule = LinearSchedule().tokens_per_step(torch.tensor([positions, positions - 3]), steps)
+    schedule = tokens_per_step(torch.tensor([positions, positions - 3]), steps)
     assert schedule.dtype == EXPECTED[name].dtype
     assert torch.equal(schedule, EXPECTED[name])

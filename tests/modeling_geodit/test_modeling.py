@@ -6,44 +6,21 @@ import torch
 from transformers import SiglipVisionModel
 
 from defined_environment import DEVICE
-from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from on_device import OnDevice
+from tiny_models import build_config, build_network
 
 IMAGE, MASK, PAD = 3, 2, 1
 N_IMAGE_TOKENS = 4
 
 
 def make_model(**fields) -> OnDevice:
-    torch.manual_seed(0)
-    config = GeoDiTConfig(
-        text_config={
-            "vocab_size": 50,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "initializer_range": 0.2,
-        },
-        vision_config={
-            "hidden_size": 16,
-            "intermediate_size": 24,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 2,
-            "image_size": 28,
-            "patch_size": 14,
-            "vision_use_head": False,
-        },
-        **{
-            "image_token_id": IMAGE,
-            "mask_token_id": MASK,
-            "bos_token_id": 0,
-            "eos_token_id": PAD,
-            "pad_token_id": PAD,
-            **fields,
-        },
+    config = build_config(
+        text={"vocab_size": 50, "num_hidden_layers": 3, "num_attention_heads": 4, "initializer_range": 0.2},
+        vision={"num_hidden_layers": 3, "image_size": 28, "patch_size": 14},
+        **fields,
     )
-    return OnDevice(GeoDiTForMaskedDiffusion(config).eval())
+    return OnDevice(build_network(config))
 
 
 def make_inputs(prompt_length: int = 5, canvas_length: int = 6) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from defined_environment import DEVICE
-from geodit.modeling_geodit.random_geodit import ORDER, TOKENS, RowStreams
+from geodit.modeling_geodit.random_geodit import ORDER, TOKENS, RowStreams, seeded_generator
 
 
 def numbers_of(random, length=5, count=3, step=0):
@@ -153,3 +153,20 @@ class TestGraphs:
         with FakeTensorMode():
             random = RowStreams(torch.zeros(3, dtype=torch.long, device=DEVICE))
             assert numbers_of(random, step=torch.tensor(2, device=DEVICE)).shape == (3, 5, 3)
+
+
+class TestSeededGenerators:
+    def test_a_key_fixes_a_stream(self):
+        first, second, other = (
+            torch.rand(3, generator=seeded_generator(*key)).tolist() for key in [(1, 2), (1, 2), (2, 1)]
+        )
+        assert first == second != other
+
+    def test_seeds_are_those_that_figures_were_published_with(self):
+        keys = [(0, 0), (5, 17)]
+        assert [seeded_generator(*key).initial_seed() for key in keys] == [7896617691693857887, 8749419124216858409]
+        assert [seeded_generator(*key, bits=32).initial_seed() for key in keys] == [2968811710, 2481524307]
+
+    def test_negative_keys_are_refused(self):
+        with pytest.raises(ValueError, match="non-negative"):
+            seeded_generator(0, -1)

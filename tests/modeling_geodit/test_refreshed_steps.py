@@ -14,12 +14,11 @@ from decoding_cases import PATTERNS, POLICIES, prompts_of
 from defined_environment import DEVICE
 from ending_model import EOS, MASK, build_ending_model
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
-from geodit.modeling_geodit.decoding_geodit import build_decoding_policy
+from geodit.modeling_geodit.decoding_geodit import build_decoding_policy, plan_blocks
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit.modeling_geodit.fixed_network_geodit import GuidedLogits, RefreshedNetwork
 from geodit.modeling_geodit.fixed_step_geodit import BlockTables, FixedStep
 from geodit.modeling_geodit.predictors_geodit import EmbeddedPrompt, PromptBranch
-from geodit.modeling_geodit.schedules_geodit import plan_blocks
 from geodit.modeling_geodit.step_capture_geodit import CapturedLoop
 from geodit.modeling_geodit.step_rules_geodit import StepRules
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from defined_environment import DEVICE
+from geodit.modeling_geodit.decoding_geodit import GreedySampler, GumbelSampler, Proposal
 from geodit.modeling_geodit.random_geodit import TOKENS, RowStreams
-from geodit.modeling_geodit.sampling_geodit import GreedySampler, GumbelSampler, Proposal
 from geodit.modeling_geodit.softmax_geodit import Softmax
 from on_device import OnDevice
 
@@ -55,7 +55,7 @@ class TestGumbel:
             return numbers
 
         for name in ("_AT_ONCE", "_AT_ONCE_ON_CPU"):
-            monkeypatch.setattr(f"geodit.modeling_geodit.sampling_geodit.{name}", at_once)
+            monkeypatch.setattr(f"geodit.modeling_geodit.decoding_geodit.{name}", at_once)
         monkeypatch.setattr(RowStreams, "uniform", counted)
         assert torch.equal(sampler.propose(logits, MASKED, RowStreams.spawn(3, DEVICE, seed=1)), whole)
         assert max(largest) == max(50, at_once // 50 * 50)

@@ -5,31 +5,32 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from unrolled_schedule import tokens_per_step
 
 from defined_environment import DEVICE
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
-from geodit.modeling_geodit.schedules_geodit import Block, LinearSchedule, TransferSchedule, plan_blocks
+from geodit.modeling_geodit.decoding_geodit import Block, num_to_commit, plan_blocks
 
 
-class TestLinearSchedule:
+class TestNumberToCommit:
     def test_a_step_commits_an_even_share_of_what_is_left_rounded_up(self):
-        num_transfer = LinearSchedule().num_transfer(torch.tensor([16, 13, 3, 0], device=DEVICE), steps_left=5)
-        assert num_transfer.dtype == torch.int64
-        assert num_transfer.tolist() == [4, 3, 1, 0]
+        count = num_to_commit(torch.tensor([16, 13, 3, 0], device=DEVICE), steps_left=5)
+        assert count.dtype == torch.int64
+        assert count.tolist() == [4, 3, 1, 0]
 
     def test_the_last_step_commits_all_that_is_left(self):
-        assert LinearSchedule().num_transfer(torch.tensor([7, 0], device=DEVICE), steps_left=1).tolist() == [7, 0]
+        assert num_to_commit(torch.tensor([7, 0], device=DEVICE), steps_left=1).tolist() == [7, 0]
 
     def test_the_remainder_goes_to_the_earliest_steps_of_each_row(self):
-        schedule = LinearSchedule().tokens_per_step(torch.tensor([16, 13], device=DEVICE), steps=5)
+        schedule = tokens_per_step(torch.tensor([16, 13], device=DEVICE), steps=5)
         assert schedule.tolist() == [[4, 3, 3, 3, 3], [3, 3, 3, 2, 2]]
 
     def test_with_more_steps_than_tokens_the_last_steps_commit_nothing(self):
-        assert LinearSchedule().tokens_per_step(torch.tensor([2], device=DEVICE), steps=4).tolist() == [[1, 1, 0, 0]]
+        assert tokens_per_step(torch.tensor([2], device=DEVICE), steps=4).tolist() == [[1, 1, 0, 0]]
 
     @given(st.lists(st.integers(0, 200), min_size=1, max_size=4), st.integers(1, 64))
     def test_steps_that_commit_their_share_follow_lladas_schedule(self, num_masked, steps):
-        schedule = LinearSchedule().tokens_per_step(torch.tensor(num_masked, device=DEVICE), steps)
+        schedule = tokens_per_step(torch.tensor(num_masked, device=DEVICE), steps)
         assert schedule.dtype == torch.int64
         for row, count in zip(schedule.tolist(), num_masked, strict=True):
             share, remainder = divmod(count, steps)
@@ -39,22 +40,10 @@ class TestLinearSchedule:
     def test_the_steps_suffice_however_much_more_each_of_them_commits(self, num_masked, steps, random):
         left = num_masked
         for steps_left in range(steps, 0, -1):
-            least = int(LinearSchedule().num_transfer(torch.tensor([left], device=DEVICE), steps_left))
+            least = int(num_to_commit(torch.tensor([left], device=DEVICE), steps_left))
             assert (least > 0) == (left > 0)
             left -= random.randint(least, left)
         assert left == 0
-
-    def test_a_schedule_is_a_class_with_one_method(self):
-        class OneByOne(TransferSchedule):
-            """A token a step, and what then is left in the last."""
-
-            def num_transfer(self, num_masked, steps_left):
-                return num_masked.clamp(max=1) if steps_left > 1 else num_masked
-
-        assert OneByOne().tokens_per_step(torch.tensor([5, 2], device=DEVICE), steps=3).tolist() == [
-            [1, 1, 3],
-            [1, 1, 0],
-        ]
 
 
 class TestBlocks:

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defined_environment import DEVICE
-from geodit.modeling_geodit.sampling_geodit import Proposal
-from geodit.modeling_geodit.selection_geodit import EntropyBoundSelection, ThresholdSelection, TopKSelection
+from geodit.modeling_geodit.decoding_geodit import EntropyBoundSelection, Proposal, ThresholdSelection, TopKSelection
 from geodit.modeling_geodit.softmax_geodit import Softmax
 from on_device import OnDevice, moved
 

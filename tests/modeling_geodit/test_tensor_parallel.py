@@ -7,27 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from geodit.configuration.configuration_geodit import GeoDiTConfig
-from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+from tiny_models import build_config, build_network
 
 CLIENT = Path(__file__).with_name("tensor_parallel_client.py")
 
 
 def save_checkpoint(folder: Path, **fields) -> None:
-    torch.manual_seed(0)
-    part = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-    tokens = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
-    config = GeoDiTConfig(
-        text_config={"vocab_size": 64, **part, **tokens},
-        vision_config={"image_size": 28, "patch_size": 14, **part},
-        image_token_id=3,
-        mask_token_id=2,
-        **tokens,
-        **fields,
-    )
-    GeoDiTForMaskedDiffusion(config).save_pretrained(folder)
+    config = build_config(text={"num_attention_heads": 4}, vision={"image_size": 28, "patch_size": 14}, **fields)
+    build_network(config).save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")

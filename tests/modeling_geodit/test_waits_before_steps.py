@@ -15,6 +15,7 @@ from decoding_cases import prompts_of
 from defined_environment import DEVICE
 from ending_model import IMAGE, build_ending_model
 from geodit.modeling_geodit.host_copies_geodit import to_device
+from geodit.modeling_geodit.prompts_geodit import device_for
 
 META = torch.device("meta")
 # From the fourth on it is asked whether steps of fixed shapes are needed.
@@ -125,9 +126,9 @@ def test_prompts_may_be_on_the_device_as_well():
 
 def test_the_device_of_a_model_with_hooks_is_left_to_them():
     model = on_meta("prefix")
-    assert model._device_for(torch.zeros(1)) == META
+    assert device_for(model, torch.zeros(1)) == META
     model.get_input_embeddings()._hf_hook = object()
-    assert model._device_for(torch.zeros(1)) == torch.device("cpu")
+    assert device_for(model, torch.zeros(1)) == torch.device("cpu")
 
 
 def test_a_check_would_find_what_waits():

@@ -3,24 +3,19 @@
 
 import numpy as np
 import pytest
-import torch
 
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
-from geodit.tiny.new_model import new_model
+from tiny_models import build_model
 
 
 @pytest.fixture(scope="module")
 def pipe(device):
-    part = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
-    vision = {**part, "image_size": 32, "patch_size": 8, "vision_use_head": False}
-    torch.manual_seed(0)
-    geometry = {
-        "text_config": {**part, "initializer_range": 0.5},
-        "vision_config": vision,
-        "vision_aspect_ratio": "anyres_max_4",
-        "initializer_range": 0.5,  # clear preferences: no answer hangs on rounding errors
-    }
-    model, processor = new_model(geometry, ["Detect: ship."], vocab_size=400, location_bins=16)
+    model, processor = build_model(
+        text={"initializer_range": 0.5},
+        vision={"image_size": 32, "patch_size": 8},
+        vision_aspect_ratio="anyres_max_4",
+        initializer_range=0.5,  # clear preferences: no answer hangs on rounding errors
+    )
     return GeoDiTPipeline(model, processor, device)
 
 

@@ -12,10 +12,11 @@ from PIL import Image
 from transformers import SiglipVisionConfig
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.windows import Window
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.pipelines.georeference import GeoReference
-from geodit.pipelines.image_pipeline import DecodingOptions, GeoDiTPipeline
+from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.pipelines.image_source import GeoImage, ImageSource
 from geodit.processing.processing_geodit import GeoDiTProcessor
 
@@ -117,7 +118,7 @@ class TestOneAnswerAnImage:
             "detect",
             "ship",
             structured=False,
-            steps=2,
+            max_denoising_steps=2,
             remasking="random",
             temperature=0.5,
             guidance_scale=2.0,
@@ -146,7 +147,9 @@ class TestOneAnswerAnImage:
         assert len({*seeds(5, seed=7), *seeds(5, seed=8)}) == 10
 
     def test_denoising(self, pipe: GeoDiTPipeline, draw: Any) -> None:
-        (prediction,) = pipe(draw.scene(64, 64, SQUARES), "detect", "ship", steps=8, return_denoising=True)
+        (prediction,) = pipe(
+            draw.scene(64, 64, SQUARES), "detect", "ship", max_denoising_steps=8, return_denoising=True
+        )
         denoising = prediction.denoising
         assert denoising is not None
         assert denoising.tokens[:4] == ("<loc_4>", "<loc_6>", "<loc_20>", "<loc_22>")
@@ -209,7 +212,7 @@ class TestTiles:
             "ship",
             tile_size=64,
             overlap=0.0,
-            steps=3,
+            max_denoising_steps=3,
             seed=1,
             batch_size=1,
         )
@@ -311,7 +314,9 @@ class TestRealNetwork:
             ("vqa", "Why?"),
             ("classify", ""),
         ]:
-            (prediction,) = pipe(draw.scene(64, 80, SQUARES), task, query, steps=2, return_denoising=True)
+            (prediction,) = pipe(
+                draw.scene(64, 80, SQUARES), task, query, max_denoising_steps=2, return_denoising=True
+            )
             assert prediction.denoising is not None
             assert len(prediction.denoising.tokens) == pipe.processor.canvas_length(task)
             assert max(prediction.denoising.commit_steps) == 1
@@ -324,7 +329,9 @@ class TestRealNetwork:
         images = [draw.scene(64, 64, SQUARES)] * 3
 
         def answers(batch_size: int) -> list[str]:
-            predictions = pipe(images, "caption", steps=4, temperature=1.0, seed=5, batch_size=batch_size)
+            predictions = pipe(
+                images, "caption", max_denoising_steps=4, temperature=1.0, seed=5, batch_size=batch_size
+            )
             return [prediction.text for prediction in predictions]
 
         assert answers(1) == answers(3)
@@ -335,17 +342,41 @@ class TestRealNetwork:
         with pytest.raises(ValueError, match="remasking"):
             pipe(draw.scene(64, 64, []), "caption", remasking="hottest")
 
+    def test_the_old_name_of_the_steps_works_with_a_warning(
+        self, checkpoint: Path, device: torch.device, draw: Any
+    ) -> None:
+        pipe = GeoDiTPipeline.from_pretrained(checkpoint, device=device, local_files_only=True)
+        with pytest.warns(DeprecationWarning, match="steps is now max_denoising_steps") as warnings:
+            (prediction,) = pipe(draw.scene(64, 64, []), "caption", steps=3, return_denoising=True)
+        assert prediction.denoising is not None
+        assert prediction.denoising.num_steps == 3
+        assert warnings[0].filename == __file__
+
+    def test_arguments_override_options(self, checkpoint: Path, device: torch.device, draw: Any) -> None:
+        pipe = GeoDiTPipeline.from_pretrained(checkpoint, device=device, local_files_only=True)
+        options = DecodingOptions(max_denoising_steps=3)
+        image = draw.scene(64, 64, [])
+        made = [
+            pipe(image, "caption", return_denoising=True, options=options, **changes)[0].denoising
+            for changes in ({}, {"max_denoising_steps": 2})
+        ]
+        assert [denoising and denoising.num_steps for denoising in made] == [3, 2]
+
+    def test_unknown_options_are_refused(self, checkpoint: Path, device: torch.device, draw: Any) -> None:
+        pipe = GeoDiTPipeline.from_pretrained(checkpoint, device=device, local_files_only=True)
+        with pytest.raises(ValueError, match="no decoding option num_beams: the options are max_denoising_steps"):
+            pipe(draw.scene(64, 64, []), "caption", num_beams=2)
+
     def test_a_threshold_takes_fewer_steps(self, checkpoint: Path, device: torch.device, draw: Any) -> None:
         pipe = GeoDiTPipeline.from_pretrained(checkpoint, device=device, local_files_only=True)
 
         def steps(**options: Any) -> int:
-            prediction = pipe(draw.scene(64, 64, []), "caption", steps=4, return_denoising=True, **options)[0]
+            prediction = pipe(
+                draw.scene(64, 64, []), "caption", max_denoising_steps=4, return_denoising=True, **options
+            )[0]
             assert prediction.denoising is not None
             return len(set(prediction.denoising.commit_steps))
 
         assert steps(confidence_threshold=0.0) == 1
         assert steps(remasking="high_entropy", entropy_bound=1e6) == 1
         assert steps() == 4
-
-    def test_default_options_say_nothing(self) -> None:
-        assert DecodingOptions().generate_arguments() == {}

@@ -13,7 +13,8 @@ from PIL import Image
 from rasterio.transform import Affine, from_origin
 from rasterio.warp import transform
 
-from geodit.pipelines.image_pipeline import DecodingOptions, GeoDiTPipeline
+from geodit.configuration.decoding_options import DecodingOptions
+from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.pipelines.raster import RasterSource
 from geodit.pipelines.scene_pipeline import ScenePipeline, _wgs84_polygons
 
@@ -111,7 +112,7 @@ def test_only_tiles_are_read(pipe: GeoDiTPipeline, scene: Path, monkeypatch: pyt
         tile_size=64,
         overlap=0.0,
         batch_size=4,
-        options=DecodingOptions(steps=2),
+        options=DecodingOptions(max_denoising_steps=2),
         progress=lambda done, total: progress.append((done, total)),
     )
     assert {(window.height, window.width) for window in windows} == {(64, 64)}

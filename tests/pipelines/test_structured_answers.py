@@ -52,7 +52,7 @@ def test_every_answer_is_one_of_the_choices(pipe, temperature):
 
 
 def test_choices_have_probabilities_and_one_step_takes_the_likeliest(pipe):
-    predictions = pipe(IMAGES, "classify", choices=[" harbor", "forest", "airport"], steps=1)
+    predictions = pipe(IMAGES, "classify", choices=[" harbor", "forest", "airport"], max_denoising_steps=1)
     for prediction in predictions:
         probabilities = prediction.choice_probabilities
         assert list(probabilities) == ["harbor", "forest", "airport"]
@@ -78,7 +78,7 @@ def test_every_answer_matches_the_expression(pipe):
     expression = "[1-9][0-9]{0,2}|none"
     plain = pipe(IMAGES, "vqa", "How many?")
     assert not any(re.fullmatch(expression, one.text) for one in plain)
-    for prediction in pipe(IMAGES, "vqa", "How many?", pattern=expression, steps=2):
+    for prediction in pipe(IMAGES, "vqa", "How many?", pattern=expression, max_denoising_steps=2):
         assert re.fullmatch(expression, prediction.text)
 
 
@@ -114,7 +114,7 @@ class TestBoxes:
     def test_every_answer_parses_but_for_boxes_without_area(self, pipe, box_format, options):
         pipe = pipe_of(box_format, pipe)
         codec = pipe.processor.box_codec
-        for prediction in pipe(IMAGES, "detect", "ship", steps=6, batch_size=3, **options):
+        for prediction in pipe(IMAGES, "detect", "ship", max_denoising_steps=6, batch_size=3, **options):
             assert re.fullmatch(codec.answer_expression, prediction.text)
             assert prediction.parsed == (len(prediction.boxes) == len(codec.box_ends(prediction.text)))
             assert len(prediction.scores) == len(prediction.boxes)
@@ -124,7 +124,7 @@ class TestBoxes:
     def test_the_free_answer_is_that_of_the_network_alone(self, pipe, box_format):
         pipe = pipe_of(box_format, pipe)
         model, processor = pipe.model, pipe.processor
-        free = pipe(IMAGES, "detect", "ship", steps=4, structured=False)
+        free = pipe(IMAGES, "detect", "ship", max_denoising_steps=4, structured=False)
         inputs = processor(images=IMAGES, text=["ship"] * 4, task="detect", return_tensors="pt").to(model.device)
         output = model.generate(**inputs, max_new_tokens=72, max_denoising_steps=4)
         texts = processor.decode_canvas(output[:, inputs["input_ids"].shape[1] :])
@@ -144,18 +144,21 @@ class TestBoxes:
         image = np.concatenate(IMAGES[:2], axis=1)
         codec = pipe.processor.box_codec
         for _ in range(2):
-            (prediction,) = pipe(image, "detect", "ship", steps=4, tile_size=32, overlap=0.0, batch_size=1)
+            (prediction,) = pipe(
+                image, "detect", "ship", max_denoising_steps=4, tile_size=32, overlap=0.0, batch_size=1
+            )
             texts = prediction.text.split("\n")
             assert len(texts) == prediction.num_tiles == 2
             assert all(re.fullmatch(codec.answer_expression, text) for text in texts)
         assert compiled == ([] if box_format == "location_tokens" else [codec.answer_expression])
-        (free,) = pipe(image, "detect", "ship", steps=4, tile_size=32, overlap=0.0, structured=False)
+        (free,) = pipe(image, "detect", "ship", max_denoising_steps=4, tile_size=32, overlap=0.0, structured=False)
         assert free.num_unparsed_tiles == 2
 
     def test_several_classes_are_answered_freely(self, pipe, box_format):
         pipe = pipe_of(box_format, pipe)
         structured, free = (
-            pipe(IMAGES, "detect", "ship, harbor", steps=4, structured=structured) for structured in (True, False)
+            pipe(IMAGES, "detect", "ship, harbor", max_denoising_steps=4, structured=structured)
+            for structured in (True, False)
         )
         assert [one.text for one in structured] == [one.text for one in free]
 
@@ -170,10 +173,10 @@ class TestBoxes:
         warnings = []
         monkeypatch.setattr(answer_patterns.logger, "warning", warnings.append)
         pipe = pipe_of(box_format, pipe)
-        free = pipe(IMAGES, "detect", "ship", steps=4, structured=False)
+        free = pipe(IMAGES, "detect", "ship", max_denoising_steps=4, structured=False)
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         for _ in range(2):
-            answers = pipe(IMAGES, "detect", "ship", steps=4)
+            answers = pipe(IMAGES, "detect", "ship", max_denoising_steps=4)
         if box_format == "location_tokens":
             assert warnings == []
             assert all(one.parsed for one in answers)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geodit.processing.box_ops import as_boxes, box_area, box_iou
+from geodit.processing.box_ops import as_boxes, box_area, box_iou, match_boxes
 
 
 def boxes(max_size=5):
@@ -68,3 +68,32 @@ def test_a_box_with_area_overlaps_itself_fully(some_boxes):
 def test_malformed_boxes_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         as_boxes(wrong)
+
+
+def test_the_best_pair_is_matched_first_and_no_box_twice():
+    iou = np.array([[0.6, 0.9], [0.0, 0.8]])
+    assert match_boxes(iou) == [(0, 1), (1, 0)]
+    assert match_boxes(iou, min_iou=0.5) == [(0, 1)]
+
+
+def test_boxes_are_matched_in_the_order_given():
+    iou = np.array([[0.6, 0.9], [0.0, 0.8]])
+    assert match_boxes(iou, min_iou=0.5, order=[1, 0]) == [(1, 1), (0, 0)]
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 2), (3, 0)])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_nothing_is_matched_where_there_is_no_box(shape, ordered):
+    assert match_boxes(np.zeros(shape), order=range(shape[0]) if ordered else None) == []
+
+
+@given(boxes(), boxes(), st.sampled_from([0.0, 0.1, 0.5]))
+def test_no_pair_is_left_that_could_be_matched(first, second, min_iou):
+    iou = box_iou(first, second)
+    pairs = match_boxes(iou, min_iou)
+    rows, columns = {row for row, _ in pairs}, {column for _, column in pairs}
+    assert len(rows) == len(columns) == len(pairs)
+    matched = [iou[pair] for pair in pairs]
+    assert matched == sorted(matched, reverse=True)
+    left = [iou[i, j] for i in range(len(first)) for j in range(len(second)) if i not in rows and j not in columns]
+    assert all(value < min_iou for value in left)

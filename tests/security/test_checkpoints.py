@@ -258,7 +258,7 @@ class TestSettings:
         edit(folder / "generation_config.json", mask_token_id=10**9)
         pipeline = GeoDiTPipeline.from_pretrained(folder)
         with pytest.raises(ValueError, match="mask_token_id has 1000000000"):
-            pipeline(torch.zeros(8, 8, 3, dtype=torch.uint8).numpy(), "caption", steps=1)
+            pipeline(torch.zeros(8, 8, 3, dtype=torch.uint8).numpy(), "caption", max_denoising_steps=1)
 
 
 def test_the_program_says_it_in_one_line(geodit, folder, image):

@@ -69,7 +69,7 @@ def check(folder, around, load):
     start = time.monotonic()
     failed: Exception | None = None
     try:
-        load(folder)(np.zeros((40, 40, 3), np.uint8), "caption", steps=1)
+        load(folder)(np.zeros((40, 40, 3), np.uint8), "caption", max_denoising_steps=1)
     except Exception as error:  # whatever it is, the program must know it
         failed = error
     assert failed is None or as_command_error(failed).exit_code == BAD_INPUT, repr(failed)

@@ -25,7 +25,6 @@ from geodit.data.readers.files import (
 from geodit.data.readers.reading import BadRecordError, read_dataset
 from geodit.data.schema import decode_stored_image
 from geodit.data.voc import read_voc
-from geodit.evaluation.answers import load_answers
 from geodit.pipelines.imagery import open_image
 from geodit.processing.images_geodit import group_images
 
@@ -52,7 +51,6 @@ READERS = {
     "size of an image": read_image_size,
     "image": decode_image,
     "VOC": read_voc,
-    "answers": load_answers,
     "scene": open_image,
     "wheel": lambda path: fetch_neon(path.parent / "neon", wheel=path),
     "image of a table": lambda path: decode_stored_image({"bytes": None, "path": str(path)}),

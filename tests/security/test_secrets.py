@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from geodit.cli.errors import CommandGroup
 from geodit.configuration.secrets import find_secrets, mask_secrets, refuse_secrets, secrets_of_environment
 from geodit.configuration.text_files import parse_yaml
-from geodit.hub_cards.card.checkpoint_files import parse_json
+from geodit.hub_cards.card.checkpoint_files import parse_fields
 from geodit.hub_cards.card.model_card import build_model_card
 from geodit.hub_cards.publish.file_selection import PublishedFile, published_files
 from geodit.hub_cards.publish.hub_client import HubClient
@@ -138,7 +138,7 @@ class TestReaders:
 
     def test_a_value_of_another_type_is_not_quoted_with_one(self):
         with pytest.raises(ValueError, match="must be an integer") as error:
-            parse_json(json.dumps({"steps": "x" * 60 + " " + HUB}), Path("a.json"))["steps"].integer()
+            parse_fields(json.dumps({"steps": "x" * 60 + " " + HUB}), Path("a.json"))["steps"].integer()
         assert HUB[:15] not in str(error.value)
 
 

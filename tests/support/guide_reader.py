@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the blocks of code of a guide in `docs/`, one after the other, as a reader would."""
+"""Reads the documents of the checkout, and runs the blocks of a guide one after the other, as a reader would."""
 
 import re
 import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -13,6 +13,12 @@ from geodit.cli.main import app
 
 CHECKOUT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def documents() -> list[str]:
+    """Paths, in the checkout, of all documents for readers, the card of the bundled checkpoint among them."""
+    paths = [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), CHECKOUT / "tiny" / "geodit-tiny" / "README.md"]
+    return sorted(path.relative_to(CHECKOUT).as_posix() for path in paths)
 
 
 def blocks_of(name: str, replacements: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -26,6 +32,28 @@ def blocks_of(name: str, replacements: Mapping[str, str]) -> list[tuple[str, str
     for old, new in replacements.items():
         text = text.replace(old, new)
     return _BLOCK.findall(text)
+
+
+def commands_of(text: str) -> Iterator[list[str]]:
+    """Arguments of each `geodit` in a block of shell, also where another program starts it.
+
+    Args:
+        text: The block. Variables stay as they are written.
+    """
+    text = re.sub(r"(^|\s)#.*$", "", text.replace("\\\n", " "), flags=re.MULTILINE)
+    lexer = shlex.shlex(text.replace("\n", " ; "), posix=True, punctuation_chars=";&|")
+    lexer.whitespace_split, lexer.commenters = True, ""
+    words: list[str] = []
+    for word in (*lexer, ";"):
+        if set(word) - set(";&|"):
+            words.append(word)
+            continue
+        for start in range(len(words)):
+            if Path(words[start]).name == "geodit" and (start == 0 or words[start - 1] in ("do", "then")):
+                yield words[start + 1 :]
+            elif words[start : start + 2] == ["-m", "geodit.cli"]:
+                yield words[start + 2 :]
+        words = []
 
 
 class GuideReader:

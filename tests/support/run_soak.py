@@ -31,27 +31,9 @@ import torch
 import yaml
 
 from geodit.configuration.remote_code_geodit import read_remote_code
-from geodit.tiny.new_model import new_model
 from geodit.trainers.runs.recipes import run_recipe
+from tiny_models import build_model
 
-GEOMETRY = {
-    "text_config": {
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "attention_dropout": 0.2,
-    },
-    "vision_config": {
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "image_size": 96,
-        "patch_size": 48,
-        "vision_use_head": False,
-    },
-}
 RUN = {
     "num_text_scenes": 3,
     "trainable_parts": ["language_model"],
@@ -153,7 +135,7 @@ class Soak:
     def _make_base(self) -> None:
         torch.manual_seed(0)
         texts = ["Detect: ship.", "Describe the image.", "a harbor with two ships"]
-        for part in new_model(GEOMETRY, texts, location_bins=16, vocab_size=400):
+        for part in build_model(text={"attention_dropout": 0.2}, texts=texts):
             part.save_pretrained(self.folder / "base")
 
     def start(self, name: str) -> Start:

@@ -32,7 +32,7 @@ def make_model(device):
     """Builds the model, on the device where a Trainer puts it, and its processor."""
 
     def build(**vision_config):
-        model, processor = build_model(**vision_config)
+        model, processor = build_model(vision=vision_config)
         return model.to(device), processor
 
     return build

@@ -5,24 +5,17 @@ import pytest
 import torch
 from PIL import Image
 
-from geodit.tiny.new_model import new_model
 from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.trainable import set_trainable_parts
 from on_device import OnDevice
+from tiny_models import build_model
 
 
 @pytest.fixture
 def tiling_model_and_processor():
-    part = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
-    geometry = {
-        "text_config": {**part, "hidden_size": 32},
-        "vision_config": {**part, "image_size": 48, "patch_size": 16, "vision_use_head": False},
-        "vision_aspect_ratio": "anyres_max_4",
-        "attention_mode": "prefix",
-    }
-    torch.manual_seed(0)
-    texts = ["Detect: ship.", "a harbor with two ships"]
-    model, processor = new_model(geometry, texts, location_bins=16, vocab_size=400)
+    model, processor = build_model(
+        vision={"image_size": 48, "patch_size": 16}, vision_aspect_ratio="anyres_max_4", attention_mode="prefix"
+    )
     return OnDevice(model), processor
 
 

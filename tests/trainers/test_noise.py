@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from defined_environment import DEVICE
 from geodit.modeling_geodit.diffusion_geodit import forward_process, number_canvases
 from geodit.trainers.host_canvases import HostCanvases
-from geodit.trainers.noise import UpdateNoise, seeded_generator
+from geodit.trainers.noise import UpdateNoise
 
 # A row is a list of answers, by their lengths.
 ROWS = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=3), min_size=1, max_size=3)
@@ -96,10 +96,3 @@ def test_only_the_batches_that_were_counted_get_noise():
     assert noise.num_left == 0
     with pytest.raises(ValueError, match="prepared for 0"):
         noise.take(canvas_mask, segment_ids)
-
-
-def test_a_key_fixes_a_stream():
-    first, second, other = (
-        torch.rand(3, generator=seeded_generator(*key)).tolist() for key in [(1, 2), (1, 2), (2, 1)]
-    )
-    assert first == second != other

@@ -42,7 +42,7 @@ def _field(rng: np.random.Generator, cells: int, size: int) -> Array:
 
 
 def texture(material: str, color: Color, size: int, angle: float, rng: np.random.Generator) -> Image.Image:
-    """A square of a material.
+    """Return a square of a material.
 
     Args:
         material: A name in `_MOTTLING`.

@@ -25,7 +25,7 @@ _SEED_BITS, _INDEX_BITS = 24, 32
 
 
 def scene_seed(split: str, seed: int, index: int) -> int:
-    """The seed of one scene of a data set. Different arguments always give different seeds.
+    """Return the seed of one scene of a data set. Different arguments always give different seeds.
 
     Args:
         split: One of `SPLITS`. The seeds of different splits come from disjoint ranges, so that no scene of

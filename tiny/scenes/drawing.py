@@ -83,12 +83,12 @@ class _Brush:
         self.draw.line(self.points(local), fill=color, width=max(1, round(width * self.scale)))
 
     def disk(self, center: Point, radius: float, color: Color) -> None:
-        """A disk with its radius in pixels of the image, at a point of the object's frame."""
+        """Return a disk with its radius in pixels of the image, at a point of the object's frame."""
         (x, y), r = self.points([center])[0], radius * self.scale
         self.draw.ellipse((x - r, y - r, x + r, y + r), fill=color)
 
     def lit(self, direction: float) -> float:
-        """Brightness of a slope that falls towards a direction of the object's frame."""
+        """Return the brightness of a slope that falls towards a direction of the object's frame."""
         return 1.0 - 0.22 * math.cos(self.obj.angle + direction - self.sun)
 
 
@@ -247,7 +247,7 @@ def _tree(brush: _Brush, rng: random.Random) -> None:
 
 
 def _local(obj: SceneObject) -> list[Point]:
-    """The outline of an object back in its own frame."""
+    """Return the outline of an object back in its own frame."""
     cos, sin = math.cos(obj.angle), math.sin(obj.angle)
     cx, cy = obj.anchor
     return [

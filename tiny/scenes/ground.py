@@ -88,7 +88,7 @@ class Layout:
         self._cos, self._sin = math.cos(self.angle), math.sin(self.angle)
 
     def point(self, u: float, v: float) -> Point:
-        """From the local frame to pixels."""
+        """Convert a point from the local frame to pixels."""
         half = REFERENCE_SIZE / 2
         return half + u * self._cos - v * self._sin, half + u * self._sin + v * self._cos
 

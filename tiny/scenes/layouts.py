@@ -39,7 +39,7 @@ _EVERYWHERE = Zone((-_FAR, -_FAR, _FAR, _FAR))
 
 
 def _blob(rng: random.Random, center: Point, radius: float, ratio: float = 1.0, corners: int = 9) -> list[Point]:
-    """A rounded, irregular polygon."""
+    """Return a rounded, irregular polygon."""
     phase = rng.random()
     result = []
     for k in range(corners):
@@ -49,7 +49,7 @@ def _blob(rng: random.Random, center: Point, radius: float, ratio: float = 1.0, 
 
 
 def _wavy(rng: random.Random, v: float, amplitude: float, steps: int = 8) -> list[Point]:
-    """A wavering line across the whole image at about `v`."""
+    """Return a wavering line across the whole image at about `v`."""
     a, b = rng.uniform(0, 6.28), rng.uniform(0.03, 0.08)
     return [
         (u, v + amplitude * math.sin(a + b * u) + rng.uniform(-0.3, 0.3) * amplitude)
@@ -60,7 +60,7 @@ def _wavy(rng: random.Random, v: float, amplitude: float, steps: int = 8) -> lis
 def _rocks(
     layout: Layout, rng: random.Random, count: int, color: Color, rect: tuple[float, float, float, float]
 ) -> None:
-    """Small stones or bushes, well below the size of any object."""
+    """Draw small stones or bushes, well below the size of any object."""
     for _ in range(count):
         center = rng.uniform(rect[0], rect[2]), rng.uniform(rect[1], rect[3])
         layout.polygon(_blob(rng, center, rng.uniform(0.8, 2.0), 0.8, 6), _shade(color, rng))

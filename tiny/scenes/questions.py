@@ -47,7 +47,7 @@ _PRESENT_SHARE = {
 
 
 def caption_references(scene: Scene) -> tuple[str, ...]:
-    """Captions of a scene, the canonical one first.
+    """Return captions of a scene, the canonical one first.
 
     The canonical caption is a function of what can be seen: the type of the scene and its (up to three) most
     frequent classes with their counts, by descending count and then by name. The others say the same.
@@ -76,7 +76,7 @@ def caption_references(scene: Scene) -> tuple[str, ...]:
 
 
 def referring_phrases(scene: Scene) -> list[tuple[str, str, SceneObject]]:
-    """All phrases that refer to exactly one object.
+    """Return all phrases that refer to exactly one object.
 
     Returns:
         Triples (sort, phrase, object). The sorts are "class" ("the ship"), "color" ("the red ship"), "size"
@@ -225,7 +225,7 @@ def _presence_question(scene: Scene, rng: random.Random) -> Question | None:
 
 
 def _compare_question(scene: Scene, rng: random.Random) -> Question | None:
-    """Counts compared are never equal, and at least one is not zero; two present classes are preferred."""
+    """Compare two counts that differ and are not both zero; two present classes are preferred."""
     present = [label for label in label_names if scene.count(label)]
     pairs = [(a, b) for a in present for b in present if scene.count(a) > scene.count(b)]
     if not pairs or rng.random() < 0.2:

@@ -38,7 +38,7 @@ def render_scene(scene: Scene) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def _expose(image: Image.Image, scene: Scene, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Light, haze, blur and the sensor's noise."""
+    """Apply light, haze, blur and the sensor's noise."""
     air, size = scene.atmosphere, scene.image_size
     if air.blur:
         image = image.filter(ImageFilter.GaussianBlur(air.blur * size / REFERENCE_SIZE))

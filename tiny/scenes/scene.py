@@ -145,7 +145,7 @@ class Scene:
     atmosphere: Atmosphere
 
     def count(self, label: str) -> int:
-        """The number of objects of a class."""
+        """Count the objects of a class."""
         return sum(obj.label == label for obj in self.objects)
 
 
@@ -168,12 +168,12 @@ class _Footprint:
     angle: float
 
     def half_extents(self, angle: float) -> Point:
-        """Half its extent along and across a direction."""
+        """Return half its extent along and across a direction."""
         cos, sin = abs(math.cos(self.angle - angle)), abs(math.sin(self.angle - angle))
         return (self.length * cos + self.width * sin) / 2, (self.length * sin + self.width * cos) / 2
 
     def overlaps(self, other: _Footprint) -> bool:
-        """Whether two rectangles come closer than the margin, by the separating axis theorem."""
+        """Return whether two rectangles come closer than the margin, by the separating axis theorem."""
         dx, dy = other.center[0] - self.center[0], other.center[1] - self.center[1]
         for axis in (self.angle, self.angle + math.pi / 2, other.angle, other.angle + math.pi / 2):
             reach = self.half_extents(axis)[0] + other.half_extents(axis)[0] + _MARGIN
@@ -183,7 +183,7 @@ class _Footprint:
 
 
 def _counts(rng: random.Random, plans: list[Plan]) -> list[int]:
-    """How many objects each plan gets, at most `MAX_PER_CLASS` each and `MAX_OBJECTS` in all."""
+    """Draw how many objects each plan gets, at most `MAX_PER_CLASS` each and `MAX_OBJECTS` in all."""
     counts = [min(MAX_PER_CLASS, rng.choices(range(len(plan.counts)), plan.counts)[0]) for plan in plans]
     while sum(counts) > MAX_OBJECTS:
         k = rng.choice([k for k, count in enumerate(counts) if count > 0])
@@ -215,7 +215,7 @@ def _make_object(rng: random.Random, label: str, color: str, footprint: _Footpri
 
 
 def _propose(rng: random.Random, layout: Layout, zone: Zone, length: float, width: float) -> _Footprint | None:
-    """A random place in a zone, or None where it would not do for this size of object."""
+    """Propose a random place in a zone; return `None` where it would not do for this size of object."""
     heading = rng.uniform(0, 2 * math.pi) if zone.heading is None else zone.heading
     heading += rng.uniform(-zone.jitter, zone.jitter) + rng.choice((0.0, math.pi))
     du, dv = _Footprint((0.0, 0.0), length, width, heading).half_extents(0.0)

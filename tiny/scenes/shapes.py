@@ -62,7 +62,7 @@ def place(points: Sequence[Point], center: Point, length: float, width: float, a
 
 
 def outline(label: str, variant: int, rng: random.Random) -> Polygon:
-    """The outline of an object in its own frame, within [-0.5, 0.5] along either axis.
+    """Return the outline of an object in its own frame, within [-0.5, 0.5] along either axis.
 
     Args:
         label: Class name.
@@ -87,13 +87,13 @@ def outline(label: str, variant: int, rng: random.Random) -> Polygon:
 
 
 def bounds(points: Sequence[Point]) -> tuple[float, float, float, float]:
-    """The box (x1, y1, x2, y2) around points."""
+    """Return the box (x1, y1, x2, y2) around points."""
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     return min(xs), min(ys), max(xs), max(ys)
 
 
 def polygon_area(points: Sequence[Point]) -> float:
-    """Area enclosed by a polygon (the shoelace formula)."""
+    """Return the area enclosed by a polygon (the shoelace formula)."""
     total = 0.0
     for (x1, y1), (x2, y2) in itertools.pairwise([*points, points[0]]):
         total += x1 * y2 - x2 * y1

@@ -15,12 +15,12 @@ __all__ = ["color_names", "describe_objects", "label_names", "patch_targets", "s
 
 
 def describe_objects(scene: Scene) -> list[tuple[str, str, Box]]:
-    """All objects as (color, label, box), from left to right by (x1, y1): the scene without its pixels."""
+    """List all objects as (color, label, box), from left to right by (x1, y1): the scene without its pixels."""
     return [(obj.color, obj.label, obj.box) for obj in scene.objects]
 
 
 def patch_targets(scene: Scene, grid: int) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
-    """What each cell of a grid over the image shows, see [`assign_patches`][geodit.data.patches.assign_patches].
+    """Return what each grid cell over the image shows, see [`assign_patches`][geodit.data.patches.assign_patches].
 
     Args:
         scene: The scene.

@@ -28,12 +28,12 @@ _UNCOUNTABLE = ("farmland", "open water")
 
 
 def plural(label: str) -> str:
-    """The plural of a class: "ships", but "aircraft"."""
+    """Return the plural of a class: "ships", but "aircraft"."""
     return label if label == "aircraft" else f"{label}s"
 
 
 def with_article(noun: str, adjective: str = "") -> str:
-    """A noun with its article: "a ship", "an aircraft", "an empty harbor", but "farmland"."""
+    """Return a noun with its article: "a ship", "an aircraft", "an empty harbor", but "farmland"."""
     phrase = f"{adjective} {noun}" if adjective else noun
     if noun in _UNCOUNTABLE:
         return phrase
@@ -41,5 +41,5 @@ def with_article(noun: str, adjective: str = "") -> str:
 
 
 def counted(count: int, label: str) -> str:
-    """A number of objects in words: "one ship", "three ships"."""
+    """Write a number of objects in words: "one ship", "three ships"."""
     return f"{_NUMBER_WORDS[count]} {label if count == 1 else plural(label)}"

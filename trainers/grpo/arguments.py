@@ -12,7 +12,8 @@ from geodit.trainers.grpo.loss import LOSS_TYPES, REWARD_SCALINGS
 from geodit.trainers.grpo.rewards import REWARDS, resolve_rewards
 from geodit.trainers.hub_token import TokenKeptOut
 from geodit.trainers.run_arguments import RunArguments
-from geodit.trainers.trainable import MODEL_PARTS, check_trainable_parts
+from geodit.trainers.trainable import check_trainable_parts
+from geodit.weights.model_tensors import MODEL_PARTS
 
 APPLICABLE = frozenset(
     {

@@ -47,7 +47,7 @@ class HiddenTokens:
     asked: torch.Tensor
 
     def take(self, rows: torch.Tensor) -> HiddenTokens:
-        """Some of the rows."""
+        """Return some of the rows."""
         return HiddenTokens(self.prompt[rows], self.canvas[:, rows], self.asked[:, rows])
 
 

@@ -17,7 +17,7 @@ _EPS = 1e-4  # TRL's
 
 
 def total_rewards(rewards: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Weighted sum `(N,)` of rewards `(N, F)`; nan says nothing, and a row of nothing else stays nan."""
+    """Return the weighted sum `(N,)` of rewards `(N, F)`; nan says nothing, and a row of only nan stays nan."""
     total = (rewards * weights).nansum(dim=1)
     return total.masked_fill(rewards.isnan().all(dim=1), torch.nan)
 
@@ -25,7 +25,7 @@ def total_rewards(rewards: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 def group_advantages(
     rewards: torch.Tensor, num_generations: int, scale: str = "group", batch_std: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """How much better each answer is than the others to its prompt.
+    """Return how much better each answer is than the others to its prompt.
 
     Args:
         rewards: `(N,)`, the answers to a prompt one after the other; nan where nothing could be said.
@@ -56,7 +56,7 @@ def clipped_token_loss(
     epsilon_high: float,
     level: str = "token",
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The clipped surrogate of each token, negated.
+    """Return the clipped surrogate of each token, negated.
 
     Args:
         log_probabilities: `(N, L)` under the model that learns.
@@ -81,7 +81,7 @@ def clipped_token_loss(
 
 
 def kl_estimate(log_probabilities: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Schulman's estimate of KL(model || reference) at each token, never negative: `r - 1 - log r`; both `(N, L)`."""
+    """Estimate KL(model || reference) at each token by Schulman's `r - 1 - log r`, never negative; both `(N, L)`."""
     difference = reference - log_probabilities
     return difference.exp() - difference - 1
 

@@ -10,14 +10,14 @@ import numpy as np
 
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.text import normalize_answer
-from geodit.processing.box_ops import box_iou
+from geodit.processing.box_ops import box_iou, match_boxes
 
 RewardFunction = Callable[[AnswerRecord], float | None]
 """Rewards an answer, or returns `None` where it has nothing to say about the task."""
 
 
 def iou_reward(answer: AnswerRecord) -> float | None:
-    """How well the boxes lie, for `ground` and `detect`: from 0 to 1.
+    """Reward how well the boxes lie, for `ground` and `detect`: from 0 to 1.
 
     For `ground` it is the IoU of the first box, which is the one that the metric counts. For `detect` it is the sum of
     the IoUs of boxes and true boxes of the same label, matched one to one from the best pair on, over the number of
@@ -37,21 +37,21 @@ def iou_reward(answer: AnswerRecord) -> float | None:
 
 
 def hit_reward(answer: AnswerRecord) -> float | None:
-    """1 for a `ground` answer with an IoU of at least 0.5, as the metric has it, and 0 for another."""
+    """Reward a `ground` answer with 1 for an IoU of at least 0.5, as the metric has it, and with 0 otherwise."""
     if answer.question.task != "ground":
         return None
     return float((iou_reward(answer) or 0.0) >= 0.5)
 
 
 def exact_reward(answer: AnswerRecord) -> float | None:
-    """1 for a `vqa` or `classify` answer that equals the true one but for case, punctuation and spacing, else 0."""
+    """Reward a `vqa` or `classify` answer with 1 if it is right but for case, punctuation and spacing, else with 0."""
     if answer.question.task not in ("vqa", "classify"):
         return None
     return float(answer.parsed and normalize_answer(answer.text) == normalize_answer(answer.question.answer))
 
 
 def parse_reward(answer: AnswerRecord) -> float:
-    """1 for an answer that can be read as one to its task, else 0."""
+    """Reward an answer with 1 if it can be read as one to its task, else with 0."""
     return float(answer.parsed)
 
 
@@ -62,7 +62,7 @@ REWARDS: Mapping[str, RewardFunction] = MappingProxyType(
 
 
 def resolve_rewards(names: Sequence[str]) -> dict[str, RewardFunction]:
-    """The rewards of these names.
+    """Return the rewards of these names.
 
     Raises:
         ValueError: for a name that there is none of, or no name.
@@ -74,14 +74,9 @@ def resolve_rewards(names: Sequence[str]) -> dict[str, RewardFunction]:
 
 
 def _matched_iou(answer: AnswerRecord) -> float:
-    """Sum of the IoUs of the pairs that are matched."""
+    """Sum the IoUs of the pairs that are matched."""
     question = answer.question
     iou = box_iou(answer.boxes, question.boxes)
     labels, true_labels = ([normalize_answer(label) for label in names] for names in (answer.labels, question.labels))
     iou[np.array([[label != true for true in true_labels] for label in labels], dtype=bool).reshape(iou.shape)] = 0.0
-    total = 0.0
-    while iou.size and (best := float(iou.max())) > 0:
-        total += best
-        row, column = np.unravel_index(int(iou.argmax()), iou.shape)
-        iou[row, :] = iou[:, column] = 0.0
-    return total
+    return sum(float(iou[pair]) for pair in match_boxes(iou))

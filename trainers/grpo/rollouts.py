@@ -14,7 +14,7 @@ import torch
 
 from geodit.data.schema import QuestionItem
 from geodit.evaluation.answers import AnswerRecord, read_answer
-from geodit.modeling_geodit.generation_geodit import ImageFeatures
+from geodit.modeling_geodit.prompts_geodit import ImageFeatures
 from geodit.processing.processing_geodit import GeoDiTProcessor
 
 
@@ -49,13 +49,13 @@ class Rollouts:
         return len(self.answers)
 
     def take(self, rows: torch.Tensor) -> Rollouts:
-        """Some of the rows; the images stay."""
+        """Return some of the rows; the images stay."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("image_inputs", "answers")}
         taken = {name: tensor[rows] for name, tensor in tensors.items()}
         return replace(self, **taken, answers=tuple(self.answers[row] for row in rows.tolist()))
 
     def images_of_rows(self, rows: torch.Tensor) -> dict[str, Any]:
-        """`image_inputs` with an entry for each of some rows, which may come several times."""
+        """Return `image_inputs` with an entry for each of some rows, which may come several times."""
         index = self.image_index[rows]
         return {name: _repeat(value, index) for name, value in self.image_inputs.items()}
 
@@ -141,5 +141,5 @@ def sample_rollouts(
 
 
 def _repeat(value: Any, index: torch.Tensor) -> Any:
-    """Entries of a tensor or a tuple, which may come several times."""
+    """Return entries of a tensor or a tuple, which may come several times."""
     return value[index] if isinstance(value, torch.Tensor) else tuple(value[i] for i in index.tolist())

@@ -19,6 +19,7 @@ from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.utils import RepeatSampler, disable_dropout_in_model, identity
 
 from geodit.data.schema import QuestionItem
+from geodit.modeling_geodit.random_geodit import seeded_generator
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.distribution import require_whole_model
 from geodit.trainers.grpo.arguments import DEFAULT_TRAINABLE_PARTS, GeoDiTGRPOConfig
@@ -34,9 +35,9 @@ from geodit.trainers.grpo.rewards import RewardFunction, resolve_rewards
 from geodit.trainers.grpo.rollouts import Rollouts, sample_rollouts
 from geodit.trainers.item_records import ITEM_IDS, item_id
 from geodit.trainers.named_parts import load_named_model
-from geodit.trainers.noise import seeded_generator
 from geodit.trainers.preparation import prepare_parts
 from geodit.trainers.publishing import PublishingTrainer
+from geodit.weights.model_tensors import IMAGE_NEWLINE, part_of
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -134,9 +135,9 @@ class GeoDiTGRPOTrainer(PublishingTrainer):
             if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
                 raise ValueError("With DeepSpeed a reference model (beta > 0) needs adapters: train by LoRA.")
             self._reference = copy.deepcopy(model).requires_grad_(False).eval()
-        sees = ("vision_tower.", "multi_modal_projector.", "image_newline")
         self._sees_the_same = not any(
-            p.requires_grad and any(part in name for part in sees) for name, p in model.named_parameters()
+            p.requires_grad and (part_of(name) in ("vision_tower", "projector") or IMAGE_NEWLINE in name)
+            for name, p in model.named_parameters()
         )
         needed, dataset = args.prompts_per_generation * self.accelerator.num_processes, cast(Any, self.train_dataset)
         if dataset is not None and len(dataset) < needed:
@@ -147,7 +148,7 @@ class GeoDiTGRPOTrainer(PublishingTrainer):
         self._metrics: dict[str, list[float]] = defaultdict(list)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Batches of prompts, each once for every forward pass that learns from its answers."""
+        """Return batches of prompts, each once for every forward pass that learns from its answers."""
         loader: DataLoader[Any] = self._get_dataloader(
             dataset=cast(Any, self.train_dataset),
             description="Training",
@@ -200,7 +201,7 @@ class GeoDiTGRPOTrainer(PublishingTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """The clipped objective, with a penalty for leaving the reference if `beta` is set."""
+        """Compute the clipped objective, with a penalty for leaving the reference if `beta` is set."""
         args, experience = self.args, inputs["experience"]
         decided = experience.rollouts.decided
         log_probabilities = self._log_probabilities(model, experience)
@@ -311,7 +312,7 @@ class GeoDiTGRPOTrainer(PublishingTrainer):
             )
 
     def _rewards(self, rollouts: Rollouts) -> torch.Tensor:
-        """`(N, F)`, nan where a reward says nothing."""
+        """Return the rewards `(N, F)`, nan where a reward says nothing."""
         rewards = [[function(answer) for function in self.reward_functions.values()] for answer in rollouts.answers]
         return torch.tensor(
             [[torch.nan if value is None else float(value) for value in row] for row in rewards],

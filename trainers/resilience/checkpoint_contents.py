@@ -15,6 +15,9 @@ from transformers.trainer_callback import TrainerState
 
 from geodit.configuration.text_files import read_json_object
 from geodit.data.streaming import StreamPosition
+from geodit.modeling_geodit.weight_files_geodit import read_weight_map
+
+__all__ = ["find_content_damage", "has_state", "read_state"]
 
 _LARGEST_READ = 2**24
 """Size in bytes of the largest part of an archive that is read to its end and compared with its checksum."""
@@ -39,7 +42,7 @@ def find_content_damage(checkpoint: Path) -> str | None:
 
 
 def has_state(checkpoint: Path) -> bool:
-    """Whether a checkpoint has a `trainer_state.json` that Trainer can go on from."""
+    """Return whether a checkpoint has a `trainer_state.json` that Trainer can go on from."""
     try:
         state = read_state(checkpoint)
     except ValueError:
@@ -119,10 +122,8 @@ def _check_archive(path: Path) -> None:
 
 
 def _check_index(path: Path) -> None:
-    shards = read_json_object(path).get("weight_map")
-    if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
-        raise ValueError("it has no weight_map")
-    if missing := sorted(shard for shard in set(shards.values()) if not (path.parent / shard).is_file()):
+    shards = set(read_weight_map(path).values())
+    if missing := sorted(shard for shard in shards if not (path.parent / shard).is_file()):
         raise ValueError(f"{', '.join(missing)} is missing")
 
 
@@ -133,6 +134,3 @@ def _check_stream_position(path: Path) -> None:
         raise ValueError(f"no number of items or passes: {', '.join(wrong)}")
     if not (rows is None or isinstance(rows, dict)):
         raise ValueError("rows must be an object or null")
-
-
-__all__ = ["find_content_damage", "has_state", "read_state"]

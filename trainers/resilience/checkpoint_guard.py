@@ -68,7 +68,7 @@ def find_damage(checkpoint: Path) -> str | None:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, complete or not, from the last step to the first."""
+    """List the checkpoints of a run, complete or not, from the last step to the first."""
     if not folder.is_dir():
         return []
     return sorted((path for path in folder.iterdir() if _CHECKPOINT.fullmatch(path.name)), key=_step, reverse=True)
@@ -104,7 +104,7 @@ def rotate(folder: Path, newest: Path, limit: int | None, best: str | None) -> N
 
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint to go on from: the last one that nothing is wrong with, or `None` if there is none."""
+    """Find the checkpoint to go on from: the last one that nothing is wrong with, or `None` if there is none."""
     return next((path for path in list_checkpoints(folder) if find_damage(path) is None), None)
 
 

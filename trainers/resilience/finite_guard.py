@@ -64,5 +64,5 @@ class FiniteGuard:
 
 
 def _number(norm: Any) -> float:
-    """A norm as a number; that of sharded gradients is a `DTensor`, whose shards are added up first."""
+    """Return a norm as a number; that of sharded gradients is a `DTensor`, whose shards are added up first."""
     return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)

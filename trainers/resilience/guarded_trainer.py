@@ -75,7 +75,7 @@ class GuardedTrainer(Trainer):
         self._run_folder = folder
 
     def _bases(self) -> dict[str, str]:
-        """The folders that the model was loaded from, as far as it says so."""
+        """Return the folders that the model was loaded from, as far as it says so."""
         model: Any = unwrap_peft_model(self.model)
         bases = {"the model": getattr(getattr(model, "config", None), "_name_or_path", None)}
         for name, config in (getattr(self.model, "peft_config", None) or {}).items():
@@ -118,7 +118,7 @@ class GuardedTrainer(Trainer):
         return output
 
     def is_finished(self, resume_from_checkpoint: str | bool | None) -> bool:
-        """Whether a recipe's run has made its last update and saved its model, so that nothing is left to do.
+        """Return whether a recipe's run has made its last update and saved its model, so that nothing is left to do.
 
         All processes must call this, within the opened `run_folder`.
 
@@ -143,7 +143,7 @@ class GuardedTrainer(Trainer):
         return True
 
     def _planned_steps(self) -> int:
-        """The updates that the arguments ask for."""
+        """Return the updates that the arguments ask for."""
         return int(self.set_initial_training_values(self.args, self.get_train_dataloader())[-1])
 
     def _checkpoint_to_resume(self, choice: str | bool | None) -> str | None:
@@ -237,12 +237,12 @@ class GuardedTrainer(Trainer):
     # Batches
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Trainer's own; its workers go on at a signal to all processes, see [`WorkerStart`]."""
+        """Return Trainer's own loader; its workers go on at a signal to all processes, see [`WorkerStart`]."""
         loader: DataLoader[Any] = super().get_train_dataloader()
         return start_workers_well(loader)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        """Trainer's own; its workers go on at a signal to all processes, see [`WorkerStart`]."""
+        """Return Trainer's own loader; its workers go on at a signal to all processes, see [`WorkerStart`]."""
         loader: DataLoader[Any] = super().get_eval_dataloader(eval_dataset)
         return start_workers_well(loader)
 

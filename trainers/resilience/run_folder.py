@@ -8,12 +8,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from geodit.configuration.file_lock import FileLock
-from geodit.configuration.text_files import parse_json, read_json_object, read_text
+from geodit.configuration.text_files import parse_json_object, read_json_object, read_text
 from geodit.hub_cards.publish.run_folders import RUN_LOG, RUN_RECIPE
 from geodit.trainers.distribution import on_main_process
 from geodit.trainers.resilience.checkpoint_guard import PRIVATE
@@ -113,7 +112,7 @@ class RunFolder:
             (self.folder / PRIVATE).rmdir()
 
     def is_new(self, resume: str | bool | None) -> bool:
-        """Whether a run is new to this folder: it starts without a checkpoint, or from one of another folder."""
+        """Return whether a run is new to this folder: it starts without a checkpoint, or from another folder's."""
         if is_new_start(resume) or is_word(resume):
             return is_new_start(resume)
         return Path(str(resume)).expanduser().resolve().parent != self.folder.resolve()
@@ -178,7 +177,7 @@ class RunFolder:
         return self._recipe is not None and self._recipe.exists() and path.exists() and path.samefile(self._recipe)
 
     def _base_within(self) -> str | None:
-        """What the run starts from and lies in the folder, if anything."""
+        """Return what the run starts from and lies in the folder, if anything."""
         own = self.folder.resolve()
         bases = dict(self._bases)
         for name, value in self._bases.items():
@@ -194,26 +193,26 @@ class RunFolder:
         return None
 
     def finished_step(self) -> int | None:
-        """The update after which the run in this folder saved its model, if it has: its log, saved last, says so."""
+        """Return the update after which the run in this folder saved its model, if it has, as its log says."""
         log = self.folder / RUN_LOG
         if not log.is_file() or not any(_is_weights(path.name) for path in self.folder.iterdir()):
             return None
         try:
             lines = read_text(log).splitlines()
-            last: Any = parse_json(lines[-1], log) if lines else None
+            last = parse_json_object(lines[-1], log) if lines else {}
         except ValueError:
             return None
-        step = last.get("step") if isinstance(last, dict) and "train_runtime" in last else None
+        step = last.get("step") if "train_runtime" in last else None
         return step if isinstance(step, int) else None
 
 
 def is_word(resume: str | bool | None) -> bool:
-    """Whether `resume_from_checkpoint` asks for the last checkpoint of the output folder, by `true` or `auto`."""
+    """Return whether `resume_from_checkpoint` asks for the output folder's last checkpoint, by `true` or `auto`."""
     return str(resume).lower() in ("true", "auto")
 
 
 def is_new_start(resume: str | bool | None) -> bool:
-    """Whether `resume_from_checkpoint` asks for no checkpoint."""
+    """Return whether `resume_from_checkpoint` asks for no checkpoint."""
     return resume is None or str(resume).lower() in ("", "none", "false")
 
 

@@ -14,19 +14,19 @@ from transformers.trainer_utils import has_length
 from transformers.training_args import OptimizerNames
 from trl.trainer.utils import get_peft_config
 
-from geodit.weights.bundled import resolve_checkpoint
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
-from geodit.trainers.runs.memory_estimate import ADAMW_STATES, BatchShape, MemoryEstimate, estimate_memory
 from geodit.tiny.new_model import new_model, read_geometry
 from geodit.trainers.preparation import prepare_model
+from geodit.trainers.runs.memory_estimate import ADAMW_STATES, BatchShape, MemoryEstimate, estimate_memory
 from geodit.trainers.runs.recipe_arguments import ModelArguments
 from geodit.trainers.runs.recipes import parse_recipe
 from geodit.trainers.runs.stages import training_questions
+from geodit.trainers.runs.training_data import vocabulary_texts
 from geodit.trainers.trainable import ParameterCount, count_parameters
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
-from geodit.trainers.runs.training_data import vocabulary_texts
+from geodit.weights.bundled import resolve_checkpoint
 
 MAX_COUNTED_ROWS = 10_000
 """Rows whose tokens are counted one by one; of a larger data set a sample of as many stands for all."""
@@ -120,7 +120,7 @@ class DryRun:
         return self.memory_checkpointed if self.activation_checkpointing else self.memory_kept
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures in types that JSON has."""
+        """Return the figures in types that JSON has."""
         return {
             "recipe": self.recipe,
             "model": self.model,
@@ -193,7 +193,7 @@ def dry_run(recipe: str, overrides: Sequence[str] = ()) -> DryRun:
 
 
 def model_without_weights(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTProcessor]:
-    """The model that a recipe starts from, on the meta device, with its processor.
+    """Make the model that a recipe starts from, on the meta device, with its processor.
 
     Raises:
         OSError: when there is no such checkpoint.
@@ -310,7 +310,7 @@ def _count_rows(items: list[Any], processor: GeoDiTProcessor, lengths: list[int]
 
 
 def _count_pictures(item: Any, config: GeoDiTConfig) -> int:
-    """Pictures that the vision tower sees of an item."""
+    """Count the pictures that the vision tower sees of an item."""
     image = item["image"]
     if image is None:
         return 0
@@ -321,7 +321,7 @@ def _count_pictures(item: Any, config: GeoDiTConfig) -> int:
 
 
 def _optimizer_states(name: str) -> float:
-    """Numbers that an optimizer of Transformers keeps a parameter; those of 8 bits are a quarter of one in float32."""
+    """Return how many numbers an optimizer of Transformers keeps per parameter; one of 8 bits counts a quarter."""
     if name in ("sgd", "adafactor", "lomo", "adalomo"):
         return 0
     states = 1 if name.removeprefix("paged_").startswith(("lion", "rmsprop", "adagrad")) else ADAMW_STATES
@@ -329,7 +329,7 @@ def _optimizer_states(name: str) -> float:
 
 
 def _quantized_bits(args: ModelArguments) -> float | None:
-    """Bits a weight of the base, with the scales that bitsandbytes keeps for blocks of 64 weights."""
+    """Return the bits per weight of the base, with the scales that bitsandbytes keeps for blocks of 64 weights."""
     if args.load_in_4bit:
         return 4 + (8 / 64 + 32 / (64 * 256) if args.use_bnb_nested_quant else 32 / 64)
     return 8 if args.load_in_8bit else None

@@ -87,7 +87,7 @@ class MemoryEstimate:
         return sum(self.at_peak.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """The estimate in types that JSON has."""
+        """Return the estimate in types that JSON has."""
         return {"peak": self.peak, "moment": self.moment, "sizes": self.sizes, "at_peak": self.at_peak}
 
 
@@ -126,15 +126,6 @@ def estimate_memory(
     optimizer = int(optimizer_states * _gradients(model))
     stages = _Shapes(base, batch, autocast, dequantized).stages()
     return _simulate(stages, weights, optimizer, activation_checkpointing, gradient_accumulation)
-
-
-def saved_for_backward(model: nn.Module, batch: BatchShape, *, autocast: torch.dtype | None = None) -> int:
-    """Bytes that autograd keeps at the end of a forward pass without activation checkpointing.
-
-    The arguments are those of [`estimate_memory`]. Parameters themselves are not counted, but copies of them are.
-    """
-    stages = _Shapes(unwrap_peft_model(model), batch, autocast).stages()
-    return sum(part.saved + part.logits + part.weight_copies for stage in stages for part in stage.parts)
 
 
 @dataclass(frozen=True)
@@ -259,7 +250,7 @@ class _Shapes:
         self._masked = batch.padded or config.attention_mode == "prefix"
 
     def stages(self) -> list[_Stage]:
-        """All stages in the order of the forward pass."""
+        """Return all stages in the order of the forward pass."""
         network = self._model.model
         tower_trained = _trains(network.vision_tower)
         stages = [self._tower_embeddings(network.vision_tower)] if tower_trained else []
@@ -364,7 +355,7 @@ class _Shapes:
         *,
         keeps_output: bool = False,
     ) -> list[_Part]:
-        """A norm, linear layers on it, what is done with their outputs, and the linear layer behind that.
+        """Return a norm, linear layers on it, what is done with their outputs, and the linear layer after that.
 
         Args:
             block: Where it stands.
@@ -396,7 +387,7 @@ class _Shapes:
         ]
 
     def _attention(self, block: _Block, module: Any, heads: int, key_value_heads: int, *, masked: bool) -> _Part:
-        """Attention between its projections."""
+        """Return attention between its projections."""
         m = self._matmul(_weight(module.v_proj))
         states = block.tokens * heads * module.head_dim * m
         implementation = module.config._attn_implementation
@@ -436,7 +427,7 @@ class _Shapes:
         return int(self._model.model.language_model.embed_tokens.weight.itemsize)
 
     def _matmul(self, weight: torch.Tensor) -> int:
-        """Bytes an element of what is multiplied by a weight."""
+        """Return the bytes per element of what is multiplied by a weight."""
         if self._autocast is not None:
             return self._autocast.itemsize
         # Quantized weights are integers; what they are multiplied by is of the type of the stream.
@@ -449,7 +440,7 @@ class _Shapes:
         return block.tokens * (4 * block.width + 4) + normalized
 
     def _inputs(self, linears: Sequence[nn.Module], tokens: int, itemsize: int, *, kept_anyway: bool = False) -> int:
-        """What linear layers keep of the one input that they have.
+        """Return what linear layers keep of the one input that they have.
 
         Args:
             linears: The layers.
@@ -482,7 +473,7 @@ class _Shapes:
         return total
 
     def _copies(self, linears: Iterable[nn.Module], *, cached: bool = False) -> int:
-        """Weights that autocast makes copies of in 16 bits; or only those of them that it caches."""
+        """Return the bytes of weights that autocast copies in 16 bits; or only of those that it caches."""
         if self._autocast is None:
             return 0
         return sum(
@@ -497,7 +488,7 @@ class _Shapes:
 
 
 def _weight(linear: Any) -> torch.Tensor:
-    """The weight of a linear layer, below the adapter if it has one."""
+    """Return the weight of a linear layer, below the adapter if it has one."""
     weight: torch.Tensor = getattr(linear, "base_layer", linear).weight
     return weight
 
@@ -511,7 +502,7 @@ def _out_features(linear: Any) -> int:
 
 
 def _lora(linear: Any) -> tuple[torch.Tensor, bool] | None:
-    """Matrix A of a LoRA layer, and whether its input is dropped out; `None` for a layer without LoRA."""
+    """Return the matrix A of a LoRA layer, and whether its input is dropped out; `None` for a layer without LoRA."""
     for name, matrix in getattr(linear, "lora_A", {}).items():
         if name in linear.active_adapters:
             return matrix.weight, getattr(linear.lora_dropout[name], "p", 0.0) > 0
@@ -519,7 +510,7 @@ def _lora(linear: Any) -> tuple[torch.Tensor, bool] | None:
 
 
 def _active(module: Any) -> Any:
-    """The copy of a module that PEFT trains, or the module itself."""
+    """Return the copy of a module that PEFT trains, or the module itself."""
     return module.modules_to_save[module.active_adapters[0]] if hasattr(module, "modules_to_save") else module
 
 

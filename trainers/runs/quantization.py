@@ -7,13 +7,14 @@ from transformers import BitsAndBytesConfig
 from trl.trainer.utils import get_quantization_config
 
 from geodit.trainers.runs.recipe_arguments import ModelArguments
+from geodit.weights.model_tensors import OUTPUT_PROJECTION, PROJECTOR_PREFIX, VISION_TOWER_PREFIX
 
-WHOLE_PRECISION = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
+WHOLE_PRECISION = (VISION_TOWER_PREFIX.rstrip("."), PROJECTOR_PREFIX.rstrip("."), OUTPUT_PROJECTION)
 """What stays as it is: the projector is trained, the others are small and sensitive."""
 
 
 def quantization_config(args: ModelArguments) -> BitsAndBytesConfig | None:
-    """How a recipe wants the base quantized, as `from_pretrained` takes it; `None` for not at all."""
+    """Return how a recipe wants the base quantized, as `from_pretrained` takes it; `None` for not at all."""
     config: BitsAndBytesConfig | None = get_quantization_config(args)
     if config is not None:
         # The field holds for 4 bits, too, whatever its name says.

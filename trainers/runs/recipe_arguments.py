@@ -46,7 +46,7 @@ class ModelArguments(ModelConfig):
             self._check_base()
 
     def _check_base(self) -> None:
-        """An adapter is saved without its base, which must be one that others can load as it is."""
+        """Refuse a base that others cannot load as it is, since an adapter is saved without its base."""
         changes = [name for name in ("geometry", "vision_tower", "attention_mode") if getattr(self, name) is not None]
         if changes:
             raise ValueError(
@@ -123,7 +123,7 @@ class DataArguments:
         self.named_datasets()
 
     def task_limits(self) -> dict[str, int] | None:
-        """`questions_per_task` as a mapping.
+        """Return `questions_per_task` as a mapping.
 
         Raises:
             ValueError: for an entry that is not `task=number`.
@@ -139,7 +139,7 @@ class DataArguments:
         return limits
 
     def named_datasets(self) -> list[tuple[str, str, str]]:
-        """Name, split and path of each of `datasets`.
+        """Return name, split and path of each of `datasets`.
 
         Raises:
             ValueError: for an entry that is not `name=path` or `name:split=path`, or an unknown name or split.

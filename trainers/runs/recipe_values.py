@@ -79,7 +79,7 @@ def resolve_paths(arguments: Any) -> None:
 
 
 def resolve_path(name: str, value: str) -> str:
-    """A path with `~` written out.
+    """Return a path with `~` written out.
 
     Args:
         name: The argument, for errors.

@@ -18,11 +18,11 @@ from trl.scripts.utils import TrlParser
 from geodit.configuration.text_files import check_regular_file, parse_yaml, read_text
 from geodit.trainers.grpo.arguments import GeoDiTGRPOConfig
 from geodit.trainers.hub_token import refuse_secret_arguments
+from geodit.trainers.resilience.run_folder import RunFolder
 from geodit.trainers.runs.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.runs.recipe_values import check_kinds, resolve_paths
-from geodit.trainers.resilience.run_folder import RunFolder
-from geodit.trainers.sample_callback import DrawAnswer
 from geodit.trainers.runs.stages import run_dense_vision, run_grpo, run_masked_diffusion
+from geodit.trainers.sample_callback import DrawAnswer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
 _RUNS: dict[str, tuple[type[TrainingArguments], Callable[..., None]]] = {
@@ -55,7 +55,7 @@ def resolve_recipe(recipe: str) -> Path:
 
 
 def _bundled_recipes() -> dict[str, Path]:
-    """The recipes of the package by name; those of `geodit-tiny` begin with its name."""
+    """Return the recipes of the package by name; those of `geodit-tiny` begin with its name."""
     package = Path(str(files("geodit")))
     folders = {"": package / "recipes", "geodit-tiny/": package / "tiny" / "recipes"}
     return {f"{prefix}{path.stem}": path for prefix, folder in folders.items() for path in folder.glob("*.yaml")}
@@ -145,19 +145,19 @@ def run_recipe(recipe: str, overrides: Sequence[str] = (), *, draw_answer: DrawA
 
 
 def _argument_of(override: str) -> str | None:
-    """The argument that a word of the overrides names, in any way that the parser takes."""
+    """Return the argument that a word of the overrides names, in any way that the parser takes."""
     return override.partition("=")[0][2:].replace("-", "_") if override.startswith("--") else None
 
 
 def _objective(values: dict[str, Any], overrides: Sequence[str]) -> str:
-    """The objective, which decides what the training arguments are, before any argument is read."""
+    """Return the objective, which decides what the training arguments are, before any argument is read."""
     words = [word for override in overrides for word in override.split("=", 1)]
     given = [word for name, word in itertools.pairwise(words) if name == "--objective"]
     return str([values.get("objective", "masked_diffusion"), *given][-1])
 
 
 def _override_values(overrides: Sequence[str]) -> dict[str, Any]:
-    """`--name value` and `--name=value` overrides as they would stand in a recipe."""
+    """Return `--name value` and `--name=value` overrides as they would stand in a recipe."""
     words: dict[str, list[str]] = {}
     for word in overrides:
         if word.startswith("--"):
@@ -177,7 +177,7 @@ def _value(word: str) -> Any:
 
 
 def _as_text(values: dict[str, Any]) -> dict[str, Any]:
-    """`resume_from_checkpoint: true` is text to its argument, as it is on a command line."""
+    """Write `resume_from_checkpoint: true` as text, as it is on a command line and as its argument takes it."""
     resume = values.get("resume_from_checkpoint")
     return {**values, "resume_from_checkpoint": str(resume).lower()} if isinstance(resume, bool) else values
 

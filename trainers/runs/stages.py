@@ -13,30 +13,26 @@ from torch.utils.data import ConcatDataset, Dataset
 from transformers import SiglipVisionModel, TrainingArguments
 from trl.trainer.utils import get_peft_config
 
-from geodit.weights.bundled import resolve_checkpoint
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.configuration.files_geodit import write_atomically
-from geodit.tiny.dense_images import DenseBoxDataset, DensePatchDataset
-from geodit.tiny.dense_scenes import DenseSceneDataset
-from geodit.tiny.scenes.text import SceneTextDataset
-from geodit.tiny.scenes.vocabulary import label_names
 from geodit.hub_cards.publish.run_folders import RUN_LOG, RUN_RECIPE
-from geodit.weights import vision_towers
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.tiny.dense_images import DenseBoxDataset, DensePatchDataset
+from geodit.tiny.dense_scenes import DenseSceneDataset
+from geodit.tiny.new_model import load_vision_tower, new_model, read_geometry
+from geodit.tiny.scenes.text import SceneTextDataset
+from geodit.tiny.scenes.vocabulary import label_names
+from geodit.tiny.vision_pretraining import DenseVisionCollator, DenseVisionModel
 from geodit.trainers.argument_fields import changed_fields
 from geodit.trainers.data_collator import GeoDiTDataCollator
-from geodit.trainers.grpo.trainer import GeoDiTGRPOTrainer
 from geodit.trainers.grpo.arguments import GeoDiTGRPOConfig
-from geodit.trainers.resilience.guarded_trainer import GuardedTrainer
-from geodit.tiny.new_model import load_vision_tower, new_model, read_geometry
+from geodit.trainers.grpo.trainer import GeoDiTGRPOTrainer
 from geodit.trainers.publishing import log_lines
+from geodit.trainers.resilience.guarded_trainer import GuardedTrainer
+from geodit.trainers.resilience.run_folder import RunFolder
 from geodit.trainers.runs.quantization import quantization_config
 from geodit.trainers.runs.recipe_arguments import DataArguments, ModelArguments
-from geodit.trainers.resilience.run_folder import RunFolder
-from geodit.trainers.sample_callback import DrawAnswer, SampleCallback, choose_samples
-from geodit.trainers.trainer import GeoDiTTrainer
-from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 from geodit.trainers.runs.training_data import (
     ImageQuestions,
     neon_tiles,
@@ -45,7 +41,11 @@ from geodit.trainers.runs.training_data import (
     streamed_questions,
     vocabulary_texts,
 )
-from geodit.tiny.vision_pretraining import DenseVisionCollator, DenseVisionModel
+from geodit.trainers.sample_callback import DrawAnswer, SampleCallback, choose_samples
+from geodit.trainers.trainer import GeoDiTTrainer
+from geodit.trainers.training_arguments import GeoDiTTrainingArguments
+from geodit.weights import vision_towers
+from geodit.weights.bundled import resolve_checkpoint
 
 
 def run_dense_vision(
@@ -180,7 +180,7 @@ def _peft_config(args: ModelArguments) -> Any:
 def _rendering_once(
     data_args: DataArguments, training_args: TrainingArguments
 ) -> contextlib.AbstractContextManager[None]:
-    """With a cache the first process of a machine renders and the others read; without one each renders."""
+    """Let the first process of a machine render and the others read, if there is a cache; else let each render."""
     if data_args.cache_dir is None:
         return contextlib.nullcontext()
     return training_args.main_process_first(desc="rendering scenes")
@@ -211,7 +211,7 @@ def _load_model(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTP
 
 
 def training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Any]:
-    """The questions that a recipe trains on, as [`GeoDiTDataCollator`] takes them."""
+    """Return the questions that a recipe trains on, as [`GeoDiTDataCollator`] takes them."""
     images: list[datasets.Dataset] = []
     if args.num_scenes:
         images.append(rendered_scenes(args, "train", args.num_scenes))
@@ -228,7 +228,7 @@ def training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Datas
 
 
 def evaluation_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Any] | None:
-    """The held-out questions of a recipe, about images if it trains on any; `None` if it has no `num_eval_scenes`."""
+    """Return the held-out questions of a recipe, on images if it trains on any; `None` without `num_eval_scenes`."""
     if not args.num_eval_scenes:
         return None
     if args.num_scenes or args.num_neon_tiles or args.datasets:

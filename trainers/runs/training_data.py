@@ -18,11 +18,11 @@ from geodit.data.neon import neon_dataset
 from geodit.data.readers.reading import BadRecords, read_dataset
 from geodit.data.schema import QuestionDataset
 from geodit.data.streaming import QuestionStream
+from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.processing.tasks_geodit import DEFAULT_TASKS
 from geodit.tiny.scenes.dataset import scene_seed, synthetic_dataset
 from geodit.tiny.scenes.questions import scene_questions
 from geodit.tiny.scenes.scene import sample_scene
-from geodit.processing.processing_geodit import GeoDiTProcessor
-from geodit.processing.tasks_geodit import DEFAULT_TASKS
 from geodit.trainers.runs.recipe_arguments import DataArguments
 
 
@@ -68,14 +68,14 @@ class ImageQuestions(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 def streamed_questions(parts: Sequence[datasets.Dataset], args: DataArguments) -> QuestionStream:
-    """All parts mixed, as a stream that decodes images when they are due."""
+    """Mix all parts into a stream that decodes images when they are due."""
     rows = datasets.concatenate_datasets(list(parts)).shuffle(seed=args.scene_seed)
     stream = rows.to_iterable_dataset(num_shards=min(64, len(rows)))
     return QuestionStream(stream, questions_per_row=args.questions_per_row, shuffle_seed=args.scene_seed)
 
 
 def rendered_scenes(args: DataArguments, split: str, num_scenes: int) -> datasets.Dataset:
-    """Synthetic scenes of a split, kept in `args.cache_dir` if that is given."""
+    """Return synthetic scenes of a split, kept in `args.cache_dir` if that is given."""
 
     def render() -> datasets.Dataset:
         return synthetic_dataset(
@@ -104,7 +104,7 @@ def rendered_scenes(args: DataArguments, split: str, num_scenes: int) -> dataset
 
 
 def neon_tiles(args: DataArguments, split: str) -> datasets.Dataset:
-    """Random tiles of real tree-crown imagery, at scales around that of a 96-pixel tile."""
+    """Return random tiles of real tree-crown imagery, at scales around that of a 96-pixel tile."""
     assert args.neon_dir is not None  # checked by DataArguments
     return neon_dataset(
         args.neon_dir,
@@ -116,7 +116,7 @@ def neon_tiles(args: DataArguments, split: str) -> datasets.Dataset:
 
 
 def published_datasets(args: DataArguments) -> list[datasets.Dataset]:
-    """The data sets that `args.datasets` names, whose images stay in their files."""
+    """Return the data sets that `args.datasets` names, whose images stay in their files."""
     bad_records: BadRecords = "skip" if args.skip_bad_records else "raise"
     return [
         read_dataset(name, path, split, bad_records=bad_records, cache_dir=args.cache_dir)
@@ -125,7 +125,7 @@ def published_datasets(args: DataArguments) -> list[datasets.Dataset]:
 
 
 def vocabulary_texts(num_scenes: int = 2000) -> Iterator[str]:
-    """Prompts and answers of synthetic scenes, to train a tokenizer on."""
+    """Return prompts and answers of synthetic scenes, to train a tokenizer on."""
     yield "none"  # the answer where there is nothing to detect
     for index in range(num_scenes):
         number = scene_seed("train", 0, index)

@@ -5,15 +5,16 @@ import copy
 import json
 import math
 import statistics
-from dataclasses import replace
 
 import pytest
 import scipy.stats
 
-from geodit.hub_cards.card.evaluation_results import DecodingPoint, Figure, read_results
+from geodit.configuration.decoding_options import DecodingOptions
+from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
+from geodit.hub_cards.card.evaluation_results import Figure, read_results
 from geodit.hub_cards.card.metadata import default_decoding, eval_results
 
-DEFAULT = DecodingPoint(8, "low_confidence")
+DEFAULT = DecodingOptions.of_generation_config(GeoDiTGenerationConfig())
 
 
 def document(**changes):
@@ -148,12 +149,6 @@ def test_documents_older_than_patterns_are_not_of_the_default(tmp_path):
     (results,) = read_results(write(tmp_path, "a.json", changed))
     assert str(results.cells[0].point) == "N = 8, low confidence, denoised behind EOS as well, boxes of any form"
     assert eval_results([results], DEFAULT) == []
-
-
-def test_settings_that_are_not_the_default_are_named():
-    assert str(DEFAULT) == "N = 8, low confidence"
-    assert str(replace(DEFAULT, closed_set=("vqa",))) == "N = 8, low confidence, closed set of answers: vqa"
-    assert str(DecodingPoint(4, "random", 0.5, 2.0, 8)) == ("N = 4, random, temperature 0.5, guidance 2, blocks of 8")
 
 
 def test_figures_are_written_with_their_spread():

@@ -59,6 +59,7 @@ def test_what_a_block_of_ours_prints_is_not_escaped_again(render):
 def test_every_template_of_ours_can_be_extended(render):
     assert {path.name for path in TEMPLATES.iterdir()} == {
         "adapter_card.md.jinja",
+        "citation.md.jinja",
         "dataset_card.md.jinja",
         "model_card.md.jinja",
     }

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from geodit.configuration.remote_code_geodit import CODE_FILES
 from geodit.hub_cards.publish.file_selection import PublishedFile, published_files
-from geodit.hub_cards.publish.remote_code import export_remote_code, remove_remote_code
+from geodit.hub_cards.publish.remote_code import remove_remote_code
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.weights.bundled import bundled_checkpoint
 
@@ -214,10 +214,7 @@ def test_the_published_files_are_a_checkpoint_again(documented, tmp_path):
     loaded = GeoDiTForMaskedDiffusion.from_pretrained(tmp_path)
     assert loaded.num_parameters() == sum(t.numel() for t in load_file(documented / "model.safetensors").values())
     assert metadata_load(tmp_path / "README.md")["license"] == "apache-2.0"
-    again = contents(tmp_path)
-    assert again == contents(documented)
-    export_remote_code(tmp_path)  # changes nothing
-    assert contents(tmp_path) == again
+    assert contents(tmp_path) == contents(documented)
 
 
 @pytest.mark.parametrize("repo_id", ["a/b/c", "", "spaces in/it", "org/.git", None])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Code can be added to a checkpoint that lacks it, and taken out of one."""
+"""Code is published with a checkpoint that lacks it, and can be taken out of one."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from geodit.configuration.remote_code_geodit import CODE_FILES
 from geodit.hub_cards.card.checkpoint_files import has_remote_code
 from geodit.hub_cards.card.model_card import build_model_card
-from geodit.hub_cards.publish.remote_code import export_remote_code, remove_remote_code
+from geodit.hub_cards.publish.remote_code import code_files, remove_remote_code
 from geodit.weights.bundled import bundled_checkpoint
 
 
@@ -17,24 +17,23 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_code_taken_out_and_added_is_as_save_pretrained_writes_it(bare):
+def test_code_that_was_taken_out_is_published_as_save_pretrained_writes_it(bare):
     before = contents(bare)
     remove_remote_code(bare)
     assert not has_remote_code(bare)
     assert set(contents(bare)) == set(before) - set(CODE_FILES)
     assert not any(b"auto_map" in content for content in contents(bare).values())
-    export_remote_code(bare)
-    assert has_remote_code(bare)
-    assert contents(bare) == before
+    published = code_files(bare)
+    assert all(isinstance(content, bytes) for content in published.values())
+    assert {**contents(bare), **published} == before
 
 
 def test_a_checkpoint_may_lack_a_processor(bare):
+    remove_remote_code(bare)
     (bare / "processor_config.json").unlink()
-    export_remote_code(bare)
-    assert "AutoModel" in json.loads((bare / "config.json").read_text())["auto_map"]
+    assert "AutoModel" in json.loads(code_files(bare)["config.json"])["auto_map"]
 
 
-@pytest.mark.parametrize("change", [export_remote_code, remove_remote_code])
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -43,13 +42,13 @@ def test_a_checkpoint_may_lack_a_processor(bare):
         ("{", "is not JSON"),
     ],
 )
-def test_another_folder_is_refused_and_left_as_it_was(tmp_path, change, config, message):
+def test_another_folder_is_refused_and_left_as_it_was(tmp_path, config, message):
     (tmp_path / CODE_FILES[0]).write_text("somebody's own")
     if config is not None:
         (tmp_path / "config.json").write_text(config)
     before = contents(tmp_path)
     with pytest.raises(ValueError, match=message):
-        change(tmp_path)
+        remove_remote_code(tmp_path)
     assert contents(tmp_path) == before
 
 

@@ -10,8 +10,8 @@ from transformers import AutoProcessor
 
 from defined_environment import DEVICE
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
-from geodit.trainers.runs import dry_run as module
 from geodit.trainers.data_collator import GeoDiTDataCollator
+from geodit.trainers.runs import dry_run as module
 from geodit.trainers.runs.dry_run import dry_run, measure_data, plan_updates
 from geodit.trainers.runs.recipes import parse_recipe
 from geodit.trainers.runs.stages import training_questions

@@ -11,8 +11,8 @@ from transformers import SiglipVisionModel
 from defined_environment import DEVICE
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
-from geodit.trainers.grpo.trainer import GeoDiTGRPOTrainer
 from geodit.trainers.grpo.arguments import GeoDiTGRPOConfig
+from geodit.trainers.grpo.trainer import GeoDiTGRPOTrainer
 from geodit.trainers.resilience.guarded_trainer import GuardedTrainer
 from geodit.trainers.runs.recipe_arguments import DataArguments
 from geodit.trainers.runs.recipes import parse_recipe, resolve_recipe, run_recipe

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geodit.data.prefetching import prefetch
+from geodit.processing.prefetching import prefetch
 
 
 @given(st.lists(st.integers(), max_size=20), st.integers(1, 5))
