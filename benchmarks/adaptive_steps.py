@@ -46,7 +46,7 @@ FIGURES = {"detection F1@0.5": ("detect", "f1"), "CIDEr": ("caption", "cider")}
 
 
 def figures_of(result: EvaluationResult) -> dict[str, float]:
-    """Return the steps per answer, over all tasks and per task, and the figures."""
+    """Average the steps per answer, over all tasks and per task, and take the figures."""
     steps: dict[str, list[int]] = {}
     for answer in result.answers:
         steps.setdefault(f"steps, {answer.question.task}", []).append(answer.num_steps)

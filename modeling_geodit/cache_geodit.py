@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, rotate_half
 
+__all__ = ["LAYER_CACHE_KEYWORD", "ImagePrefix", "SegmentCache", "cache_keyword", "write_keys_and_values"]
+
 _CACHE_KEYWORDS = ("cache", "past_key_values")
 
 
@@ -63,7 +65,7 @@ class SegmentCache:
 
     @classmethod
     def empty(cls, num_layers: int, num_rows: int, capacity: int, device: torch.device) -> SegmentCache:
-        """A cache of B rows with room for C tokens each; the buffers are made when a layer first writes."""
+        """Make a cache of B rows with room for C tokens each; the buffers are made when a layer first writes."""
         return cls(num_layers, torch.zeros(num_rows, capacity, dtype=torch.bool, device=device))
 
     @property
@@ -149,7 +151,7 @@ class SegmentCache:
     def _buffers_like(
         self, layer_idx: int, states: tuple[torch.Tensor, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The buffers of a layer, for keys and values `(..., H, ..., D)`."""
+        """Return the buffers of a layer, for keys and values `(..., H, ..., D)`."""
         buffers = self._buffers[layer_idx]
         if buffers is None:
             shape = (self.num_rows, states[0].shape[1], self._valid.shape[1], states[0].shape[3])
@@ -274,6 +276,3 @@ class ImagePrefix:
     def lengths(self) -> list[int]:
         """How many tokens each image takes."""
         return [len(features) for features in self.features]
-
-
-__all__ = ["LAYER_CACHE_KEYWORD", "ImagePrefix", "SegmentCache", "cache_keyword", "write_keys_and_values"]

@@ -13,6 +13,8 @@ import torch
 from geodit.modeling_geodit.grids_geodit import DeviceTensors
 from geodit.modeling_geodit.patterns_geodit import AutomatonPattern, CanvasLogits, TokenColumns
 
+__all__ = ["ChoicesPattern"]
+
 
 class ChoicesPattern(AutomatonPattern):
     """One of some answers.
@@ -45,7 +47,7 @@ class ChoicesPattern(AutomatonPattern):
         self._spelled: dict[int, DeviceTensors] = {}
 
     def answer_probabilities(self, known: CanvasLogits) -> torch.Tensor:
-        """The probability of each answer by the distributions of the positions, independent of each other.
+        """Return the probability of each answer by the distributions of the positions, independent of each other.
 
         An answer is the whole canvas, with the EOS behind it; that of an answer longer than the canvas is 0.
 
@@ -73,6 +75,3 @@ class ChoicesPattern(AutomatonPattern):
             [place_of[token] for token in answer[:length]] + [end] * (length - len(answer)) for answer in self._answers
         ]
         return torch.tensor(spelled), torch.tensor([len(answer) > length for answer in self._answers])
-
-
-__all__ = ["ChoicesPattern"]

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+__all__ = ["CompiledByShape", "CompiledLayers", "RunLayer", "compiled_layers_of"]
+
 RunLayer = Callable[..., torch.Tensor]
 """From a layer and its arguments to its hidden states."""
 
@@ -50,7 +52,7 @@ class CompiledLayers:
         self._functions: dict[RunLayer, CompiledByShape] = {}
 
     def of(self, function: RunLayer) -> CompiledByShape:
-        """The compiled form of a function, always the same.
+        """Return the compiled form of a function, always the same.
 
         Args:
             function: As for [`CompiledByShape`].
@@ -84,6 +86,3 @@ def compiled_layers_of(model: Any) -> CompiledLayers:
     """Return the compiled code that a model keeps for all calls."""
     layers: CompiledLayers = model.__dict__.setdefault("_kept_compiled_layers", CompiledLayers())
     return layers
-
-
-__all__ = ["CompiledByShape", "CompiledLayers", "RunLayer", "compiled_layers_of"]

@@ -15,6 +15,8 @@ from geodit.modeling_geodit.compiled_layers_geodit import RunLayer
 from geodit.modeling_geodit.fixed_network_geodit import PrefixNetwork, round_up_places
 from geodit.modeling_geodit.predictors_geodit import CanvasPredictor, PromptBranch
 
+__all__ = ["CompiledPredictor"]
+
 
 class CompiledPredictor(CanvasPredictor):
     """A [`PrefixNetwork`] whose projection runs where a token is wanted.
@@ -55,6 +57,3 @@ class CompiledPredictor(CanvasPredictor):
     def keep_rows(self, rows: Sequence[int]) -> None:
         """See [`CanvasPredictor.keep_rows`]; the others stay where they are and are not asked about."""
         self._rows = [self._rows[row] for row in rows]
-
-
-__all__ = ["CompiledPredictor"]

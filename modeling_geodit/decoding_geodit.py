@@ -29,6 +29,29 @@ from geodit.modeling_geodit.grids_geodit import DeviceTensors, Positions, is_any
 from geodit.modeling_geodit.random_geodit import ORDER, TOKENS, RowStreams, required
 from geodit.modeling_geodit.softmax_geodit import Softmax, first_argmax
 
+__all__ = [
+    "REMASKING_CLASSES",
+    "Block",
+    "Decision",
+    "DecodingPolicy",
+    "EntropyBoundSelection",
+    "GreedySampler",
+    "GumbelSampler",
+    "HighEntropyRemasking",
+    "LowConfidenceRemasking",
+    "LowMarginRemasking",
+    "Proposal",
+    "RandomRemasking",
+    "RemaskingStrategy",
+    "ThresholdSelection",
+    "TokenSampler",
+    "TopKSelection",
+    "TransferSelection",
+    "build_decoding_policy",
+    "num_to_commit",
+    "plan_blocks",
+]
+
 _AT_ONCE, _AT_ONCE_ON_CPU = 2**24, 2**17
 """How many random numbers are held at once: few launches on an accelerator, a processor's cache elsewhere."""
 
@@ -374,7 +397,7 @@ def _order(scores: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
 
 
 def _first(count: torch.Tensor, order: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
-    """The first `count` (B,) masked positions of an order, `(B, L)` bool."""
+    """Return the first `count` (B,) masked positions of an order, `(B, L)` bool."""
     rank = order.argsort(dim=-1)
     return masked & (rank < count.unsqueeze(-1))
 
@@ -534,27 +557,3 @@ def _build_selection(generation_config: GeoDiTGenerationConfig) -> TransferSelec
     if generation_config.entropy_bound is not None:
         return EntropyBoundSelection(generation_config.entropy_bound)
     return TopKSelection()
-
-
-__all__ = [
-    "REMASKING_CLASSES",
-    "Block",
-    "Decision",
-    "DecodingPolicy",
-    "EntropyBoundSelection",
-    "GreedySampler",
-    "GumbelSampler",
-    "HighEntropyRemasking",
-    "LowConfidenceRemasking",
-    "LowMarginRemasking",
-    "Proposal",
-    "RandomRemasking",
-    "RemaskingStrategy",
-    "ThresholdSelection",
-    "TokenSampler",
-    "TopKSelection",
-    "TransferSelection",
-    "build_decoding_policy",
-    "num_to_commit",
-    "plan_blocks",
-]

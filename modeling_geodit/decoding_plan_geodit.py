@@ -16,6 +16,8 @@ from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 from geodit.modeling_geodit.step_rules_geodit import StepRules
 from geodit.modeling_geodit.stop_strings_geodit import StopStrings
 
+__all__ = ["DecodingPlan", "first_given", "plan_decoding"]
+
 
 @dataclass(frozen=True)
 class DecodingPlan:
@@ -111,6 +113,3 @@ def _check_token_ids(model: Any, **ids: Sequence[int]) -> None:
 def first_given(value: Any, default: Any) -> Any:
     """Return a value, or the default if it is `None`."""
     return default if value is None else value
-
-
-__all__ = ["DecodingPlan", "first_given", "plan_decoding"]

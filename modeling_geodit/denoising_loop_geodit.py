@@ -20,6 +20,8 @@ from geodit.modeling_geodit.predictors_geodit import CanvasPredictor
 from geodit.modeling_geodit.random_geodit import RowStreams
 from geodit.modeling_geodit.step_rules_geodit import StepRules
 
+__all__ = ["denoise"]
+
 
 def denoise(
     predictor: CanvasPredictor,
@@ -83,6 +85,3 @@ def denoise(
             yield state
             if not going_on:
                 return
-
-
-__all__ = ["denoise"]

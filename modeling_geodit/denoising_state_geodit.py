@@ -15,6 +15,8 @@ import torch
 from geodit.modeling_geodit.decoding_geodit import Decision
 from geodit.modeling_geodit.grids_geodit import is_any_of
 
+__all__ = ["DenoisingState"]
+
 
 @dataclass
 class DenoisingState:
@@ -53,7 +55,7 @@ class DenoisingState:
     def fully_masked(
         cls, lengths: torch.Tensor, canvas_length: int, mask_token_id: int, fill: int, num_answers: int = 0
     ) -> DenoisingState:
-        """The state that denoising starts from.
+        """Return the state that denoising starts from.
 
         Args:
             lengths: `(B,)` int64, the length of each row's canvas.
@@ -160,13 +162,13 @@ class DenoisingState:
         return [value for value in vars(self).values() if isinstance(value, torch.Tensor)]
 
     def with_tensors(self, tensors: Sequence[torch.Tensor]) -> DenoisingState:
-        """A state of other tensors, such as copies of these on another device."""
+        """Return a state of other tensors, such as copies of these on another device."""
         names = [name for name, value in vars(self).items() if isinstance(value, torch.Tensor)]
         values: dict[str, Any] = dict(zip(names, tensors, strict=True))
         return replace(self, **values)
 
     def take(self, rows: slice | torch.Tensor) -> DenoisingState:
-        """Some rows: a view of neighbours, or a copy of those that an index `(B',)` int64 names."""
+        """Return some rows: a view of neighbors, or a copy of those that an index `(B',)` int64 names."""
         taken = self.with_tensors([value[rows] for value in self.tensors])
         taken.rows = list(range(len(taken.lengths)))
         return taken
@@ -181,6 +183,3 @@ class DenoisingState:
         chosen = slice(None) if rows is None else rows
         for target, value in zip(self.tensors, other.tensors, strict=True):
             target[chosen] = value
-
-
-__all__ = ["DenoisingState"]

@@ -11,6 +11,24 @@ from dataclasses import dataclass
 
 import torch
 
+__all__ = [
+    "LOSS_NORMALIZATIONS",
+    "LOSS_WEIGHTINGS",
+    "NoisedBatch",
+    "TargetPlaces",
+    "answer_losses",
+    "check_masked_labels",
+    "fixed_count_process",
+    "forward_process",
+    "labelled_loss",
+    "masked_diffusion_loss",
+    "number_canvases",
+    "positions_in_answers",
+    "sample_timesteps",
+    "supervised_positions",
+    "weighted_token_losses",
+]
+
 LOSS_WEIGHTINGS = ("inverse", "uniform", "masked_mean")
 """What the masked tokens of an answer count in the loss; see [`forward_process`]."""
 
@@ -61,7 +79,7 @@ class TargetPlaces:
         return self.rows, self.columns
 
     def to(self, device: torch.device | str) -> TargetPlaces:
-        """The same on a device; see [`NoisedBatch.to`]."""
+        """Move it to a device; see [`NoisedBatch.to`]."""
         rows, columns, answers, positions = (
             _sent(tensor, device) for tensor in (self.rows, self.columns, self.answers, self.positions)
         )
@@ -101,7 +119,7 @@ class NoisedBatch:
         return TargetPlaces.of_masks(self.targets, self.answers) if self.found_places is None else self.found_places
 
     def to(self, device: torch.device | str) -> NoisedBatch:
-        """The same on a device, with its places, so that neither noise nor loss have to be read back from there.
+        """Move it to a device with its places, so that neither noise nor loss have to be read back from there.
 
         From the CPU to a GPU nothing waits for what the GPU still has to do.
         """
@@ -113,14 +131,14 @@ class NoisedBatch:
 
 
 def _sent(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
-    """A tensor on a device. A copy from memory that can be paged would wait until the GPU has done all before it."""
+    """Move a tensor to a device. A copy from pageable memory would wait until the GPU has done all before it."""
     if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 def number_canvases(canvas_mask: torch.Tensor, segment_ids: torch.Tensor | None = None) -> tuple[torch.Tensor, int]:
-    """Number the answers of a batch, row by row: each is a sequence of its own for the diffusion process.
+    """Give the answers of a batch numbers, row by row: each is a sequence of its own for the diffusion process.
 
     Args:
         canvas_mask: `(B, L)` bool, true on the canvas.
@@ -162,7 +180,7 @@ def sample_timesteps(
 
 
 def supervised_positions(labels: torch.Tensor, answers: torch.Tensor, eos_token_id: int) -> torch.Tensor:
-    """Where answers are trained without the padding behind them: their tokens and the first EOS, which ends them.
+    """Return where answers are trained without the padding after them: their tokens and the first EOS.
 
     Args:
         labels: `(B, L)` true tokens.
@@ -421,7 +439,7 @@ def labelled_loss(
 def masked_diffusion_loss(
     token_losses: torch.Tensor, noised: NoisedBatch, *, num_items: int | torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The loss of a batch; by default the upper bound on the negative log-likelihood per token.
+    """Compute the loss of a batch; by default the upper bound on the negative log-likelihood per token.
 
     `loss = 1/S sum_s 1/L_s sum_{i masked} CE(logits_i, label_i) / p_s` over the S answers of the batch, or what else
     [`forward_process`] was asked for. Adding up the losses of micro-batches that share one `num_items` gives the
@@ -438,22 +456,3 @@ def masked_diffusion_loss(
     divisor = noised.items.sum() if num_items is None else num_items
     # It is 0 if nothing at all was masked.
     return token_losses.sum() / (divisor.clamp(min=1) if isinstance(divisor, torch.Tensor) else max(divisor, 1))
-
-
-__all__ = [
-    "LOSS_NORMALIZATIONS",
-    "LOSS_WEIGHTINGS",
-    "NoisedBatch",
-    "TargetPlaces",
-    "answer_losses",
-    "check_masked_labels",
-    "fixed_count_process",
-    "forward_process",
-    "labelled_loss",
-    "masked_diffusion_loss",
-    "number_canvases",
-    "positions_in_answers",
-    "sample_timesteps",
-    "supervised_positions",
-    "weighted_token_losses",
-]

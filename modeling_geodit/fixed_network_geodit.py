@@ -21,6 +21,19 @@ from geodit.modeling_geodit.compiled_layers_geodit import RunLayer
 from geodit.modeling_geodit.layer_runs_geodit import LayerCache, run_layer, write_segment
 from geodit.modeling_geodit.predictors_geodit import EmbeddedPrompt, PrefixSegments, PromptBranch, guide
 
+__all__ = [
+    "PREFIX_PLACES",
+    "FixedNetwork",
+    "FullNetwork",
+    "GuidedLogits",
+    "LogitsOf",
+    "PrefixNetwork",
+    "RefreshedNetwork",
+    "RunLayer",
+    "round_up_places",
+    "run_layer",
+]
+
 LogitsOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """What a [`FixedNetwork`] is when it is called."""
 
@@ -29,7 +42,7 @@ PREFIX_PLACES = 64
 
 
 def round_up_places(num_places: int) -> int:
-    """The next multiple of [`PREFIX_PLACES`]."""
+    """Return the next multiple of [`PREFIX_PLACES`]."""
     return -(-num_places // PREFIX_PLACES) * PREFIX_PLACES
 
 
@@ -91,10 +104,10 @@ class FixedNetwork(ABC):
     @classmethod
     @abstractmethod
     def places_of(cls, branch: PromptBranch) -> int:
-        """How many places the prefix of prompts takes up at least."""
+        """Return how many places the prefix of prompts takes up at least."""
 
     def takes(self, branch: PromptBranch) -> bool:
-        """Whether prompts have no more places than the network."""
+        """Return whether prompts have no more places than the network."""
         return self.places_of(branch) <= self._prefix_places
 
     @abstractmethod
@@ -296,17 +309,3 @@ class GuidedLogits:
     def __call__(self, canvas: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """See [`FixedNetwork.__call__`]."""
         return guide(self._conditional(canvas, valid), self._unconditional(canvas, valid), self._scale)
-
-
-__all__ = [
-    "PREFIX_PLACES",
-    "FixedNetwork",
-    "FullNetwork",
-    "GuidedLogits",
-    "LogitsOf",
-    "PrefixNetwork",
-    "RefreshedNetwork",
-    "RunLayer",
-    "round_up_places",
-    "run_layer",
-]

@@ -25,6 +25,8 @@ from geodit.modeling_geodit.host_copies_geodit import HostCopy, to_device
 from geodit.modeling_geodit.random_geodit import RowStreams
 from geodit.modeling_geodit.step_rules_geodit import StepRules
 
+__all__ = ["BlockTables", "CanvasLogitsOf", "FixedStep", "denoise_fixed"]
+
 CanvasLogitsOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From a canvas `(B, L)` int64 and the places that are there, `(B, L)` bool, to the logits of all, `(B * L, V)`."""
 
@@ -53,7 +55,7 @@ class BlockTables:
         self._of_places = to_device(torch.tensor(of_places).T.contiguous(), device)
 
     def at(self, places: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Number, start, stop and steps of the blocks of places `(B,)`, and where the canvas ends, each `(B,)`."""
+        """Return number, start, stop and steps of the blocks of places `(B,)`, and the canvas end, each `(B,)`."""
         return tuple(self._of_places.index_select(1, places).unbind(0))
 
 
@@ -85,7 +87,7 @@ class FixedStep:
         self._steps_left = torch.zeros_like(self._block)
 
     def by(self, logits_of: CanvasLogitsOf) -> FixedStep:
-        """The same step by another network: a row goes on with either where it is after a step of the other.
+        """Return the same step by another network: a row goes on with either where it is after a step of the other.
 
         Args:
             logits_of: The network.
@@ -151,6 +153,3 @@ def denoise_fixed(
             pending = None
         if pending is None and step % check_every == 0:
             pending = HostCopy([state.active.any()])
-
-
-__all__ = ["BlockTables", "CanvasLogitsOf", "FixedStep", "denoise_fixed"]

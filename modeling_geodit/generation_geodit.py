@@ -41,6 +41,8 @@ from geodit.modeling_geodit.step_capture_geodit import (
     why_not_by_layer,
 )
 
+__all__ = ["GeoDiTGenerateOutput", "GeoDiTGenerationMixin"]
+
 logger = logging.get_logger(__name__)
 
 
@@ -351,7 +353,7 @@ class GeoDiTGenerationMixin:
         return FinishedAnswer.of_rows(list(range(prompts.first, prompts.first + len(prompts))), on_cpu)
 
     def _prepare_all(self, plan: DecodingPlan, batches: Iterable[Mapping[str, Any]]) -> Iterator[WaitingPrompts]:
-        """The prompts of `generate_many`, one batch after the other."""
+        """Yield the prompts of `generate_many`, one batch at a time."""
         source = None if plan.config.seed is None else torch.Generator().manual_seed(plan.config.seed)
         first = 0
         for batch in batches:
@@ -412,6 +414,3 @@ class GeoDiTGenerationMixin:
             if (Path(pretrained_model_name_or_path) / subfolder / GENERATION_CONFIG_NAME).is_file():
                 raise  # The file is there but cannot be read.
             logger.info("No %s: the model keeps the default generation parameters.", GENERATION_CONFIG_NAME)
-
-
-__all__ = ["GeoDiTGenerateOutput", "GeoDiTGenerationMixin"]

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 import torch
 
+__all__ = ["DeviceTensors", "Positions", "is_any_of"]
+
 
 class Positions:
     """The positions of a grid that there are K rows of something for, logits as a rule.
@@ -81,11 +83,8 @@ class DeviceTensors:
         self._tensors = {torch.device("cpu"): tensors}
 
     def on(self, device: torch.device) -> tuple[torch.Tensor, ...]:
-        """The tensors, there."""
+        """Return the tensors, there."""
         if device not in self._tensors:
             constants = self._tensors[torch.device("cpu")]
             self._tensors[device] = tuple(tensor.to(device, non_blocking=True) for tensor in constants)
         return self._tensors[device]
-
-
-__all__ = ["DeviceTensors", "Positions", "is_any_of"]

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 
 import torch
 
+__all__ = ["HostCopy", "index_on", "to_device"]
+
 
 def index_on(device: torch.device, numbers: Sequence[int]) -> torch.Tensor:
-    """An index `(numbers,)` int64 on a device; a plain copy would wait for all that was launched before."""
+    """Make an index `(numbers,)` int64 on a device; a plain copy would wait for all that was launched before."""
     return to_device(torch.tensor(list(numbers), dtype=torch.long), device)
 
 
 def to_device(value: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor on a device. If it comes from the host, the copy is queued behind what was launched before.
+    """Move a tensor to a device. If it comes from the host, the copy is queued after what was launched before.
 
     Args:
         value: The tensor. On the host it may not be written to afterwards.
@@ -61,6 +63,3 @@ class HostCopy:
         if self._event is not None:
             self._event.synchronize()
         return self._copies
-
-
-__all__ = ["HostCopy", "index_on", "to_device"]

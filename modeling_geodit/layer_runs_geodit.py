@@ -18,6 +18,8 @@ from geodit.modeling_geodit.cache_geodit import LAYER_CACHE_KEYWORD, SegmentCach
 from geodit.modeling_geodit.compiled_layers_geodit import RunLayer
 from geodit.modeling_geodit.predictors_geodit import Segment
 
+__all__ = ["LayerCache", "run_layer", "write_segment"]
+
 
 class LayerCache:
     """The keys and values of one layer, from some place on written by the layer itself.
@@ -40,7 +42,7 @@ class LayerCache:
         layer_idx: int,
         kwargs: Mapping[str, Any] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the layers of Transformers call; see [`SegmentCache.update`]."""
+        """Take keys and values as the layers of Transformers give them; see [`SegmentCache.update`]."""
         del layer_idx, kwargs
         stop = self._start + key_states.shape[2]
         self._keys[:, :, self._start : stop] = key_states
@@ -100,6 +102,3 @@ def write_segment(
     for index, layer in enumerate(layers):
         hidden_states = run(layer, hidden_states, mask, positions, *cache.layer(index), start)
     write_keys_and_values(last, hidden_states, positions, LayerCache(*cache.layer(len(layers)), start))
-
-
-__all__ = ["LayerCache", "run_layer", "write_segment"]

@@ -12,6 +12,8 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+__all__ = ["check_complete", "check_headers", "check_values", "without_report"]
+
 _FLOATS = ("F64", "F32", "F16", "BF16")
 # A whole model saves its parts under this prefix, and a part of it can be loaded from there.
 _PREFIX = "model."
@@ -137,7 +139,7 @@ def check_values(model: nn.Module, name: Any) -> None:
 
 
 def _local_parameters(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """The parameters that are plain tensors in memory; of sharded ones, the part that this process has."""
+    """Yield the parameters that are plain tensors in memory; of sharded ones, the part that this process has."""
     for key, parameter in model.named_parameters():
         local: torch.Tensor = parameter.to_local() if hasattr(parameter, "to_local") else parameter
         local = local.detach()
@@ -148,6 +150,3 @@ def _local_parameters(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 def _all_finite(tensor: torch.Tensor) -> bool:
     return all(bool(part.isfinite().all()) for part in tensor.flatten().split(_ELEMENTS_AT_ONCE))
-
-
-__all__ = ["check_complete", "check_headers", "check_values", "without_report"]

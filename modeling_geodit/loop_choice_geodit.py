@@ -47,6 +47,8 @@ from geodit.modeling_geodit.step_capture_geodit import (
     why_not_captured,
 )
 
+__all__ = ["captures_steps", "denoise_prompts", "find_loop", "make_predictor"]
+
 logger = logging.get_logger(__name__)
 
 
@@ -162,6 +164,3 @@ def make_predictor(model: Any, config: GeoDiTGenerationConfig, branches: Sequenc
     if not unconditional:
         return conditional
     return GuidedPredictor(conditional, unconditional[0], config.guidance_scale)
-
-
-__all__ = ["captures_steps", "denoise_prompts", "find_loop", "make_predictor"]

@@ -54,6 +54,15 @@ from geodit.modeling_geodit.loaded_weights_geodit import check_complete, check_h
 from geodit.modeling_geodit.prompts_geodit import ImageFeatures, pooled_features
 from geodit.modeling_geodit.weight_files_geodit import check_weight_files
 
+__all__ = [
+    "GeoDiTForMaskedDiffusion",
+    "GeoDiTMaskedDiffusionOutput",
+    "GeoDiTModel",
+    "GeoDiTModelOutput",
+    "GeoDiTPreTrainedModel",
+    "GeoDiTTextModel",
+]
+
 _TOWER_FLAGS = ("output_attentions", "output_hidden_states")
 
 _WRONG_PLACEHOLDERS = (
@@ -335,7 +344,7 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
     def _attention_mask(
         self, queries: torch.Tensor, key_mask: torch.Tensor | None, levels: "_Levels"
     ) -> torch.Tensor | Any | None:
-        """The mask `(B, 1, Q, K)`, in the form of the attention backend, of queries that are the last of the keys."""
+        """Return the mask `(B, 1, Q, K)`, as the attention backend takes it, of queries that are the last keys."""
         num_keys = key_mask.shape[1] if key_mask is not None else levels.num_tokens or queries.shape[1]
         return create_bidirectional_mask(
             config=self.config,
@@ -361,7 +370,7 @@ class _Levels:
         return None if given is None else given.shape[1]
 
     def mask_function(self, offset: int) -> Any:
-        """What [`create_bidirectional_mask`] takes, for queries that start `offset` tokens behind the first key."""
+        """Return what [`create_bidirectional_mask`] takes for queries `offset` tokens after the first key."""
         visibility, segment_ids = self.visibility, self.segment_ids
         if visibility is None and segment_ids is None:
             return None
@@ -405,7 +414,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> nn.Module:
-        """The token embeddings `(V, d)`."""
+        """Return the token embeddings `(V, d)`."""
         return self.language_model.embed_tokens
 
     def set_input_embeddings(self, value: nn.Module) -> None:
@@ -484,7 +493,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         return outputs
 
     def _count_tiles(self, sizes: list[list[int]], available: int) -> list[int]:
-        """How many pictures each image of (height, width) `sizes` is, of the `available` that the tensor holds."""
+        """Return how many pictures each image of (height, width) `sizes` is, of `available` ones in the tensor."""
         config = self.config
         num_tiles = [
             image_size_to_num_patches(size, config.image_grid_pinpoints, config.vision_config.image_size)
@@ -500,7 +509,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
     def _encode(
         self, tower: Callable[..., BaseModelOutputWithPooling], pixel_values: torch.Tensor, kwargs: Mapping[str, Any]
     ) -> tuple[BaseModelOutputWithPooling, torch.Tensor]:
-        """The tower's output for pictures `(pictures, 3, H, W)`, and their projected patches `(pictures, n, d)`."""
+        """Return the tower's output for pictures `(pictures, 3, H, W)`, and projected patches `(pictures, n, d)`."""
         layer = self.config.vision_feature_layer
         last = layer in (-1, self.config.vision_config.num_hidden_layers)
         flags = {name: kwargs[name] for name in _TOWER_FLAGS if kwargs.get(name) is not None}
@@ -663,7 +672,7 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
         self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> nn.Module:
-        """The token embeddings `(V, d)`."""
+        """Return the token embeddings `(V, d)`."""
         return cast(nn.Module, self.model.get_input_embeddings())
 
     def set_input_embeddings(self, value: nn.Module) -> None:
@@ -671,7 +680,7 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
         self.model.set_input_embeddings(value)
 
     def get_output_embeddings(self) -> nn.Module:
-        """The output projection `(V, d)`."""
+        """Return the output projection `(V, d)`."""
         return cast(nn.Module, self.lm_head)
 
     def set_output_embeddings(self, value: nn.Module) -> None:
@@ -810,13 +819,3 @@ def default_position_ids(attention_mask: torch.Tensor | None, inputs_embeds: tor
     if attention_mask is None or attention_mask.dim() != 2:
         return torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device).unsqueeze(0)
     return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
-
-
-__all__ = [
-    "GeoDiTForMaskedDiffusion",
-    "GeoDiTMaskedDiffusionOutput",
-    "GeoDiTModel",
-    "GeoDiTModelOutput",
-    "GeoDiTPreTrainedModel",
-    "GeoDiTTextModel",
-]

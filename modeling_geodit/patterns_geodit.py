@@ -24,6 +24,8 @@ import torch
 from geodit.modeling_geodit.grids_geodit import DeviceTensors, Positions
 from geodit.modeling_geodit.random_geodit import CANVAS, RowStreams, required, widest_float
 
+__all__ = ["AnswerPattern", "AutomatonPattern", "BoxListPattern", "CanvasLogits", "PatternProposal", "TokenColumns"]
+
 _BOX = 4
 _UNLIKELY = -1e9
 _TRANSITIONS_AT_ONCE = 2**18
@@ -154,7 +156,7 @@ class AnswerPattern(ABC):
         """
 
     def answer_probabilities(self, known: CanvasLogits) -> torch.Tensor | None:
-        """How probable each answer is, where there are few of them that can be listed.
+        """Return how probable each answer is, where there are few of them that can be listed.
 
         Args:
             known: A canvas where nothing is committed.
@@ -372,12 +374,12 @@ class _Best:
         return best.values, best.indices
 
     def total(self, scores: torch.Tensor, kind_of: torch.Tensor, num_kinds: int) -> torch.Tensor:
-        """What the members of each class come to, `(..., C)` from `(..., m)`; -inf for one without any."""
+        """Return what the members of each class come to, `(..., C)` from `(..., m)`; -inf for one without any."""
         out = scores.new_full((*scores.shape[:-1], num_kinds), -torch.inf)
         return out.scatter_reduce_(-1, kind_of.expand_as(scores), scores, "amax")
 
     def each(self, scores: torch.Tensor, kind_of: torch.Tensor, num_kinds: int) -> torch.Tensor:
-        """The place of the one of each class, `(B, M, C)` from `(B, M, m)`; any place for a class without any."""
+        """Return the place of the one of each class, `(B, M, C)` from `(B, M, m)`; any place for an empty class."""
         is_best = scores == self.total(scores, kind_of, num_kinds).index_select(-1, kind_of)
         last = scores.shape[-1] - 1
         places = torch.arange(last + 1, device=scores.device).masked_fill(~is_best, last)
@@ -387,7 +389,7 @@ class _Best:
     def members(
         self, scores: torch.Tensor, positions: Positions, kind_of: torch.Tensor, kinds: torch.Tensor
     ) -> torch.Tensor:
-        """The place of the one of a class at each position.
+        """Return the place of the one of a class at each position.
 
         Args:
             scores: `(K, m)`, at some positions; 0 at the others.
@@ -400,7 +402,7 @@ class _Best:
         return positions.placed(within.max(-1).indices, found)
 
     def ordered_pair(self, low: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The best a < b by `low[a] + high[b]`, from two `(B, M, axes, n)`: score, a and b, each `(B, M, axes)`."""
+        """Find the best a < b by `low[a] + high[b]`, both `(B, M, axes, n)`: score, a and b, each `(B, M, axes)`."""
         running = low[..., :-1].cummax(-1)
         best = (running.values + high[..., 1:]).max(-1)
         first = running.indices.gather(-1, best.indices.unsqueeze(-1)).squeeze(-1)
@@ -458,7 +460,7 @@ def _suffix_sums(scores: torch.Tensor) -> torch.Tensor:
 
 
 def _useful_moves(transitions: Sequence[Mapping[int, int]], accepting: set[int]) -> list[dict[int, int]]:
-    """The transitions to states from which an answer can still end."""
+    """Return the transitions to states from which an answer can still end."""
     sources: list[set[int]] = [set() for _ in transitions]
     for state, moves in enumerate(transitions):
         for target in moves.values():
@@ -488,6 +490,3 @@ def _shortest(moves: Sequence[Mapping[int, int]], accepting: set[int]) -> int:
         seen |= reached
         length += 1
     raise ValueError("The pattern has no answer that ends.")
-
-
-__all__ = ["AnswerPattern", "AutomatonPattern", "BoxListPattern", "CanvasLogits", "PatternProposal", "TokenColumns"]

@@ -27,6 +27,19 @@ import torch
 
 from geodit.modeling_geodit.cache_geodit import ImagePrefix, SegmentCache
 
+__all__ = [
+    "CanvasPredictor",
+    "EmbeddedPrompt",
+    "FullPredictor",
+    "GuidedPredictor",
+    "PrefixCachedPredictor",
+    "PrefixSegments",
+    "PromptBranch",
+    "RefreshedPredictor",
+    "Segment",
+    "guide",
+]
+
 Rows = slice | list[int]
 """Rows of a batch: neighbours, of which views are taken, or any."""
 
@@ -58,14 +71,14 @@ class EmbeddedPrompt:
         return (self.valid.long().cumsum(-1) - 1).clamp(min=0)
 
     def take(self, rows: Rows) -> EmbeddedPrompt:
-        """The prompts of some rows."""
+        """Return the prompts of some rows."""
         counts = self.counts
         if counts is not None:
             counts = counts[rows] if isinstance(rows, slice) else tuple(counts[row] for row in rows)
         return EmbeddedPrompt(self.embeds[rows], self.valid[rows], self.is_image[rows], counts)
 
     def select(self, images: bool) -> Segment:
-        """The tokens of a kind, moved together; nothing is read back where the host knows the counts.
+        """Return the tokens of a kind, moved together; nothing is read back where the host knows the counts.
 
         Args:
             images: Whether to take the image tokens, or the others.
@@ -95,11 +108,11 @@ class Segment(NamedTuple):
     is_full: bool
 
     def take(self, rows: Rows) -> Segment:
-        """The tokens of some rows, in as many places."""
+        """Return the tokens of some rows, in as many places."""
         return Segment(self.embeds[rows], self.position_ids[rows], self.valid[rows], self.is_full)
 
     def pad(self, num_places: int) -> Segment:
-        """The same tokens in more places."""
+        """Return the same tokens in more places."""
         padding = num_places - self.valid.shape[1]
         pad = torch.nn.functional.pad
         return Segment(
@@ -139,7 +152,7 @@ class PrefixSegments:
         return cls(images, prompt.select(images=False), num_image_places)
 
     def take(self, rows: Rows) -> PrefixSegments:
-        """The segments of some rows; they take up as many places."""
+        """Return the segments of some rows; they take up as many places."""
         return PrefixSegments(self.images.take(rows), self.questions.take(rows), self.num_image_places)
 
     @property
@@ -153,7 +166,7 @@ class PrefixSegments:
         return self.images.is_full and self.questions.is_full and self.images.valid.shape[1] == self.num_image_places
 
     def pad(self, num_places: int) -> PrefixSegments:
-        """The same segments, the questions padded so that both take up so many places."""
+        """Return the same segments, the questions padded so that both take up so many places."""
         questions = self.questions.pad(num_places - self.num_image_places)
         return PrefixSegments(self.images, questions, self.num_image_places)
 
@@ -214,7 +227,7 @@ class PromptBranch:
         return self.known_segments or PrefixSegments.of(self.prompt, self.image_prefix)
 
     def take(self, rows: Rows) -> PromptBranch:
-        """Some of the prompts. If all were taken apart, these take up as many places."""
+        """Return some of the prompts. If all were taken apart, these take up as many places."""
         image_rows = None if self.image_rows is None else self.image_rows[rows]
         segments = self.segments.take(rows) if "segments" in vars(self) else None
         return PromptBranch(self.prompt.take(rows), self.image_prefix, image_rows, segments)
@@ -440,17 +453,3 @@ class GuidedPredictor(CanvasPredictor):
         """See [`CanvasPredictor.keep_rows`]."""
         self._conditional.keep_rows(rows)
         self._unconditional.keep_rows(rows)
-
-
-__all__ = [
-    "CanvasPredictor",
-    "EmbeddedPrompt",
-    "FullPredictor",
-    "GuidedPredictor",
-    "PrefixCachedPredictor",
-    "PrefixSegments",
-    "PromptBranch",
-    "RefreshedPredictor",
-    "Segment",
-    "guide",
-]

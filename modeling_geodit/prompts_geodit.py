@@ -24,6 +24,8 @@ from geodit.modeling_geodit.random_geodit import RowStreams
 from geodit.modeling_geodit.slots_geodit import WaitingPrompts
 from geodit.modeling_geodit.tower_runs_geodit import TowerByLayer, is_stock_tower, run_tower_layer
 
+__all__ = ["ImageFeatures", "device_for", "embed_prompts", "encode_pixels", "pooled_features", "prepare_prompts"]
+
 ImageFeatures = torch.Tensor | tuple[torch.Tensor, ...]
 """Encoded images: `(images, n, d)`, or one `(n_i, d)` an image where images differ in their number of features."""
 
@@ -190,7 +192,7 @@ def _check_canvas_lengths(
 
 
 def _match_image_rows(image_prefix: ImagePrefix, is_image: torch.Tensor, prompt_mask: torch.Tensor) -> list[int]:
-    """The image of each row. Every prompt must begin with the placeholders of just that image."""
+    """Find the image of each row. Every prompt must begin with the placeholders of just that image."""
     batch_size, num_images = len(is_image), image_prefix.num_images
     if num_images not in (1, batch_size):
         raise ValueError(
@@ -206,6 +208,3 @@ def _match_image_rows(image_prefix: ImagePrefix, is_image: torch.Tensor, prompt_
             f"{expected.tolist()} of them in these rows, but {is_image.sum(-1).tolist()} were found or not in front."
         )
     return rows
-
-
-__all__ = ["ImageFeatures", "device_for", "embed_prompts", "encode_pixels", "pooled_features", "prepare_prompts"]

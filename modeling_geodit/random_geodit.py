@@ -21,6 +21,8 @@ import torch
 
 from geodit.modeling_geodit.host_copies_geodit import index_on
 
+__all__ = ["CANVAS", "ORDER", "TOKENS", "RowStreams", "required", "seeded_generator", "widest_float"]
+
 TOKENS, ORDER, CANVAS = range(3)
 """What numbers of a step are for: tokens of single positions, the order of positions, and whole canvases."""
 
@@ -72,11 +74,11 @@ class RowStreams:
         return cls(index_on(torch.device(device), [_draw_key(source) for source in sources]))
 
     def take(self, rows: Sequence[int]) -> RowStreams:
-        """The streams of some rows, for a batch that goes on with these alone. They stay the same streams."""
+        """Return the streams of some rows, for a batch that goes on with only these. They stay the same streams."""
         return RowStreams(self.keys[list(rows)])
 
     def at(self, number: int | torch.Tensor) -> RowStreams:
-        """The part of each stream with a number.
+        """Return the part of each stream with a number.
 
         Args:
             number: 0 or above; a tensor, int64 without dimensions, gives what the same `int` gives.
@@ -85,7 +87,7 @@ class RowStreams:
         return RowStreams(_mix_(self.keys + offset))
 
     def along(self, length: int) -> RowStreams:
-        """The first parts of each stream, `(..., length)` of them: `at(0)`, `at(1)` and so on."""
+        """Return the first parts of each stream, `(..., length)` of them: `at(0)`, `at(1)` and so on."""
         return RowStreams(self._hashes(length))
 
     def uniform(self, *shape: int) -> torch.Tensor:
@@ -146,7 +148,7 @@ def _draw_key(source: torch.Generator | None) -> int:
 
 
 def _signed(number: int) -> int:
-    """The int64 with the last 64 bits of a number, as int64 tensors overflow."""
+    """Return the int64 with the last 64 bits of a number, as int64 tensors overflow."""
     return (number + 2**63) % 2**64 - 2**63
 
 
@@ -164,6 +166,3 @@ def _mix_(values: torch.Tensor) -> torch.Tensor:
     for bits, factor in _FACTORS:
         values.bitwise_xor_(_shift_right(values, bits)).mul_(factor)
     return values.bitwise_xor_(_shift_right(values, 31))
-
-
-__all__ = ["CANVAS", "ORDER", "TOKENS", "RowStreams", "required", "seeded_generator", "widest_float"]

@@ -24,6 +24,8 @@ from geodit.modeling_geodit.predictors_geodit import PromptBranch
 from geodit.modeling_geodit.random_geodit import RowStreams
 from geodit.modeling_geodit.step_capture_geodit import CapturedLoop
 
+__all__ = ["FinishedAnswer", "PromptQueue", "WaitingPrompts", "denoise_in_slots"]
+
 
 @dataclass(frozen=True)
 class WaitingPrompts:
@@ -45,7 +47,7 @@ class WaitingPrompts:
         return len(self.state.lengths)
 
     def split(self, count: int) -> tuple[WaitingPrompts, WaitingPrompts]:
-        """The first of them, and the rest.
+        """Return the first of them, and the rest.
 
         Args:
             count: How many the first are, less than all.
@@ -74,7 +76,7 @@ class PromptQueue:
         self._next: WaitingPrompts | None = None
 
     def peek(self) -> WaitingPrompts | None:
-        """The batch, or what is left of it, that comes next; `None` when there is none."""
+        """Return the batch, or what is left of it, that comes next; `None` when there is none."""
         if self._next is None:
             self._next = next(self._prompts, None)
         return self._next
@@ -121,7 +123,7 @@ class FinishedAnswer:
 
     @classmethod
     def of_rows(cls, numbers: list[int], state: DenoisingState) -> list[FinishedAnswer]:
-        """The answers of some rows.
+        """Return the answers of some rows.
 
         Args:
             numbers: The number of each row's prompt.
@@ -236,6 +238,3 @@ def denoise_in_slots(loop: CapturedLoop, queue: PromptQueue) -> Iterator[tuple[l
             if finished is not None:
                 numbers, state = finished
                 leaving.append((numbers, state, HostCopy(state.tensors)))
-
-
-__all__ = ["FinishedAnswer", "PromptQueue", "WaitingPrompts", "denoise_in_slots"]

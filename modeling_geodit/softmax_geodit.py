@@ -35,6 +35,8 @@ import torch
 
 from geodit.modeling_geodit.random_geodit import widest_float
 
+__all__ = ["Softmax", "first_argmax"]
+
 _GROUP = 512
 """Tokens that `first_argmax` compares at once."""
 
@@ -78,7 +80,7 @@ class Softmax:
         return cls(peaks.squeeze(-1), ratios, rest)
 
     def probability(self, tokens: torch.Tensor) -> torch.Tensor:
-        """The probability of one token a position.
+        """Return the probability of one token per position.
 
         Args:
             tokens: `(K,)` int64.
@@ -112,7 +114,7 @@ class Softmax:
 
 
 def first_argmax(values: torch.Tensor) -> torch.Tensor:
-    """What `values.argmax(-1)` gives, the first of equal maxima, in a fraction of its time.
+    """Return what `values.argmax(-1)` gives, the first of equal maxima, in a fraction of its time.
 
     PyTorch's `argmax` runs through a row one number at a time on CPU, while its `amax` is vectorized: so the maximum
     of every group of tokens is found first, and the place of the maximum within one group only.
@@ -134,6 +136,3 @@ def first_argmax(values: torch.Tensor) -> torch.Tensor:
     start = (group * _GROUP).clamp_(max=size - _GROUP)
     members = values.gather(-1, start + torch.arange(_GROUP, device=values.device))
     return start.squeeze(-1) + members.argmax(dim=-1)
-
-
-__all__ = ["Softmax", "first_argmax"]

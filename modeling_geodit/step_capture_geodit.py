@@ -27,6 +27,18 @@ from geodit.modeling_geodit.host_copies_geodit import index_on
 from geodit.modeling_geodit.predictors_geodit import PromptBranch
 from geodit.modeling_geodit.random_geodit import RowStreams, required
 
+__all__ = [
+    "Capture",
+    "CapturedLoop",
+    "CapturedLoops",
+    "CapturedStep",
+    "Replay",
+    "capture_cuda_graph",
+    "run_again",
+    "why_not_by_layer",
+    "why_not_captured",
+]
+
 logger = logging.get_logger(__name__)
 
 Replay = Callable[[], None]
@@ -132,7 +144,7 @@ class CapturedLoop:
         return self._state
 
     def takes(self, branches: Sequence[PromptBranch]) -> bool:
-        """Whether prompts have no more places than the networks."""
+        """Return whether prompts have no more places than the networks."""
         return all(network.takes(branch) for network, branch in zip(self._networks, branches, strict=True))
 
     @contextmanager
@@ -202,7 +214,7 @@ class CapturedLoop:
             return copy.deepcopy(self._state)
 
     def _steps_in_turn(self) -> Replay:
-        """Runs the step that is due, counted from the first call."""
+        """Run the step that is due, counted from the first call."""
         numbers = itertools.count()
 
         def run_step() -> None:
@@ -303,16 +315,3 @@ def why_not_by_layer(model: Any) -> str | None:
     if getattr(model, "is_quantized", False) or getattr(model, "hf_quantizer", None) is not None:
         return "the weights are quantized"
     return None
-
-
-__all__ = [
-    "Capture",
-    "CapturedLoop",
-    "CapturedLoops",
-    "CapturedStep",
-    "Replay",
-    "capture_cuda_graph",
-    "run_again",
-    "why_not_by_layer",
-    "why_not_captured",
-]

@@ -17,6 +17,8 @@ from geodit.modeling_geodit.grids_geodit import is_any_of
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern, CanvasLogits
 from geodit.modeling_geodit.random_geodit import RowStreams
 
+__all__ = ["StepRules"]
+
 
 @dataclass(frozen=True)
 class StepRules:
@@ -87,6 +89,3 @@ class StepRules:
         self, logits: torch.Tensor, canvas: torch.Tensor, is_open: torch.Tensor, wanted: torch.Tensor
     ) -> CanvasLogits:
         return CanvasLogits(logits, wanted, is_open, canvas, self.policy.suppress_tokens)
-
-
-__all__ = ["StepRules"]

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+__all__ = ["StopStrings"]
+
 
 class StopStrings:
     """Ends answers with the first of some strings in them.
@@ -51,6 +53,3 @@ class StopStrings:
     def _stops(self, ids: list[int]) -> bool:
         text = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return any(string in text for string in self._strings)
-
-
-__all__ = ["StopStrings"]

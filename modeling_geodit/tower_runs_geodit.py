@@ -15,6 +15,8 @@ from transformers.models.siglip.modeling_siglip import SiglipEncoder, SiglipEnco
 
 from geodit.modeling_geodit.compiled_layers_geodit import RunLayer
 
+__all__ = ["TowerByLayer", "is_stock_tower", "run_tower_layer"]
+
 
 def run_tower_layer(layer: torch.nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
     """Run a layer on `(pictures, n, d_v)`."""
@@ -65,7 +67,7 @@ class TowerByLayer:
 
 
 def is_stock_tower(tower: Any) -> bool:
-    """Whether a tower is SigLIP's as Transformers has it: no hooks, adapters, shards or quantized weights."""
+    """Return whether a tower is SigLIP's as Transformers has it: no hooks, adapters, shards or quantized weights."""
     if type(tower) is not SiglipVisionModel or type(tower.encoder) is not SiglipEncoder:
         return False
     if any(type(layer) is not SiglipEncoderLayer for layer in tower.encoder.layers):
@@ -84,6 +86,3 @@ def is_stock_tower(tower: Any) -> bool:
         or hasattr(module, "base_layer")
         for module in tower.modules()
     )
-
-
-__all__ = ["TowerByLayer", "is_stock_tower", "run_tower_layer"]

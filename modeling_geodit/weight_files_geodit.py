@@ -14,6 +14,8 @@ from typing import Any
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils.hub import cached_file
 
+__all__ = ["check_weight_files", "read_weight_map", "refuse_pickles"]
+
 _PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 _HOW_TO_CONVERT = (
     'Convert them where you trust them: python -c "import torch, safetensors.torch as s; '
@@ -39,7 +41,7 @@ def refuse_pickles(directory: str | os.PathLike[str]) -> None:
 
 
 def read_weight_map(index: Path) -> dict[str, str]:
-    """The file of each tensor, as an index says.
+    """Read the file of each tensor from an index.
 
     Args:
         index: `model.safetensors.index.json`.
@@ -91,6 +93,3 @@ def check_weight_files(name: str | os.PathLike[str], **options: Any) -> None:
         shards = sorted(set(read_weight_map(index).values()))
         if missing := [shard for shard in shards if not (folder / shard).is_file()]:
             raise ValueError(f"{folder} lacks {', '.join(missing)}, which its index names.")
-
-
-__all__ = ["check_weight_files", "read_weight_map", "refuse_pickles"]

@@ -31,18 +31,18 @@ class GeoReference:
         return mapped
 
     def corners(self, box: tuple[float, float, float, float]) -> NDArray[np.float64]:
-        """The corners (4, 2) of a pixel box on the map: upper left, lower left, lower right, upper right."""
+        """Return the corners (4, 2) of a pixel box on the map: upper left, lower left, lower right, upper right."""
         x1, y1, x2, y2 = box
         return self.to_map(np.array([[x1, y1], [x1, y2], [x2, y2], [x2, y1]], dtype=np.float64))
 
     def bounds(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-        """The least box `(left, bottom, right, top)` on the map that holds a pixel box."""
+        """Return the least box `(left, bottom, right, top)` on the map that holds a pixel box."""
         corners = self.corners(box)
         (left, bottom), (right, top) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
         return left, bottom, right, top
 
     def window(self, window: Window) -> GeoReference:
-        """The reference of a part of the image."""
+        """Return the reference of a part of the image."""
         a, b, _, d, e, _ = self.transform
         c, f = self.to_map(np.array([window.left, window.top], dtype=np.float64)).tolist()
         return GeoReference(self.crs, (a, b, c, d, e, f))

@@ -90,7 +90,7 @@ class GeoDiTPipeline:
         local_files_only: bool = False,
         box_score: str = DEFAULT_BOX_SCORE,
     ) -> GeoDiTPipeline:
-        """Loads a checkpoint with its processor.
+        """Load a checkpoint with its processor.
 
         Args:
             model: a directory, the id of a repository on the Hub, or `"geodit-tiny"`. With `adapter` it is by default
@@ -251,7 +251,7 @@ class GeoDiTPipeline:
         progress: Callable[[int, int], None] | None = None,
         **decoding: Any,
     ) -> Prediction:
-        """Detects objects tile by tile; no more of the image than a few batches of tiles is in memory.
+        """Detect objects tile by tile; no more of the image than a few batches of tiles is in memory.
 
         Tiles are read while others are answered.
 

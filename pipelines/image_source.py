@@ -52,7 +52,7 @@ class GeoImage:
         return None if self.georeference is None else self.georeference.transform
 
     def to_pil(self) -> Image.Image:
-        """The pixels as a PIL image."""
+        """Return the pixels as a PIL image."""
         return Image.fromarray(self.pixels)
 
 
@@ -68,7 +68,7 @@ class ImageSource(ABC):
     georeference: GeoReference | None
 
     def read(self, window: Window | None = None) -> GeoImage:
-        """Reads a window, or all of the image.
+        """Read a window, or all of the image.
 
         Raises:
             ValueError: if the window leaves the image or is too large to be held, or the file is damaged there.
@@ -90,10 +90,10 @@ class ImageSource(ABC):
 
     @abstractmethod
     def _read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
-        """The pixels (H, W, 3) of a window inside the image, and which of them are valid."""
+        """Return the pixels (H, W, 3) of a window inside the image, and which of them are valid."""
 
     def close(self) -> None:
-        """Closes the file, if there is one."""
+        """Close the file, if there is one."""
         return
 
     def __enter__(self) -> ImageSource:
@@ -137,7 +137,7 @@ class Stretch:
 
     @classmethod
     def fit(cls, bands: NDArray[np.generic], valid: NDArray[np.bool_] | None) -> Stretch:
-        """Takes each band's 2nd and 98th percentile as its limits.
+        """Take each band's 2nd and 98th percentile as its limits.
 
         Args:
             bands: (H, W, C), the image or a sample of it.
@@ -152,7 +152,7 @@ class Stretch:
         return cls(low, high)
 
     def apply(self, bands: NDArray[np.generic], valid: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
-        """Maps bands (H, W, C) to uint8. A band whose limits coincide, and pixels without data, become 0."""
+        """Map bands (H, W, C) to uint8. A band whose limits coincide, and pixels without data, become 0."""
         values = bands.astype(np.float64)
         values[~np.isfinite(values)] = -np.inf
         span = self.high - self.low
@@ -164,7 +164,7 @@ class Stretch:
 
 
 def choose_bands(num_bands: int, bands: Sequence[int] | None) -> tuple[int, ...]:
-    """The bands that are shown as RGB.
+    """Return the bands that are shown as RGB.
 
     Args:
         num_bands: how many bands the image has, without alpha.

@@ -42,7 +42,7 @@ _GEO_HINT = 'pip install "geodit[geo]"'
 
 
 def read_image(path: str | PathLike[str], bands: Sequence[int] | None = None) -> GeoImage:
-    """Reads a whole image.
+    """Read a whole image.
 
     Args:
         path: a PNG, JPEG or (Geo)TIFF file; what counts is its content, not its name.
@@ -60,7 +60,7 @@ def read_image(path: str | PathLike[str], bands: Sequence[int] | None = None) ->
 
 
 def open_image(path: str | PathLike[str], bands: Sequence[int] | None = None) -> ImageSource:
-    """Opens an image to be read by windows; arguments and errors are those of [`read_image`].
+    """Open an image to be read by windows; arguments and errors are those of [`read_image`].
 
     Only a TIFF that rasterio reads stays on disk. Any other image is decoded now and kept in memory.
     """
@@ -85,7 +85,7 @@ def open_image(path: str | PathLike[str], bands: Sequence[int] | None = None) ->
 
 
 def as_image_source(image: ImageInput, bands: Sequence[int] | None = None) -> ImageSource:
-    """Opens whatever stands for an image: a path, a PIL image, an array or a [`GeoImage`].
+    """Open whatever stands for an image: a path, a PIL image, an array or a [`GeoImage`].
 
     Args:
         image: a path as for [`open_image`], a PIL image, uint8 pixels (H, W) or (H, W, C), or a GeoImage.
@@ -126,7 +126,7 @@ def _open_tiff(path: Path, bands: Sequence[int] | None) -> ImageSource:
 
 
 def _is_deep_color_png(header: bytes) -> bool:
-    """Whether the PNG has 16-bit color, of which Pillow would keep the high byte alone."""
+    """Return whether the PNG has 16-bit color, of which Pillow would only keep the high byte."""
     bit_depth, color_type = header[24:26] if len(header) >= 26 else (8, 0)
     return bit_depth == 16 and color_type in (2, 4, 6)
 

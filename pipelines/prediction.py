@@ -72,7 +72,7 @@ class Prediction:
         return tuple(self.georeference.bounds(box) for box in self.boxes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The prediction in types that JSON has. A georeferenced image has `crs` and `map_boxes` as well."""
+        """Return the prediction in types that JSON has. A georeferenced image has `crs` and `map_boxes` as well."""
         result: dict[str, Any] = {
             "task": self.task,
             "query": self.query,

@@ -135,7 +135,7 @@ class RasterSource(ImageSource):
         return np.moveaxis(bands, 0, -1), valid
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._dataset.close()
 
 

@@ -34,7 +34,7 @@ class SceneDetections:
     georeference: GeoReference
 
     def to_geojson(self) -> dict[str, Any]:
-        """The detections as a GeoJSON FeatureCollection (RFC 7946), ready for `json.dump`.
+        """Return the detections as a GeoJSON FeatureCollection (RFC 7946), ready for `json.dump`.
 
         Geometries are polygons in WGS 84, longitude first, counter-clockwise, cut at the antimeridian. The
         properties of a feature are `label`, `score` and `pixel_box`, `[x1, y1, x2, y2]` in the scene.
@@ -97,7 +97,7 @@ class ScenePipeline:
         progress: Callable[[int, int], None] | None = None,
         **decoding: Any,
     ) -> SceneDetections:
-        """Detects all objects of a class.
+        """Detect all objects of a class.
 
         Args:
             path: a GeoTIFF with a coordinate reference system and a transform.
@@ -154,7 +154,7 @@ def _wgs84_polygons(rings: Sequence[NDArray[np.float64]], crs: str) -> list[dict
 
 
 def _checked(geometry: dict[str, Any]) -> dict[str, Any]:
-    """A Polygon or MultiPolygon with rings as RFC 7946 wants them."""
+    """Return a Polygon or MultiPolygon with rings as RFC 7946 wants them."""
     single = geometry["type"] == "Polygon"
     parts = [geometry["coordinates"]] if single else geometry["coordinates"]
     turned = [[_counter_clockwise(ring) for ring in part] for part in parts]

@@ -50,7 +50,7 @@ def tile_windows(image_size: tuple[int, int], tile_size: int, overlap: float = 0
 
 
 def to_image(detection: Detection, window: Window, image_size: tuple[int, int], margin: float) -> Detection:
-    """Moves a detection from a tile's pixels to the image's, and notes whether the tile has cut it.
+    """Move a detection from a tile's pixels to the image's, and note whether the tile has cut it.
 
     Args:
         detection: with its box in pixels of the tile.
@@ -71,7 +71,7 @@ def to_image(detection: Detection, window: Window, image_size: tuple[int, int], 
 
 
 def merge_detections(detections: Sequence[Detection], threshold: float = 0.5) -> list[Detection]:
-    """Keeps one detection of each object that several tiles have found.
+    """Keep one detection of each object that several tiles have found.
 
     Non-maximum suppression for each label. Two boxes are of one object when their intersection is at least
     `threshold` of the smaller of them: the part of an object that a tile shows lies within the whole that its
@@ -98,7 +98,7 @@ def merge_detections(detections: Sequence[Detection], threshold: float = 0.5) ->
 
 
 def non_maximum_suppression(boxes: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> NDArray[np.intp]:
-    """Greedy suppression of boxes that have too much in common with a better one.
+    """Suppress boxes greedily that have too much in common with a better one.
 
     That is: the intersection is at least `threshold` of the smaller of the two.
 

@@ -170,7 +170,7 @@ def denoising_picture(
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
-    """Breaks a text between words into lines that are no wider; a word that is wider has a line of its own."""
+    """Break a text between words into lines that are no wider; a word that is wider has a line of its own."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -189,7 +189,7 @@ def _draw_tag(
     color: Color,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> None:
-    """Writes on a filled ground above the box, or within it where the picture ends."""
+    """Write on a filled ground above the box, or within it where the picture ends."""
     left, top, right, bottom = draw.textbbox((0, 0), text, font)
     width, height = right - left + 6, bottom - top + 6
     x = min(max(corner[0], 0), max(size[0] - width, 0))
@@ -199,7 +199,7 @@ def _draw_tag(
 
 
 def _cell_text(token: str) -> str:
-    """A token as it fits a cell: `<loc_12>` becomes `12`, white space becomes visible, long ones are cut."""
+    """Return a token as it fits a cell: `<loc_12>` becomes `12`, white space becomes visible, long ones are cut."""
     if token.startswith("<loc_") and token.endswith(">"):
         return token[len("<loc_") : -1]
     text = token.strip() or "\u00b7"

@@ -3,12 +3,14 @@
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from transformers.models.auto import modeling_auto
 
 import geodit
+from forked_python import ForkedPython
 
 CHECK = """
 import geodit
@@ -23,16 +25,20 @@ assert not finders(), "all is registered, but the finder is still there"
 """
 
 
-def run(code: str, folder: Path | str = "") -> str:
-    """Runs code in a new interpreter, and gives the last line of its stderr: empty if all went well."""
-    preamble = f"""
+def with_preamble(code: str, folder: Path | str = "") -> str:
+    return f"""
 import sys
 folder = {str(folder)!r}
 def finders():
     return [finder for finder in sys.meta_path if type(finder).__module__.startswith("geodit")]
-"""
-    finished = subprocess.run([sys.executable, "-c", preamble + code], capture_output=True, text=True, check=False)
-    return finished.stderr.strip().splitlines()[-1] if finished.returncode else ""
+{code}"""
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Callable[..., str]]:
+    """Runs code in a new interpreter, and gives the last line of its traceback: empty if all went well."""
+    with ForkedPython() as python:
+        yield lambda code, folder="": python.run(with_preamble(code, folder))
 
 
 def test_importing_geodit_loads_nothing_but_the_standard_library():
@@ -44,7 +50,7 @@ packages = {name.partition(".")[0] for name in set(sys.modules) - before}
 assert packages <= {"geodit", *sys.stdlib_module_names}, packages
 assert len(finders()) == 1
 """
-    assert run(code) == ""
+    subprocess.run([sys.executable, "-c", with_preamble(code)], check=True)
 
 
 @pytest.mark.parametrize(
@@ -61,11 +67,11 @@ assert len(finders()) == 1
         "from geodit.configuration.configuration_geodit import GeoDiTConfig",
     ],
 )
-def test_the_auto_classes_know_geodit_in_every_order_of_imports(imports, checkpoint):
+def test_the_auto_classes_know_geodit_in_every_order_of_imports(imports, checkpoint, run):
     assert run(f"{imports}\n{CHECK}", checkpoint) == ""
 
 
-def test_a_pipeline_of_transformers_finds_the_model(checkpoint):
+def test_a_pipeline_of_transformers_finds_the_model(checkpoint, run):
     code = """
 import geodit
 from transformers import pipeline
@@ -76,7 +82,7 @@ assert type(pipe.processor) is geodit.GeoDiTProcessor
     assert run(code, checkpoint) == ""
 
 
-def test_reloading_registers_again():
+def test_reloading_registers_again(run):
     code = """
 import importlib
 import geodit
@@ -98,7 +104,7 @@ for again in (geodit.register_auto_classes, lambda: importlib.reload(geodit)):
 ERROR = "ImportError: the Auto classes of Transformers cannot be made to know GeoDiT: ModuleNotFoundError: "
 
 
-def test_what_goes_wrong_is_told_when_transformers_is_imported():
+def test_what_goes_wrong_is_told_when_transformers_is_imported(run):
     code = """
 import geodit
 sys.modules["geodit.modeling_geodit.modeling_geodit"] = None
@@ -109,7 +115,7 @@ from transformers import AutoModel
     assert "geodit.modeling_geodit.modeling_geodit" in line
 
 
-def test_what_goes_wrong_is_told_when_geodit_is_imported_and_transformers_goes_on_working():
+def test_what_goes_wrong_is_told_when_geodit_is_imported_and_transformers_goes_on_working(run):
     code = """
 from transformers import AutoModel
 sys.modules["geodit.modeling_geodit.modeling_geodit"] = None

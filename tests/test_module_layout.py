@@ -10,8 +10,6 @@ import geodit
 
 PACKAGE = Path(geodit.__file__).parent
 PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
-# Its modules follow those of Transformers, where the list is at the end.
-AT_THE_END = {"modeling_geodit"}
 
 
 def index_of_exports(body):
@@ -35,7 +33,6 @@ def test_the_list_of_exports_has_one_place(package):
     for path in sorted((PACKAGE / package).rglob("*.py")):
         body = ast.parse(path.read_text(encoding="utf-8")).body
         exports, after_imports = index_of_exports(body)
-        place = len(body) - 1 if package in AT_THE_END else after_imports
-        if exports and exports != [place]:
+        if exports and exports != [after_imports]:
             wrong.append(str(path.relative_to(PACKAGE)))
     assert wrong == []
