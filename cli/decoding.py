@@ -52,7 +52,7 @@ FillOption = Annotated[
 ]
 StructuredOption = Annotated[
     bool,
-    typer.Option("--structured/--no-structured", help="Answers of boxes are well formed, whatever the network says."),
+    typer.Option("--structured/--no-structured", help="Answers with boxes are always well formed."),
 ]
 CaptureOption = Annotated[
     bool | None,

@@ -136,7 +136,7 @@ def evaluate(
     from geodit.evaluation.data_sets import get_evaluation_dataset, load_evaluation_dataset
     from geodit.evaluation.settings import evaluation_options
     from geodit.evaluation.sweep import run_sweep
-    from geodit.evaluation.tables import sweep_table
+    from geodit.evaluation.tables import sweep_tables
 
     # Each remasking takes its place in the sweep; of several, all must go with the other settings.
     settings = evaluation_options(
@@ -198,6 +198,6 @@ def evaluate(
         print_json(result.to_dict())
         return
     console = results_console()
-    console.print(sweep_table(result))
+    console.print(*sweep_tables(result))
     if out is not None:
         console.print(f"wrote {out}", soft_wrap=True, highlight=False, markup=False)

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.table import Table
 
 from geodit.evaluation.sweep import Spread, SweepResult
 
-__all__ = ["sweep_table"]
+__all__ = ["sweep_table", "sweep_tables"]
 
 _TITLES = {
     "cider": "CIDEr",
@@ -31,6 +32,15 @@ _TITLES = {
 }
 # What a table of many settings shows; the JSON document has everything.
 _HEADLINES = ("cider", "bleu4", "accuracy", "precision", "recall", "f1", "f1_keep_wellformed")
+
+
+def sweep_tables(result: SweepResult) -> list[Table]:
+    """Tabulate a grid of settings, two per table, which fit 80 columns without a broken word.
+
+    Args:
+        result: The sweep.
+    """
+    return [sweep_table(replace(result, cells=result.cells[at : at + 2])) for at in range(0, len(result.cells), 2)]
 
 
 def sweep_table(result: SweepResult, figures: Sequence[str] | None = None) -> Table:

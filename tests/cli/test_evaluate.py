@@ -75,7 +75,18 @@ def test_bad_input_is_told_in_one_line(geodit, checkpoint, arguments, message):
 
 
 def test_the_old_name_of_the_data_set_still_works_and_warns(geodit, checkpoint):
-    arguments = ("evaluate", "--model", checkpoint, "--limit", 1, "--tasks", "vqa", "--steps", 1, "--json")
+    arguments = (
+        "evaluate",
+        "--model",
+        checkpoint,
+        "--limit",
+        1,
+        "--tasks",
+        "vqa",
+        "--max-denoising-steps",
+        1,
+        "--json",
+    )
     old, new = geodit(*arguments, "--benchmark", "synthetic"), geodit(*arguments, "--dataset", "synthetic")
     assert old.exit_code == 0, old.output
     assert old.stderr.count("--benchmark is now --dataset") == 1

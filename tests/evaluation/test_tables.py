@@ -11,7 +11,7 @@ from geodit.evaluation.evaluate import EvaluationResult
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import evaluation_options
 from geodit.evaluation.sweep import SweepCell, SweepResult
-from geodit.evaluation.tables import sweep_table
+from geodit.evaluation.tables import sweep_table, sweep_tables
 
 BOX = (0.0, 0.0, 10.0, 10.0)
 
@@ -66,3 +66,20 @@ def test_the_caption_says_what_the_spread_is_over():
 def test_an_unknown_figure_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"no figure is called detect.f2; there are .*detect.f1"):
         sweep_table(sweep(), ["detect.f2"])
+
+
+def test_four_settings_fit_80_columns_without_a_broken_word():
+    settings = [
+        evaluation_options(DecodingOptions(max_denoising_steps=steps, remasking=remasking))
+        for steps in (1, 8)
+        for remasking in ("low_confidence", "random")
+    ]
+    cells = tuple(SweepCell(of_cell, (result(0), result(1))) for of_cell in settings)
+    tables = sweep_tables(SweepResult("synthetic", cells, (0, 1), None, batch_size=4))
+    assert len(tables) == 2
+    for table in tables:
+        console = Console(file=io.StringIO(), width=80)
+        console.print(table)
+        shown = set(console.file.getvalue().split())
+        texts = [str(text) for column in table.columns for text in (column.header, *column.cells)]
+        assert {word for text in texts for word in text.split()} <= shown
