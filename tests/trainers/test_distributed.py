@@ -10,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from clients import client_environment
+
 CLIENT = Path(__file__).with_name("distributed_client.py")
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
@@ -23,7 +25,9 @@ def runs(checkpoint, tmp_path_factory) -> dict[str, Path]:
         for name, folder in folders.items()
     }
     processes = {
-        name: subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        name: subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=client_environment()
+        )
         for name, command in commands.items()
     }
     for process in processes.values():

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from clients import client_environment
+
 CLIENT = Path(__file__).with_name("two_processes_client.py")
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 LOSSES = ("paper", "masked mean by sequence", "masked mean by token", "complementary")
@@ -24,7 +26,11 @@ def folder(make_model, tmp_path_factory) -> Path:
     for name, launcher in commands.items():
         (folder / name).mkdir()
         command = [sys.executable, *launcher, CLIENT, folder / "start", folder / name]
-        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        processes.append(
+            subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=client_environment()
+            )
+        )
     for process in processes:
         output, _ = process.communicate()
         assert process.returncode == 0, output

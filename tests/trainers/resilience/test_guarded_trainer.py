@@ -15,6 +15,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from clients import client_environment
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.data_collator import GeoDiTDataCollator
@@ -67,7 +68,9 @@ def killed(start, where_to_train, tmp_path_factory) -> dict[str, Path]:
     folders = {place: tmp_path_factory.mktemp(place) for place in KILLS}
     arguments = json.dumps(RUN | where_to_train)
     processes = [
-        subprocess.Popen([sys.executable, CLIENT, start, folder, arguments, place, str(KILLS[place])])
+        subprocess.Popen(
+            [sys.executable, CLIENT, start, folder, arguments, place, str(KILLS[place])], env=client_environment()
+        )
         for place, folder in folders.items()
     ]
     assert [process.wait() for process in processes] == [-signal.SIGKILL] * 2
