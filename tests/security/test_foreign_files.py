@@ -178,7 +178,7 @@ class TestPaths:
         assert not is_path_in_repo(path)
 
     def test_a_benchmark_does_not_choose_a_folder(self, folder):
-        results = Path(__file__).parents[2] / "checkpoints" / "geodit-tiny" / "results"
+        results = Path(__file__).parents[2] / "tiny" / "geodit-tiny" / "results"
         (folder / "results").mkdir()
         document = json.loads(next(path for path in sorted(results.glob("*.json"))).read_text())
         settings = json.loads((results.parent / "generation_config.json").read_text())
