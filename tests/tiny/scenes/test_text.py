@@ -17,8 +17,8 @@ def make(**arguments) -> SceneTextDataset:
 
 
 def test_the_boxes_that_are_asked_for_stand_in_the_inventory():
-    checked = 0
-    for item in (make()[index] for index in range(len(make()))):
+    checked, dataset = 0, make()
+    for item in (dataset[index] for index in range(len(dataset))):
         for box in item["question"].boxes:
             assert CODEC.encode([box], item["image_size"]) in item["context"]
             checked += 1
@@ -38,5 +38,6 @@ def test_objects_are_listed_row_by_row():
 def test_every_question_is_asked_once(questions_per_row):
     grouped = make(questions_per_row=questions_per_row)
     asked = [q for i in range(len(grouped)) for q in grouped[i].get("questions", [grouped[i].get("question")])]
-    assert asked == [make()[i]["question"] for i in range(len(make()))]
+    single = make()
+    assert asked == [single[i]["question"] for i in range(len(single))]
     assert len(grouped.lengths) == len(grouped)
