@@ -229,7 +229,8 @@ class PromptBranch:
     def take(self, rows: Rows) -> PromptBranch:
         """Return some of the prompts. If all were taken apart, these take up as many places."""
         image_rows = None if self.image_rows is None else self.image_rows[rows]
-        segments = self.segments.take(rows) if "segments" in vars(self) else None
+        known = self.known_segments or vars(self).get("segments")
+        segments = None if known is None else known.take(rows)
         return PromptBranch(self.prompt.take(rows), self.image_prefix, image_rows, segments)
 
 

@@ -73,9 +73,9 @@ class RowStreams:
             raise ValueError(f"{len(sources)} generators were given for a batch of {num_rows} rows.")
         return cls(index_on(torch.device(device), [_draw_key(source) for source in sources]))
 
-    def take(self, rows: Sequence[int]) -> RowStreams:
+    def take(self, rows: slice | Sequence[int]) -> RowStreams:
         """Return the streams of some rows, for a batch that goes on with only these. They stay the same streams."""
-        return RowStreams(self.keys[list(rows)])
+        return RowStreams(self.keys[rows if isinstance(rows, slice) else list(rows)])
 
     def at(self, number: int | torch.Tensor) -> RowStreams:
         """Return the part of each stream with a number.

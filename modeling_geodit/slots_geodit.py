@@ -60,7 +60,7 @@ class WaitingPrompts:
             self.first + start,
             tuple(branch.take(rows) for branch in self.branches),
             self.state.take(rows),
-            None if self.random is None else RowStreams(self.random.keys[rows]),
+            None if self.random is None else self.random.take(rows),
         )
 
 

@@ -24,6 +24,7 @@ from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit.modeling_geodit.fixed_network_geodit import FixedNetwork
 from geodit.modeling_geodit.fixed_step_geodit import FixedStep, denoise_fixed
 from geodit.modeling_geodit.host_copies_geodit import index_on
+from geodit.modeling_geodit.module_checks_geodit import why_not_as_they_are
 from geodit.modeling_geodit.predictors_geodit import PromptBranch
 from geodit.modeling_geodit.random_geodit import RowStreams, required
 
@@ -301,17 +302,11 @@ def why_not_by_layer(model: Any) -> str | None:
     """
     if model.config.text_config._attn_implementation != "sdpa":
         return 'attention is not that of attn_implementation="sdpa"'
-    parameters = list(model.parameters())
-    if len({parameter.device for parameter in parameters}) > 1:
-        return "the model is spread over several devices"
-    if any(hasattr(parameter, "device_mesh") for parameter in parameters):
-        return "the weights are sharded"
     # The tower and what is around the text core have no part in a step.
-    for module in (*model.model.language_model.modules(), *model.get_output_embeddings().modules()):
-        if module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook"):
-            return f"a hook is set on a {type(module).__name__}"
-        if hasattr(module, "base_layer"):
-            return "the model has an adapter that is not merged"
+    part_of_a_step = (*model.model.language_model.modules(), *model.get_output_embeddings().modules())
+    reason = why_not_as_they_are(model.parameters(), part_of_a_step)
+    if reason is not None:
+        return reason
     if getattr(model, "is_quantized", False) or getattr(model, "hf_quantizer", None) is not None:
         return "the weights are quantized"
     return None

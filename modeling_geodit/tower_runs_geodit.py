@@ -14,6 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.siglip.modeling_siglip import SiglipEncoder, SiglipEncoderLayer, SiglipVisionModel
 
 from geodit.modeling_geodit.compiled_layers_geodit import RunLayer
+from geodit.modeling_geodit.module_checks_geodit import why_not_as_they_are
 
 __all__ = ["TowerByLayer", "is_stock_tower", "run_tower_layer"]
 
@@ -74,15 +75,6 @@ def is_stock_tower(tower: Any) -> bool:
         return False
     if tower.config._attn_implementation != "sdpa":
         return False
-    parameters = list(tower.parameters())
-    if len({parameter.device for parameter in parameters}) > 1:
+    if not all(parameter.is_floating_point() for parameter in tower.parameters()):
         return False
-    if any(hasattr(parameter, "device_mesh") or not parameter.is_floating_point() for parameter in parameters):
-        return False
-    return not any(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or hasattr(module, "_hf_hook")
-        or hasattr(module, "base_layer")
-        for module in tower.modules()
-    )
+    return why_not_as_they_are(tower.parameters(), tower.modules()) is None
