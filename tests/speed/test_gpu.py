@@ -1,26 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark of a GPU, where there is none: that everything runs and is written down."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-FILE = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
+from benchmark_scripts import imported_benchmark
+
 GOLDEN = Path(__file__).parents[1] / "fixtures" / "llada-tiny"
 QUICK = ("--device", "cpu", "--shape", "tiny", "--rounds", "1", "--scenes", "1")
 
 
 @pytest.fixture(scope="module")
 def benchmark():
-    spec = importlib.util.spec_from_file_location("gpu_benchmark", FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["gpu_benchmark"] = module  # where dataclasses look for their annotations
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["gpu_benchmark"]
+    with imported_benchmark("gpu") as module:
+        yield module
 
 
 def written_by(benchmark, folder, *options):

@@ -1,28 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark of structured decoding: what it compares, and what it prints."""
 
-import importlib.util
 import json
 import re
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
+from benchmark_scripts import imported_benchmark
 from geodit.modeling_geodit.patterns_geodit import CanvasLogits
-
-FILE = Path(__file__).parents[2] / "benchmarks" / "structured_decoding.py"
 
 
 @pytest.fixture(scope="module")
 def benchmark():
-    spec = importlib.util.spec_from_file_location("structured_decoding", FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["structured_decoding"] = module  # where dataclasses look for their annotations
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["structured_decoding"]
+    with imported_benchmark("structured_decoding") as module:
+        yield module
 
 
 def wish(pattern, wishes, length):
