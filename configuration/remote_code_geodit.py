@@ -58,6 +58,7 @@ MODULES = (
     "geodit.configuration.geometry_geodit",
     "geodit.configuration.remote_code_geodit",
     "geodit.configuration.requirements_geodit",
+    "geodit.configuration.types_geodit",
     "geodit.modeling_geodit.cache_geodit",
     "geodit.modeling_geodit.choices_geodit",
     "geodit.modeling_geodit.compiled_layers_geodit",
