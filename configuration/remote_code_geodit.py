@@ -71,6 +71,7 @@ MODULES = (
     "geodit.modeling_geodit.fixed_network_geodit",
     "geodit.modeling_geodit.fixed_step_geodit",
     "geodit.modeling_geodit.generation_geodit",
+    "geodit.modeling_geodit.graph_capture_geodit",
     "geodit.modeling_geodit.grids_geodit",
     "geodit.modeling_geodit.host_copies_geodit",
     "geodit.modeling_geodit.layer_runs_geodit",

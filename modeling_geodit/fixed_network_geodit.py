@@ -12,14 +12,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
 from geodit.modeling_geodit.cache_geodit import SegmentCache, write_keys_and_values
 from geodit.modeling_geodit.compiled_layers_geodit import RunLayer
+from geodit.modeling_geodit.graph_capture_geodit import Capture, CapturedCalls
 from geodit.modeling_geodit.layer_runs_geodit import LayerCache, run_layer, write_segment
-from geodit.modeling_geodit.predictors_geodit import EmbeddedPrompt, PrefixSegments, PromptBranch, guide
+from geodit.modeling_geodit.predictors_geodit import EmbeddedPrompt, PrefixSegments, PromptBranch, Segment, guide
 
 __all__ = [
     "PREFIX_PLACES",
@@ -36,6 +38,8 @@ __all__ = [
 
 LogitsOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """What a [`FixedNetwork`] is when it is called."""
+
+_WriteSegment = Callable[[SegmentCache, int, Segment, bool], None]
 
 PREFIX_PLACES = 64
 """Prefixes take up multiples of so many places, so that few lengths are captured."""
@@ -145,13 +149,23 @@ class PrefixNetwork(FixedNetwork):
         prefix_places: P.
         canvas_length: L.
         run: Runs a layer, as [`run_layer`] does.
+        capture: Captures what `load` computes for all rows; by default nothing is captured.
     """
 
     def __init__(
-        self, model: Any, num_rows: int, prefix_places: int, canvas_length: int, run: RunLayer = run_layer
+        self,
+        model: Any,
+        num_rows: int,
+        prefix_places: int,
+        canvas_length: int,
+        run: RunLayer = run_layer,
+        capture: Capture | None = None,
     ) -> None:
         super().__init__(model, num_rows, prefix_places, canvas_length, canvas_length, run)
         self._cache = self._make_cache(num_rows, prefix_places + canvas_length)
+        self._capture = capture
+        # By the first place of a segment, and whether it is full.
+        self._captured_writes: dict[tuple[int, bool], CapturedCalls[None]] = {}
 
     @classmethod
     def places_of(cls, branch: PromptBranch) -> int:
@@ -162,7 +176,8 @@ class PrefixNetwork(FixedNetwork):
         """See [`FixedNetwork.load`]."""
         if rows is None:
             self._cache.clear()
-            self._write(branch, branch.segments, self._cache)
+            write = self._write_segment if self._capture is None else partial(self._write_captured, self._capture)
+            self._write(branch, branch.segments, self._cache, write)
         else:
             # Compiled, one prompt is like another, and two are not like three.
             size = len(rows) if self._run is run_layer else 1
@@ -170,7 +185,7 @@ class PrefixNetwork(FixedNetwork):
             for first in range(0, len(rows), size):
                 part = slice(first, first + size)
                 computed.clear()
-                self._write(branch.take(part), branch.segments.take(part), computed)
+                self._write(branch.take(part), branch.segments.take(part), computed, self._write_segment)
                 self._cache.replace_rows(rows[first : first + size], computed)
         self._set_positions(self._canvas_positions(branch.prompt), slice(None) if rows is None else rows)
 
@@ -179,14 +194,33 @@ class PrefixNetwork(FixedNetwork):
         cache.reserve(self._num_key_value_heads, self._cosines.shape[-1], self._cosines.dtype)
         return cache
 
-    def _write(self, branch: PromptBranch, segments: PrefixSegments, cache: SegmentCache) -> None:
-        """Compute keys and values of image and prompt; compiled, all prompts take up as many places."""
-        if self._run is not run_layer:
+    def _write(
+        self, branch: PromptBranch, segments: PrefixSegments, cache: SegmentCache, write: _WriteSegment
+    ) -> None:
+        """Compute keys and values of image and prompt; of fixed shapes, all prompts take up as many places."""
+        if self._run is not run_layer or self._capture is not None:
             segments = segments.pad(self._prefix_places)
         if not segments.copy_images(cache, branch.image_prefix, branch.image_rows):
-            write_segment(self._text_core, self._run, cache, 0, segments.images, segments.images.is_full)
-        start = segments.num_image_places
-        write_segment(self._text_core, self._run, cache, start, segments.questions, segments.are_full)
+            write(cache, 0, segments.images, segments.images.is_full)
+        write(cache, segments.num_image_places, segments.questions, segments.are_full)
+
+    def _write_segment(self, cache: SegmentCache, start: int, segment: Segment, is_full: bool) -> None:
+        write_segment(self._text_core, self._run, cache, start, segment, is_full)
+
+    def _write_captured(
+        self, capture: Capture, cache: SegmentCache, start: int, segment: Segment, is_full: bool
+    ) -> None:
+        """Write to the network's own cache, which stays where it is."""
+        if not segment.valid.shape[1]:
+            return
+
+        def write(embeds: torch.Tensor, position_ids: torch.Tensor, valid: torch.Tensor) -> None:
+            self._write_segment(cache, start, Segment(embeds, position_ids, valid, is_full), is_full)
+
+        key = (start, is_full)
+        if key not in self._captured_writes:
+            self._captured_writes[key] = CapturedCalls(write, capture, most=1)
+        self._captured_writes[key](segment.embeds, segment.position_ids, segment.valid)
 
     def hidden_states(self, canvas: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """See [`FixedNetwork.hidden_states`]."""
@@ -206,11 +240,19 @@ class FullNetwork(FixedNetwork):
         prefix_places: P.
         canvas_length: L.
         run: Runs a layer, as [`run_layer`] does.
+        capture: Of no use here, as `load` computes nothing.
     """
 
     def __init__(
-        self, model: Any, num_rows: int, prefix_places: int, canvas_length: int, run: RunLayer = run_layer
+        self,
+        model: Any,
+        num_rows: int,
+        prefix_places: int,
+        canvas_length: int,
+        run: RunLayer = run_layer,
+        capture: Capture | None = None,
     ) -> None:
+        del capture
         capacity = prefix_places + canvas_length
         super().__init__(model, num_rows, prefix_places, canvas_length, capacity, run)
         self._prompt = self._zeros(num_rows, prefix_places, self._embed_tokens.weight.shape[1])

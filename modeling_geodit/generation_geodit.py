@@ -30,7 +30,12 @@ from geodit.modeling_geodit.decoding_plan_geodit import DecodingPlan, first_give
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit.modeling_geodit.host_copies_geodit import index_on, to_device
 from geodit.modeling_geodit.layer_runs_geodit import run_layer, write_segment
-from geodit.modeling_geodit.loop_choice_geodit import captures_steps, denoise_prompts, find_loop
+from geodit.modeling_geodit.loop_choice_geodit import (
+    asks_for_capture,
+    captures_steps,
+    denoise_prompts,
+    find_loop,
+)
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 from geodit.modeling_geodit.predictors_geodit import (
     Segment,
@@ -125,7 +130,11 @@ class GeoDiTGenerationMixin:
         model: Any = self
         pixel_values = to_device(pixel_values, device_for(self, pixel_values))
         compiled = bool(first_given(compile_step, getattr(self.generation_config, "compile_step", False)))
-        features: Any = encode_pixels(self, pixel_values, image_sizes, compiled).pooler_output
+        by_layer = why_not_by_layer(self) is None
+        asked = asks_for_capture(getattr(self.generation_config, "capture_step", "auto"), pixel_values.device)
+        features: Any = encode_pixels(
+            self, pixel_values, image_sizes, compiled=compiled, captured=by_layer and asked
+        ).pooler_output
         if self.config.attention_mode == "full":
             return ImagePrefix(features, None)
         rows = torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True)
@@ -135,7 +144,7 @@ class GeoDiTGenerationMixin:
         cache = SegmentCache.empty(self.config.text_config.num_hidden_layers, len(valid), valid.shape[1], valid.device)
         embeds = rows.to(model.get_input_embeddings().weight.dtype)
         text_core = model.model.language_model
-        if why_not_by_layer(self) is None:
+        if by_layer:
             run: RunLayer = compiled_layers_of(self).of(run_layer) if compiled else run_layer
             segment = Segment(embeds, position_ids, valid, len(set(counts)) == 1)
             width = text_core.layers[0].self_attn.head_dim

@@ -27,6 +27,7 @@ from geodit.modeling_geodit.fixed_network_geodit import (
     round_up_places,
 )
 from geodit.modeling_geodit.fixed_step_geodit import BlockTables, CanvasLogitsOf, FixedStep
+from geodit.modeling_geodit.graph_capture_geodit import capture_on
 from geodit.modeling_geodit.layer_runs_geodit import run_layer
 from geodit.modeling_geodit.predictors_geodit import (
     CanvasPredictor,
@@ -40,14 +41,12 @@ from geodit.modeling_geodit.random_geodit import RowStreams
 from geodit.modeling_geodit.slots_geodit import WaitingPrompts
 from geodit.modeling_geodit.step_capture_geodit import (
     CapturedLoop,
-    CapturedLoops,
-    capture_cuda_graph,
-    run_again,
+    Captures,
     why_not_by_layer,
     why_not_captured,
 )
 
-__all__ = ["captures_steps", "denoise_prompts", "find_loop", "make_predictor"]
+__all__ = ["asks_for_capture", "captures_steps", "denoise_prompts", "find_loop", "make_predictor"]
 
 logger = logging.get_logger(__name__)
 
@@ -77,10 +76,15 @@ def denoise_prompts(
     return state
 
 
+def asks_for_capture(setting: bool | str, device: torch.device) -> bool:
+    """Return whether a value of `capture_step` asks for capture on a device."""
+    return setting is True or (setting == "auto" and device.type == "cuda")
+
+
 def captures_steps(model: Any, plan: DecodingPlan, device: torch.device) -> bool:
     """Say whether steps of fixed shapes are taken. Where they are asked for in vain, a warning says why."""
     config = plan.config
-    if config.capture_step is False or (config.capture_step == "auto" and device.type != "cuda"):
+    if not asks_for_capture(config.capture_step, device):
         return False
     reason = why_not_captured(
         model, model.config.attention_mode, config.use_cache, config.prefix_refresh_steps, len(plan.blocks)
@@ -108,10 +112,13 @@ def find_loop(model: Any, plan: DecodingPlan, prompts: WaitingPrompts, num_rows:
 
     def make() -> CapturedLoop:
         run: RunLayer = compiled_layers_of(model).of(run_layer) if config.compile_step else run_layer
-        networks = [network_class(model, num_rows, places, canvas.shape[1], run) for _ in range(len(prompts.branches))]
+        capture = capture_on(canvas.device)
+        networks = [
+            network_class(model, num_rows, places, canvas.shape[1], run, capture) for _ in range(len(prompts.branches))
+        ]
         return _make_loop(model, plan, networks, num_rows, canvas.device)
 
-    loops: CapturedLoops = model.__dict__.setdefault("_captured_loops", CapturedLoops())
+    loops: Captures[CapturedLoop] = model.__dict__.setdefault("_captured_loops", Captures())
     return loops.find(key, model, make)
 
 
@@ -133,11 +140,10 @@ def _make_loop(
         lengths, config.max_new_tokens, plan.mask_token_id, plan.fill, plan.num_answers
     )
     step = FixedStep(guided(networks), plan.rules, tables, num_rows, random)
-    capture = capture_cuda_graph if device.type == "cuda" else run_again
     ways = [network.between for network in networks if isinstance(network, RefreshedNetwork)]
     between = step.by(guided(ways)) if ways else None
     refresh_steps = config.prefix_refresh_steps if ways else 1
-    return CapturedLoop(networks, state, random, step, tables.num_steps, capture, between, refresh_steps)
+    return CapturedLoop(networks, state, random, step, tables.num_steps, capture_on(device), between, refresh_steps)
 
 
 def make_predictor(model: Any, config: GeoDiTGenerationConfig, branches: Sequence[PromptBranch]) -> CanvasPredictor:

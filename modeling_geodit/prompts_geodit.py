@@ -7,6 +7,7 @@ Shapes: B batch, P prompt length, L canvas length, n image tokens, d hidden size
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -18,11 +19,20 @@ from geodit.modeling_geodit.cache_geodit import ImagePrefix
 from geodit.modeling_geodit.compiled_layers_geodit import compiled_layers_of
 from geodit.modeling_geodit.decoding_plan_geodit import DecodingPlan, first_given
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
+from geodit.modeling_geodit.graph_capture_geodit import capture_on
 from geodit.modeling_geodit.host_copies_geodit import index_on, to_device
+from geodit.modeling_geodit.loop_choice_geodit import captures_steps
 from geodit.modeling_geodit.predictors_geodit import EmbeddedPrompt, PromptBranch
 from geodit.modeling_geodit.random_geodit import RowStreams
 from geodit.modeling_geodit.slots_geodit import WaitingPrompts
-from geodit.modeling_geodit.tower_runs_geodit import TowerByLayer, is_stock_tower, run_tower_layer
+from geodit.modeling_geodit.step_capture_geodit import Captures
+from geodit.modeling_geodit.tower_runs_geodit import (
+    CapturedTower,
+    RunTower,
+    TowerByLayer,
+    is_stock_tower,
+    run_tower_layer,
+)
 
 __all__ = ["ImageFeatures", "device_for", "embed_prompts", "encode_pixels", "pooled_features", "prepare_prompts"]
 
@@ -64,7 +74,10 @@ def prepare_prompts(
     device = device_for(model, cast(torch.Tensor, input_ids))
     if pixel_values is not None:
         pixel_values = to_device(pixel_values, device_for(model, pixel_values))
-        image_features = encode_pixels(model, pixel_values, image_sizes, plan.config.compile_step)
+        captured = captures_steps(model, plan, pixel_values.device)
+        image_features = encode_pixels(
+            model, pixel_values, image_sizes, compiled=plan.config.compile_step, captured=captured
+        )
     features = None if image_features is None else pooled_features(image_features)
 
     config, rules = plan.config, plan.rules
@@ -124,13 +137,26 @@ def embed_prompts(
 
 
 def encode_pixels(
-    model: Any, pixel_values: torch.Tensor, image_sizes: torch.Tensor | None, compiled: bool
+    model: Any, pixel_values: torch.Tensor, image_sizes: torch.Tensor | None, *, compiled: bool, captured: bool
 ) -> BaseModelOutputWithPooling:
-    """Return what `get_image_features` returns, by one compiled layer of the tower where that can be."""
+    """Return what `get_image_features` returns, by a tower that is compiled or captured where that can be.
+
+    Args:
+        model: A `GeoDiTForMaskedDiffusion`.
+        pixel_values: As for `get_image_features`.
+        image_sizes: Likewise.
+        compiled: Whether one layer of the tower is compiled for all.
+        captured: Whether the tower is captured.
+    """
     tower = model.model.vision_tower
-    if not (compiled and is_stock_tower(tower)):
+    if not ((compiled or captured) and is_stock_tower(tower)):
         return cast(BaseModelOutputWithPooling, model.get_image_features(pixel_values, image_sizes, return_dict=True))
-    by_layer = TowerByLayer(tower, compiled_layers_of(model).of(run_tower_layer))
+    run = compiled_layers_of(model).of(run_tower_layer) if compiled else run_tower_layer
+    by_layer: RunTower = TowerByLayer(tower, run)
+    if captured:
+        towers: Captures[CapturedTower] = model.__dict__.setdefault("_captured_towers", Captures())
+        capture = partial(CapturedTower, by_layer, capture_on(pixel_values.device))
+        by_layer = towers.find(compiled, tower, capture)
     return cast(BaseModelOutputWithPooling, model.model.encode_by(by_layer, pixel_values, image_sizes))
 
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Denoising steps that are captured once and replayed: what is kept from one call of `generate()` to the next.
+"""Denoising loops that are captured once and replayed: what is kept from one call of `generate()` to the next.
 
-On a GPU a step of 32 layers launches a thousand kernels, each of which takes the host longer than the GPU. A CUDA
-graph launches them all at once. It is bound to shapes and to places in memory, so a [`CapturedLoop`] owns all that a
-step reads and writes, and is used again for every call with the same shapes and the same policy.
+A graph is bound to shapes and to places in memory, so a [`CapturedLoop`] owns all that its steps read and write, and
+is used again for every call with the same shapes and the same policy.
 """
 
 from __future__ import annotations
@@ -15,88 +14,27 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
-from transformers.utils import logging
 
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit.modeling_geodit.fixed_network_geodit import FixedNetwork
 from geodit.modeling_geodit.fixed_step_geodit import FixedStep, denoise_fixed
+from geodit.modeling_geodit.graph_capture_geodit import Capture, CapturedStep, Replay, capture_cuda_graph
 from geodit.modeling_geodit.host_copies_geodit import index_on
-from geodit.modeling_geodit.module_checks_geodit import why_not_as_they_are
+from geodit.modeling_geodit.module_checks_geodit import modules_in, weights_of, why_not_as_they_are
 from geodit.modeling_geodit.predictors_geodit import PromptBranch
 from geodit.modeling_geodit.random_geodit import RowStreams, required
 
 __all__ = [
-    "Capture",
     "CapturedLoop",
-    "CapturedLoops",
-    "CapturedStep",
-    "Replay",
-    "capture_cuda_graph",
-    "run_again",
+    "Captures",
     "why_not_by_layer",
     "why_not_captured",
 ]
 
-logger = logging.get_logger(__name__)
-
-Replay = Callable[[], None]
-Capture = Callable[[Callable[[], None]], Replay]
-"""Captures what a function does, and returns what does it again. The function is not run."""
-
-
-def capture_cuda_graph(function: Callable[[], None]) -> Replay:
-    """Capture a function of tensors as a CUDA graph.
-
-    Args:
-        function: What to capture. It has run before, so that nothing is set up in it.
-
-    Returns:
-        Launches the graph.
-    """
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        function()
-    return graph.replay
-
-
-def run_again(function: Callable[[], None]) -> Replay:
-    """Capture nothing: what is replayed is the function itself. For devices without graphs."""
-    return function
-
-
-class CapturedStep:
-    """Captures a step in its second run, and replays it from then on.
-
-    The first run is the step itself, as what is captured must have run before. A step that cannot be captured goes on
-    uncaptured, and a warning says so.
-
-    Args:
-        step: A function of tensors that stay where they are.
-        capture: Captures it.
-    """
-
-    def __init__(self, step: Callable[[], None], capture: Capture = capture_cuda_graph) -> None:
-        self._step = step
-        self._capture = capture
-        self._has_run = False
-        self._replay: Replay | None = None
-
-    def __call__(self) -> None:
-        """Run the step once."""
-        if not self._has_run:
-            self._step()
-            self._has_run = True
-            return
-        if self._replay is None:
-            try:
-                self._replay = self._capture(self._step)
-            except RuntimeError as error:
-                logger.warning_once(f"Denoising steps go on uncaptured, as capturing them failed: {error}")
-                self._replay = self._step
-        self._replay()
+Captured = TypeVar("Captured")
 
 
 class CapturedLoop:
@@ -224,10 +162,10 @@ class CapturedLoop:
         return run_step
 
 
-class CapturedLoops:
-    """The loops of a model, a few of them: the one that was used longest ago makes room.
+class Captures(Generic[Captured]):
+    """What of a model is captured, a few of each sort: the one that was used longest ago makes room.
 
-    They are bound to the memory of the model's weights, and are given up when these have moved. A copy of the model
+    Graphs are bound to the memory of the model's weights, and are given up when these have moved. A copy of the model
     has none, nor has a saved one.
 
     Args:
@@ -236,40 +174,40 @@ class CapturedLoops:
 
     def __init__(self, most: int = 4) -> None:
         self._most = most
-        self._loops: OrderedDict[Hashable, CapturedLoop] = OrderedDict()
+        self._kept: OrderedDict[Hashable, Captured] = OrderedDict()
         self._weights: tuple[int, ...] = ()
 
-    def find(self, key: Hashable, model: torch.nn.Module, make: Callable[[], CapturedLoop]) -> CapturedLoop:
-        """Return the loop of a key, and make it if there is none.
+    def find(self, key: Hashable, model: torch.nn.Module, make: Callable[[], Captured]) -> Captured:
+        """Return what is captured for a key, and make it if there is nothing.
 
         Args:
             key: Shapes and policy.
-            model: The model whose weights a loop reads.
-            make: Makes a loop.
+            model: The model, or the part of it, whose weights are read.
+            make: Makes what captures.
         """
-        weights = tuple(parameter.data_ptr() for parameter in model.parameters())
+        weights = tuple(weight.data_ptr() for weight in weights_of(modules_in(model)))
         if weights != self._weights:
-            self._loops.clear()
+            self._kept.clear()
             self._weights = weights
-        if key not in self._loops:
-            while len(self._loops) >= self._most:
-                self._loops.popitem(last=False)
-            self._loops[key] = make()
-        self._loops.move_to_end(key)
-        return self._loops[key]
+        if key not in self._kept:
+            while len(self._kept) >= self._most:
+                self._kept.popitem(last=False)
+            self._kept[key] = make()
+        self._kept.move_to_end(key)
+        return self._kept[key]
 
     def clear(self) -> None:
-        """Give up all loops, and with them the memory that they hold."""
-        self._loops.clear()
+        """Give up everything, and with it the memory that it holds."""
+        self._kept.clear()
 
     def __len__(self) -> int:
-        return len(self._loops)
+        return len(self._kept)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> CapturedLoops:
-        return CapturedLoops(self._most)
+    def __deepcopy__(self, memo: dict[int, Any]) -> Captures[Captured]:
+        return Captures(self._most)
 
-    def __reduce__(self) -> tuple[type[CapturedLoops], tuple[int]]:
-        return CapturedLoops, (self._most,)
+    def __reduce__(self) -> tuple[type[Captures[Captured]], tuple[int]]:
+        return Captures, (self._most,)
 
 
 def why_not_captured(
@@ -303,8 +241,8 @@ def why_not_by_layer(model: Any) -> str | None:
     if model.config.text_config._attn_implementation != "sdpa":
         return 'attention is not that of attn_implementation="sdpa"'
     # The tower and what is around the text core have no part in a step.
-    part_of_a_step = (*model.model.language_model.modules(), *model.get_output_embeddings().modules())
-    reason = why_not_as_they_are(model.parameters(), part_of_a_step)
+    part_of_a_step = modules_in(model.model.language_model, model.get_output_embeddings())
+    reason = why_not_as_they_are(weights_of(modules_in(model)), part_of_a_step)
     if reason is not None:
         return reason
     if getattr(model, "is_quantized", False) or getattr(model, "hf_quantizer", None) is not None:

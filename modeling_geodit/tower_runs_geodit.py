@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The vision tower, its layers run one by one, so that one of them can be compiled for all.
+"""The vision tower, its layers run one by one, so that one of them can be compiled for all; or captured as a whole.
 
 Shapes: n patches of a picture, d_v width of the tower.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,9 +16,13 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.siglip.modeling_siglip import SiglipEncoder, SiglipEncoderLayer, SiglipVisionModel
 
 from geodit.modeling_geodit.compiled_layers_geodit import RunLayer
-from geodit.modeling_geodit.module_checks_geodit import why_not_as_they_are
+from geodit.modeling_geodit.graph_capture_geodit import Capture, CapturedCalls
+from geodit.modeling_geodit.module_checks_geodit import modules_in, weights_of, why_not_as_they_are
 
-__all__ = ["TowerByLayer", "is_stock_tower", "run_tower_layer"]
+__all__ = ["CapturedTower", "RunTower", "TowerByLayer", "is_stock_tower", "run_tower_layer"]
+
+RunTower = Callable[..., BaseModelOutputWithPooling]
+"""Takes what [`TowerByLayer`] takes."""
 
 
 def run_tower_layer(layer: torch.nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -67,6 +73,50 @@ class TowerByLayer:
         )
 
 
+class CapturedTower:
+    """A tower that is captured for each number of pictures which it is given more than once.
+
+    Args:
+        tower: Does what a [`~transformers.SiglipVisionModel`] does, by tensors alone.
+        capture: Captures it.
+    """
+
+    def __init__(self, tower: RunTower, capture: Capture) -> None:
+        self._tower = tower
+        self._capture = capture
+        self._calls: dict[tuple[int, ...], CapturedCalls[BaseModelOutputWithPooling]] = {}
+        self._in_use = threading.Lock()
+
+    def __call__(
+        self, pixel_values: torch.Tensor, output_hidden_states: Sequence[int] = (), return_dict: bool = True
+    ) -> BaseModelOutputWithPooling:
+        """See [`TowerByLayer.__call__`]."""
+        wanted = tuple(output_hidden_states)
+        run = partial(self._tower, output_hidden_states=wanted, return_dict=return_dict)
+        if not self._in_use.acquire(blocking=False):
+            return run(pixel_values)
+        try:
+            if wanted not in self._calls:
+                self._calls[wanted] = CapturedCalls(run, self._capture)
+            return _copy(self._calls[wanted](pixel_values))
+        finally:
+            self._in_use.release()
+
+
+def _copy(outputs: BaseModelOutputWithPooling) -> BaseModelOutputWithPooling:
+    """Copy what the next pictures overwrite."""
+
+    def copied(tensor: torch.Tensor | None) -> torch.Tensor | None:
+        return None if tensor is None else tensor.clone()
+
+    hidden_states = outputs.hidden_states
+    return BaseModelOutputWithPooling(
+        last_hidden_state=copied(outputs.last_hidden_state),
+        pooler_output=copied(outputs.pooler_output),
+        hidden_states=None if hidden_states is None else tuple(map(copied, hidden_states)),  # type: ignore[arg-type]
+    )
+
+
 def is_stock_tower(tower: Any) -> bool:
     """Return whether a tower is SigLIP's as Transformers has it: no hooks, adapters, shards or quantized weights."""
     if type(tower) is not SiglipVisionModel or type(tower.encoder) is not SiglipEncoder:
@@ -75,6 +125,6 @@ def is_stock_tower(tower: Any) -> bool:
         return False
     if tower.config._attn_implementation != "sdpa":
         return False
-    if not all(parameter.is_floating_point() for parameter in tower.parameters()):
-        return False
-    return why_not_as_they_are(tower.parameters(), tower.modules()) is None
+    modules = modules_in(tower)
+    weights = weights_of(modules)
+    return all(weight.is_floating_point() for weight in weights) and why_not_as_they_are(weights, modules) is None

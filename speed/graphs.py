@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,7 +20,8 @@ def capture(parts: Sequence[Sequence[Callable[[], Any]]], device: torch.device) 
         device: A CUDA device, on which they run.
 
     Returns:
-        For each part what replays it. They share their memory: what one leaves there, the next one may overwrite.
+        For each part what replays it, and keeps the tensors of its calls where they are. They share the memory of
+        what is computed: what one leaves there, the next one may overwrite.
 
     Raises:
         RuntimeError: If a part cannot be captured.
@@ -39,5 +41,16 @@ def capture(parts: Sequence[Sequence[Callable[[], Any]]], device: torch.device) 
         with torch.cuda.graph(graph, pool=pool, stream=stream):
             for call in part:
                 call()
-        replays.append(graph.replay)
+        replays.append(_Replay(graph.replay, part))
     return replays
+
+
+@dataclass(frozen=True)
+class _Replay:
+    """Replays a graph, and holds the calls that it was captured from: their tensors are where it reads and writes."""
+
+    replay: Callable[[], None]
+    calls: Sequence[Callable[[], Any]]
+
+    def __call__(self) -> None:
+        self.replay()

@@ -82,7 +82,7 @@ MODES: tuple[GenerationMode, ...] = (
             ("full-graphed", "full, exact, graphed", _FULL),
         )
     ),
-    # Not by default: it takes a compiler, which the first run waits for.
+    # Not by default: they take a compiler, which the first run waits for.
     GenerationMode(
         "compiled",
         "prefix, cached, compiled",
@@ -91,8 +91,19 @@ MODES: tuple[GenerationMode, ...] = (
         by_default=False,
         runs_to_prepare=RUNS_TO_COMPILE,
     ),
+    GenerationMode(
+        "compiled-full",
+        "full, exact, compiled",
+        "full",
+        {"compile_step": True, "capture_step": True},
+        by_default=False,
+        uncaptured_kwargs={"compile_step": False, "capture_step": False},
+        runs_to_prepare=RUNS_TO_COMPILE,
+    ),
 )
 """All modes; they share one set of weights."""
 
-QUESTION_MODES: tuple[GenerationMode, ...] = tuple(mode for mode in MODES if mode.key in ("full", "prefix-cached"))
+QUESTION_MODES: tuple[GenerationMode, ...] = tuple(
+    mode for mode in MODES if mode.key in ("full", "prefix-cached", "graphed")
+)
 """Those that are compared where one image is asked several questions."""

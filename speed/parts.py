@@ -7,7 +7,7 @@ import gc
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,9 +85,9 @@ def _no_old_garbage() -> Iterator[None]:
 
 def _run(part: Part, document: dict[str, Any], device: torch.device, now: Callable[[], float]) -> None:
     begun, on_gpu = now(), device.type == "cuda"
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats(device)
     try:
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats(device)
         result = part.run()
     except Exception as error:
         traceback.print_exc()
@@ -101,4 +101,6 @@ def _run(part: Part, document: dict[str, Any], device: torch.device, now: Callab
     # Where a frame of the exception held a model, it is gone by now.
     gc.collect()
     if on_gpu:
-        torch.cuda.empty_cache()
+        # What an error has left unusable fails here, too.
+        with suppress(RuntimeError):
+            torch.cuda.empty_cache()

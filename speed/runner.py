@@ -175,8 +175,8 @@ def _chosen(workload: Workload, keys: Sequence[str] | None, device: torch.device
     # Without CUDA they are the other floors once more.
     known = tuple(key for key in known if device.type == "cuda" or key not in _GRAPHED_FLOORS or key in named)
     if keys is None:
-        to_be_named = {mode.key for mode in MODES if not mode.by_default}
-        return [key for key in known if key not in to_be_named]
+        to_be_named = tuple(f"{mode.key}-" for mode in MODES if not mode.by_default)
+        return [key for key in known if not f"{key}-".startswith(to_be_named)]
     return [key for key in known if any(f"{key}-".startswith(f"{chosen}-") for chosen in keys)]
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from decoding_cases import PATTERNS, POLICIES, prompts_of
 from ending_model import V, build_ending_model
 from geodit.modeling_geodit.host_copies_geodit import HostCopy
+from geodit.modeling_geodit.step_capture_geodit import CapturedLoop
 from on_device import OnDevice
 
 build_model = functools.partial(build_ending_model, num_layers=3, num_key_value_heads=1)
@@ -84,14 +85,14 @@ def test_a_device_that_answers_late_changes_nothing(mode, monkeypatch):
 
 
 def test_slots_are_filled_while_others_go_on(monkeypatch):
-    model = copy.deepcopy(build_model("prefix").wrapped)
+    model = build_model("prefix")
     steps = []
-    head = model.get_output_embeddings()
-    head.forward = lambda hidden: steps.append(1) or torch.nn.functional.linear(hidden, head.weight)
+    run_step = CapturedLoop.run_step
+    monkeypatch.setattr(CapturedLoop, "run_step", lambda loop: steps.append(1) or run_step(loop))
     batches = batches_of([4] * 6, 3)
-    answers = check_equal(OnDevice(model), batches, slots=4, confidence_threshold=0.2, **BASICS)
+    answers = check_equal(model, batches, slots=4, confidence_threshold=0.2, **BASICS)
     del steps[:]
-    list(OnDevice(model).generate_many(batches, capture_step=True, confidence_threshold=0.2, **BASICS))
+    list(model.generate_many(batches, capture_step=True, confidence_threshold=0.2, **BASICS))
     in_slots = len(steps)
     by_batches = sum(
         max(answer.steps_made for answer in answers if answer.index // 4 == number) for number in range(6)
@@ -145,7 +146,7 @@ def test_a_loop_is_free_again_when_the_caller_stops_early():
     answers = OnDevice(model).generate_many(batches_of([2, 2, 2], 9), capture_step=True, **BASICS)
     next(answers)
     answers.close()
-    (loop,) = model.__dict__["_captured_loops"]._loops.values()
+    (loop,) = model.__dict__["_captured_loops"]._kept.values()
     with loop.use() as is_free:
         assert is_free
     check_equal(OnDevice(model), batches_of([2, 2], 9), slots=2, **BASICS)

@@ -37,7 +37,9 @@ def test_keys_name_the_contestants(request, model, peer, which):
     workload = request.getfixturevalue(which)
     inputs = request.getfixturevalue("inputs" if which == "workload" else "question_inputs")
     rivals = make_contestants(workload, model, peer, inputs)
-    to_be_named = {mode.key for mode in MODES if not mode.by_default} | {"floor-graphed", "full-floor-graphed"}
+    modes = [mode.key for mode in MODES if not mode.by_default]
+    to_be_named = {f"{mode}{how}" for mode in modes for how in ("", "-together", "-apart")}
+    to_be_named |= {"floor-graphed", "full-floor-graphed"}
     assert [found.key for found in rivals] == [k for k in contestant_keys(workload) if k not in to_be_named]
     assert len({found.name for found in rivals}) == len(rivals)
 
