@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 
 __all__ = ["capture"]
 
 
-def capture(parts: Sequence[Sequence[Callable[[], Any]]], device: torch.device) -> list[Callable[[], None]]:
+def capture(parts: Sequence[Sequence[Callable[[], object]]], device: torch.device) -> list[Callable[[], None]]:
     """Capture each part in a graph.
 
     Args:
