@@ -2,12 +2,13 @@
 """`geodit assemble`: published weights to a GeoDiT checkpoint, and back to LLaDA."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from geodit.cli.errors import CommandError
 from geodit.cli.output import bytes_progress_bar, print_json, reporter, results_console
+from geodit.configuration.types_geodit import Arguments, JsonObject
 
 EXAMPLES = """Examples:
 
@@ -75,7 +76,7 @@ def assemble(
 
     with bytes_progress_bar() as progress:
         report = reporter(progress, "writing")
-        shared: dict[str, Any] = {"max_shard_size": max_shard_size, "on_progress": report}
+        shared: Arguments = {"max_shard_size": max_shard_size, "on_progress": report}
         if to_llada is not None:
             unused = {"--vision": vision, "--tokenizer": tokenizer, "--dtype": dtype}
             wrong = [name for name, value in unused.items() if value is not None]
@@ -84,7 +85,7 @@ def assemble(
             from geodit.weights.disassembly import disassemble
 
             num_parameters = disassemble(to_llada, output, **shared)
-            document: dict[str, Any] = {"output": str(output), "num_parameters": num_parameters}
+            document: JsonObject = {"output": str(output), "num_parameters": num_parameters}
         else:
             from dataclasses import asdict
 
@@ -109,7 +110,7 @@ def assemble(
         _print(document)
 
 
-def _print(document: dict[str, Any]) -> None:
+def _print(document: JsonObject) -> None:
     console = results_console()
     console.print(f"{document['output']}: {document['num_parameters']:,} parameters", highlight=False)
     for name in document.get("initialized", ()):

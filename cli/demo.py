@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`geodit demo`: all tasks on scenes that come with the package."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,7 @@ from geodit.cli.output import (
     results_console,
     write_output,
 )
+from geodit.configuration.types_geodit import JsonObject
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,7 +43,7 @@ class DemoAnswer:
     """
 
     image: Path
-    truth: Mapping[str, Any]
+    truth: JsonObject
     prediction: "Prediction"
 
     @property

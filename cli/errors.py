@@ -52,7 +52,7 @@ class CommandGroup(TyperGroup):
     Secrets are masked in either.
     """
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: Any) -> object:
         """Run the command that the arguments name; see `typer.core.TyperGroup`."""
         try:
             check_working_directory()
@@ -74,11 +74,11 @@ class CommandGroup(TyperGroup):
         complete_var: str | None = None,
         standalone_mode: bool = True,
         windows_expand_args: bool = True,
-        **extra: Any,
-    ) -> Any:
+        **extra: object,
+    ) -> object:
         """Run the program; see `typer.core.TyperGroup`."""
 
-        def run() -> Any:
+        def run() -> object:
             return super(CommandGroup, self).main(args, prog_name, complete_var, False, windows_expand_args, **extra)
 
         if not standalone_mode:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -70,7 +70,7 @@ def reporter(progress: "Progress", description: str) -> Callable[[int, int], Non
     return report
 
 
-def to_json(document: Any) -> str:
+def to_json(document: object) -> str:
     """Format a JSON document as the commands print and write it.
 
     Bytes of file names that are no text stand as escapes, so that the document is text.
@@ -82,7 +82,7 @@ def to_json(document: Any) -> str:
     return text.encode(errors="backslashreplace").decode()  # of half a surrogate pair this makes an escape of JSON
 
 
-def print_json(document: Any) -> None:
+def print_json(document: object) -> None:
     """Print a JSON document to stdout, with escapes for what the terminal cannot show."""
     text = to_json(document)
     if not can_show(text, sys.stdout):

@@ -2,13 +2,14 @@
 """`geodit push`: a checkpoint, or an adapter, to the Hub."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from geodit.cli.checkpoint import resolve_model
 from geodit.cli.errors import FAILURE, CommandError
 from geodit.cli.output import plain, print_json, results_console
+from geodit.configuration.types_geodit import JsonObject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,7 +145,16 @@ def _find_folder(checkpoint: str, adapter: bool) -> Path:
     return folder
 
 
-def _push(files: "Sequence[PublishedFile]", repo: str, token_file: Path | None, **options: Any) -> "PushResult":
+def _push(
+    files: "Sequence[PublishedFile]",
+    repo: str,
+    token_file: Path | None,
+    *,
+    private: bool | None,
+    revision: str | None,
+    create_pr: bool,
+    message: str,
+) -> "PushResult":
     import sys
 
     import huggingface_hub
@@ -158,7 +168,15 @@ def _push(files: "Sequence[PublishedFile]", repo: str, token_file: Path | None, 
         huggingface_hub.utils.disable_progress_bars()  # type: ignore[attr-defined]
     client = HubClient(None if token_file is None else read_token(token_file))
     try:
-        return push_files(files, repo, client=client, **options)
+        return push_files(
+            files,
+            repo,
+            client=client,
+            private=private,
+            revision=revision,
+            create_pr=create_pr,
+            message=message,
+        )
     except ConnectionError as error:
         raise CommandError(str(error), FAILURE) from error
 
@@ -204,7 +222,7 @@ def _print_result(result: "PushResult") -> None:
     console.print(f"{done}: {commit.pr_url or commit.commit_url}", highlight=False, soft_wrap=True)
 
 
-def _result_document(result: "PushResult") -> dict[str, Any]:
+def _result_document(result: "PushResult") -> JsonObject:
     return {
         "repo": result.repo_id,
         "commit": result.commit.oid,
@@ -215,5 +233,5 @@ def _result_document(result: "PushResult") -> dict[str, Any]:
     }
 
 
-def _file_documents(files: "Sequence[PublishedFile]") -> list[dict[str, Any]]:
+def _file_documents(files: "Sequence[PublishedFile]") -> list[JsonObject]:
     return [{"path": file.path_in_repo, "bytes": file.size} for file in files]

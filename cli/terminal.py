@@ -29,7 +29,7 @@ _IN_ASCII = {
 class TerminalGroup(CommandGroup):
     """The root of the commands, on a terminal of any encoding."""
 
-    def main(self, *arguments: Any, **options: Any) -> Any:
+    def main(self, *arguments: Any, **options: Any) -> object:
         """Run the program; see `CommandGroup`."""
         with readable_output():
             return super().main(*arguments, **options)

@@ -20,13 +20,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from geodit.configuration.types_geodit import Item
 from geodit.data.schema import Question, make_dataset, make_row
 from geodit.data.voc import read_voc
 from geodit.data.wheels import WheelMember, download_wheel, extract_members, is_verified
@@ -266,7 +266,7 @@ class _Tile:
     flipped: bool = False
     quarter_turns: int = 0
 
-    def to_row(self, image_id: str, split: str) -> dict[str, Any]:
+    def to_row(self, image_id: str, split: str) -> Item:
         order = np.lexsort((self.boxes[:, 1], self.boxes[:, 0]))
         boxes = tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in self.boxes[order].tolist())
         detect = Question("detect", NEON_QUERY, boxes=boxes, labels=(NEON_QUERY,) * len(boxes))

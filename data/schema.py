@@ -11,15 +11,17 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import datasets
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from geodit.configuration.plain_fields import check_field_names
 from geodit.configuration.text_files import check_regular_file
+from geodit.configuration.types_geodit import Item, JsonObject
 from geodit.processing.images_geodit import DAMAGE, IMAGE_FORMATS
 
 Box = tuple[float, float, float, float]
@@ -74,7 +76,7 @@ class Question:
         if not self.kind:
             object.__setattr__(self, "kind", self.task)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the plain types that `features` describes."""
         return {
             "task": self.task,
@@ -87,7 +89,7 @@ class Question:
         }
 
     @classmethod
-    def from_dict(cls, question: Mapping[str, Any]) -> Question:
+    def from_dict(cls, question: JsonObject) -> Question:
         """Make a question from what `to_dict` returns.
 
         Raises:
@@ -116,6 +118,13 @@ def read_boxes(boxes: Iterable[Iterable[float]]) -> tuple[Box, ...]:
         x1, y1, x2, y2 = (float(value) for value in box)
         read.append((x1, y1, x2, y2))
     return tuple(read)
+
+
+class StoredImage(TypedDict):
+    """An image as `datasets.Image` stores it: the bytes of its file, or else where the file is."""
+
+    bytes: bytes | None
+    path: str | None
 
 
 class QuestionItem(TypedDict):
@@ -150,7 +159,7 @@ def features() -> datasets.Features:
     )
 
 
-def encode_png(pixels: np.ndarray[Any, np.dtype[np.uint8]] | Image.Image) -> dict[str, Any]:
+def encode_png(pixels: NDArray[np.uint8] | Image.Image) -> StoredImage:
     """Encode an image as `datasets.Image` stores it, with the PNG inside the table rather than in a file.
 
     Args:
@@ -164,11 +173,11 @@ def encode_png(pixels: np.ndarray[Any, np.dtype[np.uint8]] | Image.Image) -> dic
 
 
 def make_row(
-    image: np.ndarray[Any, np.dtype[np.uint8]] | Image.Image | Mapping[str, Any],
+    image: NDArray[np.uint8] | Image.Image | StoredImage,
     image_id: str,
     questions: Sequence[Question],
     meta: str = "{}",
-) -> dict[str, Any]:
+) -> Item:
     """Make one row of a data set, ready for `make_dataset`.
 
     Args:
@@ -186,18 +195,18 @@ def make_row(
     }
 
 
-def make_dataset(rows: Sequence[Mapping[str, Any]]) -> datasets.Dataset:
+def make_dataset(rows: Sequence[Item]) -> datasets.Dataset:
     """Make a data set in memory (no cache file is written) from rows made by `make_row`."""
     names = features()
     return datasets.Dataset.from_dict({name: [row[name] for row in rows] for name in names}, features=names)
 
 
-def row_questions(row: Mapping[str, Any]) -> list[Question]:
+def row_questions(row: Item) -> list[Question]:
     """Return the questions of one row of a data set."""
     return [Question.from_dict(question) for question in row["questions"]]
 
 
-def decode_stored_image(stored: Mapping[str, Any]) -> Image.Image:
+def decode_stored_image(stored: StoredImage) -> Image.Image:
     """Decode an image as a table has it, upright and in RGB.
 
     Args:
@@ -288,7 +297,7 @@ class QuestionDataset(torch.utils.data.Dataset[QuestionItem]):
         # (N, 2): row, and place in the row. There may be millions of questions, whose texts stay in the table.
         places = (number for row, place, _ in self._scan() for number in (row, place))
         self._places = np.fromiter(places, dtype=np.int32).reshape(-1, 2)
-        self._pixels: list[np.ndarray[Any, np.dtype[np.uint8]]] | None = None
+        self._pixels: list[NDArray[np.uint8]] | None = None
         if in_memory:
             images = (self._image(row) for row in range(len(dataset)))
             self._pixels = [np.asarray(image, dtype=np.uint8) for image in images]

@@ -6,7 +6,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import datasets
 import numpy as np
@@ -15,6 +14,7 @@ from datasets.distributed import split_dataset_by_node
 from torch.utils.data import get_worker_info
 
 from geodit.configuration.plain_fields import check_field_names
+from geodit.configuration.types_geodit import Item, JsonObject
 from geodit.data.schema import TASKS, Question, check_columns, check_tasks, decode_stored_image
 
 
@@ -35,15 +35,15 @@ class StreamPosition:
     num_passes: int = 0
     block: int = 0
     offset: int = 0
-    rows: Mapping[str, Any] | None = None
+    rows: Mapping[str, object] | None = None
     world_size: int = 1
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the fields."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, position: Mapping[str, Any]) -> StreamPosition:
+    def from_dict(cls, position: JsonObject) -> StreamPosition:
         """Make a position from what `to_dict` returns.
 
         Raises:
@@ -53,7 +53,7 @@ class StreamPosition:
         return cls(**position)
 
 
-class QuestionStream(torch.utils.data.IterableDataset[dict[str, Any]]):
+class QuestionStream(torch.utils.data.IterableDataset[Item]):
     """The flat view of a streamed data set: what [`QuestionDataset`] yields, without an end.
 
     Rows are read in blocks of undecoded images and shuffled within the block; an image is decoded when its item is
@@ -156,7 +156,7 @@ class QuestionStream(torch.utils.data.IterableDataset[dict[str, Any]]):
         del self._blocks[: len(passed) - 1]
         return replace(passed[-1], num_items=num_items, offset=num_items - passed[-1].num_items)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Item]:
         start = self._start
         self._num_read, self._blocks = start.num_items, []
         num_items, offset = start.num_items - start.offset, start.offset
@@ -183,9 +183,7 @@ class QuestionStream(torch.utils.data.IterableDataset[dict[str, Any]]):
                     raise ValueError(f"the data set has no question of the tasks {', '.join(self.tasks or TASKS)}")
                 return  # more workers than shards
 
-    def _items_of(
-        self, block: Sequence[Mapping[str, Any]], num_passes: int, block_index: int
-    ) -> list[tuple[int, list[int]]]:
+    def _items_of(self, block: Sequence[Item], num_passes: int, block_index: int) -> list[tuple[int, list[int]]]:
         """Return the items of a block, as rows of it and indices of questions, in the order in which they are due."""
         items = []
         for row, content in enumerate(block):
@@ -200,7 +198,7 @@ class QuestionStream(torch.utils.data.IterableDataset[dict[str, Any]]):
         order = np.random.default_rng([self.shuffle_seed, num_passes, block_index]).permutation(len(items))
         return [items[index] for index in order]
 
-    def _item(self, row: Mapping[str, Any], indices: list[int]) -> dict[str, Any]:
+    def _item(self, row: Item, indices: list[int]) -> Item:
         image = decode_stored_image(row["image"])
         questions = [Question.from_dict(row["questions"][index]) for index in indices]
         item = {"image": image, "image_id": row["image_id"], "question_index": indices[0]}

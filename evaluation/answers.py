@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import Box, Question, QuestionItem
 from geodit.processing.processing_geodit import GeoDiTProcessor
 
@@ -52,7 +51,7 @@ def read_answer(processor: GeoDiTProcessor, item: QuestionItem, text: str, num_s
     return record_answer(item, answer, num_steps)
 
 
-def record_answer(item: QuestionItem, answer: Mapping[str, Any], num_steps: int) -> AnswerRecord:
+def record_answer(item: QuestionItem, answer: JsonObject, num_steps: int) -> AnswerRecord:
     """Keep an answer with its question.
 
     Args:

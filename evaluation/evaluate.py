@@ -6,9 +6,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from geodit.configuration.decoding_options import DecodingOptions
+from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import TASKS, QuestionDataset, QuestionItem, check_tasks
 from geodit.evaluation.answers import AnswerRecord, record_answer
 from geodit.evaluation.scoring import score_answers
@@ -40,7 +41,7 @@ class EvaluationResult:
     """
 
     settings: DecodingOptions
-    figures: dict[str, dict[str, Any]]
+    figures: dict[str, JsonObject]
     answers: tuple[AnswerRecord, ...]
     seconds: float
 
@@ -59,7 +60,7 @@ class EvaluationResult:
         """Share of the answers, of all tasks, that parsed."""
         return sum(answer.parsed for answer in self.answers) / len(self.answers)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the result without its answers, in types that JSON has."""
         return {
             "settings": self.settings.to_dict(),

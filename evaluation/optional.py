@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from types import ModuleType
 
 __all__ = ["import_optional"]
 
 
-def import_optional(module: str) -> Any:
+def import_optional(module: str) -> ModuleType:
     """Import a module of the `eval` extra.
 
     Args:

@@ -4,20 +4,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
+from geodit.configuration.types_geodit import Item, JsonObject
 from geodit.data.schema import TASKS
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.metrics import CaptioningMetric, DetectionMetric, ExactMatchMetric, GroundingMetric
 
 __all__ = ["iterate_figures", "score_answers"]
 
-Scorer = Callable[..., dict[str, Any]]
+Scorer = Callable[..., JsonObject]
 
 
 def score_answers(
     answers: Sequence[AnswerRecord], *, bootstrap: int = 0, bootstrap_seed: int = 0
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, JsonObject]:
     """Score the answers of each task by its metric.
 
     Args:
@@ -56,7 +56,7 @@ def score_answers(
     return figures
 
 
-def iterate_figures(figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def iterate_figures(figures: Mapping[str, JsonObject]) -> Iterator[tuple[str, float]]:
     """Yield the figures that describe quality and steps, under flat names.
 
     Args:
@@ -75,32 +75,32 @@ def iterate_figures(figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
                     yield f"{task}.{kind}.{name}", value
 
 
-def _qualities(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _qualities(result: Mapping[str, object]) -> Iterator[tuple[str, float]]:
     for name, value in result.items():
         if isinstance(value, float) and name != "iou_threshold":
             yield name, value
 
 
-def _text_predictions(answers: Sequence[AnswerRecord]) -> list[dict[str, Any]]:
+def _text_predictions(answers: Sequence[AnswerRecord]) -> list[Item]:
     return [{"text": answer.text, "parsed": answer.parsed} for answer in answers]
 
 
-def _score_captions(answers: Sequence[AnswerRecord], **options: Any) -> dict[str, Any]:
+def _score_captions(answers: Sequence[AnswerRecord], **options: object) -> JsonObject:
     references = [list(answer.question.references or (answer.question.answer,)) for answer in answers]
-    result: dict[str, Any] = CaptioningMetric().compute(
+    result: JsonObject = CaptioningMetric().compute(
         predictions=_text_predictions(answers), references=references, **options
     )
     return result
 
 
-def _score_grounding(answers: Sequence[AnswerRecord], **options: Any) -> dict[str, Any]:
+def _score_grounding(answers: Sequence[AnswerRecord], **options: object) -> JsonObject:
     for answer in answers:
         if len(answer.question.boxes) != 1:
             raise ValueError(
                 f"image {answer.image_id!r}: grounding {answer.question.query!r} needs exactly one true box, "
                 f"but has {len(answer.question.boxes)}"
             )
-    result: dict[str, Any] = GroundingMetric().compute(
+    result: JsonObject = GroundingMetric().compute(
         predictions=[{"boxes": [list(box) for box in answer.boxes], "parsed": answer.parsed} for answer in answers],
         references=[list(answer.question.boxes[0]) for answer in answers],
         **options,
@@ -108,8 +108,8 @@ def _score_grounding(answers: Sequence[AnswerRecord], **options: Any) -> dict[st
     return result
 
 
-def _score_detection(answers: Sequence[AnswerRecord], **options: Any) -> dict[str, Any]:
-    result: dict[str, Any] = DetectionMetric().compute(
+def _score_detection(answers: Sequence[AnswerRecord], **options: object) -> JsonObject:
+    result: JsonObject = DetectionMetric().compute(
         predictions=[
             {
                 "boxes": [list(box) for box in answer.boxes],
@@ -131,8 +131,8 @@ def _score_detection(answers: Sequence[AnswerRecord], **options: Any) -> dict[st
     return result
 
 
-def _score_text(answers: Sequence[AnswerRecord], **options: Any) -> dict[str, Any]:
-    result: dict[str, Any] = ExactMatchMetric().compute(
+def _score_text(answers: Sequence[AnswerRecord], **options: object) -> JsonObject:
+    result: JsonObject = ExactMatchMetric().compute(
         predictions=_text_predictions(answers),
         references=[{"answer": answer.question.answer, "kind": answer.question.kind} for answer in answers],
         **options,

@@ -6,9 +6,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from geodit.configuration.decoding_options import DecodingOptions
+from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.environment import describe_environment
 from geodit.evaluation.evaluate import EvaluationResult, evaluate_model
 from geodit.evaluation.scoring import iterate_figures
@@ -46,7 +47,7 @@ class Spread:
         std = statistics.stdev(values) if len(values) > 1 else None
         return cls(tuple(values), statistics.fmean(values), std)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the spread in types that JSON has."""
         return {"mean": self.mean, "std": self.std, "values": list(self.values)}
 
@@ -72,7 +73,7 @@ class SweepCell:
                 values.setdefault(name, []).append(value)
         return {name: Spread.of(sample) for name, sample in values.items()}
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the cell in types that JSON has, without the answers."""
         settings = self.settings.to_dict()
         del settings["seed"]  # the runs have theirs
@@ -108,7 +109,7 @@ class SweepResult:
     command: tuple[str, ...] | None = None
     split: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return everything but the answers, in types that JSON has."""
         return {
             "benchmark": self.dataset_name,  # the name that files of results have for it

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from geodit.configuration.foreign_files_geodit import refusing_broken_files
 
 if TYPE_CHECKING:
+    from geodit.configuration.configuration_geodit import GeoDiTConfig
     from geodit.processing.processing_geodit import GeoDiTProcessor
 
 __all__ = ["check_fit"]
@@ -17,7 +18,7 @@ __all__ = ["check_fit"]
 _CROPPED = ("do_pad", "do_center_crop")
 
 
-def check_fit(config: Any, processor: GeoDiTProcessor, name: str) -> None:
+def check_fit(config: GeoDiTConfig, processor: GeoDiTProcessor, name: str) -> None:
     """Ask each task once, of an image of a few pixels, without running the network.
 
     What a processor is made of comes from several files of a repository: image size, means, template, vocabulary,
@@ -69,10 +70,10 @@ def check_fit(config: Any, processor: GeoDiTProcessor, name: str) -> None:
             )
 
 
-def _check_image_size(config: Any, processor: GeoDiTProcessor, name: str) -> None:
+def _check_image_size(config: GeoDiTConfig, processor: GeoDiTProcessor, name: str) -> None:
     """Before any image is made: its memory goes with the square of the side."""
     side = config.vision_config.image_size
-    image_processor: Any = processor.image_processor
+    image_processor = processor.image_processor
     size = dict(getattr(image_processor, "size", None) or {})
     if size != {"height": side, "width": side}:
         raise ValueError(

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from geodit.configuration.decoding_options import DecodingOptions
+from geodit.configuration.types_geodit import Arguments
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 from geodit.pipelines.box_scores import DEFAULT_BOX_SCORE, get_box_score, read_box_tokens
 from geodit.pipelines.fit import check_fit
@@ -22,6 +23,10 @@ from geodit.pipelines.tiling import Box, Detection, merge_detections, tile_windo
 from geodit.processing.answer_patterns import AnswerPatterns
 from geodit.processing.asking import ImageQuestion, Reply, ask
 from geodit.weights.bundled import resolve_checkpoint
+
+if TYPE_CHECKING:
+    from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+    from geodit.processing.processing_geodit import GeoDiTProcessor
 
 # A box may end this share of a tile's side before the tile's edge and still count as cut by it: the notations
 # of boxes are coarse, and so is a small model.
@@ -64,8 +69,8 @@ class GeoDiTPipeline:
 
     def __init__(
         self,
-        model: Any,
-        processor: Any,
+        model: GeoDiTForMaskedDiffusion,
+        processor: GeoDiTProcessor,
         device: str | torch.device | None = None,
         *,
         box_score: str = DEFAULT_BOX_SCORE,
@@ -73,7 +78,9 @@ class GeoDiTPipeline:
         self._box_score = get_box_score(box_score)
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = model.to(device).eval()
+        self.model = model
+        network: torch.nn.Module = model  # in Transformers `to` and `eval` have no types
+        network.to(device).eval()
         self.processor = processor
         self._patterns = AnswerPatterns(processor)
 
@@ -114,7 +121,7 @@ class GeoDiTPipeline:
         from geodit.processing.processing_geodit import GeoDiTProcessor
         from geodit.weights.adapters import adapter_of, load_merged, processor_folder
 
-        options: dict[str, Any] = {"revision": revision or "main", "local_files_only": local_files_only}
+        options: Arguments = {"revision": revision or "main", "local_files_only": local_files_only}
         if adapter is not None:
             network = load_merged(
                 adapter,
@@ -156,7 +163,7 @@ class GeoDiTPipeline:
         batch_size: int = 8,
         return_denoising: bool = False,
         options: DecodingOptions | None = None,
-        **decoding: Any,
+        **decoding: object,
     ) -> list[Prediction]:
         """Asks one question about each image.
 
@@ -249,7 +256,7 @@ class GeoDiTPipeline:
         options: DecodingOptions | None = None,
         batch_size: int = 8,
         progress: Callable[[int, int], None] | None = None,
-        **decoding: Any,
+        **decoding: object,
     ) -> Prediction:
         """Detect objects tile by tile; no more of the image than a few batches of tiles is in memory.
 

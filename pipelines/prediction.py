@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from geodit.configuration.types_geodit import JsonObject
 from geodit.pipelines.georeference import GeoReference
 
 Box = tuple[float, float, float, float]
@@ -71,9 +71,9 @@ class Prediction:
             return None
         return tuple(self.georeference.bounds(box) for box in self.boxes)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the prediction in types that JSON has. A georeferenced image has `crs` and `map_boxes` as well."""
-        result: dict[str, Any] = {
+        result: JsonObject = {
             "task": self.task,
             "query": self.query,
             "text": self.text,

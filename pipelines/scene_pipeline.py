@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from geodit.configuration.decoding_options import DecodingOptions
+from geodit.configuration.types_geodit import JsonObject
 from geodit.pipelines.georeference import GeoReference
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.pipelines.imagery import open_image
@@ -33,7 +33,7 @@ class SceneDetections:
     prediction: Prediction
     georeference: GeoReference
 
-    def to_geojson(self) -> dict[str, Any]:
+    def to_geojson(self) -> JsonObject:
         """Return the detections as a GeoJSON FeatureCollection (RFC 7946), ready for `json.dump`.
 
         Geometries are polygons in WGS 84, longitude first, counter-clockwise, cut at the antimeridian. The
@@ -95,7 +95,7 @@ class ScenePipeline:
         options: DecodingOptions | None = None,
         batch_size: int = 8,
         progress: Callable[[int, int], None] | None = None,
-        **decoding: Any,
+        **decoding: object,
     ) -> SceneDetections:
         """Detect all objects of a class.
 
@@ -136,7 +136,7 @@ class ScenePipeline:
             return SceneDetections(prediction, source.georeference)
 
 
-def _wgs84_polygons(rings: Sequence[NDArray[np.float64]], crs: str) -> list[dict[str, Any]]:
+def _wgs84_polygons(rings: Sequence[NDArray[np.float64]], crs: str) -> list[JsonObject]:
     """GeoJSON geometries of open rings (4, 2) of map coordinates."""
     if not rings:
         return []
@@ -153,7 +153,7 @@ def _wgs84_polygons(rings: Sequence[NDArray[np.float64]], crs: str) -> list[dict
     return [_checked(geometry) for geometry in geometries]
 
 
-def _checked(geometry: dict[str, Any]) -> dict[str, Any]:
+def _checked(geometry: JsonObject) -> JsonObject:
     """Return a Polygon or MultiPolygon with rings as RFC 7946 wants them."""
     single = geometry["type"] == "Polygon"
     parts = [geometry["coordinates"]] if single else geometry["coordinates"]

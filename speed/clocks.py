@@ -7,33 +7,47 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 
-__all__ = ["Clock", "EventClock", "WallClock", "clock_of"]
+__all__ = ["Clock", "EventClock", "Moment", "WallClock", "clock_of"]
 
 
-class Clock(ABC):
+class Event(Protocol):
+    """What a device notes the time of, such as a [`torch.cuda.Event`]."""
+
+    def synchronize(self) -> None:
+        """Wait until the device has come to it."""
+
+    def elapsed_time(self, end_event: Self, /) -> float:
+        """Return the milliseconds from this event to a later one."""
+
+
+Moment = TypeVar("Moment")
+NotedEvent = TypeVar("NotedEvent", bound=Event)
+
+
+class Clock(ABC, Generic[Moment]):
     """Tells the time between two moments."""
 
     free: bool
     """Whether a contestant can tell how far it is without taking longer."""
 
-    def start(self) -> Any:
+    def start(self) -> Moment:
         """Return the moment at which all work begun before is done."""
         return self.now()
 
     @abstractmethod
-    def now(self) -> Any:
+    def now(self) -> Moment:
         """Return the moment at which all work begun up to now is done."""
 
     @abstractmethod
-    def seconds(self, start: Any, end: Any) -> float:
+    def seconds(self, start: Moment, end: Moment) -> float:
         """Return the seconds from one moment to another."""
 
 
-class WallClock(Clock):
+class WallClock(Clock[float]):
     """That of the processor.
 
     Args:
@@ -56,7 +70,7 @@ class WallClock(Clock):
         return end - start
 
 
-class EventClock(Clock):
+class EventClock(Clock[NotedEvent]):
     """Events that the device notes the time of when it comes to them, so that nothing waits for the clock.
 
     Args:
@@ -66,26 +80,26 @@ class EventClock(Clock):
 
     free = False
 
-    def __init__(self, record: Callable[[], Any], synchronize: Callable[[], None]) -> None:
+    def __init__(self, record: Callable[[], NotedEvent], synchronize: Callable[[], None]) -> None:
         self._record = record
         self._synchronize = synchronize
 
-    def start(self) -> Any:
+    def start(self) -> NotedEvent:
         """See [`Clock.start`]."""
         self._synchronize()
         return self.now()
 
-    def now(self) -> Any:
+    def now(self) -> NotedEvent:
         """See [`Clock.now`]."""
         return self._record()
 
-    def seconds(self, start: Any, end: Any) -> float:
+    def seconds(self, start: NotedEvent, end: NotedEvent) -> float:
         """See [`Clock.seconds`]. Waits for the end."""
         end.synchronize()
         return float(start.elapsed_time(end)) / 1000  # given in milliseconds
 
 
-def clock_of(device: torch.device) -> Clock:
+def clock_of(device: torch.device) -> Clock[Any]:
     """Return the clock for what runs on a device."""
     if device.type == "cpu":
         return WallClock()

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from transformers import LlavaForConditionalGeneration
 from transformers.generation.streamers import BaseStreamer
 
+from geodit.configuration.types_geodit import Arguments
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.speed.floor import AttentionMode, Floor
 from geodit.speed.modes import RUNS_TO_COMPILE, GenerationMode
@@ -120,20 +121,24 @@ class GeoDiTContestant(Contestant):
         """See [`Contestant.run_uncaptured`]."""
         return self._generate(None, **self.mode.uncaptured_kwargs)
 
-    def _generate(self, mark: Mark | None, **changed: Any) -> torch.Tensor:
+    def _generate(self, mark: Mark | None, **changed: object) -> torch.Tensor:
         """Call `generate()` with the mode's arguments, of which some may be changed and others added."""
-        model: Any = self._model
-        model.config.attention_mode = self.mode.attention_mode
-        canvases: torch.Tensor = model.generate(
-            self._inputs.input_ids,
+        self._model.config.attention_mode = self.mode.attention_mode
+        arguments: Arguments = {
+            "input_ids": self._inputs.input_ids,
+            **self.mode.generation_kwargs,
+            **self._image(),
+            **changed,
+        }
+        canvases: torch.Tensor = self._model.generate(
             max_new_tokens=self._workload.canvas_length,
             max_denoising_steps=self._workload.steps,
             streamer=None if mark is None else _StepMarks(mark),
-            **{**self.mode.generation_kwargs, **self._image(), **changed},
+            **arguments,
         )[:, self._inputs.input_ids.shape[1] :]
         return canvases
 
-    def _image(self) -> dict[str, Any]:
+    def _image(self) -> Arguments:
         """Return the argument of `generate()` that gives the images."""
         return {"pixel_values": self._inputs.pixel_values_of_rows}
 
@@ -148,9 +153,8 @@ class QuestionsTogether(GeoDiTContestant):
         self.key += "-together"
         self.name += ", in one call"
 
-    def _image(self) -> dict[str, Any]:
-        model: Any = self._model
-        return {"image_prefix": model.encode_image(self._inputs.pixel_values)}
+    def _image(self) -> Arguments:
+        return {"image_prefix": self._model.encode_image(self._inputs.pixel_values)}
 
 
 class ReferenceContestant(Contestant):
@@ -218,9 +222,8 @@ class AutoregressiveContestant(Contestant):
         """See [`Contestant.run_uncaptured`]."""
         return self._generate(None, disable_compile=True)
 
-    def _generate(self, mark: Mark | None, **changed: Any) -> torch.Tensor:
-        peer: Any = self._peer
-        tokens: torch.Tensor = peer.generate(
+    def _generate(self, mark: Mark | None, **changed: object) -> torch.Tensor:
+        tokens: torch.Tensor = self._peer.generate(
             input_ids=self._inputs.input_ids,
             attention_mask=torch.ones_like(self._inputs.input_ids),
             pixel_values=self._inputs.pixel_values_of_rows,

@@ -23,10 +23,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.speed.graphs import capture
@@ -69,7 +70,7 @@ class Product:
         """Floating point operations, two a multiplication with its addition."""
         return 2 * self.rows * self.weight.numel()
 
-    def bind(self, source: torch.Tensor, sink: torch.Tensor) -> Callable[[], Any]:
+    def bind(self, source: torch.Tensor, sink: torch.Tensor) -> Callable[[], object]:
         """Return the call, from elements of one flat buffer to another."""
         x = source[: self.reads].view(self.rows, -1)
         out = sink[: self.writes].view(self.rows, -1)
@@ -107,7 +108,7 @@ class Attention:
         """Floating point operations of its two products."""
         return 4 * self.reads * self.keys.shape[2]
 
-    def bind(self, source: torch.Tensor, sink: torch.Tensor) -> Callable[[], Any]:
+    def bind(self, source: torch.Tensor, sink: torch.Tensor) -> Callable[[], object]:
         """Return the call; the queries are laid out as a projection leaves them, token by token."""
         del sink
         rows, key_heads, _, width = self.keys.shape
@@ -282,16 +283,24 @@ class _LeastFullWork(_Work):
         yield from _products(work.num_rows * num_masked, self._model.lm_head)
 
 
-def _qkv(tokens: int, attention: Any) -> Sequence[Product]:
+class _Projections(Protocol):
+    """Attention of a tower or of a text core: both call their projections the same."""
+
+    q_proj: torch.nn.Linear
+    k_proj: torch.nn.Linear
+    v_proj: torch.nn.Linear
+
+
+def _qkv(tokens: int, attention: _Projections) -> Sequence[Product]:
     return _products(tokens, attention.q_proj, attention.k_proj, attention.v_proj)
 
 
-def _rest_of_layer(tokens: int, layer: Any) -> Sequence[Product]:
+def _rest_of_layer(tokens: int, layer: LlamaDecoderLayer) -> Sequence[Product]:
     """Return what follows attention in a layer of the text core."""
     return _products(tokens, layer.self_attn.o_proj, layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj)
 
 
-def _products(tokens: int, *layers: Any) -> Sequence[Product]:
+def _products(tokens: int, *layers: torch.nn.Linear) -> Sequence[Product]:
     return [
         Product(tokens, layer.weight.detach(), None if layer.bias is None else layer.bias.detach()) for layer in layers
     ]

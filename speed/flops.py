@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -24,7 +23,7 @@ def count_flops(contestant: Contestant) -> tuple[int, torch.Tensor | None]:
         The floating point operations of its matrix products, convolutions and attention, two a multiplication with
         its addition, where attention counts in full even if it is causal; and what the run returned.
     """
-    attention: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     # PyTorch's counter knows the kernels of attention for GPUs alone.
     counter = FlopCounterMode(display=False, custom_mapping={attention: _attention_flops})
     # It sees operators one by one, so what is compiled or captured runs as neither, and does the same.
@@ -35,7 +34,7 @@ def count_flops(contestant: Contestant) -> tuple[int, torch.Tensor | None]:
     return int(counter.get_total_flops()), output
 
 
-def _attention_flops(query: torch.Size, key: torch.Size, *args: Any, **kwargs: Any) -> int:
+def _attention_flops(query: torch.Size, key: torch.Size, *args: object, **kwargs: object) -> int:
     """Count the operations of attention for shapes `(B, H, Q, D)` and `(B, H', K, D)`."""
     rows, heads, queries, width = query
     return 4 * rows * heads * queries * key[2] * width

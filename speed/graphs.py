@@ -5,14 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 __all__ = ["capture"]
 
 
-def capture(parts: Sequence[Sequence[Callable[[], Any]]], device: torch.device) -> list[Callable[[], None]]:
+def capture(parts: Sequence[Sequence[Callable[[], object]]], device: torch.device) -> list[Callable[[], None]]:
     """Capture each part in a graph.
 
     Args:
@@ -50,7 +49,7 @@ class _Replay:
     """Replays a graph, and holds the calls that it was captured from: their tensors are where it reads and writes."""
 
     replay: Callable[[], None]
-    calls: Sequence[Callable[[], Any]]
+    calls: Sequence[Callable[[], object]]
 
     def __call__(self) -> None:
         self.replay()

@@ -8,16 +8,16 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.environment import describe_environment
 
 __all__ = ["choose_device", "describe_machine", "num_threads"]
 
 
-def describe_machine(device: torch.device) -> dict[str, Any]:
+def describe_machine(device: torch.device) -> JsonObject:
     """Describe processor, threads, load and versions, in types that JSON has.
 
     Args:

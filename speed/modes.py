@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 from geodit.speed.floor import AttentionMode
 
@@ -40,9 +39,9 @@ class GenerationMode:
     key: str
     name: str
     attention_mode: AttentionMode
-    generation_kwargs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    generation_kwargs: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     by_default: bool = True
-    uncaptured_kwargs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    uncaptured_kwargs: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     runs_to_prepare: int = 0
 
     @property

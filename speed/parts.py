@@ -9,9 +9,10 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+
+from geodit.configuration.types_geodit import JsonObject
 
 __all__ = ["Part", "run_parts"]
 
@@ -29,17 +30,17 @@ class Part:
 
     name: str
     seconds: float
-    run: Callable[[], Any]
+    run: Callable[[], object]
     reason_to_skip: str | None = None
 
 
 def run_parts(
     parts: Sequence[Part],
     limit: float,
-    save: Callable[[dict[str, Any]], None],
+    save: Callable[[JsonObject], None],
     device: torch.device,
     now: Callable[[], float] = time.monotonic,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Run all parts that there is time for. One that fails does not keep the next ones from running.
 
     Args:
@@ -55,7 +56,7 @@ def run_parts(
         `result`; in `"skipped"` and `"failed"` why the others have none; and `"seconds"` in all.
     """
     start = now()
-    document: dict[str, Any] = {"parts": {}, "skipped": {}, "failed": {}, "seconds": 0.0}
+    document: JsonObject = {"parts": {}, "skipped": {}, "failed": {}, "seconds": 0.0}
     save(document)
     with _no_old_garbage():
         for part in parts:
@@ -83,7 +84,7 @@ def _no_old_garbage() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _run(part: Part, document: dict[str, Any], device: torch.device, now: Callable[[], float]) -> None:
+def _run(part: Part, document: JsonObject, device: torch.device, now: Callable[[], float]) -> None:
     begun, on_gpu = now(), device.type == "cuda"
     try:
         if on_gpu:

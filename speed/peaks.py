@@ -6,7 +6,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -42,7 +41,7 @@ def measure_peaks(device: torch.device) -> Peaks:
     )
 
 
-def _seconds(work: Callable[[], Any], device: torch.device) -> float:
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
     clock = clock_of(device)
     for _ in range(_WARMUP):
         work()

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from geodit.configuration.types_geodit import JsonObject
 from geodit.speed.contestants import Kind
 from geodit.speed.floor import AttentionMode
 from geodit.speed.shapes import Shape
@@ -72,7 +72,7 @@ class Measurement:
         """Spread of `decoding_seconds`."""
         return None if self.decoding_seconds is None else TimeSpread.of(self.decoding_seconds)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the measurement in types that JSON has."""
         spreads = {"total": self.total, "prefix": self.prefix, "decoding": self.decoding}
         return {
@@ -175,7 +175,7 @@ class PointResult:
     def _apart(self, measurement: Measurement) -> Measurement | None:
         return self.of(f"{measurement.key.removesuffix('-together')}-apart")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the point in types that JSON has."""
         contestants = []
         for measurement in self.measurements:
@@ -205,11 +205,11 @@ class SpeedResult:
     points: tuple[PointResult, ...]
     repeats: int
     warmup: int
-    machine: dict[str, Any]
+    machine: JsonObject
     profile: str | None = None
     command: tuple[str, ...] | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the result in types that JSON has, all times in seconds."""
         return {
             "command": None if self.command is None else list(self.command),

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -66,7 +65,7 @@ def _new_table(first: str, others: Sequence[str]) -> Table:
 
 def machine_line(result: SpeedResult) -> str:
     """Write in one line what the figures were measured with."""
-    machine: dict[str, Any] = result.machine
+    machine = result.machine
     count = result.num_parameters
     return (
         f"shape {result.shape.name}: {count['total'] / 1e6:.3g} M parameters ({count['text'] / 1e6:.3g} M text core, "

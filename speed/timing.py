@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median, quantiles
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic
 
 import torch
 
-from geodit.speed.clocks import Clock, clock_of
+from geodit.speed.clocks import Clock, Moment, clock_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +114,7 @@ def measure(
     repeats: int,
     device: torch.device,
     progress: Callable[[], None] | None = None,
-    clock: Clock | None = None,
+    clock: Clock[Moment] | None = None,
 ) -> list[list[Run]]:
     """Time contestants in turn.
 
@@ -139,7 +139,7 @@ def measure(
     return runs
 
 
-def time_run(contestant: Contestant, clock: Clock) -> Run:
+def time_run(contestant: Contestant, clock: Clock[Moment]) -> Run:
     """Time one run.
 
     Telling how far it is makes a contestant wait for a GPU in every step. Where there is one the time is therefore
@@ -159,12 +159,12 @@ def time_run(contestant: Contestant, clock: Clock) -> Run:
     return Run(seconds, watches.seconds())
 
 
-class _Marks:
+class _Marks(Generic[Moment]):
     """The marks of a run that starts when this is made."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock[Moment]) -> None:
         self._clock = clock
-        self._marks: dict[int, Any] = {}
+        self._marks: dict[int, Moment] = {}
         self._start = clock.start()
 
     def mark(self, step: int) -> None:

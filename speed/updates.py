@@ -7,7 +7,7 @@ import statistics
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from typing import cast
 
 import torch
 from peft import LoraConfig
@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from transformers import PrinterCallback, TrainerCallback, default_data_collator
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
+from geodit.configuration.types_geodit import JsonObject
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.trainers.runs.memory_estimate import BatchShape, MemoryEstimate, estimate_memory
 from geodit.trainers.trainer import GeoDiTTrainer
@@ -73,7 +74,7 @@ class MeasuredUpdates:
         """By the median of the times."""
         return self.tokens / statistics.median(self.seconds)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the updates in types that JSON has."""
         return {
             **asdict(self.settings),
@@ -184,7 +185,7 @@ class _UpdateTimes(TrainerCallback):
         self._device = device
         self._times: list[float] = []
 
-    def on_step_end(self, *_: Any, **__: Any) -> None:
+    def on_step_end(self, *_: object, **__: object) -> None:
         """Note the time, when the device is done."""
         if self._device.type != "cpu":
             torch.accelerator.synchronize(self._device)

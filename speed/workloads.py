@@ -7,11 +7,12 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
+from geodit.configuration.types_geodit import JsonObject
 
 __all__ = ["DTYPES", "MIN_PROMPT_LENGTH", "Inputs", "Workload", "make_inputs", "workload_grid"]
 
@@ -94,7 +95,7 @@ class Workload:
             f"L = {self.canvas_length}, N = {self.steps}, {asked}, {self.dtype}"
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the workload in types that JSON has."""
         return {**asdict(self), "num_image_tokens": self.num_image_tokens, "prompt_length": self.prompt_length}
 

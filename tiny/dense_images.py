@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import io
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import datasets
 import numpy as np
 import torch
 from PIL import Image
 
+from geodit.configuration.types_geodit import Item
 from geodit.data.patches import assign_patches
 from geodit.data.schema import Box, row_questions
-
-PatchTargets = dict[str, np.ndarray[Any, np.dtype[Any]]]
+from geodit.tiny.scenes.targets import PatchTargets
 
 UNKNOWN = -100
 """Target of what nobody has annotated: the index that PyTorch's cross-entropy ignores."""
@@ -56,7 +55,7 @@ class DensePatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             )
 
     @abstractmethod
-    def _targets(self, row: Mapping[str, Any], image_size: int, grid: int) -> tuple[PatchTargets, int]:
+    def _targets(self, row: Item, image_size: int, grid: int) -> tuple[PatchTargets, int]:
         """Return `label`, `color`, `box` and `center` by row and column of patch, and the scene type, of one row."""
 
     def __len__(self) -> int:
@@ -82,7 +81,7 @@ class DenseBoxDataset(DensePatchDataset):
         self._label_names = tuple(label_names)
         super().__init__(dataset, grid)
 
-    def _targets(self, row: Mapping[str, Any], image_size: int, grid: int) -> tuple[PatchTargets, int]:
+    def _targets(self, row: Item, image_size: int, grid: int) -> tuple[PatchTargets, int]:
         questions = [question for question in row_questions(row) if question.task == "detect"]
         boxes = [box for question in questions for box in question.boxes]
         labels = [label for question in questions for label in question.labels]
@@ -95,7 +94,7 @@ class DenseBoxDataset(DensePatchDataset):
         owner, center = assign_patches([_corners(box) for box in boxes], centers, image_size, grid)
         classes = np.array([0] + [1 + self._label_names.index(label) for label in labels], dtype=np.int64)
         edges = np.array([(0.0, 0.0, 0.0, 0.0), *boxes], dtype=np.float32) / np.float32(image_size)
-        patches = {
+        patches: PatchTargets = {
             "label": classes[owner],
             "color": np.full_like(owner, UNKNOWN),
             "box": edges[owner],

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
-from geodit.tiny.dense_images import DensePatchDataset, PatchTargets
+from geodit.configuration.types_geodit import Item
+from geodit.tiny.dense_images import DensePatchDataset
 from geodit.tiny.scenes.scene import sample_scene
-from geodit.tiny.scenes.targets import patch_targets
+from geodit.tiny.scenes.targets import PatchTargets, patch_targets
 from geodit.tiny.scenes.vocabulary import scene_type_names
 
 
@@ -21,7 +20,7 @@ class DenseSceneDataset(DensePatchDataset):
         grid: Patches along either side of the image.
     """
 
-    def _targets(self, row: Mapping[str, Any], image_size: int, grid: int) -> tuple[PatchTargets, int]:
+    def _targets(self, row: Item, image_size: int, grid: int) -> tuple[PatchTargets, int]:
         meta = json.loads(row["meta"])
         scene = sample_scene(meta["seed"], image_size, meta["scene_type"])
         return patch_targets(scene, grid), scene_type_names.index(scene.scene_type)

@@ -6,13 +6,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.configuration.foreign_files_geodit import refusing_broken_files
 from geodit.configuration.text_files import read_json_object
+from geodit.configuration.types_geodit import JsonObject
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.image_processors import build_image_processor
 from geodit.processing.processing_geodit import COMPACT_CHAT_TEMPLATE, GeoDiTProcessor, location_token
@@ -20,7 +21,7 @@ from geodit.processing.tokenization import build_tokenizer
 from geodit.weights import vision_towers
 
 
-def read_geometry(path: str | Path) -> dict[str, Any]:
+def read_geometry(path: str | Path) -> JsonObject:
     """Read a geometry file: a JSON object of [`GeoDiTConfig`] fields without token ids.
 
     Raises:
@@ -30,7 +31,7 @@ def read_geometry(path: str | Path) -> dict[str, Any]:
 
 
 def new_model(
-    geometry: dict[str, Any],
+    geometry: JsonObject,
     texts: Iterable[str],
     *,
     location_bins: int,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from geodit.data.readers.fields import as_record, brief, clean_text, list_field, path_field
 from geodit.data.readers.files import is_file, iter_json_array, iter_json_lines
@@ -36,7 +36,7 @@ class Turn(NamedTuple):
     answer: str
 
 
-def parse_turns(record: Mapping[str, Any]) -> list[Turn]:
+def parse_turns(record: Mapping[str, object]) -> list[Turn]:
     """Return the turns of a record.
 
     Raises:
@@ -60,7 +60,7 @@ def without_hint(prompt: str) -> str:
     return prompt
 
 
-def iter_conversations(path: Path) -> Iterator[Any]:
+def iter_conversations(path: Path) -> Iterator[object]:
     """Yield the records of a file.
 
     Raises:
@@ -74,7 +74,7 @@ def locate_image(path: str, folders: Sequence[Path]) -> Path:
     return next((folder / path for folder in folders if is_file(folder / path)), folders[0] / path)
 
 
-def _without_image(value: Any) -> Any:
+def _without_image(value: object) -> object:
     return value.replace("<image>", " ") if isinstance(value, str) else value
 
 
@@ -102,7 +102,7 @@ class LLaVAReader(DatasetReader):
             build = functools.partial(self._sample, folders, f"{path.name}#{index}", record)
             yield Entry(f"{path}, record {index}", build)
 
-    def _sample(self, folders: Sequence[Path], record_id: str, record: Any) -> Sample:
+    def _sample(self, folders: Sequence[Path], record_id: str, record: object) -> Sample:
         record = as_record(record)
         image = locate_image(path_field(record, "image"), folders)
         turns = parse_turns(record)

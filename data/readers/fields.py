@@ -8,7 +8,6 @@ import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 # Between words: anything but letters and digits, and before a capital that follows a small letter.
 _WORD_BORDER = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
@@ -30,7 +29,7 @@ class DamagedRecord:
     reason: str
 
 
-def brief(value: Any) -> str:
+def brief(value: object) -> str:
     """Format a value for an error message: as Python writes it, cut off if it is long or nested deeply."""
     return _BRIEF.repr(value)
 
@@ -41,7 +40,7 @@ def one_line(text: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in words)
 
 
-def as_record(value: Any) -> Mapping[str, Any]:
+def as_record(value: object) -> Mapping[str, object]:
     """Return the value if it is an object with named fields.
 
     Raises:
@@ -54,7 +53,7 @@ def as_record(value: Any) -> Mapping[str, Any]:
     return value
 
 
-def clean_text(value: Any, name: str) -> str:
+def clean_text(value: object, name: str) -> str:
     """Return a text without white space at its ends and with single spaces inside.
 
     Raises:
@@ -90,7 +89,7 @@ def marked_phrase(text: str) -> str | None:
     return clean_text(phrase, "the phrase") if start and end else None
 
 
-def text_field(record: Mapping[str, Any], name: str) -> str:
+def text_field(record: Mapping[str, object], name: str) -> str:
     """Return the text under a name, cleaned.
 
     Raises:
@@ -99,7 +98,7 @@ def text_field(record: Mapping[str, Any], name: str) -> str:
     return clean_text(_field(record, name), repr(name))
 
 
-def path_field(record: Mapping[str, Any], name: str) -> str:
+def path_field(record: Mapping[str, object], name: str) -> str:
     """Return the relative path under a name, as `inner_path` has it.
 
     Raises:
@@ -108,7 +107,7 @@ def path_field(record: Mapping[str, Any], name: str) -> str:
     return inner_path(_field(record, name), repr(name))
 
 
-def inner_path(value: Any, name: str) -> str:
+def inner_path(value: object, name: str) -> str:
     """Return a path that stays in the folder it is relative to, with single slashes and without "." in it.
 
     Raises:
@@ -124,7 +123,7 @@ def inner_path(value: Any, name: str) -> str:
     return "/".join(parts)
 
 
-def list_field(record: Mapping[str, Any], name: str) -> Sequence[Any]:
+def list_field(record: Mapping[str, object], name: str) -> Sequence[object]:
     """Return the list under a name.
 
     Raises:
@@ -136,7 +135,7 @@ def list_field(record: Mapping[str, Any], name: str) -> Sequence[Any]:
     return value
 
 
-def id_field(record: Mapping[str, Any], name: str) -> int:
+def id_field(record: Mapping[str, object], name: str) -> int:
     """Return the whole number under a name.
 
     Raises:
@@ -148,7 +147,7 @@ def id_field(record: Mapping[str, Any], name: str) -> int:
     return value
 
 
-def numbers(values: Any, *lengths: int) -> list[float]:
+def numbers(values: object, *lengths: int) -> list[float]:
     """Return finite numbers, as many as one of `lengths` says. A number may be written as text; a bool is refused.
 
     Raises:
@@ -166,7 +165,7 @@ def numbers(values: Any, *lengths: int) -> list[float]:
     return parsed
 
 
-def _field(record: Mapping[str, Any], name: str) -> Any:
+def _field(record: Mapping[str, object], name: str) -> object:
     if name not in record:
         raise ValueError(f"it has no {name!r}, only {brief(list(record))[1:-1] or 'nothing'}")
     return record[name]

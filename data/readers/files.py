@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from json.decoder import JSONDecodeError
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from PIL import Image
 
@@ -51,7 +51,7 @@ def open_text(path: Path, newline: str | None = None) -> Iterator[IO[str]]:
         raise ValueError(f"{path} is not a text file: {error.reason} at byte {error.start:,}") from error
 
 
-def iter_json_array(path: Path, key: str | None = None) -> Iterator[Any]:
+def iter_json_array(path: Path, key: str | None = None) -> Iterator[object]:
     """Yield the elements of a JSON array without holding the whole file.
 
     Args:
@@ -73,7 +73,7 @@ def iter_json_array(path: Path, key: str | None = None) -> Iterator[Any]:
         raise ValueError(f"{path} is damaged or not the expected file: {error.msg}. Download it again.") from error
 
 
-def iter_json_lines(path: Path) -> Iterator[Any]:
+def iter_json_lines(path: Path) -> Iterator[object]:
     """Yield the values of a file with one JSON value per line; skip empty lines.
 
     A line that is not JSON, or is longer than `MAX_VALUE_LENGTH`, comes as a [`DamagedRecord`]: those after it can be
@@ -110,7 +110,7 @@ def _iter_lines(file: IO[bytes], limit: int) -> Iterator[bytes | None]:
         yield None
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> object:
     """Read a JSON file that is small enough to be held in memory.
 
     Raises:
@@ -236,7 +236,7 @@ class _JsonStream:
             if self._peek() == ",":
                 self._position += 1
 
-    def elements(self) -> Iterator[Any]:
+    def elements(self) -> Iterator[object]:
         """Yield the elements of the array that comes next."""
         self._expect("[")
         if self._peek() == "]":
@@ -262,7 +262,7 @@ class _JsonStream:
         self._position += 1
         return found
 
-    def _value(self) -> Any:
+    def _value(self) -> object:
         self._peek()
         while True:
             try:

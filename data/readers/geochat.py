@@ -22,7 +22,6 @@ import functools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from geodit.data.readers.conversations import (
     Turn,
@@ -66,7 +65,7 @@ class GeoChatReader(DatasetReader):
         for index, record in enumerate(iter_conversations(path)):
             yield Entry(f"{path}, record {index}", functools.partial(self._sample, folders, index, record))
 
-    def _sample(self, folders: Sequence[Path], index: int, record: Any) -> Sample:
+    def _sample(self, folders: Sequence[Path], index: int, record: object) -> Sample:
         record = as_record(record)
         image = locate_image(path_field(record, "image"), folders)
         questions = [geochat_question(turn, image) for turn in parse_turns(record)]

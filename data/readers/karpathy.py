@@ -19,7 +19,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from geodit.data.readers.fields import as_record, brief, clean_text, inner_path, list_field, path_field, text_field
 from geodit.data.readers.files import iter_json_array, read_lines
@@ -57,13 +57,13 @@ def parse_description(line: str) -> tuple[str, str]:
     return str(int(match["number"])), clean_text(match["sentence"], "the sentence")
 
 
-def may_belong(record: Any, split: str) -> bool:
+def may_belong(record: object, split: str) -> bool:
     """Return whether to read a record that has a `split`: it is of the split asked for, or of no known split."""
     named = record.get("split") if isinstance(record, dict) else None
     return named == KARPATHY_SPLITS[split] or named not in KARPATHY_SPLITS.values()
 
 
-def require_split(record: Mapping[str, Any], split: str) -> None:
+def require_split(record: Mapping[str, object], split: str) -> None:
     """Raise a ValueError if a record is of no known split."""
     if record.get("split") != KARPATHY_SPLITS[split]:
         raise ValueError(f"'split' should be one of train, val and test, not {brief(record.get('split'))}")
@@ -108,7 +108,7 @@ class KarpathyReader(DatasetReader):
                 build = functools.partial(self._json_sample, images, split, record)
                 yield Entry(f"{path}, image {index}", build)
 
-    def _json_sample(self, images: Path, split: str, record: Any) -> Sample:
+    def _json_sample(self, images: Path, split: str, record: object) -> Sample:
         record = as_record(record)
         require_split(record, split)
         name = path_field(record, "filename")

@@ -25,9 +25,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from geodit.data.readers.conversations import Turn, iter_conversations, parse_turns, without_hint
 from geodit.data.readers.fields import as_record, brief, class_words, clean_text, numbers, path_field
@@ -80,14 +79,14 @@ class MMRSReader(DatasetReader):
                     build = functools.partial(self._sample, base, relative, index, record)
                     yield Entry(f"{path}, record {index}", build)
 
-    def _sample(self, base: Path, relative: Path, index: int, record: Any) -> Sample:
+    def _sample(self, base: Path, relative: Path, index: int, record: object) -> Sample:
         record = as_record(record)
         image = base / path_field(record, "image").removeprefix("data/")
         questions = _TASKS[relative.parts[0]](parse_turns(record), image)
         return Sample(image, f"{self.name}/{relative.as_posix()}#{index}", questions)
 
 
-def sensor(image: Any) -> str:
+def sensor(image: object) -> str:
     """Return the sensor that took an image, as the name of its folder says: "optical", "sar" or "infrared"."""
     parts = image.replace("\\", "/").removeprefix("data/").split("/") if isinstance(image, str) else []
     folder = parts[1] if len(parts) > 2 and parts[0] == "detection" else ""
@@ -185,7 +184,7 @@ def _objects(turns: list[Turn], image: Path) -> tuple[Question, ...]:
     )
 
 
-_TASKS: Mapping[str, Any] = {
+_TASKS: Mapping[str, Callable[[list[Turn], Path], tuple[Question, ...]]] = {
     "caption": _captions,
     "classification": _classes,
     "detection": _objects,

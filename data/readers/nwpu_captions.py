@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from geodit.data.readers.fields import as_record, inner_path, path_field, text_field
 from geodit.data.readers.files import read_json
@@ -58,7 +57,7 @@ class NWPUCaptionsReader(DatasetReader):
                     build = functools.partial(self._sample, images, split, scene, record)
                     yield Entry(f"{path}, {scene}, image {index}", build)
 
-    def _sample(self, images: Path, split: str, scene: str, record: Any) -> Sample:
+    def _sample(self, images: Path, split: str, scene: str, record: object) -> Sample:
         record = as_record(record)
         require_split(record, split)
         path = inner_path(f"{scene}/{path_field(record, 'filename')}", "class and 'filename'")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from geodit.configuration.text_files import check_regular_file
 from geodit.data.readers.fields import brief
@@ -34,7 +34,7 @@ class Sample:
     image: Path
     image_id: str
     questions: tuple[Question, ...]
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, object] = field(default_factory=dict)
 
 
 class Entry(NamedTuple):

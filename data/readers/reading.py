@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import datasets
 from datasets.exceptions import DatasetGenerationError
@@ -17,6 +17,7 @@ from datasets.fingerprint import Hasher
 
 import geodit
 from geodit.configuration.text_files import check_regular_file
+from geodit.configuration.types_geodit import Arguments, Item
 from geodit.data.readers.fields import one_line
 from geodit.data.readers.files import read_image_size, require_image
 from geodit.data.readers.reader import DatasetReader, Sample
@@ -106,7 +107,7 @@ def read_dataset(
         raise ValueError(f"num_shards must be at least 1, got {num_shards}")
     root = existing_path(reader, path)
     files = reader.annotation_files(root, split)
-    arguments: dict[str, Any] = {
+    arguments: Arguments = {
         "name": name,
         "root": str(root),
         "split": split,
@@ -221,7 +222,7 @@ def _rows(
     bad_records: BadRecords,
     num_shards: int,
     shards: list[int],
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Item]:
     # A function of this module with plain arguments, so that workers and other processes can be sent it.
     reader = get_reader(name)
     faults = _Faults(reader, bad_records)

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from geodit.configuration.types_geodit import JsonObject
 from geodit.data.readers.reader import Count
 
 PROBLEM_KINDS = ("split", "count", "record", "image", "box", "leakage")
@@ -63,7 +63,7 @@ class DatasetReport:
     splits: tuple[SplitReport, ...]
     problems: tuple[Problem, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the report in types that JSON has."""
         return {
             "name": self.name,

@@ -18,7 +18,7 @@ import pickle
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -81,14 +81,14 @@ class RSVGReader(DatasetReader):
             images = images / "rsvg"
         (path,) = self.annotation_files(root, split)
         records = _load_list(path) if path.suffix == ".pth" else iter_json_lines(path)
-        by_image: dict[str, list[tuple[int, Any]]] = {}
+        by_image: dict[str, list[tuple[int, object]]] = {}
         for index, record in enumerate(records):
             by_image.setdefault(_image_name(record), []).append((index, record))
         for name, numbered in by_image.items():
             build = functools.partial(self._sample, images, numbered)
             yield Entry(f"{path}, image {brief(name)}", build)
 
-    def _sample(self, images: Path, numbered: Sequence[tuple[int, Any]]) -> Sample:
+    def _sample(self, images: Path, numbered: Sequence[tuple[int, object]]) -> Sample:
         expressions = []
         for index, record in numbered:
             try:
@@ -100,7 +100,7 @@ class RSVGReader(DatasetReader):
         return Sample(images / name, f"{self.name}/{name}", questions)
 
 
-def _load_list(path: Path) -> list[Any]:
+def _load_list(path: Path) -> list[object]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGE as error:
@@ -111,9 +111,9 @@ def _load_list(path: Path) -> list[Any]:
     return loaded
 
 
-def _image_name(record: Any) -> str:
+def _image_name(record: object) -> str:
     """Return what the records of one image have in common; "" if a record is too odd to tell."""
-    name: Any = ""
+    name: object = ""
     if isinstance(record, dict):
         name = record.get("image_id")
     elif isinstance(record, list | tuple) and record:
@@ -121,7 +121,7 @@ def _image_name(record: Any) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _parse(record: Any) -> _Expression:
+def _parse(record: object) -> _Expression:
     if isinstance(record, list | tuple) and len(record) >= 3:
         record = {"image_id": record[0], "bbox": record[1], "question": record[2]}
     fields = as_record(record)

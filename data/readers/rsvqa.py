@@ -21,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from geodit.data.readers.fields import as_record, brief, clean_text, id_field, list_field, text_field
 from geodit.data.readers.files import is_file, iter_json_array
@@ -89,8 +89,8 @@ class RSVQAReader(DatasetReader):
         bad: list[Entry] = []
         images = [id_field(record, "id") for record in _active(images_path, "images", bad)]
         answers = {id_field(record, "id"): record.get("answer") for record in _active(answers_path, "answers", bad)}
-        questions: dict[int, list[Mapping[str, Any]]] = {number: [] for number in images}
-        strays: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+        questions: dict[int, list[Mapping[str, object]]] = {number: [] for number in images}
+        strays: dict[int, list[Mapping[str, object]]] = defaultdict(list)
         for record in _active(questions_path, "questions", bad):
             number = id_field(record, "img_id")
             # Only what is needed of a record is kept: the high-resolution set has a million.
@@ -104,7 +104,9 @@ class RSVQAReader(DatasetReader):
             stray = ValueError(f"there are questions about image {number}, which is not active in {images_path.name}")
             yield bad_record(f"{questions_path}, image {number}", stray)
 
-    def _sample(self, folder: Path, number: int, asked: list[Mapping[str, Any]], answers: Mapping[int, Any]) -> Sample:
+    def _sample(
+        self, folder: Path, number: int, asked: list[Mapping[str, object]], answers: Mapping[int, object]
+    ) -> Sample:
         questions = []
         for record in asked:
             try:
@@ -116,7 +118,7 @@ class RSVQAReader(DatasetReader):
             image = image.with_suffix(".png")
         return Sample(image, f"{self.name}/{number}", tuple(questions))
 
-    def _question(self, record: Mapping[str, Any], answers: Mapping[int, Any]) -> Question:
+    def _question(self, record: Mapping[str, object], answers: Mapping[int, object]) -> Question:
         ids = list_field(record, "answers_ids")
         if not ids or type(ids[0]) is not int or ids[0] not in answers:
             raise ValueError(f"its answers {brief(ids)} are not among the active ones")
@@ -137,7 +139,7 @@ class RSVQAReader(DatasetReader):
         return answer
 
 
-def _active(path: Path, key: str, bad: list[Entry]) -> Iterator[Mapping[str, Any]]:
+def _active(path: Path, key: str, bad: list[Entry]) -> Iterator[Mapping[str, object]]:
     """Yield the active records of a file that have the numbers to find them by; `bad` gets those that do not."""
     for index, value in enumerate(iter_json_array(path, key)):
         try:

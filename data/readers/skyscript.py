@@ -18,7 +18,6 @@ import functools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from geodit.data.readers.fields import brief, path_field, text_field
 from geodit.data.readers.files import MAX_VALUE_LENGTH, open_text
@@ -84,7 +83,7 @@ class SkyScriptReader(DatasetReader):
                     continue
                 yield Entry(f"{path}, line {rows.line_num}", functools.partial(self._sample, folder, split, row))
 
-    def _sample(self, folder: Path, split: str, row: Mapping[str, Any]) -> Sample:
+    def _sample(self, folder: Path, split: str, row: Mapping[str, object]) -> Sample:
         path = path_field(row, "filepath")
         title = text_field(row, "title")
         references = [title]

@@ -26,7 +26,6 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from geodit.data.readers.conversations import Turn, locate_image, parse_turns, without_hint
 from geodit.data.readers.fields import (
@@ -100,7 +99,7 @@ class VRSBenchReader(DatasetReader):
         self, files: Sequence[Path], folders: Sequence[Path], key: str, read: Callable[..., Sample]
     ) -> Iterator[Entry]:
         """Yield one entry per image from files that have several records of it."""
-        by_image: dict[str, list[tuple[str, Any]]] = defaultdict(list)
+        by_image: dict[str, list[tuple[str, object]]] = defaultdict(list)
         for path in files:
             for index, record in enumerate(iter_json_array(path)):
                 name = record.get(key) if isinstance(record, dict) else None
@@ -108,14 +107,14 @@ class VRSBenchReader(DatasetReader):
         for name, records in by_image.items():
             yield Entry(f"{files[0].parent}, image {brief(name)}", functools.partial(read, folders, records))
 
-    def _conversation_image(self, folders: Sequence[Path], records: Sequence[tuple[str, Any]]) -> Sample:
-        def questions(record: Mapping[str, Any], image: Path) -> list[Question]:
+    def _conversation_image(self, folders: Sequence[Path], records: Sequence[tuple[str, object]]) -> Sample:
+        def questions(record: Mapping[str, object], image: Path) -> list[Question]:
             return [tagged_question(turn, image) for turn in parse_turns(record)]
 
         name, image, found = _interpret(folders, records, "image", questions)
         return Sample(image, f"{self.name}/{name}", tuple(found))
 
-    def _evaluated_image(self, folders: Sequence[Path], records: Sequence[tuple[str, Any]]) -> Sample:
+    def _evaluated_image(self, folders: Sequence[Path], records: Sequence[tuple[str, object]]) -> Sample:
         name, image, found = _interpret(folders, records, "image_id", _evaluation_questions)
         return Sample(image, f"{self.name}/{name}", (*found, *_detections(found)))
 
@@ -139,17 +138,18 @@ class VRSBenchReader(DatasetReader):
 
 def _interpret(
     folders: Sequence[Path],
-    records: Sequence[tuple[str, Any]],
+    records: Sequence[tuple[str, object]],
     key: str,
-    questions: Callable[[Mapping[str, Any], Path], list[Question]],
+    questions: Callable[[Mapping[str, object], Path], list[Question]],
 ) -> tuple[str, Path, list[Question]]:
     """Return the name of an image, its file, and the questions of all its records."""
     found: list[Question] = []
     for location, record in records:
         try:
-            name = path_field(as_record(record), key)
+            fields = as_record(record)
+            name = path_field(fields, key)
             image = locate_image(name, folders)
-            found.extend(questions(record, image))
+            found.extend(questions(fields, image))
         except ValueError as error:
             raise ValueError(f"{location}: {error}") from error
     return name, image, found
@@ -169,7 +169,7 @@ def percent_box(text: str, image_size: tuple[int, int]) -> Box:
     return x1 * width, y1 * height, x2 * width, y2 * height
 
 
-def corner_box(corners: Any, image_size: tuple[int, int]) -> Box:
+def corner_box(corners: object, image_size: tuple[int, int]) -> Box:
     """Return the box in pixels around four corners whose x and y are relative to the image.
 
     Raises:
@@ -201,7 +201,7 @@ def tagged_question(turn: Turn, image: Path) -> Question:
     return Question("ground", query, boxes=(box,), labels=(query,))
 
 
-def _evaluation_questions(record: Mapping[str, Any], image: Path) -> list[Question]:
+def _evaluation_questions(record: Mapping[str, object], image: Path) -> list[Question]:
     sort = text_field(record, "type")
     answer = text_field(record, "ground_truth")
     if sort == "caption":

@@ -3,24 +3,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TypedDict
 
+from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.optional import import_optional
 
-__all__ = ["mean_average_precision"]
+__all__ = ["LabeledBoxes", "ScoredBoxes", "mean_average_precision"]
+
+
+class LabeledBoxes(TypedDict):
+    """Boxes of one image, [x1, y1, x2, y2] each, and the class name of each."""
+
+    boxes: Sequence[Sequence[float]]
+    labels: Sequence[str]
+
+
+class ScoredBoxes(LabeledBoxes):
+    """Boxes that a model found, with the score of each."""
+
+    scores: Sequence[float]
 
 
 def mean_average_precision(
-    predictions: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]]
+    predictions: Sequence[ScoredBoxes], references: Sequence[LabeledBoxes]
 ) -> dict[str, float | None]:
     """Average precision (101-point interpolation), averaged over classes.
 
     COCO's limit of 100 boxes an image is lifted.
 
     Args:
-        predictions: One dict per image: `boxes` ([x1, y1, x2, y2] each), `labels` and `scores`, one per box.
-        references: One dict per image: `boxes` and `labels`.
+        predictions: One dict per image.
+        references: One dict per image.
 
     Returns:
         `map50` at an IoU of 0.5, and `map`, the mean over IoU 0.50, 0.55, ... 0.95; `None` without any true
@@ -33,8 +47,8 @@ def mean_average_precision(
 
     names = sorted({label for sample in (*predictions, *references) for label in sample["labels"]})
     category = {name: index for index, name in enumerate(names, start=1)}
-    truths: list[dict[str, Any]] = []
-    detections: list[dict[str, Any]] = []
+    truths: list[JsonObject] = []
+    detections: list[JsonObject] = []
     for image_id, (prediction, reference) in enumerate(zip(predictions, references, strict=True), start=1):
         for box, label in zip(reference["boxes"], reference["labels"], strict=True):
             area = (box[2] - box[0]) * (box[3] - box[1])
@@ -63,7 +77,7 @@ def mean_average_precision(
     }
 
 
-def _annotation(image_id: int, category_id: int, box: Sequence[float]) -> dict[str, Any]:
+def _annotation(image_id: int, category_id: int, box: Sequence[float]) -> JsonObject:
     x1, y1, x2, y2 = box
     return {"image_id": image_id, "category_id": category_id, "bbox": [x1, y1, x2 - x1, y2 - y1]}
 

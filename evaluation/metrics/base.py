@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geodit.configuration.types_geodit import Item, JsonObject
 from geodit.evaluation.bootstrap import Figures, bootstrap_intervals
 from geodit.evaluation.optional import import_optional
 
@@ -62,7 +62,7 @@ class AnswerMetric(evaluate.Metric):  # type: ignore[misc, name-defined]
         super()._finalize()
 
 
-def parsed_flags(predictions: Sequence[Mapping[str, Any]]) -> NDArray[np.bool_]:
+def parsed_flags(predictions: Sequence[Item]) -> NDArray[np.bool_]:
     """Return whether each answer parsed.
 
     Args:
@@ -89,7 +89,7 @@ def summarize(
     groups: Sequence[Hashable] | None = None,
     bootstrap: int = 0,
     bootstrap_seed: int = 0,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Compute figures of all samples, with their parse rate, number, and confidence intervals if asked for.
 
     Args:
@@ -113,7 +113,7 @@ def summarize(
     def all_figures(indices: NDArray[np.intp]) -> dict[str, float | None]:
         return {**figures(indices), "parse_rate": float(parsed[indices].mean())}
 
-    result: dict[str, Any] = all_figures(np.arange(count, dtype=np.intp))
+    result: JsonObject = all_figures(np.arange(count, dtype=np.intp))
     result["num_samples"] = count
     if bootstrap:
         result["confidence_intervals"] = bootstrap_intervals(

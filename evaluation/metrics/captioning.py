@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from datasets import Features, List, Value
 from numpy.typing import NDArray
 
+from geodit.configuration.types_geodit import Item, JsonObject
 from geodit.evaluation.metrics.base import AnswerMetric, evaluate, parsed_flags, summarize
 from geodit.evaluation.optional import import_optional
 from geodit.evaluation.text import tokenize_caption
@@ -54,7 +54,7 @@ class CaptioningMetric(AnswerMetric):
     that did not parse is scored as an empty caption.
     """
 
-    def _info(self) -> Any:
+    def _info(self) -> object:
         return evaluate.MetricInfo(
             description=inspect.cleandoc(self.__doc__ or ""),
             citation=_CITATION,
@@ -69,12 +69,12 @@ class CaptioningMetric(AnswerMetric):
 
     def _compute(
         self,
-        predictions: Sequence[Mapping[str, Any]],
+        predictions: Sequence[Item],
         references: Sequence[Sequence[str]],
         groups: Sequence[Hashable] | None = None,
         bootstrap: int = 0,
         bootstrap_seed: int = 0,
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         parsed = parsed_flags(predictions)
         for index, captions in enumerate(references):
             if not captions:

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from datasets import Features, List, Value
 from numpy.typing import ArrayLike, NDArray
 
-from geodit.evaluation.metrics.average_precision import mean_average_precision
+from geodit.configuration.types_geodit import Item, JsonObject
+from geodit.evaluation.metrics.average_precision import LabeledBoxes, ScoredBoxes, mean_average_precision
 from geodit.evaluation.metrics.base import AnswerMetric, evaluate, parsed_flags, summarize
 from geodit.evaluation.metrics.grounding import check_iou_threshold
 from geodit.evaluation.optional import import_optional
@@ -50,7 +50,7 @@ _CITATION = """
   Andrew}, journal={IJCV}, year={2010}}
 """
 
-_NOTHING: Mapping[str, Any] = {"boxes": [], "labels": [], "scores": []}
+_NOTHING: ScoredBoxes = {"boxes": [], "labels": [], "scores": []}
 _TRUE_BOXES = np.asarray([0, 0, 1], dtype=np.int64)  # of the three counts
 
 
@@ -72,7 +72,7 @@ class DetectionMetric(AnswerMetric):
     When all boxes have scores, COCO's mean average precision is added: `map50` and `map` (0.50 to 0.95).
     """
 
-    def _info(self) -> Any:
+    def _info(self) -> object:
         boxes = List(List(Value("float64"), length=4))
         return evaluate.MetricInfo(
             description=inspect.cleandoc(self.__doc__ or ""),
@@ -93,13 +93,13 @@ class DetectionMetric(AnswerMetric):
 
     def _compute(
         self,
-        predictions: Sequence[Mapping[str, Any]],
-        references: Sequence[Mapping[str, Any]],
+        predictions: Sequence[Item],
+        references: Sequence[Item],
         iou_threshold: float = 0.5,
         groups: Sequence[Hashable] | None = None,
         bootstrap: int = 0,
         bootstrap_seed: int = 0,
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         parsed = parsed_flags(predictions)
         check_iou_threshold(iou_threshold)
         wellformed = [_detections("prediction", index, sample) for index, sample in enumerate(predictions)]
@@ -155,9 +155,7 @@ def count_matches(
     return int((matching >= 0).sum())
 
 
-def _count(
-    found: Sequence[Mapping[str, Any]], truths: Sequence[Mapping[str, Any]], iou_threshold: float
-) -> NDArray[np.int64]:
+def _count(found: Sequence[ScoredBoxes], truths: Sequence[LabeledBoxes], iou_threshold: float) -> NDArray[np.int64]:
     """Count matched, predicted and true boxes of each sample, shape (samples, 3)."""
     return np.asarray(
         [
@@ -183,7 +181,7 @@ def _quotients(counts: NDArray[np.int64]) -> dict[str, float]:
     }
 
 
-def _detections(role: str, index: int, sample: Mapping[str, Any]) -> dict[str, Any]:
+def _detections(role: str, index: int, sample: Item) -> ScoredBoxes:
     """Check one sample; return its boxes, folded labels and scores."""
     boxes, scores = sample["boxes"], sample.get("scores", [])
     labels = [label.strip().casefold() for label in sample["labels"]]
@@ -196,7 +194,7 @@ def _detections(role: str, index: int, sample: Mapping[str, Any]) -> dict[str, A
     return {"boxes": boxes, "labels": labels, "scores": scores}
 
 
-def _all_scored(found: Sequence[Mapping[str, Any]]) -> bool:
+def _all_scored(found: Sequence[ScoredBoxes]) -> bool:
     """Return whether the boxes have scores; some with and some without is an error."""
     with_boxes = [sample for sample in found if sample["boxes"]]
     scored = sum(bool(sample["scores"]) for sample in with_boxes)

@@ -6,12 +6,12 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from datasets import Features, Value
 from numpy.typing import NDArray
 
+from geodit.configuration.types_geodit import Item, JsonObject
 from geodit.evaluation.metrics.base import AnswerMetric, evaluate, parsed_flags, summarize
 from geodit.evaluation.text import normalize_answer
 
@@ -50,7 +50,7 @@ class ExactMatchMetric(AnswerMetric):
     what always giving the commonest answer would reach: over all questions, the commonest of each kind.
     """
 
-    def _info(self) -> Any:
+    def _info(self) -> object:
         return evaluate.MetricInfo(
             description=inspect.cleandoc(self.__doc__ or ""),
             citation=_CITATION,
@@ -65,12 +65,12 @@ class ExactMatchMetric(AnswerMetric):
 
     def _compute(
         self,
-        predictions: Sequence[Mapping[str, Any]],
+        predictions: Sequence[Item],
         references: Sequence[Mapping[str, str]],
         groups: Sequence[Hashable] | None = None,
         bootstrap: int = 0,
         bootstrap_seed: int = 0,
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         parsed = parsed_flags(predictions)
         truths = [normalize_answer(reference["answer"]) for reference in references]
         right = parsed & np.asarray(
@@ -81,7 +81,7 @@ class ExactMatchMetric(AnswerMetric):
         )
         kinds = np.asarray([reference["kind"] for reference in references])
 
-        def summary(members: NDArray[np.intp]) -> dict[str, Any]:
+        def summary(members: NDArray[np.intp]) -> JsonObject:
             def figures(indices: NDArray[np.intp]) -> dict[str, float | None]:
                 return {"accuracy": float(right[members][indices].mean())}
 
@@ -95,7 +95,7 @@ class ExactMatchMetric(AnswerMetric):
 
         if groups is not None and len(groups) != len(parsed):
             raise ValueError(f"there are {len(parsed)} samples but {len(groups)} groups; give one per sample")
-        by_kind: dict[str, dict[str, Any]] = {}
+        by_kind: dict[str, JsonObject] = {}
         majority_right = 0
         for kind in sorted(set(kinds.tolist())):
             members = np.flatnonzero(kinds == kind)

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from datasets import Features, List, Value
 from numpy.typing import NDArray
 
+from geodit.configuration.types_geodit import Item, JsonObject
 from geodit.evaluation.metrics.base import AnswerMetric, evaluate, parsed_flags, summarize
 from geodit.processing.box_ops import box_iou
 
@@ -48,7 +48,7 @@ class GroundingMetric(AnswerMetric):
     of 0.
     """
 
-    def _info(self) -> Any:
+    def _info(self) -> object:
         box = List(Value("float64"), length=4)
         return evaluate.MetricInfo(
             description=inspect.cleandoc(self.__doc__ or ""),
@@ -59,13 +59,13 @@ class GroundingMetric(AnswerMetric):
 
     def _compute(
         self,
-        predictions: Sequence[Mapping[str, Any]],
+        predictions: Sequence[Item],
         references: Sequence[Sequence[float]],
         iou_threshold: float = 0.5,
         groups: Sequence[Hashable] | None = None,
         bootstrap: int = 0,
         bootstrap_seed: int = 0,
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         parsed = parsed_flags(predictions)
         check_iou_threshold(iou_threshold)
         iou = np.asarray(

@@ -7,11 +7,11 @@ import re
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from geodit.configuration import text_files
 from geodit.configuration.remote_code_geodit import CODE_FILES
 from geodit.configuration.secrets import mask_secrets
+from geodit.configuration.types_geodit import JsonObject
 
 __all__ = ["Field", "has_remote_code", "parse_fields", "read_fields", "read_front_matter", "read_recipe"]
 
@@ -33,7 +33,7 @@ class Field:
         trail: Where in the file, e.g. `"cells[0].summary"`; empty for the document itself.
     """
 
-    value: Any
+    value: object
     file: Path
     trail: str = ""
 
@@ -57,7 +57,7 @@ class Field:
             raise self._wrong("an array")
         return [Field(value, self.file, f"{self.trail}[{i}]") for i, value in enumerate(self.value)]
 
-    def mapping(self) -> dict[str, Any]:
+    def mapping(self) -> JsonObject:
         """Return the value, which must be an object."""
         if not isinstance(self.value, dict):
             raise self._wrong("an object")
@@ -90,7 +90,7 @@ class Field:
     def _child(self, key: str) -> Field:
         # Names such as "detect.f1" have dots of their own.
         name = f"[{key!r}]" if "." in key else f".{key}" if self.trail else key
-        return Field(self.value[key], self.file, self.trail + name)
+        return Field(self.mapping()[key], self.file, self.trail + name)
 
     def _named(self) -> str:
         return self.trail or "the document"
@@ -126,7 +126,7 @@ def parse_fields(text: str, path: Path, place: str = "", *, allow_nan: bool = Fa
     return Field(text_files.parse_json_object(text, where, allow_nan=allow_nan), path, place)
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path) -> JsonObject:
     """Read a recipe, a YAML mapping of argument names to values.
 
     Raises:
@@ -138,7 +138,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     return value
 
 
-def read_front_matter(card: str, where: str) -> dict[str, Any]:
+def read_front_matter(card: str, where: str) -> JsonObject:
     """Parse the YAML at the top of a card; empty if it has none.
 
     Args:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.files_geodit import write_atomically
+from geodit.configuration.types_geodit import JsonObject
 from geodit.hub_cards.card.checkpoint_files import Field, read_fields
 from geodit.hub_cards.card.markdown import Markdown, Table, as_markdown, code, image
 from geodit.processing.answer_patterns import AnswerPatterns
@@ -26,7 +27,9 @@ from geodit.processing.asking import ImageQuestion, ask
 
 if TYPE_CHECKING:
     from geodit.data.schema import Question
+    from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
     from geodit.modeling_geodit.patterns_geodit import AnswerPattern
+    from geodit.processing.processing_geodit import GeoDiTProcessor
 
 __all__ = [
     "ASSETS_FOLDER",
@@ -41,7 +44,7 @@ __all__ = [
 ASSETS_FOLDER = "assets"
 EXAMPLES_FILE = f"{ASSETS_FOLDER}/examples.json"
 
-DrawAnswer = Callable[[Image.Image, "Question", Mapping[str, Any]], Image.Image]
+DrawAnswer = Callable[[Image.Image, "Question", JsonObject], Image.Image]
 """Draws an answer, as `post_process_generation` returns it, on the image that was asked about."""
 
 _SCENES = Path("tiny", "demo_scenes")
@@ -70,7 +73,10 @@ class Example:
 
 
 def write_examples(
-    checkpoint_dir: Path, model: Any, processor: Any, draw_answer: DrawAnswer | None = None
+    checkpoint_dir: Path,
+    model: GeoDiTForMaskedDiffusion,
+    processor: GeoDiTProcessor,
+    draw_answer: DrawAnswer | None = None,
 ) -> list[Example]:
     """Answer the questions about the bundled scenes, and keep answers and pictures in `assets/` of a checkpoint.
 
@@ -91,7 +97,7 @@ def write_examples(
     examples: list[Example] = []
     pictures: dict[str, bytes] = {}
     patterns = AnswerPatterns(processor)
-    model.eval()
+    model.train(False)
     for scene in read_fields(scenes / "scenes.json")["scenes"].elements():
         path = scenes / scene["image"].text()
         with Image.open(path) as opened:

@@ -12,7 +12,6 @@ import html
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any
 from urllib.parse import quote
 
 __all__ = [
@@ -125,7 +124,7 @@ def without_folders(argument: str) -> str:
     return argument
 
 
-def cut_paths(value: Any) -> Any:
+def cut_paths(value: object) -> object:
     """Cut the absolute paths in all strings of a document, as JSON or YAML gives it."""
     if isinstance(value, str):
         return without_folders(value)

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
+from geodit.configuration.types_geodit import Arguments, JsonObject
 from geodit.hub_cards.card.checkpoint_files import read_fields
 from geodit.hub_cards.card.evaluation_results import (
     Figure,
@@ -89,7 +89,7 @@ def card_metadata(
         emissions: The Hub's `co2_eq_emissions`, if they were measured.
     """
     base_model = options.base_model
-    optional: dict[str, Any] = {"base_model_relation": base_model_relation, "co2_eq_emissions": emissions}
+    optional: Arguments = {"base_model_relation": base_model_relation, "co2_eq_emissions": emissions}
     return ModelCardData(
         license=options.license,
         language=options.language,
@@ -187,8 +187,8 @@ def _eval_result(document: Results, cell: ResultsCell, task: str, name: str) -> 
     )
 
 
-def _metric_args(cell: ResultsCell, num_seeds: int, figure: Figure) -> dict[str, Any]:
-    arguments: dict[str, Any] = {
+def _metric_args(cell: ResultsCell, num_seeds: int, figure: Figure) -> JsonObject:
+    arguments: JsonObject = {
         "max_denoising_steps": cell.point.max_denoising_steps,
         "remasking": cell.point.remasking,
         "num_seeds": num_seeds,

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from geodit.configuration.types_geodit import JsonObject
 from geodit.hub_cards.card.markdown import Table, code, cut_paths, without_folders
 from geodit.hub_cards.card.training_history import STARTS_FROM, TrainingStage, folder_name, outputs_of
 
@@ -95,13 +95,13 @@ def recipes_table(stages: Sequence[TrainingStage]) -> Table | None:
     return Table(("argument", *(stage.name for stage in stages)), tuple(rows), num_left=len(stages) + 1)
 
 
-def dataset_names(recipe: Mapping[str, Any]) -> tuple[str, ...]:
+def dataset_names(recipe: JsonObject) -> tuple[str, ...]:
     """Return the published data sets that a recipe trains on, such as `"rsicd"` and `"mmrs-1m:optical"`."""
     entries = recipe.get(_DATASETS) or ()
     return tuple(str(entry).partition("=")[0] for entry in ([entries] if isinstance(entries, str) else entries))
 
 
-def public_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def public_recipe(recipe: JsonObject) -> JsonObject:
     """Return a recipe without secrets and without the folders of the person who ran it.
 
     It still is a recipe: a data set is named as `rsicd=PATH`, for its reader to fill in.
@@ -117,7 +117,7 @@ def _is_secret(name: str) -> bool:
     return name == "token" or name.endswith(("_token", "api_key", "password"))
 
 
-def _argument(name: str, recipe: Mapping[str, Any], outputs: Mapping[str, str]) -> str:
+def _argument(name: str, recipe: JsonObject, outputs: Mapping[str, str]) -> str:
     value = recipe.get(name)
     if value is None:
         return ""

@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
@@ -26,7 +25,7 @@ TEMPLATES = Path(__file__).parents[1] / "templates"
 """GeoDiT's own templates, which those of users may extend by their names."""
 
 
-def fill_template(template: Path, values: Mapping[str, Any]) -> str:
+def fill_template(template: Path, values: Mapping[str, object]) -> str:
     """Render a template.
 
     Lines with nothing but a statement leave no line behind, and blank lines that follow one another become one, so
@@ -61,7 +60,7 @@ def fill_template(template: Path, values: Mapping[str, Any]) -> str:
     return front + end + re.sub(r"\n{3,}", "\n\n", body)
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: object) -> object:
     """Convert a value for the card, so that nothing is left for Jinja's own escaping, which is HTML's."""
     return value if isinstance(value, jinja2.Undefined) or hasattr(value, "__html__") else as_markdown(value)
 

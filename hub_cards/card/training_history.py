@@ -8,9 +8,9 @@ import graphlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from geodit.configuration.text_files import read_text
+from geodit.configuration.types_geodit import JsonObject
 from geodit.hub_cards.card.checkpoint_files import Field, parse_fields, read_recipe
 from geodit.hub_cards.card.markdown import Table
 
@@ -59,8 +59,8 @@ class TrainingStage:
     """
 
     name: str
-    recipe: Mapping[str, Any]
-    log: tuple[Mapping[str, Any], ...]
+    recipe: JsonObject
+    log: tuple[Mapping[str, float], ...]
 
     @property
     def losses(self) -> list[float]:
@@ -74,7 +74,7 @@ class TrainingStage:
         return sum(seconds) if seconds else None
 
     @property
-    def evaluations(self) -> list[Mapping[str, Any]]:
+    def evaluations(self) -> list[Mapping[str, float]]:
         """The entries of the log that tell what an evaluation on the way gave."""
         return [entry for entry in self.log if "step" in entry and any(map(_is_eval_figure, entry))]
 
@@ -185,7 +185,7 @@ def _read_stage(directory: Path, name: str) -> TrainingStage:
     )
 
 
-def _read_log(path: Path) -> tuple[dict[str, Any], ...]:
+def _read_log(path: Path) -> tuple[dict[str, float], ...]:
     lines = read_text(path).splitlines()
     # A loss that diverged is logged as NaN, and the card shall say so.
     return tuple(
@@ -195,7 +195,7 @@ def _read_log(path: Path) -> tuple[dict[str, Any], ...]:
     )
 
 
-def _numbers(entry: Field) -> dict[str, Any]:
+def _numbers(entry: Field) -> dict[str, float]:
     """Return the numbers of an entry of a log."""
     for name in _LOGGED:
         if name in entry.mapping():
@@ -216,7 +216,7 @@ def _is_eval_figure(name: str) -> bool:
     return name.startswith("eval_") and not name.endswith(_NOT_A_FIGURE)
 
 
-def _spread_out(points: list[Mapping[str, Any]], number: int) -> list[Mapping[str, Any]]:
+def _spread_out(points: list[Mapping[str, float]], number: int) -> list[Mapping[str, float]]:
     """Choose this many of the points, evenly spread, with the first and the last."""
     if len(points) <= number:
         return points

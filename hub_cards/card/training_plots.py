@@ -7,7 +7,6 @@ import importlib.util
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from geodit.hub_cards.card.training_history import TrainingStage
 
@@ -74,5 +73,5 @@ def _panel(stage: TrainingStage) -> tuple[str, dict[str, list[tuple[float, float
     return (quantity, lines) if lines else None
 
 
-def _points(log: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+def _points(log: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, float]]:
     return [(entry["step"], entry[name]) for entry in log if name in entry and "step" in entry]

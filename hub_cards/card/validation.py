@@ -88,7 +88,7 @@ def check_eval_results(content: bytes, what: str) -> list[EvalResultEntry]:
     return entries
 
 
-def _problems(metadata: Mapping[str, Any]) -> Iterator[str]:
+def _problems(metadata: Mapping[str, object]) -> Iterator[str]:
     for license in _listed(metadata.get("license")):
         if license not in LICENSES:
             yield (
@@ -127,16 +127,16 @@ def _model_index_problems(model_index: Any) -> Iterator[str]:
             )
 
 
-def _listed(value: Any) -> list[Any]:
+def _listed(value: object) -> list[object]:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
 
 
-def _id_problem(name: str, hub_id: Any) -> str | None:
+def _id_problem(name: str, hub_id: object) -> str | None:
     problem = hub_id_problem(hub_id)
     return None if problem is None else f"{name} {hub_id!r:.80} is no Hub id: {problem}"
 
 
-def _is_finite(value: Any) -> bool:
+def _is_finite(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

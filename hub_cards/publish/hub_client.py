@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, ParamSpec, Protocol, TypeVar
 
 from huggingface_hub import HfApi, get_session, get_token
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, SafetensorsParsingError, StrictDataclassError
@@ -26,6 +26,7 @@ from transformers.utils import logging
 import geodit
 from geodit.configuration.secrets import MASKED, find_secrets, mask_secrets
 from geodit.configuration.text_files import read_text
+from geodit.configuration.types_geodit import JsonObject
 
 __all__ = ["MAX_WAIT", "WAITS", "HubClient", "is_transient", "read_token", "status_of"]
 
@@ -41,6 +42,7 @@ _SILENT_WAIT = 10.0
 _MAX_TOKEN_BYTES = 10_000
 _MAX_ANSWERS = 500
 _MAX_QUOTED = 500
+_Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 # Whatever HTTP library huggingface_hub is built on, its errors have this base.
 _TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
@@ -57,6 +59,16 @@ _UNREADABLE = (
     TypeError,
 )
 _PRINTABLE = re.compile(r"[!-~]+")
+
+
+class _Response(Protocol):
+    """An answer of the Hub, of whatever HTTP library."""
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
 
 
 class HubClient:
@@ -119,7 +131,13 @@ class HubClient:
         self._user = name
         return name
 
-    def call(self, doing: str, request: Callable[..., _Result], *args: Any, **kwargs: Any) -> _Result:
+    def call(
+        self,
+        doing: str,
+        request: Callable[_Parameters, _Result],
+        *args: _Parameters.args,
+        **kwargs: _Parameters.kwargs,
+    ) -> _Result:
         """Make a request, again after a while if the connection breaks or the Hub is busy.
 
         It must be one that may arrive twice.
@@ -177,7 +195,7 @@ class HubClient:
         session = get_session()
         answers = 0
 
-        def look(response: Any) -> None:
+        def look(response: _Response) -> None:
             nonlocal answers
             answers += 1
             if max_answers is not None and answers > max_answers:
@@ -302,9 +320,9 @@ def _told_to_wait(error: Exception) -> float | None:
     return _told_by(error.response)
 
 
-def _told_by(response: Any) -> float | None:
+def _told_by(response: _Response) -> float | None:
     """Return the seconds to wait that a response asks for, as a number or as a date."""
-    headers: Mapping[str, str] = response.headers
+    headers = response.headers
     with contextlib.suppress(ValueError):  # of numbers with thousands of digits
         limit = parse_ratelimit_headers(headers) if response.status_code == 429 else None
         if limit is not None and limit.remaining == 0:
@@ -337,7 +355,7 @@ def _check_wait(seconds: float) -> None:
         logger.warning(f"The Hub asks to wait: going on in {seconds:.0f} seconds.")
 
 
-def _name_and_role(user: Mapping[str, Any]) -> tuple[str, str | None]:
+def _name_and_role(user: JsonObject) -> tuple[str, str | None]:
     """Return the name of a user and what their token may do, as the Hub tells it.
 
     Raises:

@@ -14,12 +14,12 @@ import struct
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import CommitInfo
 from huggingface_hub.utils import SafetensorsFileMetadata  # type: ignore[attr-defined]
 
 from geodit.configuration.text_files import read_text
+from geodit.configuration.types_geodit import Arguments, JsonObject
 from geodit.hub_cards.card.checkpoint_files import read_front_matter
 from geodit.hub_cards.publish.file_selection import PublishedFile, published_files
 from geodit.hub_cards.publish.hub_client import HubClient
@@ -79,7 +79,7 @@ def push_saved(
         for path, source in saved.items():
             (view / path).parent.mkdir(parents=True, exist_ok=True)
             link_file(source, view / path)
-        metadata: dict[str, Any] = {}
+        metadata: Arguments = {}
         stand_ins: set[str] = set()
         if state is not None:
             _fetch_descriptions(client, repo_id, state, view)
@@ -142,7 +142,7 @@ def _offsets(header: SafetensorsFileMetadata) -> list[tuple[int, int]]:
 
 def _header_bytes(header: SafetensorsFileMetadata) -> bytes:
     """Return the header as it stands at the beginning of a file: its length in 8 bytes, and JSON."""
-    fields: dict[str, Any] = {
+    fields: JsonObject = {
         name: {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": tensor.data_offsets}
         for name, tensor in header.tensors.items()
     }
@@ -152,7 +152,7 @@ def _header_bytes(header: SafetensorsFileMetadata) -> bytes:
     return struct.pack("<Q", len(content)) + content
 
 
-def _metadata_there(client: HubClient, repo_id: str, state: RepoState) -> dict[str, Any]:
+def _metadata_there(client: HubClient, repo_id: str, state: RepoState) -> Arguments:
     """Return what someone has said of the model in the card that is there."""
     if _CARD not in state.files:
         return {}

@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from geodit.tiny.scenes.ground import REFERENCE_SIZE, Clutter, Color
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 # Strength of the coarse, middle and fine mottling of a material, in grey levels.
 _MOTTLING: dict[str, tuple[float, float, float]] = {
@@ -35,7 +33,7 @@ _STRIPES: dict[str, tuple[float, float]] = {
 }
 
 
-def _field(rng: np.random.Generator, cells: int, size: int) -> Array:
+def _field(rng: np.random.Generator, cells: int, size: int) -> NDArray[np.float32]:
     """Smooth noise (size, size) of unit variance at the grid points of `cells` x `cells`."""
     values = rng.standard_normal((cells, cells), dtype=np.float32)
     return np.asarray(Image.fromarray(values).resize((size, size), Image.Resampling.BICUBIC))

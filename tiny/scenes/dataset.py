@@ -8,10 +8,10 @@ import json
 import random
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any
 
 import datasets
 
+from geodit.configuration.types_geodit import Item
 from geodit.data.schema import make_dataset, make_row
 from geodit.tiny.scenes.questions import scene_questions
 from geodit.tiny.scenes.rendering import render_scene
@@ -46,9 +46,7 @@ def scene_seed(split: str, seed: int, index: int) -> int:
     return (SPLITS.index(split) + 1) << (_SEED_BITS + _INDEX_BITS) | seed << _INDEX_BITS | index
 
 
-def _row(
-    index: int, split: str, seed: int, image_size: int, questions_per_task: Mapping[str, int] | None
-) -> dict[str, Any]:
+def _row(index: int, split: str, seed: int, image_size: int, questions_per_task: Mapping[str, int] | None) -> Item:
     number = scene_seed(split, seed, index)
     # One type after the other: every type has the same share of a data set.
     scene = sample_scene(number, image_size, scene_type_names[index % len(scene_type_names)])
@@ -102,7 +100,7 @@ def synthetic_dataset(
     return make_dataset(list(_map(make, num_scenes, num_proc or 1)))
 
 
-def _map(make: functools.partial[dict[str, Any]], number: int, num_proc: int) -> Iterator[dict[str, Any]]:
+def _map(make: functools.partial[Item], number: int, num_proc: int) -> Iterator[Item]:
     if num_proc == 1:
         yield from map(make, range(number))
         return

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from geodit.tiny.scenes.backgrounds import Array, draw_clutter, texture
+from geodit.tiny.scenes.backgrounds import draw_clutter, texture
 from geodit.tiny.scenes.drawing import draw_objects, draw_shadows
 from geodit.tiny.scenes.scene import REFERENCE_SIZE, Scene
 
@@ -17,7 +16,7 @@ _SUPERSAMPLING = 3
 _HAZE = (206.0, 212.0, 220.0)
 
 
-def render_scene(scene: Scene) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def render_scene(scene: Scene) -> NDArray[np.uint8]:
     """Render a scene.
 
     Args:
@@ -37,12 +36,12 @@ def render_scene(scene: Scene) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return _expose(image, scene, rng)
 
 
-def _expose(image: Image.Image, scene: Scene, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _expose(image: Image.Image, scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Apply light, haze, blur and the sensor's noise."""
     air, size = scene.atmosphere, scene.image_size
     if air.blur:
         image = image.filter(ImageFilter.GaussianBlur(air.blur * size / REFERENCE_SIZE))
-    pixels: Array = np.asarray(image, dtype=np.float32)
+    pixels: NDArray[np.floating] = np.asarray(image, dtype=np.float32)
     gain = np.array(air.tint, dtype=np.float32) * (air.brightness * air.contrast)
     pixels = pixels * gain + 118.0 * (1.0 - air.contrast)
     if air.haze:
@@ -50,4 +49,4 @@ def _expose(image: Image.Image, scene: Scene, rng: np.random.Generator) -> np.nd
         veil = np.asarray(patches.resize((size, size), Image.Resampling.BICUBIC))[..., None] * air.haze
         pixels = pixels * (1.0 - veil) + np.array(_HAZE, dtype=np.float32) * veil
     pixels = pixels + air.noise * rng.standard_normal(pixels.shape, dtype=np.float32)
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+    return pixels.clip(0, 255).astype(np.uint8)

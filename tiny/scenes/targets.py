@@ -3,15 +3,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geodit.data.patches import assign_patches
 from geodit.tiny.scenes.scene import Box, Scene
 from geodit.tiny.scenes.vocabulary import color_names, label_names, scene_type_names
 
-__all__ = ["color_names", "describe_objects", "label_names", "patch_targets", "scene_type_names"]
+__all__ = ["PatchTargets", "color_names", "describe_objects", "label_names", "patch_targets", "scene_type_names"]
+
+
+class PatchTargets(TypedDict):
+    """What the cells of a grid over an image show, as arrays by row and column of the cell.
+
+    Attributes:
+        label: Class of the object, 0 for the background; shape (grid, grid).
+        color: Its color, 0 for the background, negative where it is unknown; shape (grid, grid).
+        box: Its box, x1, y1, x2, y2 in [0, 1] of the image's side; zeros for the background; shape (grid, grid, 4).
+        center: Whether the cell holds the centre of its object; shape (grid, grid).
+    """
+
+    label: NDArray[np.int64]
+    color: NDArray[np.int64]
+    box: NDArray[np.float32]
+    center: NDArray[np.bool_]
 
 
 def describe_objects(scene: Scene) -> list[tuple[str, str, Box]]:
@@ -19,7 +36,7 @@ def describe_objects(scene: Scene) -> list[tuple[str, str, Box]]:
     return [(obj.color, obj.label, obj.box) for obj in scene.objects]
 
 
-def patch_targets(scene: Scene, grid: int) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+def patch_targets(scene: Scene, grid: int) -> PatchTargets:
     """Return what each grid cell over the image shows, see [`assign_patches`][geodit.data.patches.assign_patches].
 
     Args:
@@ -27,13 +44,7 @@ def patch_targets(scene: Scene, grid: int) -> dict[str, np.ndarray[Any, np.dtype
         grid: Cells along either side of the image.
 
     Returns:
-        Arrays by row and column of the cell:
-
-        * `label` (grid, grid) int64: 0 for the background, else 1 + index into `label_names`.
-        * `color` (grid, grid) int64: 0 for the background, else 1 + index into `color_names`.
-        * `box` (grid, grid, 4) float32: box of the object, x1, y1, x2, y2 in [0, 1] of the image's side;
-          zeros for the background.
-        * `center` (grid, grid) bool: whether the cell holds the centre of its object.
+        The targets: labels and colors are 1 + index into `label_names` and `color_names`.
 
     Raises:
         ValueError: If `grid` is not positive.

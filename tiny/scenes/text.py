@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 
+from geodit.configuration.types_geodit import Item
 from geodit.data.schema import Box, Question
 from geodit.tiny.scenes.dataset import scene_seed
 from geodit.tiny.scenes.questions import scene_questions
@@ -20,7 +20,7 @@ from geodit.tiny.scenes.vocabulary import scene_type_names
 _ROWS = 8
 
 
-class SceneTextDataset(torch.utils.data.Dataset[dict[str, Any]]):
+class SceneTextDataset(torch.utils.data.Dataset[Item]):
     """Questions about scenes that are described rather than shown.
 
     The context is an inventory of the scene, such as `harbor: red ship<loc_3>...; gray building<loc_40>...`, in the
@@ -81,7 +81,7 @@ class SceneTextDataset(torch.utils.data.Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Item:
         context, questions = self._items[index]
         scene, first = self._names[index]
         item = {
