@@ -76,6 +76,7 @@ MODULES = (
     "geodit.modeling_geodit.layer_runs_geodit",
     "geodit.modeling_geodit.loaded_weights_geodit",
     "geodit.modeling_geodit.loop_choice_geodit",
+    "geodit.modeling_geodit.model_types_geodit",
     "geodit.modeling_geodit.modeling_geodit",
     "geodit.modeling_geodit.module_checks_geodit",
     "geodit.modeling_geodit.patterns_geodit",

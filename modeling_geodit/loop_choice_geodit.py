@@ -7,7 +7,6 @@ A loop of fixed shapes is captured in a graph on CUDA. A model keeps those that 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from transformers.utils import logging
@@ -28,6 +27,7 @@ from geodit.modeling_geodit.fixed_network_geodit import (
 )
 from geodit.modeling_geodit.fixed_step_geodit import BlockTables, CanvasLogitsOf, FixedStep
 from geodit.modeling_geodit.layer_runs_geodit import run_layer
+from geodit.modeling_geodit.model_types_geodit import MaskedDiffusionModel
 from geodit.modeling_geodit.predictors_geodit import (
     CanvasPredictor,
     FullPredictor,
@@ -53,7 +53,7 @@ logger = logging.get_logger(__name__)
 
 
 def denoise_prompts(
-    model: Any,
+    model: MaskedDiffusionModel,
     plan: DecodingPlan,
     prompts: WaitingPrompts,
     begin: Callable[[], None] = lambda: None,
@@ -77,7 +77,7 @@ def denoise_prompts(
     return state
 
 
-def captures_steps(model: Any, plan: DecodingPlan, device: torch.device) -> bool:
+def captures_steps(model: MaskedDiffusionModel, plan: DecodingPlan, device: torch.device) -> bool:
     """Say whether steps of fixed shapes are taken. Where they are asked for in vain, a warning says why."""
     config = plan.config
     if config.capture_step is False or (config.capture_step == "auto" and device.type != "cuda"):
@@ -90,7 +90,7 @@ def captures_steps(model: Any, plan: DecodingPlan, device: torch.device) -> bool
     return reason is None
 
 
-def find_loop(model: Any, plan: DecodingPlan, prompts: WaitingPrompts, num_rows: int) -> CapturedLoop:
+def find_loop(model: MaskedDiffusionModel, plan: DecodingPlan, prompts: WaitingPrompts, num_rows: int) -> CapturedLoop:
     """Return the loop of these shapes and this policy, one of those that the model keeps."""
     config, rules, canvas = plan.config, plan.rules, prompts.state.canvas
     network_class: type[PrefixNetwork | FullNetwork] = PrefixNetwork
@@ -116,7 +116,11 @@ def find_loop(model: Any, plan: DecodingPlan, prompts: WaitingPrompts, num_rows:
 
 
 def _make_loop(
-    model: Any, plan: DecodingPlan, networks: Sequence[FixedNetwork], num_rows: int, device: torch.device
+    model: MaskedDiffusionModel,
+    plan: DecodingPlan,
+    networks: Sequence[FixedNetwork],
+    num_rows: int,
+    device: torch.device,
 ) -> CapturedLoop:
     """Make the loop of fixed shapes that a plan asks for, with memory of its own."""
     config = plan.config
@@ -140,7 +144,9 @@ def _make_loop(
     return CapturedLoop(networks, state, random, step, tables.num_steps, capture, between, refresh_steps)
 
 
-def make_predictor(model: Any, config: GeoDiTGenerationConfig, branches: Sequence[PromptBranch]) -> CanvasPredictor:
+def make_predictor(
+    model: MaskedDiffusionModel, config: GeoDiTGenerationConfig, branches: Sequence[PromptBranch]
+) -> CanvasPredictor:
     """Make the predictor that a configuration asks for."""
     if config.compile_step and not (config.use_cache and model.config.attention_mode == "prefix"):
         raise ValueError('compile_step=True needs attention_mode="prefix" and use_cache=True.')

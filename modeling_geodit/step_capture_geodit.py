@@ -15,7 +15,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import torch
 from transformers.utils import logging
@@ -24,6 +23,7 @@ from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit.modeling_geodit.fixed_network_geodit import FixedNetwork
 from geodit.modeling_geodit.fixed_step_geodit import FixedStep, denoise_fixed
 from geodit.modeling_geodit.host_copies_geodit import index_on
+from geodit.modeling_geodit.model_types_geodit import MaskedDiffusionModel
 from geodit.modeling_geodit.module_checks_geodit import why_not_as_they_are
 from geodit.modeling_geodit.predictors_geodit import PromptBranch
 from geodit.modeling_geodit.random_geodit import RowStreams, required
@@ -239,7 +239,7 @@ class CapturedLoops:
         self._loops: OrderedDict[Hashable, CapturedLoop] = OrderedDict()
         self._weights: tuple[int, ...] = ()
 
-    def find(self, key: Hashable, model: torch.nn.Module, make: Callable[[], CapturedLoop]) -> CapturedLoop:
+    def find(self, key: Hashable, model: MaskedDiffusionModel, make: Callable[[], CapturedLoop]) -> CapturedLoop:
         """Return the loop of a key, and make it if there is none.
 
         Args:
@@ -265,7 +265,7 @@ class CapturedLoops:
     def __len__(self) -> int:
         return len(self._loops)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> CapturedLoops:
+    def __deepcopy__(self, memo: dict[int, object]) -> CapturedLoops:
         return CapturedLoops(self._most)
 
     def __reduce__(self) -> tuple[type[CapturedLoops], tuple[int]]:
@@ -273,7 +273,7 @@ class CapturedLoops:
 
 
 def why_not_captured(
-    model: Any, attention_mode: str, use_cache: bool, refresh_steps: int, num_blocks: int = 1
+    model: MaskedDiffusionModel, attention_mode: str, use_cache: bool, refresh_steps: int, num_blocks: int = 1
 ) -> str | None:
     """Say what stands against capturing the denoising steps of a model; `None` if nothing does.
 
@@ -291,7 +291,7 @@ def why_not_captured(
     return why_not_by_layer(model)
 
 
-def why_not_by_layer(model: Any) -> str | None:
+def why_not_by_layer(model: MaskedDiffusionModel) -> str | None:
     """Say what stands against running the decoder layers of a model one by one, with masks and caches of one's own.
 
     Args:

@@ -7,7 +7,6 @@ Shapes: n patches of a picture, d_v width of the tower.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -33,7 +32,7 @@ class TowerByLayer:
         run: Runs a layer, as [`run_tower_layer`] does.
     """
 
-    def __init__(self, tower: Any, run: RunLayer) -> None:
+    def __init__(self, tower: SiglipVisionModel, run: RunLayer) -> None:
         self._tower = tower
         self._run = run
 
@@ -67,7 +66,7 @@ class TowerByLayer:
         )
 
 
-def is_stock_tower(tower: Any) -> bool:
+def is_stock_tower(tower: SiglipVisionModel) -> bool:
     """Return whether a tower is SigLIP's as Transformers has it: no hooks, adapters, shards or quantized weights."""
     if type(tower) is not SiglipVisionModel or type(tower.encoder) is not SiglipEncoder:
         return False
