@@ -117,7 +117,7 @@ class GeoDiTGenerationMixin:
         model: Network
         get_image_features: Callable[..., BaseModelOutputWithPooling]
         get_input_embeddings: Callable[[], nn.Embedding]
-        get_output_embeddings: Callable[[], nn.Linear]
+        get_output_embeddings: Callable[[], nn.Module]
         parameters: Callable[[], Iterator[nn.Parameter]]
 
     @torch.no_grad()

@@ -7,7 +7,6 @@ made of stock Llama layers, which match LLaDA's reference code exactly once the 
 
 # First of all, as what follows cannot be imported from a Transformers that is too old.
 from geodit.configuration.requirements_geodit import TRANSFORMERS  # noqa: F401
-from geodit.configuration.types_geodit import Arguments
 
 # isort: split
 import math
@@ -48,6 +47,7 @@ from geodit.configuration.anyres_geodit import anyres_max_tiles
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
 from geodit.configuration.foreign_files_geodit import refusing_broken_files
 from geodit.configuration.remote_code_geodit import PublishedMixin, warn_of_moving_code
+from geodit.configuration.types_geodit import Arguments
 from geodit.modeling_geodit.cache_geodit import LAYER_CACHE_KEYWORD, SegmentCache, write_keys_and_values
 from geodit.modeling_geodit.diffusion_geodit import check_masked_labels, labelled_loss
 from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin
@@ -697,7 +697,7 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
         """Replace the token embeddings."""
         self.model.set_input_embeddings(value)
 
-    def get_output_embeddings(self) -> nn.Linear:
+    def get_output_embeddings(self) -> nn.Module:
         """Return the output projection `(V, d)`."""
         return self.lm_head
 

@@ -68,7 +68,7 @@ def new_model(
     model = GeoDiTForMaskedDiffusion(config)
     location_ids = cast(list[int], tokenizer.convert_tokens_to_ids([location_token(i) for i in range(location_bins)]))
     for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):
-        init_location_embeddings(embeddings.weight, location_ids)
+        init_location_embeddings(cast(torch.Tensor, embeddings.weight), location_ids)
     if vision_tower is not None:
         load_vision_tower(model, vision_tower)
     processor = GeoDiTProcessor(

@@ -266,7 +266,7 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
 
     def evaluation_loop(
         self,
-        dataloader: DataLoader[Batch],
+        dataloader: DataLoader[object],
         description: str,
         prediction_loss_only: bool | None = None,
         ignore_keys: list[str] | None = None,

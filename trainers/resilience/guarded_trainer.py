@@ -265,7 +265,7 @@ class GuardedTrainer(Trainer):
             logs.pop("train_loss", None)
         super().log(logs, start_time)
 
-    def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> torch.Tensor | int | None:
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor | int | None:
         self.sum_over_processes(torch.zeros((), device=device))
         return super()._get_num_items_in_batch(batch_samples, device)
 
