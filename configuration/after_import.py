@@ -98,7 +98,7 @@ class _Loader:
         self._loader = loader
         self._finder = finder
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name == "_loader":  # Not there yet while it is copied.
             raise AttributeError(name)
         return getattr(self._loader, name)

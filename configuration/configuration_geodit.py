@@ -7,7 +7,7 @@ from geodit.configuration.requirements_geodit import TRANSFORMERS  # noqa: F401
 # isort: split
 import copy
 import os
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
@@ -25,6 +25,7 @@ from geodit.configuration.geometry_geodit import (
     refuse_code_by_name,
 )
 from geodit.configuration.remote_code_geodit import CONFIG_AUTO_MAP, RemoteCodeMixin
+from geodit.configuration.types_geodit import JsonObject
 
 __all__ = ["GeoDiTConfig", "GeoDiTTextConfig"]
 
@@ -127,7 +128,7 @@ class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
     initializer_range: float = 0.02
     tie_word_embeddings: bool = False
 
-    def __post_init__(self, **kwargs: Any) -> None:
+    def __post_init__(self, **kwargs: object) -> None:
         """Complete what is given: sub-configurations and, to see images in tiles, the grids."""
         super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
         if self.vision_config.vision_use_head:
@@ -139,8 +140,8 @@ class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
 
     @classmethod
     def get_config_dict(
-        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: object
+    ) -> tuple[JsonObject, JsonObject]:
         """Read config.json; see [`~transformers.PreTrainedConfig.get_config_dict`].
 
         Raises:
@@ -154,7 +155,7 @@ class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
         return config, unused
 
     @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+    def from_dict(cls, config_dict: JsonObject, **kwargs: object) -> Self:
         """Make a configuration of what config.json holds; see [`~transformers.PreTrainedConfig.from_dict`].
 
         Raises:
@@ -172,9 +173,9 @@ class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
     def _patches_per_side(self) -> int:
         return int(self.vision_config.image_size // self.vision_config.patch_size)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return everything that `save_pretrained` writes to config.json."""
-        output: dict[str, Any] = super().to_dict()
+        output: JsonObject = super().to_dict()
         output["auto_map"] = dict(CONFIG_AUTO_MAP)
         return output
 

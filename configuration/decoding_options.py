@@ -10,6 +10,7 @@ from typing import Any
 from transformers.generation.configuration_utils import GenerationConfig
 
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
+from geodit.configuration.types_geodit import Arguments, JsonObject
 
 __all__ = ["DecodingOptions"]
 
@@ -123,7 +124,7 @@ class DecodingOptions:
         """Whether nothing is drawn at random with these options and GeoDiT's defaults: every seed gives the same."""
         return self.remasking != "random" and not self.temperature
 
-    def generate_arguments(self, *, by_model: bool = True) -> dict[str, Any]:
+    def generate_arguments(self, *, by_model: bool = True) -> Arguments:
         """Return the arguments of `generate()`, without the seed.
 
         Args:
@@ -135,7 +136,7 @@ class DecodingOptions:
             name: value for name, value in values.items() if value is not None or (not by_model and name not in _SPEED)
         }
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return what decides on the answers, in types and by the names that files of results have."""
         answers = {name: getattr(self, name) for name in _ANSWERS}
         return {

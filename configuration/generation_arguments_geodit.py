@@ -8,16 +8,17 @@ refused by name, with what to use instead.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sized
-from typing import Any
 
 from transformers.generation.configuration_utils import GenerationConfig
+
+from geodit.configuration.types_geodit import Arguments
 
 __all__ = ["AUTOREGRESSIVE_FIELDS", "translate_arguments"]
 
 AUTOREGRESSIVE_FIELDS = frozenset(name for name in vars(GenerationConfig()) if not name.startswith("_"))
 """The fields of [`~transformers.GenerationConfig`] in the installed version of Transformers."""
 
-_NEUTRAL: dict[str, Any] = {
+_NEUTRAL: Mapping[str, object] = {
     "diversity_penalty": 0,
     "early_stopping": False,
     "encoder_no_repeat_ngram_size": 0,
@@ -87,9 +88,7 @@ _INSTEAD = {
 }
 
 
-def translate_arguments(
-    given: Mapping[str, Any], defaults: Mapping[str, Any], prompt_length: int | None = None
-) -> dict[str, Any]:
+def translate_arguments(given: Arguments, defaults: Arguments, prompt_length: int | None = None) -> Arguments:
     """Turn arguments of `generate()` into fields of [`GeoDiTGenerationConfig`].
 
     `do_sample` becomes a temperature: 0 if it is false, and 1 if it is true and nothing sets another. `max_length`,
@@ -123,7 +122,7 @@ def translate_arguments(
     return values
 
 
-def _is_off(name: str, value: Any) -> bool:
+def _is_off(name: str, value: object) -> bool:
     """Return whether a parameter of autoregressive decoding is set to do nothing."""
     if name in _NEUTRAL:
         return bool(value is None or value == _NEUTRAL[name])
@@ -131,7 +130,7 @@ def _is_off(name: str, value: Any) -> bool:
     return known and (value is None or (isinstance(value, Sized) and len(value) == 0))
 
 
-def _temperature(do_sample: Any, given: float | None, default: float) -> float:
+def _temperature(do_sample: object, given: float | None, default: float) -> float:
     if not isinstance(do_sample, bool):
         raise ValueError(f"do_sample must be True or False, but is {do_sample!r}.")
     if given is not None and (given > 0) != do_sample:
@@ -144,7 +143,7 @@ def _temperature(do_sample: Any, given: float | None, default: float) -> float:
     return given or default or 1.0
 
 
-def _max_new_tokens(max_length: Any, values: Mapping[str, Any], prompt_length: int | None) -> int:
+def _max_new_tokens(max_length: object, values: Arguments, prompt_length: int | None) -> int:
     if "max_new_tokens" in values:
         raise ValueError("Give max_new_tokens or max_length, which counts the prompt, not both.")
     if prompt_length is None:

@@ -6,12 +6,12 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable
-from typing import Any
 
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.generation.configuration_utils import GenerationConfig
 
 from geodit.configuration.generation_arguments_geodit import AUTOREGRESSIVE_FIELDS, translate_arguments
+from geodit.configuration.types_geodit import Arguments, JsonObject
 
 __all__ = ["REMASKING_STRATEGIES", "GeoDiTGenerationConfig"]
 
@@ -130,7 +130,7 @@ class GeoDiTGenerationConfig(GenerationConfig):
         eos_token_id: int | list[int] | None = None,
         pad_token_id: int | None = None,
         transformers_version: str | None = None,
-        **unknown: Any,
+        **unknown: object,
     ) -> None:
         # The parent's __init__ is left out on purpose: it sets some seventy autoregressive fields.
         _refuse_unknown(unknown)
@@ -249,7 +249,7 @@ class GeoDiTGenerationConfig(GenerationConfig):
                 f"Change remasking, or set {name} to None."
             )
 
-    def update(self, defaults_only: bool = False, allow_custom_entries: bool = False, **kwargs: Any) -> dict[str, Any]:
+    def update(self, defaults_only: bool = False, allow_custom_entries: bool = False, **kwargs: object) -> Arguments:
         """Change several values at once.
 
         Args:
@@ -265,20 +265,20 @@ class GeoDiTGenerationConfig(GenerationConfig):
         """
         del allow_custom_entries
         _refuse_unknown(kwargs)
-        unused: dict[str, Any] = super().update(  # type: ignore[no-untyped-call]
+        unused: Arguments = super().update(  # type: ignore[no-untyped-call]
             defaults_only=defaults_only, **kwargs
         )
         return unused
 
     @classmethod
-    def from_model_config(cls, model_config: PreTrainedConfig | dict[str, Any]) -> GeoDiTGenerationConfig:
+    def from_model_config(cls, model_config: PreTrainedConfig | JsonObject) -> GeoDiTGenerationConfig:
         """Return default parameters with the special tokens of a model's configuration.
 
         Args:
             model_config: A `GeoDiTConfig`, or its dictionary.
         """
         values = model_config if isinstance(model_config, dict) else model_config.to_dict()
-        token_ids: dict[str, Any] = {name: values.get(name) for name in _SPECIAL_TOKEN_FIELDS}
+        token_ids: Arguments = {name: values.get(name) for name in _SPECIAL_TOKEN_FIELDS}
         config = cls(**token_ids)
         # Transformers compares this hash when saving, to tell whether the user has changed anything.
         config._original_object_hash = hash(config)
@@ -286,7 +286,7 @@ class GeoDiTGenerationConfig(GenerationConfig):
 
     @classmethod
     def from_generation_config(
-        cls, generation_config: GenerationConfig, *, prompt_length: int | None = None, **overrides: Any
+        cls, generation_config: GenerationConfig, *, prompt_length: int | None = None, **overrides: object
     ) -> GeoDiTGenerationConfig:
         """Copy a configuration, whatever its class: remote code loads a copy of this class of its own.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 __all__ = ["TEXT_SIZES", "VISION_SIZES", "check_heads", "check_numbers", "check_sizes", "refuse_code_by_name"]
 
@@ -33,7 +32,7 @@ _ATTENTION = (None, "eager", "sdpa", "flex_attention")
 _IMPLEMENTATIONS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal")
 
 
-def check_sizes(config: Any, sizes: Mapping[str, int], part: str) -> None:
+def check_sizes(config: object, sizes: Mapping[str, int], part: str) -> None:
     """Refuse sizes that are no positive integers, or larger than those of any model.
 
     Args:
@@ -52,7 +51,7 @@ def check_sizes(config: Any, sizes: Mapping[str, int], part: str) -> None:
             raise ValueError(f"{part}.{name} must be an integer from 1 to {largest:,}, got {value!r:.80}.")
 
 
-def check_heads(config: Any, part: str) -> None:
+def check_heads(config: object, part: str) -> None:
     """Refuse heads that do not divide what they share.
 
     Raises:
@@ -67,7 +66,7 @@ def check_heads(config: Any, part: str) -> None:
             raise ValueError(f"{part}.{whole} must be a multiple of {share}, got {size} and {number}.")
 
 
-def check_numbers(config: Any, names: tuple[str, ...], part: str) -> None:
+def check_numbers(config: object, names: tuple[str, ...], part: str) -> None:
     """Refuse what is no finite number of at least 0.
 
     Raises:
@@ -80,7 +79,7 @@ def check_numbers(config: Any, names: tuple[str, ...], part: str) -> None:
             raise ValueError(f"{part}{name} must be a number of at least 0, got {value!r:.80}.")
 
 
-def refuse_code_by_name(config: Mapping[str, Any]) -> None:
+def refuse_code_by_name(config: Mapping[str, object]) -> None:
     """Refuse a config.json that names an implementation of attention which Transformers would fetch and run.
 
     Whoever wants one gives `attn_implementation` to `from_pretrained`.

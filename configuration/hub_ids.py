@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
@@ -12,7 +11,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 __all__ = ["hub_id_problem", "is_hub_id"]
 
 
-def hub_id_problem(name: Any) -> str | None:
+def hub_id_problem(name: object) -> str | None:
     """Return why a name cannot be that of a repository; `None` if it can."""
     if not isinstance(name, str):
         return "it is no text"

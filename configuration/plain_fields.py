@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = ["check_field_names"]
 
 
-def check_field_names(record_class: type[Any], names: Collection[str], what: str) -> None:
+def check_field_names(record_class: type[DataclassInstance], names: Collection[str], what: str) -> None:
     """Check that a mapping has the fields of a dataclass: all of them and no others.
 
     Args:

@@ -18,13 +18,14 @@ import tempfile
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from transformers.utils import logging
 from transformers.utils.hub import PushToHubMixin
 
 from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.foreign_files_geodit import refusing_broken_files
+from geodit.configuration.types_geodit import Arguments
 
 if TYPE_CHECKING:
     # Never run, but read by the loader of Transformers, which copies a module to its cache together with what it
@@ -77,6 +78,7 @@ MODULES = (
     "geodit.modeling_geodit.layer_runs_geodit",
     "geodit.modeling_geodit.loaded_weights_geodit",
     "geodit.modeling_geodit.loop_choice_geodit",
+    "geodit.modeling_geodit.model_types_geodit",
     "geodit.modeling_geodit.modeling_geodit",
     "geodit.modeling_geodit.module_checks_geodit",
     "geodit.modeling_geodit.patterns_geodit",
@@ -157,7 +159,7 @@ class PublishedMixin(PushToHubMixin):
             ConnectionError: If the connection keeps breaking, or the Hub stays busy.
             ValueError: If the Hub refuses the files, or the repository is not one to push this to.
         """
-        options: dict[str, Any] = {
+        options: Arguments = {
             "commit_message": commit_message,
             "commit_description": commit_description,
             "private": private,
@@ -182,7 +184,7 @@ class RemoteCodeMixin(PublishedMixin):
     """
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Self:
         """Load this object, with a warning if its code came from a branch of the Hub, which may change.
 
         Code that the repository holds for one of the parts (a tokenizer, an image processor) runs with
@@ -193,12 +195,13 @@ class RemoteCodeMixin(PublishedMixin):
             OSError: If they are not there.
         """
         warn_of_moving_code(pretrained_model_name_or_path, kwargs.get("revision"))
-        # Any of the parts of a processor may name code of its own, and unless told, Transformers asks at the terminal
+        # Each of the parts of a processor may name code of its own, and unless told, Transformers asks at the terminal
         # whether to run it.
         if kwargs.get("trust_remote_code") is None:
             kwargs["trust_remote_code"] = False
         with refusing_broken_files(pretrained_model_name_or_path):
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
+            loaded: Self = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
+        return loaded
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> Any:
         """Save this object, and the code that loads it.
@@ -229,7 +232,7 @@ class RemoteCodeMixin(PublishedMixin):
         """
 
 
-def warn_of_moving_code(name: Any, revision: str | None) -> None:
+def warn_of_moving_code(name: str | os.PathLike[str] | None, revision: str | None) -> None:
     """Warn, once, if this is the code of a repository's branch: it may be other code the next time.
 
     Args:
@@ -248,7 +251,7 @@ def warn_of_moving_code(name: Any, revision: str | None) -> None:
     )
 
 
-def _publisher() -> Callable[..., Any] | None:
+def _publisher() -> Callable[..., object] | None:
     """Return the package's function that pushes with a card; `None` where the package is not installed."""
     try:
         package = importlib.import_module(_PACKAGE)

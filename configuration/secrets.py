@@ -79,7 +79,7 @@ def find_secrets(text: str, known: Iterable[str] = ()) -> list[str]:
     """Find out which kinds of secrets a text has.
 
     Args:
-        text: Any text.
+        text: The text.
         known: Secrets to look for by their values, such as the token in use.
 
     Returns:
@@ -92,7 +92,7 @@ def mask_secrets(text: str, known: Iterable[str] = ()) -> str:
     """Put `<secret>` in the place of each secret in a text.
 
     Args:
-        text: Any text.
+        text: The text.
         known: See [`find_secrets`].
     """
     pieces, end = [], 0
@@ -115,7 +115,7 @@ def mask_values(value: Any, known: Iterable[str] = ()) -> Any:
     return value
 
 
-def refuse_secrets(value: Any, where: str, known: Iterable[str] = ()) -> None:
+def refuse_secrets(value: object, where: str, known: Iterable[str] = ()) -> None:
     """Refuse text, or values with text in them, that has a secret.
 
     A text under a name such as `hub_token` or `api_key` is a secret whatever its shape.
@@ -156,7 +156,7 @@ def _matches(text: str, known: Iterable[str]) -> Iterator[tuple[str, int, int]]:
                 yield kind, found.start(group), found.end(group)
 
 
-def _secrets_in(value: Any, field: str, known: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _secrets_in(value: object, field: str, known: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Yield the field and kind of each secret in a value."""
     waiting = [(field, value)]
     while waiting:

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from geodit.configuration.secrets import mask_secrets
+from geodit.configuration.types_geodit import JsonObject
 
 __all__ = [
     "MAX_TEXT_BYTES",
@@ -100,7 +101,7 @@ def parse_json(text: str, where: str | os.PathLike[str], *, allow_nan: bool = Tr
         raise ValueError(f"{where} is not JSON: {error}.") from error
 
 
-def parse_json_object(text: str, where: str | os.PathLike[str], *, allow_nan: bool = True) -> dict[str, Any]:
+def parse_json_object(text: str, where: str | os.PathLike[str], *, allow_nan: bool = True) -> JsonObject:
     """Parse JSON that must be one object.
 
     Args:
@@ -126,7 +127,7 @@ def read_json(path: str | os.PathLike[str], *, max_bytes: int = MAX_TEXT_BYTES) 
     return parse_json(read_text(path, max_bytes=max_bytes, encoding="utf-8-sig"), path)
 
 
-def read_json_object(path: str | os.PathLike[str], *, allow_nan: bool = True) -> dict[str, Any]:
+def read_json_object(path: str | os.PathLike[str], *, allow_nan: bool = True) -> JsonObject:
     """Read a file that holds one JSON object.
 
     Raises:
@@ -170,7 +171,7 @@ def parse_yaml(text: str, where: str | os.PathLike[str]) -> Any:
 class _PlainLoader(yaml.SafeLoader):
     """A loader that says so where a mapping has a name twice, of which YAML's own would drop one."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         names = [name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode) and name.value != "<<"]
         if double := sorted({name for name in names if names.count(name) > 1}):
             raise yaml.constructor.ConstructorError(

@@ -9,10 +9,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, cast
 
 import torch
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer, rotate_half
+from torch import nn
+from transformers.models.llama.modeling_llama import LlamaAttention, LlamaDecoderLayer, rotate_half
 
 __all__ = ["LAYER_CACHE_KEYWORD", "ImagePrefix", "SegmentCache", "cache_keyword", "write_keys_and_values"]
 
@@ -127,7 +128,7 @@ class SegmentCache:
         key_states: torch.Tensor,
         value_states: torch.Tensor,
         layer_idx: int,
-        kwargs: Mapping[str, Any] | None = None,
+        kwargs: Mapping[str, object] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write the next tokens of the open segment for one layer.
 
@@ -227,11 +228,15 @@ class SegmentCache:
         self._buffers = [None if pair is None else (pair[0][:count], pair[1][:count]) for pair in self._buffers]
 
 
+class _WritableCache(Protocol):
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int) -> object: ...
+
+
 def write_keys_and_values(
-    layer: Any,
+    layer: nn.Module,
     hidden_states: torch.Tensor,
     position_embeddings: tuple[torch.Tensor, torch.Tensor],
-    cache: Any,
+    cache: _WritableCache,
 ) -> None:
     """Run the part of a layer that other tokens need of these: no queries, no attention, no feed-forward.
 
@@ -241,11 +246,11 @@ def write_keys_and_values(
         position_embeddings: Cosines and sines, `(B, S or more, D)`.
         cache: Where keys and values are written: something with the `update` of [`SegmentCache`].
     """
-    attention = layer.self_attn
+    attention = cast(LlamaAttention, layer.self_attn)
     device = attention.k_proj.weight.device
     if device.type != "meta":  # offloaded weights come to the hidden states, others do not
         hidden_states = hidden_states.to(device)
-    normed = layer.input_layernorm(hidden_states)
+    normed = cast(nn.Module, layer.input_layernorm)(hidden_states)
     shape = (*normed.shape[:-1], -1, attention.head_dim)
     keys = attention.k_proj(normed).view(shape).transpose(1, 2)
     values = attention.v_proj(normed).view(shape).transpose(1, 2)

@@ -34,7 +34,7 @@ class CompiledByShape:
         self._most = most
         self._compiled: OrderedDict[Hashable, RunLayer] = OrderedDict()
 
-    def __call__(self, layer: torch.nn.Module, *args: Any) -> torch.Tensor:
+    def __call__(self, layer: torch.nn.Module, *args: object) -> torch.Tensor:
         """Run a layer."""
         key = _shapes(args)
         if key not in self._compiled:
@@ -59,14 +59,14 @@ class CompiledLayers:
         """
         return self._functions.setdefault(function, CompiledByShape(function))
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledLayers:
+    def __deepcopy__(self, memo: dict[int, object]) -> CompiledLayers:
         return CompiledLayers()
 
     def __reduce__(self) -> tuple[type[CompiledLayers], tuple[()]]:
         return CompiledLayers, ()
 
 
-def _shapes(value: Any) -> Hashable:
+def _shapes(value: object) -> Hashable:
     if isinstance(value, torch.Tensor):
         return tuple(value.shape)
     return tuple(map(_shapes, value)) if isinstance(value, tuple) else value
@@ -82,7 +82,7 @@ def _with_own_code(function: Any) -> RunLayer:
     )
 
 
-def compiled_layers_of(model: Any) -> CompiledLayers:
+def compiled_layers_of(model: object) -> CompiledLayers:
     """Return the compiled code that a model keeps for all calls."""
     layers: CompiledLayers = model.__dict__.setdefault("_kept_compiled_layers", CompiledLayers())
     return layers

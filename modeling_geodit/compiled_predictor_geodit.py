@@ -7,12 +7,12 @@ Shapes: B rows, L canvas length, V vocabulary, K wanted positions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
 from geodit.modeling_geodit.compiled_layers_geodit import RunLayer
 from geodit.modeling_geodit.fixed_network_geodit import PrefixNetwork, round_up_places
+from geodit.modeling_geodit.model_types_geodit import MaskedDiffusionModel
 from geodit.modeling_geodit.predictors_geodit import CanvasPredictor, PromptBranch
 
 __all__ = ["CompiledPredictor"]
@@ -31,7 +31,7 @@ class CompiledPredictor(CanvasPredictor):
         run: Runs a layer, compiled.
     """
 
-    def __init__(self, model: Any, branch: PromptBranch, canvas_length: int, run: RunLayer) -> None:
+    def __init__(self, model: MaskedDiffusionModel, branch: PromptBranch, canvas_length: int, run: RunLayer) -> None:
         num_rows = len(branch.prompt.valid)
         places = round_up_places(branch.segments.num_places)
         self._network = PrefixNetwork(model, num_rows, places, canvas_length, run)

@@ -5,18 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TypeVar
 
+from transformers import PreTrainedTokenizerBase
 from transformers.generation.configuration_utils import GenerationConfig
 
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
 from geodit.modeling_geodit.decoding_geodit import Block, build_decoding_policy, plan_blocks
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
+from geodit.modeling_geodit.model_types_geodit import MaskedDiffusionModel
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 from geodit.modeling_geodit.step_rules_geodit import StepRules
 from geodit.modeling_geodit.stop_strings_geodit import StopStrings
 
 __all__ = ["DecodingPlan", "first_given", "plan_decoding"]
+
+_Given = TypeVar("_Given")
+_Default = TypeVar("_Default")
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,13 @@ class DecodingPlan:
 
 
 def plan_decoding(
-    model: Any,
+    model: MaskedDiffusionModel,
     generation_config: GenerationConfig | None,
     prompt_length: int | None,
     answer_pattern: AnswerPattern | None,
     stop_strings: str | Sequence[str] | None,
-    tokenizer: Any,
-    **kwargs: Any,
+    tokenizer: PreTrainedTokenizerBase | None,
+    **kwargs: object,
 ) -> DecodingPlan:
     """Make the plan of a call of `generate()`.
 
@@ -79,8 +84,8 @@ def plan_decoding(
         prompt_length=prompt_length,
         **kwargs,
     )
-    mask_token_id = cast(int, first_given(config.mask_token_id, model.config.mask_token_id))
-    eos = first_given(config.eos_token_id, model.config.eos_token_id)
+    mask_token_id = first_given(config.mask_token_id, model.config.mask_token_id)
+    eos = model.config.eos_token_id if config.eos_token_id is None else config.eos_token_id
     eos_token_ids = [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
     placeholders = [mask_token_id, model.config.image_token_id]
     _check_token_ids(
@@ -102,7 +107,7 @@ def plan_decoding(
     return DecodingPlan(config, rules, blocks, mask_token_id, fill, stopping)
 
 
-def _check_token_ids(model: Any, **ids: Sequence[int]) -> None:
+def _check_token_ids(model: MaskedDiffusionModel, **ids: Sequence[int]) -> None:
     """Refuse ids that the vocabulary does not have; a generation configuration is not checked against a model."""
     vocab_size = model.config.text_config.vocab_size
     for name, values in ids.items():
@@ -110,6 +115,6 @@ def _check_token_ids(model: Any, **ids: Sequence[int]) -> None:
             raise ValueError(f"{name} has {outside[0]}, but the vocabulary has the ids 0 to {vocab_size - 1}.")
 
 
-def first_given(value: Any, default: Any) -> Any:
+def first_given(value: _Given | None, default: _Default) -> _Given | _Default:
     """Return a value, or the default if it is `None`."""
     return default if value is None else value

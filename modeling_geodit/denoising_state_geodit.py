@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 
+from geodit.configuration.types_geodit import Arguments
 from geodit.modeling_geodit.decoding_geodit import Decision
 from geodit.modeling_geodit.grids_geodit import is_any_of
 
@@ -164,7 +164,7 @@ class DenoisingState:
     def with_tensors(self, tensors: Sequence[torch.Tensor]) -> DenoisingState:
         """Return a state of other tensors, such as copies of these on another device."""
         names = [name for name, value in vars(self).items() if isinstance(value, torch.Tensor)]
-        values: dict[str, Any] = dict(zip(names, tensors, strict=True))
+        values: Arguments = dict(zip(names, tensors, strict=True))
         return replace(self, **values)
 
     def take(self, rows: slice | torch.Tensor) -> DenoisingState:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -21,6 +20,7 @@ from geodit.modeling_geodit.cache_geodit import SegmentCache, write_keys_and_val
 from geodit.modeling_geodit.compiled_layers_geodit import RunLayer
 from geodit.modeling_geodit.graph_capture_geodit import Capture, CapturedCalls
 from geodit.modeling_geodit.layer_runs_geodit import LayerCache, run_layer, write_segment
+from geodit.modeling_geodit.model_types_geodit import MaskedDiffusionModel, head_dim
 from geodit.modeling_geodit.predictors_geodit import EmbeddedPrompt, PrefixSegments, PromptBranch, Segment, guide
 
 __all__ = [
@@ -63,7 +63,13 @@ class FixedNetwork(ABC):
     """
 
     def __init__(
-        self, model: Any, num_rows: int, prefix_places: int, canvas_length: int, num_positions: int, run: RunLayer
+        self,
+        model: MaskedDiffusionModel,
+        num_rows: int,
+        prefix_places: int,
+        canvas_length: int,
+        num_positions: int,
+        run: RunLayer,
     ) -> None:
         self._text_core = model.model.language_model
         self._embed_tokens = model.get_input_embeddings()
@@ -73,7 +79,7 @@ class FixedNetwork(ABC):
         self._canvas_length = canvas_length
         self._num_key_value_heads: int = model.config.text_config.num_key_value_heads
         self._cosines, self._sines = (
-            self._zeros(num_rows, num_positions, self._text_core.layers[0].self_attn.head_dim) for _ in range(2)
+            self._zeros(num_rows, num_positions, head_dim(self._text_core)) for _ in range(2)
         )
 
     def _zeros(self, *shape: int) -> torch.Tensor:
@@ -154,7 +160,7 @@ class PrefixNetwork(FixedNetwork):
 
     def __init__(
         self,
-        model: Any,
+        model: MaskedDiffusionModel,
         num_rows: int,
         prefix_places: int,
         canvas_length: int,
@@ -245,7 +251,7 @@ class FullNetwork(FixedNetwork):
 
     def __init__(
         self,
-        model: Any,
+        model: MaskedDiffusionModel,
         num_rows: int,
         prefix_places: int,
         canvas_length: int,

@@ -14,16 +14,20 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
 from transformers.generation.configuration_utils import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import GENERATION_CONFIG_NAME, logging
 from transformers.utils.generic import ModelOutput
 
+from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
+from geodit.configuration.types_geodit import Arguments
 from geodit.modeling_geodit.cache_geodit import ImagePrefix, SegmentCache
 from geodit.modeling_geodit.compiled_layers_geodit import RunLayer, compiled_layers_of
 from geodit.modeling_geodit.decoding_plan_geodit import DecodingPlan, first_given, plan_decoding
@@ -36,11 +40,18 @@ from geodit.modeling_geodit.loop_choice_geodit import (
     denoise_prompts,
     find_loop,
 )
+from geodit.modeling_geodit.model_types_geodit import Network, head_dim
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 from geodit.modeling_geodit.predictors_geodit import (
     Segment,
 )
-from geodit.modeling_geodit.prompts_geodit import ImageFeatures, device_for, encode_pixels, prepare_prompts
+from geodit.modeling_geodit.prompts_geodit import (
+    ImageFeatures,
+    device_for,
+    encode_pixels,
+    pooled_features,
+    prepare_prompts,
+)
 from geodit.modeling_geodit.slots_geodit import FinishedAnswer, PromptQueue, WaitingPrompts, denoise_in_slots
 from geodit.modeling_geodit.step_capture_geodit import (
     why_not_by_layer,
@@ -101,10 +112,18 @@ class GeoDiTGenerationMixin:
     work.
     """
 
-    config: Any
-    generation_config: Any
+    config: GeoDiTConfig
+    generation_config: GenerationConfig
     generation_config_class: type[GenerationConfig] = GeoDiTGenerationConfig
     output_modalities = ("text",)
+
+    if TYPE_CHECKING:
+        # What a model has besides, see [`MaskedDiffusionModel`].
+        model: Network
+        get_image_features: Callable[..., BaseModelOutputWithPooling]
+        get_input_embeddings: Callable[[], nn.Embedding]
+        get_output_embeddings: Callable[[], nn.Module]
+        _modules: dict[str, nn.Module | None]
 
     @torch.no_grad()
     def encode_image(
@@ -127,14 +146,13 @@ class GeoDiTGenerationMixin:
         Returns:
             What `generate(image_prefix=...)` takes.
         """
-        model: Any = self
         pixel_values = to_device(pixel_values, device_for(self, pixel_values))
         compiled = bool(first_given(compile_step, getattr(self.generation_config, "compile_step", False)))
         by_layer = why_not_by_layer(self) is None
         asked = asks_for_capture(getattr(self.generation_config, "capture_step", "auto"), pixel_values.device)
-        features: Any = encode_pixels(
-            self, pixel_values, image_sizes, compiled=compiled, captured=by_layer and asked
-        ).pooler_output
+        features = pooled_features(
+            encode_pixels(self, pixel_values, image_sizes, compiled=compiled, captured=by_layer and asked)
+        )
         if self.config.attention_mode == "full":
             return ImagePrefix(features, None)
         rows = torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True)
@@ -142,12 +160,12 @@ class GeoDiTGenerationMixin:
         position_ids = torch.arange(rows.shape[1], device=rows.device).expand(rows.shape[:2])
         valid = position_ids < index_on(rows.device, counts).unsqueeze(-1)
         cache = SegmentCache.empty(self.config.text_config.num_hidden_layers, len(valid), valid.shape[1], valid.device)
-        embeds = rows.to(model.get_input_embeddings().weight.dtype)
-        text_core = model.model.language_model
+        embeds = rows.to(self.get_input_embeddings().weight.dtype)
+        text_core = self.model.language_model
         if by_layer:
             run: RunLayer = compiled_layers_of(self).of(run_layer) if compiled else run_layer
             segment = Segment(embeds, position_ids, valid, len(set(counts)) == 1)
-            width = text_core.layers[0].self_attn.head_dim
+            width = head_dim(text_core)
             cache.reserve(self.config.text_config.num_key_value_heads, width, embeds.dtype)
             write_segment(text_core, run, cache, 0, segment, segment.is_full)
         else:
@@ -170,11 +188,11 @@ class GeoDiTGenerationMixin:
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         answer_pattern: AnswerPattern | None = None,
         stop_strings: str | Sequence[str] | None = None,
-        tokenizer: Any = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
         streamer: BaseStreamer | None = None,
         step_callback: Callable[[DenoisingState], None] | None = None,
         inputs: torch.LongTensor | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> torch.LongTensor | GeoDiTGenerateOutput:
         """Answer prompts by denoising a canvas behind each of them.
 
@@ -299,14 +317,14 @@ class GeoDiTGenerationMixin:
 
     def generate_many(
         self,
-        batches: Iterable[Mapping[str, Any]],
+        batches: Iterable[Mapping[str, object]],
         *,
         slots: int | None = None,
         generation_config: GenerationConfig | None = None,
         answer_pattern: AnswerPattern | None = None,
         stop_strings: str | Sequence[str] | None = None,
-        tokenizer: Any = None,
-        **kwargs: Any,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        **kwargs: object,
     ) -> Iterator[FinishedAnswer]:
         """Answer more prompts than run at once: continuous batching.
 
@@ -361,7 +379,7 @@ class GeoDiTGenerationMixin:
         on_cpu = state.with_tensors([value.cpu() for value in state.tensors])
         return FinishedAnswer.of_rows(list(range(prompts.first, prompts.first + len(prompts))), on_cpu)
 
-    def _prepare_all(self, plan: DecodingPlan, batches: Iterable[Mapping[str, Any]]) -> Iterator[WaitingPrompts]:
+    def _prepare_all(self, plan: DecodingPlan, batches: Iterable[Mapping[str, object]]) -> Iterator[WaitingPrompts]:
         """Yield the prompts of `generate_many`, one batch at a time."""
         source = None if plan.config.seed is None else torch.Generator().manual_seed(plan.config.seed)
         first = 0
@@ -373,7 +391,7 @@ class GeoDiTGenerationMixin:
                 )
             if source is not None and batch.get("generator") is not None:
                 raise ValueError("Give a seed or a generator, not both.")
-            given: dict[str, Any] = {"input_ids": None, "generator": source, **batch, "first": first}
+            given: Arguments = {"input_ids": None, "generator": source, **batch, "first": first}
             prompts = prepare_prompts(self, plan, **given)
             first += len(prompts)
             yield prompts
@@ -393,7 +411,7 @@ class GeoDiTGenerationMixin:
         revision: str = "main",
         subfolder: str = "",
         trust_remote_code: bool | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         """Set `generation_config`; `from_pretrained` calls this.
 

@@ -10,12 +10,12 @@ Shapes: B rows, S tokens, C capacity, H heads of keys and values, D width of a h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
 from geodit.modeling_geodit.cache_geodit import LAYER_CACHE_KEYWORD, SegmentCache, write_keys_and_values
 from geodit.modeling_geodit.compiled_layers_geodit import RunLayer
+from geodit.modeling_geodit.model_types_geodit import TextCore
 from geodit.modeling_geodit.predictors_geodit import Segment
 
 __all__ = ["LayerCache", "run_layer", "write_segment"]
@@ -40,7 +40,7 @@ class LayerCache:
         key_states: torch.Tensor,
         value_states: torch.Tensor,
         layer_idx: int,
-        kwargs: Mapping[str, Any] | None = None,
+        kwargs: Mapping[str, object] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Take keys and values as the layers of Transformers give them; see [`SegmentCache.update`]."""
         del layer_idx, kwargs
@@ -80,7 +80,7 @@ def run_layer(
 
 
 def write_segment(
-    text_core: Any, run: RunLayer, cache: SegmentCache, start: int, segment: Segment, is_full: bool
+    text_core: TextCore, run: RunLayer, cache: SegmentCache, start: int, segment: Segment, is_full: bool
 ) -> None:
     """Compute keys and values of a segment: what [`GeoDiTTextModel`] does with `num_outputs=0`.
 

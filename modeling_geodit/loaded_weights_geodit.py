@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TypedDict
 
 import torch
 from safetensors import safe_open
@@ -24,7 +24,15 @@ _SMALL = 2**27
 _ELEMENTS_AT_ONCE = 2**26
 
 
-def check_headers(model: nn.Module, files: Collection[str] | None, name: Any) -> None:
+class LoadingInfo(TypedDict):
+    """What `from_pretrained(..., output_loading_info=True)` says."""
+
+    missing_keys: Collection[str]
+    unexpected_keys: Collection[str]
+    mismatched_keys: Collection[tuple[str, Sequence[int], Sequence[int]]]
+
+
+def check_headers(model: nn.Module, files: Collection[str] | None, name: object) -> None:
     """Refuse files that cannot be those of a model, by their headers, before memory is taken for what they lack.
 
     Transformers turns integers into numbers of the type that is asked for, whatever they were meant to be.
@@ -81,8 +89,8 @@ def without_report(unwanted: bool) -> Iterator[None]:
 
 
 def check_complete(
-    name: Any,
-    info: Mapping[str, Collection[Any]],
+    name: object,
+    info: LoadingInfo,
     *,
     ignore_mismatched_sizes: bool = False,
     made_anew: tuple[str, ...] = (),
@@ -114,7 +122,7 @@ def check_complete(
         )
 
 
-def check_values(model: nn.Module, name: Any) -> None:
+def check_values(model: nn.Module, name: object) -> None:
     """Refuse weights that are NaN or infinite. Reads each of them once.
 
     On a GPU the devices are waited for once, at the end.

@@ -7,7 +7,6 @@ A loop of fixed shapes is captured in a graph on CUDA. A model keeps those that 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from transformers.utils import logging
@@ -29,6 +28,7 @@ from geodit.modeling_geodit.fixed_network_geodit import (
 from geodit.modeling_geodit.fixed_step_geodit import BlockTables, CanvasLogitsOf, FixedStep
 from geodit.modeling_geodit.graph_capture_geodit import capture_on
 from geodit.modeling_geodit.layer_runs_geodit import run_layer
+from geodit.modeling_geodit.model_types_geodit import MaskedDiffusionModel
 from geodit.modeling_geodit.predictors_geodit import (
     CanvasPredictor,
     FullPredictor,
@@ -52,7 +52,7 @@ logger = logging.get_logger(__name__)
 
 
 def denoise_prompts(
-    model: Any,
+    model: MaskedDiffusionModel,
     plan: DecodingPlan,
     prompts: WaitingPrompts,
     begin: Callable[[], None] = lambda: None,
@@ -81,7 +81,7 @@ def asks_for_capture(setting: bool | str, device: torch.device) -> bool:
     return setting is True or (setting == "auto" and device.type == "cuda")
 
 
-def captures_steps(model: Any, plan: DecodingPlan, device: torch.device) -> bool:
+def captures_steps(model: MaskedDiffusionModel, plan: DecodingPlan, device: torch.device) -> bool:
     """Say whether steps of fixed shapes are taken. Where they are asked for in vain, a warning says why."""
     config = plan.config
     if not asks_for_capture(config.capture_step, device):
@@ -94,7 +94,7 @@ def captures_steps(model: Any, plan: DecodingPlan, device: torch.device) -> bool
     return reason is None
 
 
-def find_loop(model: Any, plan: DecodingPlan, prompts: WaitingPrompts, num_rows: int) -> CapturedLoop:
+def find_loop(model: MaskedDiffusionModel, plan: DecodingPlan, prompts: WaitingPrompts, num_rows: int) -> CapturedLoop:
     """Return the loop of these shapes and this policy, one of those that the model keeps."""
     config, rules, canvas = plan.config, plan.rules, prompts.state.canvas
     network_class: type[PrefixNetwork | FullNetwork] = PrefixNetwork
@@ -123,7 +123,11 @@ def find_loop(model: Any, plan: DecodingPlan, prompts: WaitingPrompts, num_rows:
 
 
 def _make_loop(
-    model: Any, plan: DecodingPlan, networks: Sequence[FixedNetwork], num_rows: int, device: torch.device
+    model: MaskedDiffusionModel,
+    plan: DecodingPlan,
+    networks: Sequence[FixedNetwork],
+    num_rows: int,
+    device: torch.device,
 ) -> CapturedLoop:
     """Make the loop of fixed shapes that a plan asks for, with memory of its own."""
     config = plan.config
@@ -146,7 +150,9 @@ def _make_loop(
     return CapturedLoop(networks, state, random, step, tables.num_steps, capture_on(device), between, refresh_steps)
 
 
-def make_predictor(model: Any, config: GeoDiTGenerationConfig, branches: Sequence[PromptBranch]) -> CanvasPredictor:
+def make_predictor(
+    model: MaskedDiffusionModel, config: GeoDiTGenerationConfig, branches: Sequence[PromptBranch]
+) -> CanvasPredictor:
     """Make the predictor that a configuration asks for."""
     if config.compile_step and not (config.use_cache and model.config.attention_mode == "prefix"):
         raise ValueError('compile_step=True needs attention_mode="prefix" and use_cache=True.')

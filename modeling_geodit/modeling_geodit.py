@@ -13,10 +13,11 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
@@ -46,6 +47,7 @@ from geodit.configuration.anyres_geodit import anyres_max_tiles
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
 from geodit.configuration.foreign_files_geodit import refusing_broken_files
 from geodit.configuration.remote_code_geodit import PublishedMixin, warn_of_moving_code
+from geodit.configuration.types_geodit import Arguments
 from geodit.modeling_geodit.cache_geodit import LAYER_CACHE_KEYWORD, SegmentCache, write_keys_and_values
 from geodit.modeling_geodit.diffusion_geodit import check_masked_labels, labelled_loss
 from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin
@@ -53,6 +55,9 @@ from geodit.modeling_geodit.host_copies_geodit import to_device
 from geodit.modeling_geodit.loaded_weights_geodit import check_complete, check_headers, check_values, without_report
 from geodit.modeling_geodit.prompts_geodit import ImageFeatures, pooled_features
 from geodit.modeling_geodit.weight_files_geodit import check_weight_files
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 __all__ = [
     "GeoDiTForMaskedDiffusion",
@@ -140,7 +145,6 @@ class GeoDiTMultiModalProjector(nn.Module):
 class GeoDiTPreTrainedModel(PublishedMixin, PreTrainedModel):  # type: ignore[misc]
     """Weight initialization, loading and saving shared by the GeoDiT models."""
 
-    config: Any
     config_class = GeoDiTConfig
     base_model_prefix = "model"
     input_modalities = ["image", "text"]
@@ -153,7 +157,7 @@ class GeoDiTPreTrainedModel(PublishedMixin, PreTrainedModel):  # type: ignore[mi
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": LlamaDecoderLayer, "attentions": LlamaAttention}
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
         # Images in tiles have their grid by their size, which is not known when a graph is made.
         self._can_compile_fullgraph = getattr(config, "vision_aspect_ratio", "square") == "square"
@@ -209,7 +213,12 @@ class GeoDiTPreTrainedModel(PublishedMixin, PreTrainedModel):  # type: ignore[mi
 
     @staticmethod
     def _load_pretrained_model(
-        model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, *args: Any, **kwargs: Any
+        model: PreTrainedModel,
+        state_dict: dict[str, torch.Tensor] | None,
+        checkpoint_files: list[str] | None,
+        load_config: Any,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         # The model is known by now, and takes no memory yet.
         if load_config.hf_quantizer is None:
@@ -233,6 +242,7 @@ class GeoDiTPreTrainedModel(PublishedMixin, PreTrainedModel):  # type: ignore[mi
 class GeoDiTTextModel(GeoDiTPreTrainedModel):
     """Llama layers under a bidirectional mask: LLaDA's transformer without its output projection."""
 
+    config: GeoDiTTextConfig
     config_class = GeoDiTTextConfig  # type: ignore[assignment]
     input_modalities = ["text"]
 
@@ -343,10 +353,10 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
 
     def _attention_mask(
         self, queries: torch.Tensor, key_mask: torch.Tensor | None, levels: "_Levels"
-    ) -> torch.Tensor | Any | None:
+    ) -> "torch.Tensor | BlockMask | None":
         """Return the mask `(B, 1, Q, K)`, as the attention backend takes it, of queries that are the last keys."""
         num_keys = key_mask.shape[1] if key_mask is not None else levels.num_tokens or queries.shape[1]
-        return create_bidirectional_mask(
+        mask: torch.Tensor | BlockMask | None = create_bidirectional_mask(
             config=self.config,
             inputs_embeds=queries,
             attention_mask=key_mask,
@@ -354,6 +364,7 @@ class GeoDiTTextModel(GeoDiTPreTrainedModel):
             encoder_hidden_states=queries[:, :1, :1].expand(-1, num_keys, -1),
             and_mask_function=levels.mask_function(num_keys - queries.shape[1]),
         )
+        return mask
 
 
 @dataclass(frozen=True)
@@ -369,14 +380,14 @@ class _Levels:
         given = self.visibility if self.visibility is not None else self.segment_ids
         return None if given is None else given.shape[1]
 
-    def mask_function(self, offset: int) -> Any:
+    def mask_function(self, offset: int) -> Callable[..., torch.Tensor | bool] | None:
         """Return what [`create_bidirectional_mask`] takes for queries `offset` tokens after the first key."""
         visibility, segment_ids = self.visibility, self.segment_ids
         if visibility is None and segment_ids is None:
             return None
 
         def may_attend(batch_idx, head_idx, q_idx, kv_idx):  # type: ignore[no-untyped-def]
-            allowed: Any = True
+            allowed: torch.Tensor | bool = True
             if visibility is not None:
                 allowed = visibility[batch_idx, kv_idx] <= visibility[batch_idx, q_idx + offset]
             if segment_ids is not None:
@@ -394,6 +405,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
     each row of patches.
     """
 
+    config: GeoDiTConfig
     # Of a whole model, which this is the largest part of.
     _keys_to_ignore_on_load_unexpected = ["^lm_head"]
     # The units in which FSDP2 shards, beside those of the text core.
@@ -413,7 +425,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         self.language_model = GeoDiTTextModel(config.text_config)
         self.post_init()  # type: ignore[no-untyped-call]
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         """Return the token embeddings `(V, d)`."""
         return self.language_model.embed_tokens
 
@@ -458,7 +470,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         tower: Callable[..., BaseModelOutputWithPooling],
         pixel_values: torch.Tensor,
         image_sizes: torch.Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> BaseModelOutputWithPooling:
         """Do what [`get_image_features`] does by something that stands for the vision tower.
 
@@ -507,7 +519,10 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         return num_tiles
 
     def _encode(
-        self, tower: Callable[..., BaseModelOutputWithPooling], pixel_values: torch.Tensor, kwargs: Mapping[str, Any]
+        self,
+        tower: Callable[..., BaseModelOutputWithPooling],
+        pixel_values: torch.Tensor,
+        kwargs: Mapping[str, object],
     ) -> tuple[BaseModelOutputWithPooling, torch.Tensor]:
         """Return the tower's output for pictures `(pictures, 3, H, W)`, and projected patches `(pictures, n, d)`."""
         layer = self.config.vision_feature_layer
@@ -659,6 +674,9 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
 class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  # type: ignore[misc]
     """GeoDiT with its output projection: logits for every position at once, and `generate()`."""
 
+    config: GeoDiTConfig
+    model: GeoDiTModel
+    lm_head: nn.Linear
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
     _fsdp_plan = {"lm_head": "keep_full_weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
@@ -671,9 +689,9 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.post_init()  # type: ignore[no-untyped-call]
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         """Return the token embeddings `(V, d)`."""
-        return cast(nn.Module, self.model.get_input_embeddings())
+        return self.model.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the token embeddings."""
@@ -681,14 +699,14 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
 
     def get_output_embeddings(self) -> nn.Module:
         """Return the output projection `(V, d)`."""
-        return cast(nn.Module, self.lm_head)
+        return self.lm_head
 
     def set_output_embeddings(self, value: nn.Module) -> None:
         """Replace the output projection."""
-        self.lm_head = value
+        self.lm_head = cast(nn.Linear, value)
 
     @property
-    def prepare_inputs_for_generation(self) -> Callable[..., dict[str, Any]]:
+    def prepare_inputs_for_generation(self) -> Callable[..., Arguments]:
         """What PEFT asks of a base with `task_type="CAUSAL_LM"`: inputs as a forward pass takes them, all of them.
 
         `generate()` prepares its own inputs, so setting it is refused: what prompt tuning and its kin add to a prompt
@@ -700,7 +718,7 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
         return _keep_inputs
 
     @prepare_inputs_for_generation.setter
-    def prepare_inputs_for_generation(self, value: Any) -> None:
+    def prepare_inputs_for_generation(self, value: object) -> None:
         raise ValueError(
             "generate() denoises a canvas and has no place for a prepare_inputs_for_generation of others, such as "
             "that of prompt tuning, prefix tuning or p-tuning: train an adapter of the layers, such as LoraConfig."
@@ -804,11 +822,11 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
         )
 
 
-def _keep_inputs(input_ids: torch.Tensor, **inputs: Any) -> dict[str, Any]:
+def _keep_inputs(input_ids: torch.Tensor, **inputs: object) -> Arguments:
     return {"input_ids": input_ids, **inputs}
 
 
-def _refuse_unknown(function: str, kwargs: Mapping[str, Any]) -> None:
+def _refuse_unknown(function: str, kwargs: Mapping[str, object]) -> None:
     """Refuse keyword arguments that are none of those that all models of Transformers take."""
     if unknown := kwargs.keys() - TransformersKwargs.__annotations__.keys():
         raise TypeError(f"{function}() got unexpected keyword arguments: {', '.join(sorted(unknown))}.")

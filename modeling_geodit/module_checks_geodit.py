@@ -4,20 +4,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol, cast
 
 import torch
 
-__all__ = ["modules_in", "weights_of", "why_not_as_they_are"]
+__all__ = ["HasModules", "modules_in", "weights_of", "why_not_as_they_are"]
 
 
-def modules_in(*roots: torch.nn.Module) -> list[torch.nn.Module]:
+class HasModules(Protocol):
+    """What modules are of those that list them."""
+
+    @property
+    def _modules(self) -> dict[str, torch.nn.Module | None]: ...
+
+
+def modules_in(*roots: HasModules) -> list[torch.nn.Module]:
     """List modules and all that is in them.
 
     `Module.modules()` looks for those that are there twice, which takes several milliseconds with a thousand of them:
     as long as a denoising step. Here they are listed twice.
     """
     found: list[torch.nn.Module] = []
-    waiting: list[torch.nn.Module | None] = list(roots)
+    waiting = cast(list[torch.nn.Module | None], list(roots))
     while waiting:
         module = waiting.pop()
         if module is not None:

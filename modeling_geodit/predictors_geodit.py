@@ -18,14 +18,16 @@ Shapes: B rows, P prompt length, L canvas length, n image tokens, d hidden size,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
+from geodit.configuration.types_geodit import Arguments
 from geodit.modeling_geodit.cache_geodit import ImagePrefix, SegmentCache
+from geodit.modeling_geodit.model_types_geodit import MaskedDiffusionModel, TextCore
 
 __all__ = [
     "CanvasPredictor",
@@ -181,7 +183,7 @@ class PrefixSegments:
 
     def write(
         self,
-        text_core: Callable[..., Any],
+        text_core: TextCore,
         cache: SegmentCache,
         image_prefix: ImagePrefix | None,
         image_rows: torch.Tensor | None,
@@ -199,7 +201,7 @@ class PrefixSegments:
         _run_segment(text_core, cache, self.num_image_places, self.questions)
 
 
-def _run_segment(text_core: Callable[..., Any], cache: SegmentCache, start: int, segment: Segment) -> None:
+def _run_segment(text_core: TextCore, cache: SegmentCache, start: int, segment: Segment) -> None:
     if segment.valid.shape[1]:
         cache.begin_segment(start, segment.valid)
         text_core(inputs_embeds=segment.embeds, position_ids=segment.position_ids, cache=cache, num_outputs=0)
@@ -271,8 +273,8 @@ class _TextCorePredictor(CanvasPredictor):
         prompt: The prompts.
     """
 
-    def __init__(self, model: Any, prompt: EmbeddedPrompt) -> None:
-        self._text_core: Callable[..., Any] = model.model.language_model
+    def __init__(self, model: MaskedDiffusionModel, prompt: EmbeddedPrompt) -> None:
+        self._text_core = model.model.language_model
         self._num_layers: int = model.config.text_config.num_hidden_layers
         self._embed_tokens = model.get_input_embeddings()
         self._lm_head = model.get_output_embeddings()
@@ -282,7 +284,7 @@ class _TextCorePredictor(CanvasPredictor):
         """`(B, L)`: the canvas goes on where the prompt ends."""
         return self._prompt.lengths.unsqueeze(-1) + torch.arange(canvas.shape[1], device=canvas.device)
 
-    def _everything(self, canvas: torch.Tensor) -> dict[str, Any]:
+    def _everything(self, canvas: torch.Tensor) -> Arguments:
         """Prompt and canvas for a run of the text core on both, with outputs for the canvas `(B, L)` alone."""
         prompt = self._prompt
         return {
@@ -308,7 +310,7 @@ class FullPredictor(_TextCorePredictor):
         prompt: The prompts.
     """
 
-    def __init__(self, model: Any, prompt: EmbeddedPrompt) -> None:
+    def __init__(self, model: MaskedDiffusionModel, prompt: EmbeddedPrompt) -> None:
         super().__init__(model, prompt)
         self._levels: torch.Tensor | None = None
         if model.config.attention_mode == "prefix":
@@ -369,7 +371,7 @@ class PrefixCachedPredictor(_CachedPredictor):
         canvas_length: L at most.
     """
 
-    def __init__(self, model: Any, branch: PromptBranch, canvas_length: int) -> None:
+    def __init__(self, model: MaskedDiffusionModel, branch: PromptBranch, canvas_length: int) -> None:
         prompt = branch.prompt
         super().__init__(model, prompt)
         segments = branch.segments
@@ -399,7 +401,9 @@ class RefreshedPredictor(_CachedPredictor):
         refresh_steps: 1 runs it on everything in every step, which is exact.
     """
 
-    def __init__(self, model: Any, prompt: EmbeddedPrompt, canvas_length: int, refresh_steps: int) -> None:
+    def __init__(
+        self, model: MaskedDiffusionModel, prompt: EmbeddedPrompt, canvas_length: int, refresh_steps: int
+    ) -> None:
         super().__init__(model, prompt)
         num_rows, self._prefix_length = prompt.valid.shape
         capacity = self._prefix_length + canvas_length

@@ -6,9 +6,9 @@ Shapes: B batch, P prompt length, L canvas length, n image tokens, d hidden size
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -22,6 +22,7 @@ from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit.modeling_geodit.graph_capture_geodit import capture_on
 from geodit.modeling_geodit.host_copies_geodit import index_on, to_device
 from geodit.modeling_geodit.loop_choice_geodit import captures_steps
+from geodit.modeling_geodit.model_types_geodit import ImageFeatures, MaskedDiffusionModel
 from geodit.modeling_geodit.predictors_geodit import EmbeddedPrompt, PromptBranch
 from geodit.modeling_geodit.random_geodit import RowStreams
 from geodit.modeling_geodit.slots_geodit import WaitingPrompts
@@ -36,9 +37,6 @@ from geodit.modeling_geodit.tower_runs_geodit import (
 
 __all__ = ["ImageFeatures", "device_for", "embed_prompts", "encode_pixels", "pooled_features", "prepare_prompts"]
 
-ImageFeatures = torch.Tensor | tuple[torch.Tensor, ...]
-"""Encoded images: `(images, n, d)`, or one `(n_i, d)` an image where images differ in their number of features."""
-
 
 def pooled_features(image_features: ImageFeatures | BaseModelOutputWithPooling) -> ImageFeatures:
     """Return the features of images, given those or the output of `get_image_features` that holds them."""
@@ -48,7 +46,7 @@ def pooled_features(image_features: ImageFeatures | BaseModelOutputWithPooling) 
 
 
 def prepare_prompts(
-    model: Any,
+    model: MaskedDiffusionModel,
     plan: DecodingPlan,
     input_ids: torch.Tensor | None,
     attention_mask: torch.Tensor | None = None,
@@ -98,7 +96,7 @@ def prepare_prompts(
 
 
 def embed_prompts(
-    model: Any,
+    model: MaskedDiffusionModel,
     config: GeoDiTGenerationConfig,
     prompt_ids: torch.Tensor,
     prompt_mask: torch.Tensor,
@@ -137,7 +135,12 @@ def embed_prompts(
 
 
 def encode_pixels(
-    model: Any, pixel_values: torch.Tensor, image_sizes: torch.Tensor | None, *, compiled: bool, captured: bool
+    model: MaskedDiffusionModel,
+    pixel_values: torch.Tensor,
+    image_sizes: torch.Tensor | None,
+    *,
+    compiled: bool,
+    captured: bool,
 ) -> BaseModelOutputWithPooling:
     """Return what `get_image_features` returns, by a tower that is compiled or captured where that can be.
 
@@ -150,30 +153,30 @@ def encode_pixels(
     """
     tower = model.model.vision_tower
     if not ((compiled or captured) and is_stock_tower(tower)):
-        return cast(BaseModelOutputWithPooling, model.get_image_features(pixel_values, image_sizes, return_dict=True))
+        return model.get_image_features(pixel_values, image_sizes, return_dict=True)
     run = compiled_layers_of(model).of(run_tower_layer) if compiled else run_tower_layer
     by_layer: RunTower = TowerByLayer(tower, run)
     if captured:
         towers: Captures[CapturedTower] = model.__dict__.setdefault("_captured_towers", Captures())
         capture = partial(CapturedTower, by_layer, capture_on(pixel_values.device))
         by_layer = towers.find(compiled, tower, capture)
-    return cast(BaseModelOutputWithPooling, model.model.encode_by(by_layer, pixel_values, image_sizes))
+    return model.model.encode_by(by_layer, pixel_values, image_sizes)
 
 
-def device_for(model: Any, given: torch.Tensor) -> torch.device:
+def device_for(model: MaskedDiffusionModel, given: torch.Tensor) -> torch.device:
     """Return where a given tensor belongs: with the model if it comes from the CPU, else where it is."""
     embed_tokens = model.get_input_embeddings()
     if given.device.type != "cpu" or hasattr(embed_tokens, "_hf_hook"):  # hooks move what they are given
         return given.device
-    return cast(torch.device, next(embed_tokens.parameters()).device)
+    return next(embed_tokens.parameters()).device
 
 
 def _check_inputs(
-    model: Any,
+    model: MaskedDiffusionModel,
     input_ids: torch.Tensor | None,
     attention_mask: torch.Tensor | None,
     image_sizes: torch.Tensor | None,
-    images: dict[str, Any],
+    images: Mapping[str, object],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Refuse what does not fit together; return prompts and attention mask, both `(B, P)` int64 on the CPU."""
     if input_ids is None:

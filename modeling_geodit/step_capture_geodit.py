@@ -14,16 +14,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Generic, TypeVar
-
-import torch
+from typing import Generic, TypeVar
 
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit.modeling_geodit.fixed_network_geodit import FixedNetwork
 from geodit.modeling_geodit.fixed_step_geodit import FixedStep, denoise_fixed
 from geodit.modeling_geodit.graph_capture_geodit import Capture, CapturedStep, Replay, capture_cuda_graph
 from geodit.modeling_geodit.host_copies_geodit import index_on
-from geodit.modeling_geodit.module_checks_geodit import modules_in, weights_of, why_not_as_they_are
+from geodit.modeling_geodit.model_types_geodit import MaskedDiffusionModel
+from geodit.modeling_geodit.module_checks_geodit import HasModules, modules_in, weights_of, why_not_as_they_are
 from geodit.modeling_geodit.predictors_geodit import PromptBranch
 from geodit.modeling_geodit.random_geodit import RowStreams, required
 
@@ -177,7 +176,7 @@ class Captures(Generic[Captured]):
         self._kept: OrderedDict[Hashable, Captured] = OrderedDict()
         self._weights: tuple[int, ...] = ()
 
-    def find(self, key: Hashable, model: torch.nn.Module, make: Callable[[], Captured]) -> Captured:
+    def find(self, key: Hashable, model: HasModules, make: Callable[[], Captured]) -> Captured:
         """Return what is captured for a key, and make it if there is nothing.
 
         Args:
@@ -203,7 +202,7 @@ class Captures(Generic[Captured]):
     def __len__(self) -> int:
         return len(self._kept)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Captures[Captured]:
+    def __deepcopy__(self, memo: dict[int, object]) -> Captures[Captured]:
         return Captures(self._most)
 
     def __reduce__(self) -> tuple[type[Captures[Captured]], tuple[int]]:
@@ -211,7 +210,7 @@ class Captures(Generic[Captured]):
 
 
 def why_not_captured(
-    model: Any, attention_mode: str, use_cache: bool, refresh_steps: int, num_blocks: int = 1
+    model: MaskedDiffusionModel, attention_mode: str, use_cache: bool, refresh_steps: int, num_blocks: int = 1
 ) -> str | None:
     """Say what stands against capturing the denoising steps of a model; `None` if nothing does.
 
@@ -229,7 +228,7 @@ def why_not_captured(
     return why_not_by_layer(model)
 
 
-def why_not_by_layer(model: Any) -> str | None:
+def why_not_by_layer(model: MaskedDiffusionModel) -> str | None:
     """Say what stands against running the decoder layers of a model one by one, with masks and caches of one's own.
 
     Args:

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 __all__ = ["StopStrings"]
 
@@ -22,7 +22,7 @@ class StopStrings:
         ValueError: for an empty string, none at all, or no tokenizer.
     """
 
-    def __init__(self, strings: str | Sequence[str], tokenizer: Any) -> None:
+    def __init__(self, strings: str | Sequence[str], tokenizer: PreTrainedTokenizerBase | None) -> None:
         self._strings = [strings] if isinstance(strings, str) else list(strings)
         if not self._strings or not all(isinstance(string, str) and string for string in self._strings):
             raise ValueError(f"stop_strings must be a string or several, none of them empty, but is {strings!r}.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -39,7 +38,7 @@ class TowerByLayer:
         run: Runs a layer, as [`run_tower_layer`] does.
     """
 
-    def __init__(self, tower: Any, run: RunLayer) -> None:
+    def __init__(self, tower: SiglipVisionModel, run: RunLayer) -> None:
         self._tower = tower
         self._run = run
 
@@ -117,7 +116,7 @@ def _copy(outputs: BaseModelOutputWithPooling) -> BaseModelOutputWithPooling:
     )
 
 
-def is_stock_tower(tower: Any) -> bool:
+def is_stock_tower(tower: SiglipVisionModel) -> bool:
     """Return whether a tower is SigLIP's as Transformers has it: no hooks, adapters, shards or quantized weights."""
     if type(tower) is not SiglipVisionModel or type(tower.encoder) is not SiglipEncoder:
         return False

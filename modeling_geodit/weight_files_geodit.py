@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils.hub import cached_file
@@ -66,7 +65,7 @@ def read_weight_map(index: Path) -> dict[str, str]:
     return weight_map
 
 
-def check_weight_files(name: str | os.PathLike[str], **options: Any) -> None:
+def check_weight_files(name: str | os.PathLike[str], **options: object) -> None:
     """Refuse weights that are not safetensors files of their own folder, before any of them is opened.
 
     Args:

@@ -7,15 +7,20 @@ import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from PIL import Image
 
 from geodit.configuration.decoding_options import DecodingOptions
+from geodit.configuration.types_geodit import JsonObject
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 from geodit.modeling_geodit.random_geodit import seeded_generator
 from geodit.modeling_geodit.slots_geodit import FinishedAnswer
 from geodit.processing.prefetching import prefetch
+
+if TYPE_CHECKING:
+    from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+    from geodit.processing.processing_geodit import GeoDiTProcessor
 
 __all__ = ["ImageQuestion", "Reply", "ask"]
 
@@ -52,13 +57,13 @@ class Reply:
     """
 
     question: ImageQuestion
-    answer: dict[str, Any]
+    answer: JsonObject
     tokens: FinishedAnswer
 
 
 def ask(
-    model: Any,
-    processor: Any,
+    model: GeoDiTForMaskedDiffusion,
+    processor: GeoDiTProcessor,
     task: str,
     questions: Iterable[ImageQuestion],
     *,
@@ -96,11 +101,11 @@ def ask(
     asked: dict[int, ImageQuestion] = {}
     places = itertools.count()
 
-    def prepare() -> Iterator[dict[str, Any]]:
+    def prepare() -> Iterator[dict[str, object]]:
         remaining = iter(questions)
         while batch := list(itertools.islice(remaining, batch_size)):
             images, queries = [question.image for question in batch], [question.query for question in batch]
-            inputs = dict(processor(images=images, text=queries, task=task, return_tensors="pt"))
+            inputs: dict[str, object] = dict(processor(images=images, text=queries, task=task, return_tensors="pt"))
             if seed is not None:
                 inputs["generator"] = [seeded_generator(seed, question.number, bits=32) for question in batch]
             # `places` comes second: zip() stops at the end of the batch before it takes a place too many.
@@ -113,6 +118,6 @@ def ask(
         )
         for tokens in finished:
             question = asked.pop(tokens.index)
-            text = processor.decode_canvas(tokens.canvas)
+            text = cast(str, processor.decode_canvas(tokens.canvas))
             answer = processor.post_process_generation(text, task, question.image_size, query=question.query)
             yield Reply(question, answer, tokens)

@@ -16,8 +16,8 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ _AXES = {ChannelDimension.FIRST: 0, ChannelDimension.LAST: -1}
 
 
 def group_images(
-    images: Any, input_data_format: str | None = None, do_rescale: bool = True
+    images: object, input_data_format: str | None = None, do_rescale: bool = True
 ) -> list[list[Image.Image]]:
     """Read the images of each text.
 
@@ -81,12 +81,11 @@ def group_images(
         ValueError: If there are no images, or one is of a kind that cannot be used.
     """
     layout = None if input_data_format is None else _layout(input_data_format)
-    if not _is_sequence(images):
-        images = [images]
-    elif not len(images):
+    groups = images if _is_sequence(images) else [images]
+    if not len(groups):
         raise ValueError("`images` is an empty list. Leave it out to ask without an image.")
     return [
-        [_to_rgb(image, layout, do_rescale) for image in (item if _is_sequence(item) else [item])] for item in images
+        [_to_rgb(image, layout, do_rescale) for image in (item if _is_sequence(item) else [item])] for item in groups
     ]
 
 
@@ -99,7 +98,7 @@ def _layout(input_data_format: str) -> ChannelDimension:
         ) from error
 
 
-def _is_sequence(images: Any) -> bool:
+def _is_sequence(images: object) -> TypeGuard[Collection[object]]:
     """Return whether this is several images: a list, a column of a data set, or an array with one more dimension."""
     if isinstance(images, np.ndarray) and images.dtype == object:  # of arrays of several sizes, or of dictionaries
         return images.ndim == 1
@@ -108,7 +107,7 @@ def _is_sequence(images: Any) -> bool:
     return isinstance(images, Sequence) and not isinstance(images, (str, bytes, bytearray, memoryview))
 
 
-def _to_rgb(image: Any, layout: ChannelDimension | None, do_rescale: bool) -> Image.Image:
+def _to_rgb(image: object, layout: ChannelDimension | None, do_rescale: bool) -> Image.Image:
     if isinstance(image, Mapping):
         image = _source_of(image)
     if isinstance(image, (str, os.PathLike, bytes, bytearray, memoryview)):
@@ -127,7 +126,7 @@ def _to_rgb(image: Any, layout: ChannelDimension | None, do_rescale: bool) -> Im
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _source_of(file: Mapping[str, Any]) -> Any:
+def _source_of(file: Mapping[str, object]) -> object:
     """Return what to read of a file as the data sets library has it when images are not decoded."""
     source = file.get("path") if file.get("bytes") is None else file["bytes"]
     if source is None or not set(file) <= {"bytes", "path"}:

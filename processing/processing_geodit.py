@@ -11,23 +11,28 @@ import difflib
 import inspect
 import itertools
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, is_typeddict
+from typing import Any, Self, is_typeddict
 
 import numpy as np
 import torch
+from PIL import Image
 from transformers import (
     BatchFeature,
     LlavaOnevisionImageProcessorPil,
+    PreTrainedTokenizerBase,
     ProcessorMixin,
     SiglipImageProcessorPil,
 )
+from transformers.image_processing_utils import BaseImageProcessor
 from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
 from transformers.processing_utils import MultiModalData, TextKwargs
 from transformers.utils import logging
 
 from geodit.configuration.anyres_geodit import anyres_max_tiles, check_grid_pinpoints
 from geodit.configuration.remote_code_geodit import PROCESSOR_AUTO_MAP, RemoteCodeMixin
+from geodit.configuration.types_geodit import Batch, JsonObject
 from geodit.modeling_geodit.choices_geodit import ChoicesPattern
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern, BoxListPattern
 from geodit.processing.boxes_geodit import NO_BOXES, BoxCodec, get_box_codec
@@ -148,10 +153,10 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
 
     def __init__(
         self,
-        image_processor: Any,
-        tokenizer: Any,
+        image_processor: BaseImageProcessor,
+        tokenizer: PreTrainedTokenizerBase,
         chat_template: str | dict[str, str] | None = None,
-        tasks: Mapping[str, Task | Mapping[str, Any]] | None = None,
+        tasks: Mapping[str, Task | JsonObject] | None = None,
         box_format: str = "location_tokens",
         location_bins: int | None = None,
         image_token: str = "<image>",
@@ -194,10 +199,10 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
 
     def __call__(
         self,
-        images: Any = None,
+        images: object = None,
         text: str | Sequence[str] | None = None,
-        videos: Any = None,
-        audio: Any = None,
+        videos: object = None,
+        audio: object = None,
         task: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
@@ -280,7 +285,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         return int(self._get_number_of_features(*image_size, tile["height"], tile["width"]))
 
     def _get_num_multimodal_tokens(
-        self, image_sizes: Iterable[Sequence[int]] | None = None, **kwargs: Any
+        self, image_sizes: Iterable[Sequence[int]] | None = None, **kwargs: object
     ) -> MultiModalData:
         """Return how many tokens images of these sizes, (height, width) in pixels, take: what vLLM asks for."""
         self._check_kwargs(kwargs)
@@ -289,7 +294,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         counts = [self.count_image_tokens((height, width)) for height, width in image_sizes]
         return MultiModalData(num_image_tokens=counts, num_image_patches=[1] * len(counts))
 
-    def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **kwargs: Any) -> str:
+    def replace_image_token(self, image_inputs: Batch, image_idx: int, **kwargs: object) -> str:
         """Return what takes the place of one `<image>`: the image token, once for each of the image's features."""
         if not self._tiled:
             return self.image_token * self.num_image_tokens
@@ -307,7 +312,10 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
 
     @classmethod
     def _get_arguments_from_pretrained(
-        cls, pretrained_model_name_or_path: Any, processor_dict: dict[str, Any] | None = None, **kwargs: Any
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        processor_dict: JsonObject | None = None,
+        **kwargs: object,
     ) -> Any:
         """Load the tokenizer and the image processor, which are not told what only the processor takes."""
         own = _own_arguments(cls)
@@ -320,7 +328,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         return super()._get_arguments_from_pretrained(pretrained_model_name_or_path, processor_dict, **of_parts)  # type: ignore[no-untyped-call]
 
     @classmethod
-    def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+    def from_args_and_dict(cls, args: Any, processor_dict: JsonObject, **kwargs: object) -> Self:
         """Make a processor of its parts and of what processor_config.json says, overridden by `kwargs`.
 
         Raises:
@@ -333,11 +341,12 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
             raise ValueError(
                 f"The chat template does not write the image token {token!r}. Give a `chat_template`, too."
             )
-        return super().from_args_and_dict(args, processor_dict, **kwargs)
+        made: Self = super().from_args_and_dict(args, processor_dict, **kwargs)
+        return made
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return everything that `save_pretrained` writes to processor_config.json."""
-        output: dict[str, Any] = super().to_dict()
+        output: JsonObject = super().to_dict()
         output["tasks"] = {name: task.to_dict() for name, task in self.tasks.items()}
         output["auto_map"] = dict(PROCESSOR_AUTO_MAP)
         return output
@@ -509,7 +518,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
 
     # From tokens to answers
 
-    def decode_canvas(self, ids: Any) -> str | list[str]:
+    def decode_canvas(self, ids: object) -> str | list[str]:
         """Read canvases: the text up to the first EOS, with location tokens, without other special tokens.
 
         Args:
@@ -534,7 +543,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         task: str,
         image_size: tuple[int, int] | None = None,
         query: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """Read the answer to a task.
 
         Args:
@@ -573,7 +582,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
     def _text_ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _decode_row(self, ids: Any) -> str:
+    def _decode_row(self, ids: object) -> str:
         if not isinstance(ids, list) or not all(isinstance(index, (int, np.integer)) for index in ids):
             raise ValueError(_WRONG_IDS)
         if self.tokenizer.eos_token_id in ids:
@@ -585,7 +594,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         self,
         task: str | Sequence[str],
         text: str | Sequence[str] | None,
-        image_groups: list[list[Any]] | None,
+        image_groups: list[list[Image.Image]] | None,
     ) -> list[str]:
         """Return the prompts of tasks in the chat template, with an image placeholder for each image."""
         names = _list_of_strings("task", task)
@@ -606,11 +615,11 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         prompts = []
         for name, query, count in zip(names, queries, counts, strict=True):
             question = {"type": "text", "text": self.format_prompt(name, query)}
-            message: Any = {"role": "user", "content": [{"type": "image"}] * count + [question]}
+            message: JsonObject = {"role": "user", "content": [{"type": "image"}] * count + [question]}
             prompts.append(self.apply_chat_template([message], add_generation_prompt=True))
         return prompts
 
-    def _place_images(self, texts: list[str], image_groups: list[list[Any]] | None) -> list[str]:
+    def _place_images(self, texts: list[str], image_groups: list[list[Image.Image]] | None) -> list[str]:
         """Put a placeholder first of all for the images that a text does not place itself."""
         placed = [sample.count(self.image_token) for sample in texts]
         given = [len(group) for group in image_groups or []]
@@ -633,7 +642,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
             )
         return texts
 
-    def _check_kwargs(self, kwargs: Mapping[str, Any]) -> None:
+    def _check_kwargs(self, kwargs: Mapping[str, object]) -> None:
         """Refuse arguments that neither Transformers nor a part knows, of which Transformers itself only warns."""
         kinds = {
             name: set(kind.__annotations__)
@@ -673,7 +682,7 @@ def _image_argument(name: str, kwargs: Mapping[str, Any], default: Any = None) -
     return next((source[name] for source in sources if source.get(name) is not None), default)
 
 
-def _list_of_strings(name: str, value: Any) -> list[str]:
+def _list_of_strings(name: str, value: object) -> list[str]:
     strings = [value] if isinstance(value, str) else _to_list(value)
     if not isinstance(strings, Sequence) or not len(strings) or not all(isinstance(s, str) for s in strings):
         raise ValueError(f"`{name}` must be a string or a list of at least one string, got {value!r}.")
@@ -685,7 +694,7 @@ def location_token(index: int) -> str:
     return f"<loc_{index}>"
 
 
-def _to_list(ids: Any) -> Any:
+def _to_list(ids: object) -> object:
     if isinstance(ids, (torch.Tensor, np.ndarray)):
         return ids.tolist()
     return list(ids) if isinstance(ids, tuple) else ids
@@ -702,9 +711,9 @@ def _count_error(num_images: int, num_texts: int) -> str:
     )
 
 
-def _on_pillow(image_processor: Any) -> Any:
+def _on_pillow(image_processor: BaseImageProcessor) -> BaseImageProcessor:
     """Replace a torchvision image processor, which AutoImageProcessor prefers, by the Pillow one."""
-    on_pillow: dict[str, Any] = {
+    on_pillow: dict[str, type[BaseImageProcessor]] = {
         "SiglipImageProcessor": SiglipImageProcessorPil,
         "LlavaOnevisionImageProcessor": LlavaOnevisionImageProcessorPil,
     }
@@ -712,7 +721,7 @@ def _on_pillow(image_processor: Any) -> Any:
     return image_processor if pillow_class is None else pillow_class.from_dict(image_processor.to_dict())
 
 
-def _check_image_processor(image_processor: Any, max_tiles: int | None, num_image_tokens: int) -> None:
+def _check_image_processor(image_processor: BaseImageProcessor, max_tiles: int | None, num_image_tokens: int) -> None:
     """Refuses an image processor that does not make the pictures, or the tiles, that the model sees."""
     name, cuts_tiles = type(image_processor).__name__, hasattr(image_processor, "image_grid_pinpoints")
     if max_tiles is None:
@@ -720,6 +729,7 @@ def _check_image_processor(image_processor: Any, max_tiles: int | None, num_imag
             raise ValueError(f'{name} cuts images into tiles, which goes with `vision_aspect_ratio="anyres_max_<k>"`.')
         return
     size = dict(getattr(image_processor, "size", None) or {})
+    pinpoints: list[list[int]] = getattr(image_processor, "image_grid_pinpoints", [])
     patches_per_side = math.isqrt(num_image_tokens)
     if not cuts_tiles or not size.get("height") or size.get("height") != size.get("width"):
         raise ValueError(
@@ -728,4 +738,4 @@ def _check_image_processor(image_processor: Any, max_tiles: int | None, num_imag
         )
     if patches_per_side**2 != num_image_tokens:
         raise ValueError(f"`num_image_tokens` must be the patches of a square tile, got {num_image_tokens}.")
-    check_grid_pinpoints(image_processor.image_grid_pinpoints, max_tiles, size["height"], patches_per_side)
+    check_grid_pinpoints(pinpoints, max_tiles, size["height"], patches_per_side)

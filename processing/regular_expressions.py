@@ -14,10 +14,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from geodit.configuration.types_geodit import JsonObject
 from geodit.modeling_geodit.patterns_geodit import AutomatonPattern
 from geodit.processing.token_bytes import read_token_bytes
 
@@ -86,7 +86,7 @@ def regular_expression_pattern(
         raise ValueError(_no_answer(expression)) from error
 
 
-def _compile(expression: str, request: dict[str, Any], timeout: float) -> dict[str, Any]:
+def _compile(expression: str, request: JsonObject, timeout: float) -> JsonObject:
     """Return what the compiler answers.
 
     Raises:
@@ -113,7 +113,7 @@ def _compile(expression: str, request: dict[str, Any], timeout: float) -> dict[s
         if finished.returncode < 0 or "MemoryError" in finished.stderr:
             raise ValueError(too_large) from reason
         raise reason
-    answer: dict[str, Any] = json.loads(finished.stdout)
+    answer: JsonObject = json.loads(finished.stdout)
     if "error" in answer:
         if "Found no transitions" in answer["error"]:
             raise ValueError(_no_answer(expression))

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from string import Formatter
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
+
+from geodit.configuration.types_geodit import JsonObject
 
 AnswerKind = Literal["text", "boxes"]
 
@@ -71,7 +73,7 @@ class Task:
             raise ValueError(f"Task {self.name!r} takes no query, got {query!r}.")
         return self.prompt.format(query=query.strip())
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the fields as a dictionary that JSON can hold."""
         return asdict(self)
 
@@ -93,7 +95,7 @@ DEFAULT_TASKS: Mapping[str, Task] = MappingProxyType(
 """The tasks of the paper with short prompts. `vqa` passes on the query as it is."""
 
 
-def load_tasks(tasks: Mapping[str, Task | Mapping[str, Any]] | None) -> dict[str, Task]:
+def load_tasks(tasks: Mapping[str, Task | JsonObject] | None) -> dict[str, Task]:
     """Read a table of tasks, as it is saved with a processor.
 
     Args:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
+
+from geodit.configuration.types_geodit import JsonObject
 
 __all__ = ["TokenBytes", "read_token_bytes"]
 
@@ -49,7 +50,7 @@ def read_token_bytes(tokenizer: PreTrainedTokenizerBase) -> TokenBytes:
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     decoder = None if backend is None else backend.decoder
-    steps: list[dict[str, Any]] = []
+    steps: list[JsonObject] = []
     if decoder is not None:
         state = json.loads(decoder.__getstate__())
         steps = state["decoders"] if state["type"] == "Sequence" else [state]

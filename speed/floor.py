@@ -23,11 +23,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer
 
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.speed.graphs import capture
@@ -181,7 +182,7 @@ class _Work:
         self._model = model
         self._workload = workload
         self._like = model.lm_head.weight.detach()
-        self._layers = model.model.language_model.layers
+        self._layers = cast(list[LlamaDecoderLayer], list(model.model.language_model.layers))
         self._num_heads: int = model.config.text_config.num_attention_heads
 
     def keys_and_values(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -202,12 +203,12 @@ class _Work:
         tokens, heads = work.batch_size * work.num_image_tokens, tower.config.num_attention_heads
         embedding = tower.embeddings.patch_embedding
         # A convolution whose stride is its size is a product with the flattened patches.
-        yield Product(tokens, embedding.weight.detach().flatten(1), embedding.bias.detach())
+        yield Product(tokens, embedding.weight.detach().flatten(1), cast(torch.Tensor, embedding.bias).detach())
         width = tower.config.hidden_size // heads
         shape = (work.batch_size, heads, work.num_image_tokens, width)
         # What a layer attends to has just been written: one pair stands for those of all layers.
         keys, values = self.random(*shape), self.random(*shape)
-        for layer in tower.encoder.layers:
+        for layer in cast(list[SiglipEncoderLayer], list(tower.encoder.layers)):
             yield from _qkv(tokens, layer.self_attn)
             yield Attention(heads, work.num_image_tokens, keys, values)
             yield from _products(tokens, layer.self_attn.out_proj, layer.mlp.fc1, layer.mlp.fc2)

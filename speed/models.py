@@ -62,7 +62,7 @@ def autoregressive_peer(model: GeoDiTForMaskedDiffusion) -> LlavaForConditionalG
     peer_config = LlavaConfig(
         text_config={**config.text_config.to_dict(), "model_type": "llama", "use_cache": True},
         vision_config=config.vision_config.to_dict(),
-        image_token_index=config.image_token_id,
+        image_token_index=cast(int, config.image_token_id),
         image_seq_length=config.num_image_tokens,
         projector_hidden_act=config.projector_hidden_act,
         # All patches of the last layer: SigLIP has no class token that "default" would drop.

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from transformers import TrainingArguments
 
 
-def default_of(field: dataclasses.Field[Any]) -> Any:
+def default_of(field: dataclasses.Field[object]) -> object:
     """Return the default of a field, made by its factory if it has one."""
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from geodit.configuration.types_geodit import Item, JsonObject
 from geodit.processing.processing_geodit import GeoDiTProcessor, location_token
 
 _COLUMNS = ("messages", "prompt", "completion")
@@ -25,17 +25,17 @@ class Conversation:
         answer: The text of the last turn.
     """
 
-    images: tuple[Any, ...]
+    images: tuple[object, ...]
     prompt: str
     answer: str
 
 
-def is_conversation(item: Mapping[str, Any]) -> bool:
+def is_conversation(item: Item) -> bool:
     """Return whether a row is a conversation: it has `messages`, or `prompt` and `completion`."""
     return any(name in item for name in _COLUMNS)
 
 
-def read_conversation(item: Mapping[str, Any], processor: GeoDiTProcessor) -> Conversation:
+def read_conversation(item: Item, processor: GeoDiTProcessor) -> Conversation:
     """Read a row with `messages`, or with `prompt` and `completion`, and `images` (a list) or `image`, if any.
 
     The last turn of the assistant is the answer, and all turns before it are the prompt. A turn's content is a text
@@ -76,8 +76,8 @@ def read_conversation(item: Mapping[str, Any], processor: GeoDiTProcessor) -> Co
     images = _place_images(asked, images)
     for turn in asked:
         _check_text(turn.text, processor)
-    messages: Any = [turn.to_message() for turn in asked]
-    rendered: Any = processor.apply_chat_template(messages, add_generation_prompt=True)
+    messages = [turn.to_message() for turn in asked]
+    rendered = processor.apply_chat_template(messages, add_generation_prompt=True)
     return Conversation(images, str(rendered), _checked_answer(answer.text, processor))
 
 
@@ -87,14 +87,14 @@ class _Turn:
 
     role: str
     text: str
-    images: list[Any]
+    images: list[object]
 
-    def to_message(self) -> dict[str, Any]:
+    def to_message(self) -> JsonObject:
         blocks: list[dict[str, str]] = [{"type": "image"}] * len(self.images)
         return {"role": self.role, "content": [*blocks, {"type": "text", "text": self.text}]}
 
 
-def _row_images(item: Mapping[str, Any]) -> tuple[Any, ...]:
+def _row_images(item: Item) -> tuple[object, ...]:
     image, images = item.get("image"), item.get("images")
     if image is not None and images:
         raise ValueError("a row has either image or images, not both")
@@ -105,14 +105,14 @@ def _row_images(item: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(images)
 
 
-def _turns(messages: Any, name: str) -> list[_Turn]:
-    listed = isinstance(messages, Sequence) and not isinstance(messages, str)
-    if not listed or not messages or not all(isinstance(message, Mapping) for message in messages):
+def _turns(messages: object, name: str) -> list[_Turn]:
+    listed = messages if isinstance(messages, Sequence) and not isinstance(messages, str) else ()
+    if not listed or not all(isinstance(message, Mapping) for message in listed):
         raise ValueError(f"{name} must be a list of messages with role and content, got {_excerpt(repr(messages))}")
-    return [_turn(message) for message in messages]
+    return [_turn(message) for message in listed]
 
 
-def _turn(message: Mapping[str, Any]) -> _Turn:
+def _turn(message: Mapping[str, object]) -> _Turn:
     role, content = message.get("role"), message.get("content")
     if role not in _ROLES:
         raise ValueError(f"the role of a message must be one of {', '.join(_ROLES)}, got {role!r}")
@@ -121,7 +121,7 @@ def _turn(message: Mapping[str, Any]) -> _Turn:
     if not isinstance(content, Sequence) or not all(isinstance(block, Mapping) for block in content):
         raise ValueError(f"the content of a message must be text or a list of blocks, got {content!r}")
     texts: list[str] = []
-    images: list[Any] = []
+    images: list[object] = []
     for block in content:
         kind, text = block.get("type"), block.get("text")
         if kind == "text" and isinstance(text, str):
@@ -133,7 +133,7 @@ def _turn(message: Mapping[str, Any]) -> _Turn:
     return _Turn(role, "".join(text.strip() for text in texts), images)
 
 
-def _place_images(turns: Sequence[_Turn], images: tuple[Any, ...]) -> tuple[Any, ...]:
+def _place_images(turns: Sequence[_Turn], images: tuple[object, ...]) -> tuple[object, ...]:
     """Give the images of a row to the blocks that have none, and return all images in order."""
     if images and not any(turn.images for turn in turns):
         first = next((turn for turn in turns if turn.role == "user"), None)
@@ -157,7 +157,7 @@ def _checked_answer(text: str, processor: GeoDiTProcessor) -> str:
 
 def _check_text(text: str, processor: GeoDiTProcessor) -> None:
     """Refuse a text that the tokenizer would read special tokens from; location tokens are text."""
-    tokenizer: Any = processor.tokenizer
+    tokenizer = processor.tokenizer
     special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     special |= {processor.image_token, *tokenizer.all_special_tokens}
     special -= {location_token(index) for index in range(processor.location_bins)}

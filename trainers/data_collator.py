@@ -6,11 +6,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 
+from geodit.configuration.types_geodit import Item
 from geodit.data.schema import Question
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.conversations import is_conversation, read_conversation
@@ -42,7 +42,7 @@ class GeoDiTDataCollator:
         self.processor = processor
         self.max_new_tokens = max_new_tokens
 
-    def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
         """Collate a batch.
 
         Args:
@@ -96,7 +96,7 @@ class GeoDiTDataCollator:
             "labels": _pad([row.labels for row in rows], -100),
         }
 
-    def _collate_conversations(self, items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    def _collate_conversations(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
         rows, conversations, canvases = [_Row() for _ in items], [], []
         for place, item in enumerate(items):
             try:
@@ -105,7 +105,7 @@ class GeoDiTDataCollator:
             except ValueError as error:
                 raise ValueError(f"{_item_name(item, place)} cannot be trained on: {error}.") from error
         images = [list(conversation.images) for conversation in conversations]
-        inputs: Any = self.processor(
+        inputs = self.processor(
             images=images if any(images) else None,
             text=[conversation.prompt for conversation in conversations],
             padding_side="right",
@@ -126,7 +126,7 @@ class GeoDiTDataCollator:
             )
         return self.processor.encode_answer(answer, self.max_new_tokens)
 
-    def _prompts(self, items: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    def _prompts(self, items: Sequence[Item]) -> list[list[int]]:
         """Return token ids of the prompts of all questions, in order, without the image before them."""
         asked = [(question.task, question.query) for item in items for question in item_questions(item)]
         # The questions of a batch are much alike, and to render a template takes longer than to find a prompt again.
@@ -136,7 +136,7 @@ class GeoDiTDataCollator:
         found: dict[tuple[str, str], list[int]] = dict(zip(distinct, prompts, strict=True))
         return [found[question] for question in asked]
 
-    def _answer(self, question: Question, item: Mapping[str, Any]) -> str:
+    def _answer(self, question: Question, item: Item) -> str:
         image = item["image"]
         return self.processor.format_answer(
             question.task,
@@ -175,12 +175,12 @@ class _Row:
         self.position_ids += range(start, start + len(ids))
 
 
-def item_questions(item: Mapping[str, Any]) -> Sequence[Question]:
+def item_questions(item: Item) -> Sequence[Question]:
     """Return the questions of an item that [`GeoDiTDataCollator`] takes, one or several."""
     return item["questions"] if "questions" in item else [item["question"]]
 
 
-def _check_item(item: Any, place: int) -> None:
+def _check_item(item: object, place: int) -> None:
     """Refuse an item that is neither questions about an image nor a conversation, in one sentence.
 
     Raises:
@@ -200,7 +200,7 @@ def _check_item(item: Any, place: int) -> None:
     )
 
 
-def _item_name(item: Any, place: int) -> str:
+def _item_name(item: object, place: int) -> str:
     """Name an item by what it is called in its data set, or by its place in the batch, which is counted from 0."""
     names = [item[key] for key in ("image_id", "id") if key in item] if isinstance(item, Mapping) else []
     return f"item {names[0]}" if names else f"item {place} of the batch"

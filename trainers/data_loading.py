@@ -9,10 +9,10 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
+from transformers import TrainingArguments
 
 _MOST_WORKERS = 4
 
@@ -34,7 +34,7 @@ def default_num_workers(*, cuda: bool, num_cores: int, num_processes: int) -> in
     return min(_MOST_WORKERS, max(0, num_cores // max(1, num_processes) - 1))
 
 
-def set_loading_defaults(args: Any) -> bool:
+def set_loading_defaults(args: TrainingArguments) -> bool:
     """Fill in what training arguments leave open about data loading, before they are checked.
 
     On a CUDA device batches are made by workers, and go there from pinned memory while it computes.
@@ -69,7 +69,7 @@ class WorkerStart:
         then: What else a worker does first, given its number.
     """
 
-    then: Callable[[int], Any] | None = None
+    then: Callable[[int], object] | None = None
 
     def __call__(self, worker_id: int) -> None:
         """Set the worker up; this runs in the worker."""
@@ -81,13 +81,13 @@ class WorkerStart:
             self.then(worker_id)
 
 
-def start_workers_well(loader: DataLoader[Any]) -> DataLoader[Any]:
+def start_workers_well(loader: DataLoader[object]) -> DataLoader[object]:
     """Have the workers of a data loader, perhaps one that accelerate has prepared, begin with a [`WorkerStart`].
 
     Returns:
         The loader.
     """
-    inner: Any = getattr(loader, "base_dataloader", loader)
+    inner: DataLoader[object] = getattr(loader, "base_dataloader", loader)
     if inner.num_workers and not isinstance(inner.worker_init_fn, WorkerStart):
         inner.worker_init_fn = WorkerStart(inner.worker_init_fn)
     return loader

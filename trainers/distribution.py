@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType, broadcast_object_list, parse_flag_from_env
 from transformers import Trainer, TrainingArguments
+from transformers.trainer_pt_utils import AcceleratorConfig
 
 Result = TypeVar("Result")
 
@@ -23,7 +24,7 @@ def on_main_process(action: Callable[[], Result]) -> Result:
         ValueError: What the first process has raised, on every process.
         OSError: The same.
     """
-    outcome: list[Any] = [None, None]
+    outcome: list[object] = [None, None]
     if PartialState().is_main_process:
         try:
             outcome[0] = action()
@@ -35,13 +36,20 @@ def on_main_process(action: Callable[[], Result]) -> Result:
     return result  # type: ignore[no-any-return]
 
 
+def accelerator_config(args: TrainingArguments) -> AcceleratorConfig:
+    """Return what arguments say about accelerate, as they have read it from what they were given."""
+    config: object = args.accelerator_config
+    assert isinstance(config, AcceleratorConfig)
+    return config
+
+
 def read_data_in_every_process(args: TrainingArguments) -> None:
     """Let each process make its own batches of an iterable data set, unless the arguments say otherwise.
 
     By default accelerate makes them in the main process, puts those for all processes together and deals them out, but
     ours differ in length and cannot be put together.
     """
-    config: Any = args.accelerator_config
+    config = accelerator_config(args)
     if config.dispatch_batches is None:
         config.dispatch_batches = False
 

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from geodit.configuration.types_geodit import Batch
 
 _CANVASES = "canvases"
 
@@ -32,7 +34,7 @@ class HostCanvases:
         return self.labels != -100
 
     @classmethod
-    def of_batch(cls, batch: Mapping[str, Any]) -> HostCanvases:
+    def of_batch(cls, batch: Batch) -> HostCanvases:
         """Return what a [`HostCanvasCollator`] has put aside, or read it from the batch, which waits for its device.
 
         Args:
@@ -54,9 +56,9 @@ class HostCanvasCollator:
         collate: The collator. Batches without `input_ids` and `labels` stay as they are.
     """
 
-    collate: Callable[[Any], Any]
+    collate: Callable[[list[Any]], Batch]
 
-    def __call__(self, items: Any) -> dict[str, Any]:
+    def __call__(self, items: list[Any]) -> Batch:
         """Collate a batch."""
         batch = dict(self.collate(items))
         return batch | {_CANVASES: HostCanvases.of_batch(batch)} if {"input_ids", "labels"} <= batch.keys() else batch

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from geodit.configuration.secrets import mask_values, refuse_secrets, secrets_of_environment
 
@@ -33,13 +32,13 @@ class TokenKeptOut:
         if post_init is not None:
             post_init()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         known = _known(self.__dict__)
         return {**{name: mask_values(value, known) for name, value in self.__dict__.items()}, _KEPT_IN_MEMORY: None}
 
 
 def refuse_secret_arguments(
-    recipe: str | os.PathLike[str], values: Mapping[str, Any], overrides: Sequence[str]
+    recipe: str | os.PathLike[str], values: Mapping[str, object], overrides: Sequence[str]
 ) -> None:
     """Refuse a recipe with a token, key or password in it: it is kept beside the model and published with it.
 
@@ -58,6 +57,6 @@ def refuse_secret_arguments(
     refuse_secrets(list(overrides), "one of the overrides of the recipe, which is published with the model,", known)
 
 
-def _known(arguments: Mapping[str, Any]) -> frozenset[str]:
+def _known(arguments: Mapping[str, object]) -> frozenset[str]:
     token = arguments.get(_KEPT_IN_MEMORY)
     return secrets_of_environment(os.environ) | ({token} if isinstance(token, str) else set())

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from geodit.configuration.types_geodit import Batch, Item
 from geodit.data.schema import TASKS
 from geodit.trainers.data_collator import item_questions
 
@@ -27,9 +28,9 @@ class ItemRecordCollator:
         collate: The collator, such as a [`GeoDiTDataCollator`].
     """
 
-    collate: Callable[[Any], Any]
+    collate: Callable[[list[Any]], Batch]
 
-    def __call__(self, items: Sequence[Any]) -> dict[str, Any]:
+    def __call__(self, items: list[Any]) -> Batch:
         """Collate a batch."""
         batch = dict(self.collate(items))
         if not all(isinstance(item, Mapping) and ("question" in item or "questions" in item) for item in items):
@@ -38,7 +39,7 @@ class ItemRecordCollator:
         return batch | {ITEM_IDS: [item_id(item) for item in items], TASK_IDS: torch.tensor(tasks)}
 
 
-def item_id(item: Mapping[str, Any]) -> str:
+def item_id(item: Item) -> str:
     """Name an item as a person would look it up: `image_id#question`, or `image_id#first-last`."""
     questions = item_questions(item)
     name = str(item.get("image_id", "unnamed image"))
@@ -48,7 +49,7 @@ def item_id(item: Mapping[str, Any]) -> str:
     return f"{name}#{first}" if len(questions) == 1 else f"{name}#{first}-{first + len(questions) - 1}"
 
 
-def model_inputs(batch: Mapping[str, Any], *, copies: int = 1) -> dict[str, torch.Tensor]:
+def model_inputs(batch: Batch, *, copies: int = 1) -> dict[str, torch.Tensor]:
     """Return the tensors of a batch that the model takes: all but labels and records.
 
     Args:

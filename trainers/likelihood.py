@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
+from geodit.configuration.types_geodit import Batch
 from geodit.data.schema import TASKS
 from geodit.modeling_geodit.diffusion_geodit import (
     answer_losses,
@@ -26,9 +27,7 @@ _UNKNOWN_TASK = ""
 
 
 @torch.no_grad()
-def answer_nll(
-    model: nn.Module, batch: Mapping[str, Any], mask_token_id: int, draws: Sequence[AnswerNoise]
-) -> torch.Tensor:
+def answer_nll(model: nn.Module, batch: Batch, mask_token_id: int, draws: Sequence[AnswerNoise]) -> torch.Tensor:
     """Estimate an upper bound on the negative log-likelihood of every answer of a batch.
 
     Args:
@@ -43,7 +42,7 @@ def answer_nll(
     """
     labels, canvases = batch["labels"], HostCanvases.of_batch(batch)
     canvas_mask = labels != -100
-    total: Any = 0.0
+    total: torch.Tensor | float = 0.0
     for draw, noise in enumerate(draws):
         noised = fixed_count_process(
             canvases.input_ids,
@@ -64,7 +63,7 @@ def answer_nll(
 
 def evaluate_nll(
     model: nn.Module,
-    batches: Iterable[Mapping[str, Any]],
+    batches: Iterable[Batch],
     mask_token_id: int,
     *,
     num_draws: int,
@@ -106,7 +105,7 @@ def evaluate_nll(
     return figures
 
 
-def _rows_of_answers(batch: Mapping[str, Any]) -> list[int]:
+def _rows_of_answers(batch: Batch) -> list[int]:
     """Return the row that each answer of a batch is in, in the order of their numbers."""
     canvases = HostCanvases.of_batch(batch)
     answers, num_answers = number_canvases(canvases.canvas_mask, canvases.segment_ids)

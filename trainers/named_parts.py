@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import Any
 
 import torch
 from torch import nn
@@ -42,7 +41,7 @@ def load_named_model(model: nn.Module | str | PathLike[str]) -> nn.Module:
     return GeoDiTForMaskedDiffusion.from_pretrained(resolve_checkpoint(str(model)), dtype=torch.float32)
 
 
-def check_processor(processor: Any) -> GeoDiTProcessor:
+def check_processor(processor: object) -> GeoDiTProcessor:
     """Refuse what cannot turn items into batches, such as a tokenizer alone.
 
     Raises:
@@ -58,6 +57,13 @@ def check_processor(processor: Any) -> GeoDiTProcessor:
     return processor  # type: ignore[return-value]
 
 
+def geodit_model(model: nn.Module | None) -> GeoDiTForMaskedDiffusion:
+    """Return the model of a Trainer itself, below the adapter if it has one."""
+    assert model is not None
+    base: GeoDiTForMaskedDiffusion = unwrap_peft_model(model)
+    return base
+
+
 def find_processor(model: nn.Module) -> GeoDiTProcessor:
     """Load the processor of the checkpoint, and of its revision, that a model was loaded from.
 
@@ -67,7 +73,7 @@ def find_processor(model: nn.Module) -> GeoDiTProcessor:
     Raises:
         ValueError: If it is not known, or has no processor.
     """
-    config: Any = unwrap_peft_model(model).config
+    config: object = unwrap_peft_model(model).config
     name = str(getattr(config, "_name_or_path", "") or "")
     give = "give processing_class, a GeoDiTProcessor, or a data_collator"
     if not name:

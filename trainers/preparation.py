@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from torch import nn
 from transformers.trainer_utils import unwrap_peft_model
@@ -15,7 +15,7 @@ from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 from geodit.weights.model_tensors import MODEL_PARTS
 
 if TYPE_CHECKING:
-    from peft import PeftConfig
+    from peft import PeftConfig, PeftModel
 
 
 def prepare_model(model: nn.Module, args: GeoDiTTrainingArguments, peft_config: PeftConfig | None = None) -> nn.Module:
@@ -82,8 +82,7 @@ def prepare_parts(
             "modules_to_save say it. Leave trainable_parts out."
         )
     else:
-        configs: Any = model.peft_config
-        for config in configs.values():
+        for config in cast("PeftModel", model).peft_config.values():
             check_trainable_adapter(config)
         prepare_adapter(model, autocast=autocast)
     return model

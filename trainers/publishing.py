@@ -9,17 +9,20 @@ import json
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import torch
 import yaml
-from huggingface_hub import CommitInfo
+from huggingface_hub import CommitInfo, HfApi
 from transformers.trainer_utils import HubStrategy, SaveStrategy, unwrap_peft_model
 from transformers.utils import logging
 from transformers.utils.hub import PushInProgress
 
 from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.secrets import mask_secrets
+from geodit.configuration.types_geodit import Arguments, JsonObject
 from geodit.hub_cards.card.evaluation_results import RESULTS_FOLDER
 from geodit.hub_cards.card.examples import ASSETS_FOLDER
 from geodit.hub_cards.card.markdown import without_folders
@@ -32,6 +35,9 @@ from geodit.trainers.argument_fields import default_of
 from geodit.trainers.resilience.checkpoint_guard import FILE_LIST, PRIVATE, remove_empty
 from geodit.trainers.resilience.guarded_trainer import GuardedTrainer
 from geodit.weights.adapters import complete_adapter_folder
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 __all__ = ["PublishingTrainer", "log_lines"]
 
@@ -67,7 +73,7 @@ class PublishingTrainer(GuardedTrainer):
     hub_model_id: str | None  # type: ignore[assignment]
     push_in_progress: Any = None
 
-    def __init__(self, *args: Any, recipe: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, recipe: Mapping[str, object] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._recipe = recipe
 
@@ -81,10 +87,10 @@ class PublishingTrainer(GuardedTrainer):
             shutil.rmtree(self._output_dir / SNAPSHOTS, ignore_errors=True)
         return super()._checkpoint_to_resume(choice)
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         super()._save(output_dir, state_dict)
         if self.args.should_save and unwrap_peft_model(self.model) is not self.model:
-            complete_adapter_folder(cast(Any, self.model), output_dir or str(self.args.output_dir))
+            complete_adapter_folder(cast("PeftModel", self.model), output_dir or str(self.args.output_dir))
 
     # The repository
 
@@ -156,7 +162,7 @@ class PublishingTrainer(GuardedTrainer):
         revision: str | None = None,
         private: bool | None = None,
         **card_options: Any,
-    ) -> CommitInfo | Any | None:
+    ) -> CommitInfo | Future[CommitInfo] | None:
         """Save the model and push it with its card in one commit. All processes must call this.
 
         Args:
@@ -213,13 +219,20 @@ class PublishingTrainer(GuardedTrainer):
         self.push_in_progress = PushInProgress(cast(Any, [*jobs, job]))
 
     @property
-    def _api(self) -> Any:
+    def _api(self) -> HfApi:
         assert self._client is not None  # init_hf_repo has made it, on the only process that asks
         return self._client.api
 
-    def _push_or_warn(self, folder: Path, message: str, *args: Any) -> CommitInfo | None:
+    def _push_or_warn(
+        self,
+        folder: Path,
+        message: str,
+        revision: str | None,
+        card_options: Arguments,
+        checkpoint_name: str | None,
+    ) -> CommitInfo | None:
         try:
-            return self._push(folder, message, *args)
+            return self._push(folder, message, revision, card_options, checkpoint_name)
         # Whatever it is, training is worth more than a push on the way.
         except Exception as error:
             self._warn(message, error)
@@ -234,7 +247,7 @@ class PublishingTrainer(GuardedTrainer):
         folder: Path,
         message: str,
         revision: str | None,
-        card_options: Mapping[str, Any],
+        card_options: Arguments,
         checkpoint_name: str | None = None,
     ) -> CommitInfo:
         """Push a snapshot, and remove it. A thread runs this beside training: all that it reads is in the snapshot."""
@@ -273,9 +286,9 @@ class PublishingTrainer(GuardedTrainer):
             (folder / RUN_LOG).write_text(log_lines(self.state.log_history), encoding="utf-8")
         return folder
 
-    def _told_of_arguments(self) -> dict[str, Any]:
+    def _told_of_arguments(self) -> JsonObject:
         """Return the recipe that gives these arguments, as far as it matters to others."""
-        told: dict[str, Any] = {}
+        told: JsonObject = {}
         base = getattr(getattr(unwrap_peft_model(self.model), "config", None), "_name_or_path", "")
         if base:
             told["model_name_or_path"] = without_folders(str(base))
@@ -292,7 +305,7 @@ class PublishingTrainer(GuardedTrainer):
         return told
 
 
-def log_lines(log_history: Sequence[Mapping[str, Any]]) -> str:
+def log_lines(log_history: Sequence[Mapping[str, object]]) -> str:
     """Write a training log as it is kept with a model: one JSON object per line."""
     return "".join(json.dumps(entry) + "\n" for entry in log_history)
 
@@ -304,7 +317,7 @@ def _card_options(
     model_name: str | None = None,
     finetuned_from: str | None = None,
     dataset: str | Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Arguments:
     """Return the arguments that Trainer has for a card, by the names that cards have for them."""
     return {
         "language": language,

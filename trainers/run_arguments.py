@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 _POSITIVE = ("learning_rate", "vision_learning_rate", "num_train_epochs", "adam_epsilon")
 _NOT_NEGATIVE = (
@@ -66,7 +65,7 @@ class RunArguments:
                     raise ValueError(f"{name} must be {allowed}, got {value}.")
 
 
-def check_counts(arguments: Any, names: Sequence[str], *, least: int) -> None:
+def check_counts(arguments: object, names: Sequence[str], *, least: int) -> None:
     """Refuse fields that are not whole numbers from `least` on.
 
     Raises:

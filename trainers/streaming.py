@@ -17,6 +17,7 @@ from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.text_files import read_json_object
 from geodit.data.streaming import QuestionStream, StreamPosition
+from geodit.trainers.distribution import accelerator_config
 
 
 class StreamingTrainer(Trainer):
@@ -44,10 +45,10 @@ class StreamingTrainer(Trainer):
             self._beginning = self.train_dataset.start
             self._step_of_start = 0
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
+    def get_train_dataloader(self) -> DataLoader[object]:
         """Return Trainer's own loader, but for a stream, of which each process has its share already."""
         if not isinstance(self.train_dataset, QuestionStream):
-            loader: DataLoader[Any] = super().get_train_dataloader()
+            loader: DataLoader[object] = super().get_train_dataloader()
             return loader
         args = self.args
         loader = DataLoader(
@@ -63,22 +64,21 @@ class StreamingTrainer(Trainer):
             # One of its own, so that starting to read draws nothing from the global one.
             generator=torch.Generator().manual_seed(args.seed),
         )
-        accelerator_config: Any = args.accelerator_config
-        own_loader: DataLoader[Any] = prepare_data_loader(
+        own_loader: DataLoader[object] = prepare_data_loader(
             loader,
             self.accelerator.device,
             num_processes=1,
             process_index=0,
             put_on_device=True,
             dispatch_batches=False,
-            non_blocking=accelerator_config.non_blocking,
+            non_blocking=accelerator_config(args).non_blocking,
         )
         return own_loader
 
     def train(
         self,
         resume_from_checkpoint: str | bool | None = None,
-        trial: Any = None,
+        trial: object = None,
         ignore_keys_for_eval: list[str] | None = None,
     ) -> TrainOutput:
         """See [`~transformers.Trainer.train`]; a stream starts where the checkpoint left it."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 from torch import nn
 from transformers.trainer_utils import unwrap_peft_model
 
 from geodit.weights.model_tensors import MODEL_PARTS, part_of
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 def check_trainable_parts(parts: Sequence[str]) -> None:
@@ -73,7 +76,7 @@ def count_parameters(model: nn.Module) -> dict[str, ParameterCount]:
     """
     prefix: str | None = None
     if unwrap_peft_model(model) is not model:
-        prefix = cast(Any, model).base_model.prefix
+        prefix = str(cast("PeftModel", model).base_model.prefix)
     counts = dict.fromkeys(MODEL_PARTS if prefix is None else (*MODEL_PARTS, "adapter"), ParameterCount())
     for name, parameter in model.named_parameters():
         part = "adapter" if prefix is not None and prefix in name else cast(str, part_of(name))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from typing import TYPE_CHECKING, Any, cast
@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Sampler
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import unwrap_peft_model
+from transformers.trainer_utils import EvalLoopOutput
 
+from geodit.configuration.types_geodit import Arguments, Batch
 from geodit.modeling_geodit.diffusion_geodit import (
     NoisedBatch,
     answer_losses,
@@ -23,13 +24,14 @@ from geodit.modeling_geodit.diffusion_geodit import (
     supervised_positions,
     weighted_token_losses,
 )
+from geodit.modeling_geodit.modeling_geodit import GeoDiTMaskedDiffusionOutput
 from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.distribution import require_whole_model
 from geodit.trainers.host_canvases import HostCanvasCollator, HostCanvases
 from geodit.trainers.item_records import TASK_IDS, ItemRecordCollator, model_inputs
 from geodit.trainers.likelihood import evaluate_nll
 from geodit.trainers.loss_logging import LossBreakdown
-from geodit.trainers.named_parts import check_processor, find_processor, load_named_model
+from geodit.trainers.named_parts import check_processor, find_processor, geodit_model, load_named_model
 from geodit.trainers.noise import UpdateNoise
 from geodit.trainers.preparation import prepare_model
 from geodit.trainers.publishing import PublishingTrainer
@@ -131,10 +133,10 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
     def compute_loss(
         self,
         model: nn.Module,
-        inputs: Mapping[str, Any],
+        inputs: Batch,
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+    ) -> torch.Tensor | tuple[torch.Tensor, GeoDiTMaskedDiffusionOutput]:
         """Noise the canvas and take the loss at its masked positions.
 
         Args:
@@ -171,7 +173,7 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
-    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
+    def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> torch.Tensor:
         """Noise the batches of an update, or of a step of evaluation, and count what their loss is divided by.
 
         Trainer calls this once for each, on every process and before any loss, to count their tokens.
@@ -199,11 +201,11 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
 
     def _noise(self, canvases: HostCanvases, noise: UpdateNoise) -> NoisedBatch:
         """Noise a batch on the CPU, where its random numbers are drawn."""
-        config: Any = cast(Any, self.model).config
+        config = geodit_model(self.model).config
         drawn, loss_mask = noise.take(canvases.canvas_mask, canvases.segment_ids), None
         if not self.args.supervise_padding:
             answers, _ = number_canvases(canvases.canvas_mask, canvases.segment_ids)
-            loss_mask = supervised_positions(canvases.labels, answers, config.eos_token_id)
+            loss_mask = supervised_positions(canvases.labels, answers, cast(int, config.eos_token_id))
         return forward_process(
             canvases.input_ids,
             canvases.canvas_mask,
@@ -218,16 +220,16 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
             complementary=self.args.complementary_masks,
         )
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
+    def get_train_dataloader(self) -> DataLoader[object]:
         """Return Trainer's own loader; its batches also say what they hold, see [`ItemRecordCollator`]."""
         with self._item_records():
-            loader: DataLoader[Any] = super().get_train_dataloader()
+            loader: DataLoader[object] = super().get_train_dataloader()
         return loader
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[object]:
         """Return Trainer's own loader; its batches also say what they hold, see [`ItemRecordCollator`]."""
         with self._item_records():
-            loader: DataLoader[Any] = super().get_eval_dataloader(eval_dataset)
+            loader: DataLoader[object] = super().get_eval_dataloader(eval_dataset)
         return loader
 
     @contextmanager
@@ -250,7 +252,7 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         if self.args.vision_learning_rate is None:
             return optimizer
-        tower = {id(p) for p in unwrap_peft_model(self.model).model.vision_tower.parameters()}
+        tower = {id(p) for p in geodit_model(self.model).model.vision_tower.parameters()}
         groups = list(optimizer.param_groups)
         optimizer.param_groups.clear()
         for group in groups:
@@ -264,12 +266,12 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
 
     def evaluation_loop(
         self,
-        dataloader: Any,
+        dataloader: DataLoader[object],
         description: str,
         prediction_loss_only: bool | None = None,
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
-    ) -> Any:
+    ) -> EvalLoopOutput:
         """Evaluate under the same noise every time, and leave the random numbers of training as they are."""
         with torch.random.fork_rng(devices=()):
             self._evaluation_step = 0
@@ -283,7 +285,7 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
                 figures = evaluate_nll(
                     self.model_wrapped,
                     dataloader,
-                    cast(Any, self.model).config.mask_token_id,
+                    geodit_model(self.model).config.mask_token_id,
                     num_draws=self.args.eval_nll_draws,
                     seed=self.args.seed,
                     accelerator=self.accelerator,
@@ -292,7 +294,7 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
                 output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in figures.items()})
         return output
 
-    def call_model_init(self, trial: Any = None) -> nn.Module:
+    def call_model_init(self, trial: object = None) -> nn.Module:
         """Make a model by `model_init` and prepare it as one that was given."""
         return prepare_model(super().call_model_init(trial), self.args, self._peft_config)
 
@@ -315,12 +317,12 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
         generator = torch.Generator().manual_seed(self.args.seed)
         return LengthGroupedSampler(self.args.eval_batch_size, lengths=lengths, generator=generator)
 
-    def _lengths(self, dataset: Any) -> list[int] | None:
+    def _lengths(self, dataset: object) -> list[int] | None:
         """Return the `lengths` that a data set knows, if it is to be grouped by them; Trainer only reads a column."""
         return getattr(dataset, "lengths", None) if self.args.train_sampling_strategy == "group_by_length" else None
 
 
-def _default_collator(model: nn.Module | None, processing_class: Any, *, has_data: bool) -> dict[str, Any]:
+def _default_collator(model: nn.Module | None, processing_class: object, *, has_data: bool) -> Arguments:
     """Return the collator that fits a model, and its processor, as arguments of Trainer; nothing where none is needed.
 
     Args:
@@ -338,6 +340,5 @@ def _default_collator(model: nn.Module | None, processing_class: Any, *, has_dat
             raise ValueError("With model_init give processing_class, a GeoDiTProcessor, or a data_collator.")
         processing_class = find_processor(model)
     processor = check_processor(processing_class)
-    base: Any = None if model is None else unwrap_peft_model(model)
-    lengths = {} if base is None else {"max_new_tokens": base.generation_config.max_new_tokens}
+    lengths = {} if model is None else {"max_new_tokens": geodit_model(model).generation_config.max_new_tokens}
     return {"processing_class": processor, "data_collator": GeoDiTDataCollator(processor, **lengths)}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import regex
 import torch
@@ -31,7 +31,7 @@ _LONGEST_PATTERN = 2_000
 _SECONDS = 5.0
 
 
-def check_adapter_fields(fields: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], folder: Path) -> None:
+def check_adapter_fields(fields: Mapping[str, object], shapes: Mapping[str, tuple[int, ...]], folder: Path) -> None:
     """Refuse an adapter_config.json that would run code, or take memory that its tensors do not account for.
 
     Args:
@@ -109,7 +109,7 @@ def settle_patterns(config: PeftConfig, names: Sequence[str], folder: Path) -> N
     for field in ("rank_pattern", "alpha_pattern"):
         values = getattr(config, field, None)
         if values and not all(_PLAIN.fullmatch(str(key)) for key in values):
-            settled: dict[str, Any] = {}
+            settled: dict[str, object] = {}
             for key, value in values.items():  # the first that matches counts
                 for name in matcher.matches(field, rf"(.*\.)?({key})"):
                     settled.setdefault(name, value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from safetensors.torch import load_file
 from transformers.utils.peft_utils import (
@@ -23,6 +23,7 @@ from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.foreign_files_geodit import refusing_broken_files
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
 from geodit.configuration.text_files import read_json_object
+from geodit.configuration.types_geodit import JsonObject
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.weights.adapter_checks import (
     check_adapter_fields,
@@ -279,7 +280,7 @@ def complete_adapter_folder(model: PeftModel, folder: str | PathLike[str]) -> No
         folder: Where it was saved.
     """
     folder = Path(folder)
-    base: Any = model.get_base_model()
+    base = cast(GeoDiTForMaskedDiffusion, model.get_base_model())
     base.generation_config.save_pretrained(folder)
     config = _read_config(folder)
     path = config.get("base_model_name_or_path")
@@ -327,7 +328,7 @@ def _resolve_base(name: str) -> str:
     return bundled_checkpoint() if elsewhere and not Path(name).exists() else resolve_checkpoint(name)
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> JsonObject:
     path = folder / ADAPTER_CONFIG_NAME
     config = read_json_object(path)
     if "peft_type" not in config:

@@ -23,6 +23,7 @@ from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextCo
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
 from geodit.configuration.new_folders import check_free_space, new_folder
 from geodit.configuration.text_files import read_json_object
+from geodit.configuration.types_geodit import Arguments, JsonObject
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion, GeoDiTMultiModalProjector
 from geodit.processing.image_processors import build_image_processor
 from geodit.processing.processing_geodit import GeoDiTProcessor
@@ -289,7 +290,7 @@ def _find_tokenizer(tokenizer: str | PathLike[str] | bool, directory: Path) -> P
     return load_tokenizer(directory if tokenizer is True else find_checkpoint(str(tokenizer), weights=False))
 
 
-def _normalization(directory: Path) -> dict[str, Any]:
+def _normalization(directory: Path) -> JsonObject:
     """Read the mean and standard deviation that SigLIP's own folder gives for images; without such a file, none."""
     for name in _PREPROCESSOR_FILES:
         if (directory / name).is_file():
@@ -300,7 +301,7 @@ def _normalization(directory: Path) -> dict[str, Any]:
 
 
 def _geodit_config(text_config: GeoDiTTextConfig, vocabulary: Vocabulary, **fields: Any) -> GeoDiTConfig:
-    ids: dict[str, Any] = dict(vocabulary.special_ids)
+    ids: Arguments = dict(vocabulary.special_ids)
     text_ids = {name: ids[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     return GeoDiTConfig(
         text_config={**text_config.to_dict(), "vocab_size": vocabulary.num_rows, **text_ids},
@@ -353,7 +354,7 @@ def _write(
     parts: Sequence[_Part],
     *,
     sources: dict[str, str],
-    normalization: Mapping[str, Any],
+    normalization: JsonObject,
     initialized: Mapping[str, torch.Tensor],
     dtype: torch.dtype,
     max_shard_size: str | int,

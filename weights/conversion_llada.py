@@ -8,16 +8,15 @@ layout is that of `LLaDAModelLM` (https://huggingface.co/GSAI-ML/LLaDA-8B-Base).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers.utils import CONFIG_NAME
 
 from geodit.configuration.configuration_geodit import GeoDiTTextConfig
 from geodit.configuration.text_files import read_json_object
+from geodit.configuration.types_geodit import JsonObject
 from geodit.weights.checkpoint_reader import CheckpointReader, match_tensors
 from geodit.weights.model_tensors import (
     EMBEDDINGS_WEIGHT,
@@ -136,7 +135,7 @@ def geodit_to_llada_name(name: str) -> str:
     return f"model.transformer.blocks.{match[1]}.{_LAYER_NAMES_BACK[match[2]]}.weight"
 
 
-def convert_llada_config(config: Mapping[str, Any]) -> LLaDAConfiguration:
+def convert_llada_config(config: JsonObject) -> LLaDAConfiguration:
     """Translate LLaDA's configuration.
 
     The vocabulary is `embedding_size` wide where that is larger than `vocab_size`: LLaDA pads the embedding
@@ -217,7 +216,7 @@ def read_llada_config(directory: str | Path) -> LLaDAConfiguration:
     return convert_llada_config(read_json_object(Path(directory) / CONFIG_NAME))
 
 
-def llada_config_of(text_config: GeoDiTTextConfig, *, mask_token_id: int) -> dict[str, Any]:
+def llada_config_of(text_config: GeoDiTTextConfig, *, mask_token_id: int) -> JsonObject:
     """Return the `config.json` that LLaDA's own code reads for a text core; reverses [`convert_llada_config`].
 
     Raises:

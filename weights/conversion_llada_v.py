@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from transformers import SiglipVisionConfig
 
 from geodit.configuration.configuration_geodit import GeoDiTTextConfig
+from geodit.configuration.types_geodit import Arguments, JsonObject
 from geodit.weights.conversion_siglip import siglip_to_geodit_name
 from geodit.weights.model_tensors import (
     EMBEDDINGS_WEIGHT,
@@ -95,7 +96,7 @@ class LLaDAVConfiguration:
     vision_select_layer: int
     vision_tower: str | None
     image_aspect_ratio: str
-    image_grid_pinpoints: Any
+    image_grid_pinpoints: str | list[list[int]] | None
     patch_merge_type: str
 
 
@@ -141,9 +142,7 @@ def num_tower_layers(names: Iterable[str]) -> int | None:
     return len(layers) or None
 
 
-def vision_fields(
-    source: LLaDAVConfiguration, vision_config: SiglipVisionConfig, num_layers: int | None
-) -> dict[str, Any]:
+def vision_fields(source: LLaDAVConfiguration, vision_config: SiglipVisionConfig, num_layers: int | None) -> Arguments:
     """Return the fields of [`GeoDiTConfig`] that say how LLaDA-V sees an image.
 
     Args:
@@ -183,7 +182,7 @@ def vision_fields(
     }
 
 
-def _grid_pinpoints(pinpoints: Any, image_size: int) -> list[list[int]] | None:
+def _grid_pinpoints(pinpoints: str | list[list[int]] | None, image_size: int) -> list[list[int]] | None:
     """LLaVA's `[[width, height], ...]` in pixels, or a range of grids `(1x1),...,(6x6)`, as `[height, width]`."""
     if pinpoints is None:
         return None
@@ -202,7 +201,7 @@ def _grid_pinpoints(pinpoints: Any, image_size: int) -> list[list[int]] | None:
         raise ValueError(f"image_grid_pinpoints={pinpoints!r} is no list of [width, height].") from error
 
 
-def convert_llada_v_config(config: Mapping[str, Any]) -> LLaDAVConfiguration:
+def convert_llada_v_config(config: JsonObject) -> LLaDAVConfiguration:
     """Translate LLaDA-V's configuration, or that of its text core alone.
 
     Args:

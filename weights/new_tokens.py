@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -205,7 +205,8 @@ def _assign_roles(tokenizer: PreTrainedTokenizerFast, ids: Mapping[str, int | No
         token_id = ids[name]
         if token_id is None or getattr(tokenizer, name) == token_id:
             continue
-        token: Any = tokenizer.convert_ids_to_tokens(token_id)  # None for an id beyond its vocabulary
+        # None for an id beyond its vocabulary.
+        token = cast(str | None, tokenizer.convert_ids_to_tokens(token_id))
         if token is not None:
             tokenizer.add_special_tokens({name.removesuffix("_id"): token})
         elif name == "eos_token_id":

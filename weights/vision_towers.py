@@ -33,13 +33,16 @@ def load_vision_tower(folder: str | Path) -> SiglipVisionModel:
             reader.dtype(name)  # refuses integers
         fields, _ = SiglipVisionConfig.get_config_dict(folder)
         refuse_code_by_name(fields)
-        config: Any = SiglipVisionConfig.from_pretrained(folder)
+        config = SiglipVisionConfig.from_pretrained(folder)
         check_sizes(config, VISION_SIZES, "the vision tower")
         loaded: Any = SiglipVisionModel.from_pretrained(
             folder, config=config, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
         )
     tower, info = loaded
-    check_complete(folder, {**info, "unexpected_keys": ()})
+    check_complete(
+        folder,
+        {"missing_keys": info["missing_keys"], "unexpected_keys": (), "mismatched_keys": info["mismatched_keys"]},
+    )
     check_values(tower, folder)
     result: SiglipVisionModel = tower
     return result

@@ -18,9 +18,9 @@ Shapes: N rows, T passes, Q prompt length, L canvas length.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from geodit.trainers.grpo.rollouts import Rollouts
@@ -92,7 +92,7 @@ def draw_hidden_tokens(
 
 
 def token_log_probabilities(
-    model: Any,
+    model: nn.Module,
     rollouts: Rollouts,
     hidden: HiddenTokens,
     *,

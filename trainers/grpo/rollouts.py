@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from geodit.configuration.types_geodit import Arguments
 from geodit.data.schema import QuestionItem
 from geodit.evaluation.answers import AnswerRecord, read_answer
 from geodit.modeling_geodit.prompts_geodit import ImageFeatures
@@ -42,7 +43,7 @@ class Rollouts:
     decided: torch.Tensor
     commit_steps: torch.Tensor
     image_index: torch.Tensor
-    image_inputs: Mapping[str, Any]
+    image_inputs: Mapping[str, ImageFeatures]
     answers: tuple[AnswerRecord, ...]
 
     def __len__(self) -> int:
@@ -54,7 +55,7 @@ class Rollouts:
         taken = {name: tensor[rows] for name, tensor in tensors.items()}
         return replace(self, **taken, answers=tuple(self.answers[row] for row in rows.tolist()))
 
-    def images_of_rows(self, rows: torch.Tensor) -> dict[str, Any]:
+    def images_of_rows(self, rows: torch.Tensor) -> dict[str, ImageFeatures]:
         """Return `image_inputs` with an entry for each of some rows, which may come several times."""
         index = self.image_index[rows]
         return {name: _repeat(value, index) for name, value in self.image_inputs.items()}
@@ -99,7 +100,7 @@ def sample_rollouts(
     prompt_ids, prompt_mask = inputs.pop("input_ids")[image_index], inputs.pop("attention_mask")[image_index].bool()
     lengths = torch.tensor([processor.canvas_length(question.task) for question in questions], device=model.device)
     lengths = lengths[image_index]
-    settings: dict[str, Any] = {"max_new_tokens": int(lengths.max()), "temperature": temperature}
+    settings: Arguments = {"max_new_tokens": int(lengths.max()), "temperature": temperature}
     # The steps are replayed from what they committed: nothing may be overwritten.
     settings["fill_after_eos"] = False
     if max_denoising_steps is not None:
@@ -140,6 +141,6 @@ def sample_rollouts(
     )
 
 
-def _repeat(value: Any, index: torch.Tensor) -> Any:
+def _repeat(value: ImageFeatures, index: torch.Tensor) -> ImageFeatures:
     """Return entries of a tensor or a tuple, which may come several times."""
     return value[index] if isinstance(value, torch.Tensor) else tuple(value[i] for i in index.tolist())

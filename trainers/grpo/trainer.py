@@ -8,6 +8,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -18,6 +19,8 @@ from transformers.trainer_utils import unwrap_peft_model
 from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.utils import RepeatSampler, disable_dropout_in_model, identity
 
+from geodit.configuration.configuration_geodit import GeoDiTConfig
+from geodit.configuration.types_geodit import Batch
 from geodit.data.schema import QuestionItem
 from geodit.modeling_geodit.random_geodit import seeded_generator
 from geodit.processing.processing_geodit import GeoDiTProcessor
@@ -34,7 +37,7 @@ from geodit.trainers.grpo.loss import (
 from geodit.trainers.grpo.rewards import RewardFunction, resolve_rewards
 from geodit.trainers.grpo.rollouts import Rollouts, sample_rollouts
 from geodit.trainers.item_records import ITEM_IDS, item_id
-from geodit.trainers.named_parts import load_named_model
+from geodit.trainers.named_parts import geodit_model, load_named_model
 from geodit.trainers.preparation import prepare_parts
 from geodit.trainers.publishing import PublishingTrainer
 from geodit.weights.model_tensors import IMAGE_NEWLINE, part_of
@@ -103,7 +106,7 @@ class GeoDiTGRPOTrainer(PublishingTrainer):
 
     def __init__(
         self,
-        model: Any,
+        model: nn.Module | str | PathLike[str],
         args: GeoDiTGRPOConfig,
         processing_class: GeoDiTProcessor,
         *,
@@ -147,9 +150,9 @@ class GeoDiTGRPOTrainer(PublishingTrainer):
         self._experience: list[_Experience] = []
         self._metrics: dict[str, list[float]] = defaultdict(list)
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
+    def get_train_dataloader(self) -> DataLoader[object]:
         """Return batches of prompts, each once for every forward pass that learns from its answers."""
-        loader: DataLoader[Any] = self._get_dataloader(
+        loader: DataLoader[object] = self._get_dataloader(
             dataset=cast(Any, self.train_dataset),
             description="Training",
             batch_size=self.args.prompts_per_generation,
@@ -197,7 +200,7 @@ class GeoDiTGRPOTrainer(PublishingTrainer):
     def compute_loss(
         self,
         model: nn.Module,
-        inputs: Mapping[str, Any],
+        inputs: Batch,
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
@@ -230,7 +233,7 @@ class GeoDiTGRPOTrainer(PublishingTrainer):
             num_tokens=experience.num_tokens,
         )
 
-    def _log_probabilities(self, model: Any, experience: _Experience) -> torch.Tensor:
+    def _log_probabilities(self, model: nn.Module, experience: _Experience) -> torch.Tensor:
         return token_log_probabilities(
             model,
             experience.rollouts,
@@ -240,9 +243,8 @@ class GeoDiTGRPOTrainer(PublishingTrainer):
         )
 
     @property
-    def _config(self) -> Any:
-        model: Any = self.model
-        return model.config
+    def _config(self) -> GeoDiTConfig:
+        return geodit_model(self.model).config
 
     def _gather_experience(self, model: nn.Module, items: Sequence[QuestionItem]) -> list[_Experience]:
         """Sample answers to prompts and reward them.
@@ -365,10 +367,10 @@ class GeoDiTGRPOTrainer(PublishingTrainer):
             of their weighted sum, as `<prefix>_reward`.
         """
         del ignore_keys
-        model: Any = self.model
         found = []
         for items in self.get_eval_dataloader(eval_dataset):
-            rewards = self._rewards(self._sample(model, items))
+            assert self.model is not None
+            rewards = self._rewards(self._sample(self.model, items))
             found.append(self.accelerator.gather_for_metrics(rewards))
         rewards = torch.cat(found)
         means = zip(self.reward_functions, rewards.nanmean(dim=0).tolist(), strict=True)

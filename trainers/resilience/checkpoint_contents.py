@@ -7,7 +7,6 @@ import math
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from safetensors import safe_open
 from transformers.trainer import TRAINER_STATE_NAME
@@ -63,19 +62,19 @@ def read_state(checkpoint: Path) -> TrainerState:
         raise ValueError(f"{path} is not the state of a run: {error}.") from error
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def _or_none(fits: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or fits(value)
 
 
-_STATE_FIELDS: dict[str, Callable[[Any], bool]] = {
+_STATE_FIELDS: dict[str, Callable[[object], bool]] = {
     "global_step": _is_count,
     "epoch": _or_none(_is_number),
     "max_steps": _is_count,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -41,16 +40,16 @@ class FiniteGuard:
         losses, self._losses = self._losses, []
         # A loss scaler skips updates whose gradients overflow, and is right to: then only the losses count. Otherwise
         # a loss that is not finite shows in the norm, on all processes alike.
-        by_norm = grad_norm is not None and accelerator.scaler is None
-        if by_norm:
-            finite = math.isfinite(_number(grad_norm))
+        norm = grad_norm if accelerator.scaler is None else None
+        if norm is not None:
+            finite = math.isfinite(_number(norm))
         else:
             finite = not losses or bool(torch.stack([loss for loss, _ in losses]).isfinite().all())
         if finite:
             return
         culprits = [(float(loss), list(ids)) for loss, ids in losses if not bool(loss.isfinite())]
         everything = [(float(loss), list(ids)) for loss, ids in losses]
-        if by_norm:
+        if norm is not None:
             culprits, everything = gather_object(culprits), gather_object(everything)
         # With finite losses the gradients overflowed, and any of the micro-batches may have done it.
         what = f"loss is {culprits[0][0]}" if culprits else "loss is finite, but its gradients are not,"
@@ -63,6 +62,6 @@ class FiniteGuard:
         )
 
 
-def _number(norm: Any) -> float:
+def _number(norm: torch.Tensor | float) -> float:
     """Return a norm as a number; that of sharded gradients is a `DTensor`, whose shards are added up first."""
     return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, unwrap_peft_model
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, unwrap_peft_model
 from transformers.utils import logging
 
+from geodit.configuration.types_geodit import Batch
 from geodit.trainers.data_loading import start_workers_well
 from geodit.trainers.distribution import on_main_process, refuse_ignored_sharding
 from geodit.trainers.item_records import ITEM_IDS
@@ -76,7 +77,7 @@ class GuardedTrainer(Trainer):
 
     def _bases(self) -> dict[str, str]:
         """Return the folders that the model was loaded from, as far as it says so."""
-        model: Any = unwrap_peft_model(self.model)
+        model = unwrap_peft_model(self.model)
         bases = {"the model": getattr(getattr(model, "config", None), "_name_or_path", None)}
         for name, config in (getattr(self.model, "peft_config", None) or {}).items():
             bases[f"the base of adapter {name}"] = getattr(config, "base_model_name_or_path", None)
@@ -85,9 +86,9 @@ class GuardedTrainer(Trainer):
     def train(
         self,
         resume_from_checkpoint: str | bool | None = None,
-        trial: Any = None,
+        trial: object = None,
         ignore_keys_for_eval: list[str] | None = None,
-    ) -> Any:
+    ) -> TrainOutput:
         """Train; see [`~transformers.Trainer.train`].
 
         Args:
@@ -197,7 +198,7 @@ class GuardedTrainer(Trainer):
         if self.is_world_process_zero():
             self.run_folder.discard_replaced()
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         run_dir = Path(self._get_output_dir(trial))
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         with clear_errors(name, run_dir):
@@ -227,7 +228,7 @@ class GuardedTrainer(Trainer):
         finally:
             self._staging = None
 
-    def _get_output_dir(self, trial: Any) -> str:
+    def _get_output_dir(self, trial: object) -> str:
         return str(super()._get_output_dir(trial) if self._staging is None else self._staging)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
@@ -236,19 +237,19 @@ class GuardedTrainer(Trainer):
 
     # Batches
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
+    def get_train_dataloader(self) -> DataLoader[object]:
         """Return Trainer's own loader; its workers go on at a signal to all processes, see [`WorkerStart`]."""
-        loader: DataLoader[Any] = super().get_train_dataloader()
+        loader: DataLoader[object] = super().get_train_dataloader()
         return start_workers_well(loader)
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[object]:
         """Return Trainer's own loader; its workers go on at a signal to all processes, see [`WorkerStart`]."""
-        loader: DataLoader[Any] = super().get_eval_dataloader(eval_dataset)
+        loader: DataLoader[object] = super().get_eval_dataloader(eval_dataset)
         return start_workers_well(loader)
 
     # Updates
 
-    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+    def _run_epoch(self, *args: object, **kwargs: object) -> None:
         # Trainer looks at the number of updates after each one only: of a run resumed at its end it makes one more.
         if self.state.global_step >= self.state.max_steps:
             logger.warning(
@@ -264,7 +265,7 @@ class GuardedTrainer(Trainer):
             logs.pop("train_loss", None)
         super().log(logs, start_time)
 
-    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor | int | None:
         self.sum_over_processes(torch.zeros((), device=device))
         return super()._get_num_items_in_batch(batch_samples, device)
 
@@ -281,14 +282,16 @@ class GuardedTrainer(Trainer):
         return value
 
     def training_step(
-        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
+        self, model: nn.Module, inputs: Batch, num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
         """See [`~transformers.Trainer.training_step`]."""
         loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         self._finite.record(loss, inputs.get(ITEM_IDS, ()))
         return loss
 
-    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+    def _get_grad_norm(
+        self, model: nn.Module, grad_norm: torch.Tensor | float | None = None
+    ) -> torch.Tensor | float | None:
         # Trainer's last step before the optimizer's.
         grad_norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
         self._finite.check(grad_norm, step=self.state.global_step + 1, accelerator=self.accelerator)

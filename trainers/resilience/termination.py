@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -33,7 +33,7 @@ class TerminationCallback(TrainerCallback):
         self.agreed = False
         self.stopped = False
         self._received = signal.SIGTERM
-        self._previous: dict[signal.Signals, Any] = {}
+        self._previous: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
         self._terminals: list[int] = []
 
     @property
@@ -77,7 +77,7 @@ class TerminationCallback(TrainerCallback):
             self._terminals = []
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> TrainerControl:
         """Save and stop, if that was asked for; an evaluation would take time that there may not be."""
         if self.agreed or (self.requested and args.world_size == 1):
@@ -87,7 +87,7 @@ class TerminationCallback(TrainerCallback):
         return control
 
     def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> TrainerControl:
         """Trainer ends the epoch when it stops; what belongs to the end of a real one is left out."""
         if self.stopped:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from transformers.models.llava_onevision.modeling_llava_onevision import image_size_to_num_patches
@@ -15,6 +15,7 @@ from transformers.training_args import OptimizerNames
 from trl.trainer.utils import get_peft_config
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
+from geodit.configuration.types_geodit import Item, JsonObject
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.tiny.new_model import new_model, read_geometry
@@ -119,7 +120,7 @@ class DryRun:
         """What an update takes as the recipe has it."""
         return self.memory_checkpointed if self.activation_checkpointing else self.memory_kept
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the figures in types that JSON has."""
         return {
             "recipe": self.recipe,
@@ -153,7 +154,7 @@ def dry_run(recipe: str, overrides: Sequence[str] = ()) -> DryRun:
         # A recipe for GPUs can be looked at on a machine without.
         overrides = [*overrides, "--use_cpu", "true"]
     model_args, data_args, training_args = parse_recipe(recipe, overrides)
-    if data_args.objective != "masked_diffusion":
+    if data_args.objective != "masked_diffusion" or not isinstance(training_args, GeoDiTTrainingArguments):
         raise ValueError(f"A dry run is for objective masked_diffusion, not for {data_args.objective}.")
     model, processor = model_without_weights(model_args)
     prepared = prepare_model(model, training_args, get_peft_config(model_args))
@@ -215,7 +216,8 @@ def model_without_weights(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusio
                 vocab_size=args.vocab_size,
             )
     if args.attention_mode is not None:
-        model.config.attention_mode = args.attention_mode
+        # Which refuses any other.
+        model.config.attention_mode = cast(Literal["full", "prefix"], args.attention_mode)
     if args.attn_implementation is not None:
         model.set_attn_implementation(args.attn_implementation)
     return model, processor
@@ -242,7 +244,7 @@ def measure_data(dataset: Any, processor: GeoDiTProcessor, config: GeoDiTConfig)
     lengths: list[int] = []
     canvases: list[int] = []
     answers = pictures = 0
-    items: list[Any] = []
+    items: list[Item] = []
     for item in chosen:
         items.append(item)
         pictures = max(pictures, _count_pictures(item, config))
@@ -288,7 +290,7 @@ def plan_updates(data: DataSize, args: GeoDiTTrainingArguments) -> Updates:
     return Updates(steps, epochs, processes, rows_per_update, tokens / updates_per_epoch, round(tokens * epochs))
 
 
-def _count_rows(items: list[Any], processor: GeoDiTProcessor, lengths: list[int], canvases: list[int]) -> int:
+def _count_rows(items: list[Item], processor: GeoDiTProcessor, lengths: list[int], canvases: list[int]) -> int:
     """Append tokens and canvas tokens of each item, and return how many answers they have."""
     questions = [item["questions"] if "questions" in item else [item["question"]] for item in items]
     asked = [question for group in questions for question in group]
@@ -309,7 +311,7 @@ def _count_rows(items: list[Any], processor: GeoDiTProcessor, lengths: list[int]
     return len(asked)
 
 
-def _count_pictures(item: Any, config: GeoDiTConfig) -> int:
+def _count_pictures(item: Item, config: GeoDiTConfig) -> int:
     """Count the pictures that the vision tower sees of an item."""
     image = item["image"]
     if image is None:

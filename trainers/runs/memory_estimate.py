@@ -34,6 +34,8 @@ import torch
 from torch import nn
 from transformers.trainer_utils import unwrap_peft_model
 
+from geodit.configuration.types_geodit import JsonObject
+
 COMPONENTS = ("weights", "gradients", "optimizer", "activations", "logits")
 """What the memory of an update is made of."""
 
@@ -86,7 +88,7 @@ class MemoryEstimate:
         """The most at any one time."""
         return sum(self.at_peak.values())
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the estimate in types that JSON has."""
         return {"peak": self.peak, "moment": self.moment, "sizes": self.sizes, "at_peak": self.at_peak}
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from geodit.configuration.types_geodit import JsonObject
+
 __all__ = ["check_kinds", "resolve_path", "resolve_paths"]
 
 _VARIABLE = re.compile(r"\$(?:\{|[A-Za-z_])")
@@ -23,10 +25,16 @@ _PATHS = (
     "output_dir",
     "resume_from_checkpoint",
 )
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+_KINDS: dict[object, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    type(None): "null",
+}
 
 
-def check_kinds(values: Mapping[str, Any], arguments: Iterable[type], where: Path) -> dict[str, Any]:
+def check_kinds(values: Mapping[str, object], arguments: Iterable[type], where: Path) -> JsonObject:
     """Refuse values of a kind that their argument does not take, which YAML cannot know.
 
     Text is taken for numbers and the like, too, as on a command line, where the parser reads it, and a word for a list
@@ -43,7 +51,7 @@ def check_kinds(values: Mapping[str, Any], arguments: Iterable[type], where: Pat
     Raises:
         ValueError: For the first one that does not fit.
     """
-    checked = dict(values)
+    checked: JsonObject = dict(values)
     for owner in arguments:
         hints = get_type_hints(owner)
         for field in dataclasses.fields(owner):
@@ -96,7 +104,7 @@ def resolve_path(name: str, value: str) -> str:
     return str(Path(value).expanduser()) if value.startswith("~") else value
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def _fits(value: object, hint: object) -> bool:
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return any(_fits(value, part) for part in inner)
@@ -104,11 +112,11 @@ def _fits(value: Any, hint: Any) -> bool:
         return value in inner
     if origin is list or hint is list:
         return isinstance(value, list) and all(_fits(item, part) for item in value for part in inner[:1])
-    if hint is Any or not isinstance(origin or hint, type):
+    kind = origin or hint
+    if hint is Any or not isinstance(kind, type):
         return True
     if isinstance(value, str):
         return True
-    kind: type = origin or hint
     if issubclass(kind, enum.Enum):
         return False
     if kind is float:
@@ -118,7 +126,7 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, kind)
 
 
-def _describe(hint: Any) -> list[str]:
+def _describe(hint: object) -> list[str]:
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return [kind for part in inner if part is not type(None) for kind in _describe(part)]

@@ -10,12 +10,13 @@ import itertools
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from transformers import TrainingArguments, set_seed
 from trl.scripts.utils import TrlParser
 
 from geodit.configuration.text_files import check_regular_file, parse_yaml, read_text
+from geodit.configuration.types_geodit import JsonObject
 from geodit.trainers.grpo.arguments import GeoDiTGRPOConfig
 from geodit.trainers.hub_token import refuse_secret_arguments
 from geodit.trainers.resilience.run_folder import RunFolder
@@ -24,6 +25,9 @@ from geodit.trainers.runs.recipe_values import check_kinds, resolve_paths
 from geodit.trainers.runs.stages import run_dense_vision, run_grpo, run_masked_diffusion
 from geodit.trainers.sample_callback import DrawAnswer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
+
+_Arguments: TypeAlias = tuple[ModelArguments, DataArguments, GeoDiTTrainingArguments | GeoDiTGRPOConfig]
+"""Those of the model, of the data and of the training."""
 
 _RUNS: dict[str, tuple[type[TrainingArguments], Callable[..., None]]] = {
     "masked_diffusion": (GeoDiTTrainingArguments, run_masked_diffusion),
@@ -61,7 +65,7 @@ def _bundled_recipes() -> dict[str, Path]:
     return {f"{prefix}{path.stem}": path for prefix, folder in folders.items() for path in folder.glob("*.yaml")}
 
 
-def parse_recipe(recipe: str, overrides: Sequence[str] = ()) -> tuple[ModelArguments, DataArguments, Any]:
+def parse_recipe(recipe: str, overrides: Sequence[str] = ()) -> _Arguments:
     """Read a recipe, with `--name value` overrides on top.
 
     The training arguments are [`GeoDiTGRPOConfig`] with `objective: grpo` and [`GeoDiTTrainingArguments`] otherwise.
@@ -74,14 +78,14 @@ def parse_recipe(recipe: str, overrides: Sequence[str] = ()) -> tuple[ModelArgum
     return _parse(path, _read(path), overrides)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> JsonObject:
     values = parse_yaml(read_text(path), path)
     if not isinstance(values, dict) or "env" in values or not all(isinstance(name, str) for name in values):
         raise ValueError(f"The recipe {path} must be a YAML mapping of argument names to values, without `env`.")
     return values
 
 
-def _parse(path: Path, values: dict[str, Any], overrides: Sequence[str]) -> tuple[ModelArguments, DataArguments, Any]:
+def _parse(path: Path, values: JsonObject, overrides: Sequence[str]) -> _Arguments:
     refuse_secret_arguments(path, values, overrides)
     if "hub_token" in values or any(_argument_of(word) == "hub_token" for word in overrides):
         raise ValueError(
@@ -149,14 +153,14 @@ def _argument_of(override: str) -> str | None:
     return override.partition("=")[0][2:].replace("-", "_") if override.startswith("--") else None
 
 
-def _objective(values: dict[str, Any], overrides: Sequence[str]) -> str:
+def _objective(values: JsonObject, overrides: Sequence[str]) -> str:
     """Return the objective, which decides what the training arguments are, before any argument is read."""
     words = [word for override in overrides for word in override.split("=", 1)]
     given = [word for name, word in itertools.pairwise(words) if name == "--objective"]
     return str([values.get("objective", "masked_diffusion"), *given][-1])
 
 
-def _override_values(overrides: Sequence[str]) -> dict[str, Any]:
+def _override_values(overrides: Sequence[str]) -> JsonObject:
     """Return `--name value` and `--name=value` overrides as they would stand in a recipe."""
     words: dict[str, list[str]] = {}
     for word in overrides:
@@ -176,13 +180,13 @@ def _value(word: str) -> Any:
         return word
 
 
-def _as_text(values: dict[str, Any]) -> dict[str, Any]:
+def _as_text(values: JsonObject) -> JsonObject:
     """Write `resume_from_checkpoint: true` as text, as it is on a command line and as its argument takes it."""
     resume = values.get("resume_from_checkpoint")
     return {**values, "resume_from_checkpoint": str(resume).lower()} if isinstance(resume, bool) else values
 
 
-def _resolved_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _resolved_paths(values: JsonObject, folder: Path) -> JsonObject:
     """Read the path of a geometry file as relative to the recipe that names it."""
     geometry = values.get("geometry")
     if isinstance(geometry, str) and not Path(geometry).is_absolute() and not geometry.startswith("~"):

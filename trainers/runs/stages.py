@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import datasets
 import yaml
@@ -15,6 +15,7 @@ from trl.trainer.utils import get_peft_config
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.configuration.files_geodit import write_atomically
+from geodit.configuration.types_geodit import Item
 from geodit.hub_cards.publish.run_folders import RUN_LOG, RUN_RECIPE
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
@@ -47,13 +48,16 @@ from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 from geodit.weights import vision_towers
 from geodit.weights.bundled import resolve_checkpoint
 
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
 
 def run_dense_vision(
     model_args: ModelArguments,
     data_args: DataArguments,
     training_args: GeoDiTTrainingArguments,
     folder: RunFolder,
-    recipe: Mapping[str, Any],
+    recipe: Mapping[str, object],
 ) -> None:
     """Pretrain a vision tower, new or that of a checkpoint; save it as a [`~transformers.SiglipVisionModel`].
 
@@ -115,7 +119,7 @@ def run_masked_diffusion(
     data_args: DataArguments,
     training_args: GeoDiTTrainingArguments,
     folder: RunFolder,
-    recipe: Mapping[str, Any],
+    recipe: Mapping[str, object],
     draw_answer: DrawAnswer | None = None,
 ) -> None:
     """Train a model by masked diffusion; save model, processor and training log, and push them if asked to."""
@@ -138,7 +142,10 @@ def run_masked_diffusion(
 
 
 def _sample_callbacks(
-    args: GeoDiTTrainingArguments, processor: GeoDiTProcessor, eval_dataset: Any, draw_answer: DrawAnswer | None
+    args: GeoDiTTrainingArguments,
+    processor: GeoDiTProcessor,
+    eval_dataset: Dataset[Item] | None,
+    draw_answer: DrawAnswer | None,
 ) -> list[SampleCallback]:
     if not (args.sample_every_steps and args.num_samples):
         return []
@@ -151,7 +158,7 @@ def run_grpo(
     data_args: DataArguments,
     training_args: GeoDiTGRPOConfig,
     folder: RunFolder,
-    recipe: Mapping[str, Any],
+    recipe: Mapping[str, object],
 ) -> None:
     """Tune a model, or an adapter of it, by rewards; save and, if asked to, push model, processor and log."""
     model, processor = _load_model(model_args)
@@ -170,8 +177,8 @@ def run_grpo(
     _train_and_save(trainer, folder, recipe, trainer.save_model)
 
 
-def _peft_config(args: ModelArguments) -> Any:
-    config: Any = get_peft_config(args)
+def _peft_config(args: ModelArguments) -> PeftConfig | None:
+    config: PeftConfig | None = get_peft_config(args)
     if config is not None:
         config.revision = args.model_revision  # the adapter is for this one of its base
     return config
@@ -204,13 +211,14 @@ def _load_model(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTP
             vision_tower=args.vision_tower,
         )
     if args.attention_mode is not None:
-        model.config.attention_mode = args.attention_mode
+        # Which refuses any other.
+        model.config.attention_mode = cast(Literal["full", "prefix"], args.attention_mode)
     if args.attn_implementation is not None:
         model.set_attn_implementation(args.attn_implementation)
     return model, processor
 
 
-def training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Any]:
+def training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Item]:
     """Return the questions that a recipe trains on, as [`GeoDiTDataCollator`] takes them."""
     images: list[datasets.Dataset] = []
     if args.num_scenes:
@@ -220,14 +228,16 @@ def training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Datas
     published = published_datasets(args)
     if args.streaming:
         return streamed_questions([*images, *published], args)
-    parts: list[Any] = [ImageQuestions(part, processor, args.questions_per_row) for part in images]
+    parts: list[ImageQuestions | SceneTextDataset] = [
+        ImageQuestions(part, processor, args.questions_per_row) for part in images
+    ]
     parts.extend(ImageQuestions(part, processor, args.questions_per_row, in_memory=False) for part in published)
     if args.num_text_scenes:
         parts.append(_scene_texts(args, processor))
     return parts[0] if len(parts) == 1 else _Concatenation(parts)
 
 
-def evaluation_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Any] | None:
+def evaluation_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Item] | None:
     """Return the held-out questions of a recipe, on images if it trains on any; `None` without `num_eval_scenes`."""
     if not args.num_eval_scenes:
         return None
@@ -249,7 +259,7 @@ def _scene_texts(args: DataArguments, processor: GeoDiTProcessor, first_scene: i
     )
 
 
-class _Concatenation(ConcatDataset[Any]):
+class _Concatenation(ConcatDataset[Item]):
     """Data sets one after the other, with the lengths of their items."""
 
     @property
@@ -258,7 +268,7 @@ class _Concatenation(ConcatDataset[Any]):
 
 
 def _train_and_save(
-    trainer: GuardedTrainer, folder: RunFolder, recipe: Mapping[str, Any], save_model: Callable[[], None]
+    trainer: GuardedTrainer, folder: RunFolder, recipe: Mapping[str, object], save_model: Callable[[], None]
 ) -> None:
     """Train, then save model, recipe and log, in this order: a run whose log has its end has all."""
     trainer.run_folder = folder

@@ -8,12 +8,12 @@ import random
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
 import torch
 
+from geodit.configuration.types_geodit import Item
 from geodit.data.neon import neon_dataset
 from geodit.data.readers.reading import BadRecords, read_dataset
 from geodit.data.schema import QuestionDataset
@@ -26,7 +26,7 @@ from geodit.tiny.scenes.scene import sample_scene
 from geodit.trainers.runs.recipe_arguments import DataArguments
 
 
-class ImageQuestions(torch.utils.data.Dataset[dict[str, Any]]):
+class ImageQuestions(torch.utils.data.Dataset[Item]):
     """Images with one or several questions each, and lengths by which a sampler can batch like with like.
 
     Args:
@@ -58,7 +58,7 @@ class ImageQuestions(torch.utils.data.Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self._starts)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Item:
         start, end = int(self._starts[index]), int(self._ends[index])
         item = dict(self._flat[start])
         if self._questions_per_row == 1:
@@ -130,7 +130,7 @@ def vocabulary_texts(num_scenes: int = 2000) -> Iterator[str]:
     for index in range(num_scenes):
         number = scene_seed("train", 0, index)
         for question in scene_questions(sample_scene(number), random.Random(f"questions {number}")):
-            task: Any = DEFAULT_TASKS[question.task]
+            task = DEFAULT_TASKS[question.task]
             yield task.format_prompt(question.query)
             yield from (question.answer, f" {question.answer}")
             for label in question.labels:
