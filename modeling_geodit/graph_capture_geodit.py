@@ -9,13 +9,23 @@ writes must stay where it is, and must stay alive.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import torch
 from transformers.utils import logging
 
-__all__ = ["Capture", "CapturedCalls", "CapturedStep", "Replay", "capture_cuda_graph", "capture_on", "run_again"]
+__all__ = [
+    "Capture",
+    "CapturedCalls",
+    "CapturedStep",
+    "Replay",
+    "capture_cuda_graph",
+    "capture_on",
+    "own_workspaces",
+    "run_again",
+]
 
 logger = logging.get_logger(__name__)
 
@@ -37,9 +47,24 @@ def capture_cuda_graph(function: Callable[[], None]) -> Replay:
     """
     graph = torch.cuda.CUDAGraph()
     # Other threads, which read images, may ask the device for memory meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+    with own_workspaces(), torch.cuda.graph(graph, capture_error_mode="thread_local"):
         function()
     return graph.replay
+
+
+@contextmanager
+def own_workspaces() -> Iterator[None]:
+    """Have a graph that is captured meanwhile use memory of its own for products of matrices.
+
+    PyTorch keeps one workspace of cuBLAS for each stream, and lets go of it when any graph that was captured on the
+    stream is given up, or when `torch.compile` captures one: the others would go on to read and write there. One that
+    is made during capture and given up after it stays in the memory of the graph, which nobody else is given.
+    """
+    torch._C._cuda_clearCublasWorkspaces()
+    try:
+        yield
+    finally:
+        torch._C._cuda_clearCublasWorkspaces()
 
 
 def run_again(function: Callable[[], None]) -> Replay:

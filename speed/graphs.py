@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from geodit.modeling_geodit.graph_capture_geodit import own_workspaces
+
 __all__ = ["capture"]
 
 
@@ -37,7 +39,7 @@ def capture(parts: Sequence[Sequence[Callable[[], object]]], device: torch.devic
     replays: list[Callable[[], None]] = []
     for part in parts:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, stream=stream):
+        with own_workspaces(), torch.cuda.graph(graph, pool=pool, stream=stream):
             for call in part:
                 call()
         replays.append(_Replay(graph.replay, part))
