@@ -117,9 +117,9 @@ def test_a_graph_is_still_right_when_another_one_is_gone():
 
 
 class TestTower:
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def model(self):
-        return build_ending_model("prefix").wrapped
+        return build_ending_model("prefix", num_layers=1, num_key_value_heads=1).wrapped
 
     def features_of(self, model, pixels):
         return pooled_features(encode_pixels(model, pixels, None, compiled=False, captured=True))
