@@ -2,6 +2,7 @@
 """Transformers' own tests of models, over GeoDiT: both attention modes, images in tiles, the text core alone."""
 
 import unittest
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from transformers.models.auto import modeling_auto
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion, GeoDiTModel, GeoDiTTextModel
-from transformers_suite import GENERATIVE_MODEL, except_for, load_suite_module
+from transformers_suite import GENERATIVE_MODEL, except_for, load_suite_module, without
 
 common = load_suite_module("test_modeling_common")
 ConfigTester = load_suite_module("test_configuration_common").ConfigTester
@@ -132,6 +133,13 @@ def known_to_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES, "geodit", name)
 
 
+@pytest.fixture(autouse=True)
+def short_tensors() -> Iterator[None]:
+    """The suite writes out all weights that it compares, also of those that are equal."""
+    with torch._tensor_str.printoptions(threshold=0, edgeitems=1):
+        yield
+
+
 class GeoDiTConformance(common.ModelTesterMixin):  # type: ignore[misc, name-defined]
     """What the tests of the whole model have in common."""
 
@@ -168,6 +176,7 @@ class TestPrefixAttention(GeoDiTConformance, unittest.TestCase):
 
 
 @except_for(GENERATIVE_MODEL)
+@without("test_eager_matches_sdpa_inference_")  # they ask without images, as in TestFullAttention
 class TestTiles(GeoDiTConformance, unittest.TestCase):
     # All pictures of all images come out of the tower together.
     skip_test_image_features_output_shape = True

@@ -45,6 +45,27 @@ def except_for(exclusions: Mapping[str, str]) -> Callable[[type[Any]], type[Any]
     return expect_failures
 
 
+def without(prefix: str) -> Callable[[type[Any]], type[Any]]:
+    """Return a class decorator that leaves out tests which another class runs with the same inputs.
+
+    Args:
+        prefix: What their names begin with.
+
+    Raises:
+        ValueError: If the class has no such tests.
+    """
+
+    def leave_out(test_class: type[Any]) -> type[Any]:
+        names = [name for name in dir(test_class) if name.startswith(prefix)]
+        if not names:
+            raise ValueError(f"{test_class.__name__} has no tests {prefix}...: there is nothing to leave out.")
+        for name in names:
+            setattr(test_class, name, None)
+        return test_class
+
+    return leave_out
+
+
 def _expect_failure(test: Callable[..., None], reason: str) -> Callable[..., None]:
     def excluded(self: unittest.TestCase) -> None:
         # A subtest would report its failure by itself, and the test pass.
@@ -54,4 +75,4 @@ def _expect_failure(test: Callable[..., None], reason: str) -> Callable[..., Non
     return pytest.mark.xfail(strict=True, reason=f"excluded: {reason}")(excluded)
 
 
-__all__ = ["GENERATIVE_MODEL", "TILING_PROCESSOR", "except_for"]
+__all__ = ["GENERATIVE_MODEL", "TILING_PROCESSOR", "except_for", "without"]
