@@ -4,6 +4,7 @@
 # Before what reads the environment when it is imported.
 from defined_environment import DEVICE, REQUESTED_DEVICE  # isort: split
 
+import gc
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,18 @@ def pytest_configure(config: pytest.Config) -> None:
     # What torch raises depends on why there is no such device: its name, this build, or this machine.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise pytest.UsageError(f"there is no device {asked}: {str(error).splitlines()[0]}") from error
+
+
+def pytest_collection_finish() -> None:
+    # What is imported stays: no garbage collection has to look through it.
+    gc.freeze()
+
+
+@pytest.fixture(scope="module")
+def quick_collections() -> None:
+    """Keep all that exists out of garbage collections, for tests that collect often, as timed code does."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

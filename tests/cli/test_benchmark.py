@@ -7,6 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+# Each round that is timed begins with a garbage collection.
+pytestmark = pytest.mark.usefixtures("quick_collections")
+
 QUICK = ("--shape", "tiny", "--prefix", 21, "--canvas", 4, "--steps", 2, "--repeats", 1, "--device", "cpu")
 
 
