@@ -14,8 +14,6 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tiny_models import build_model
-
 # The Hub of the tests: fixtures `hub`, `default_hub` and `no_waiting`. The program: `geodit`, `image` and `adapter`.
 pytest_plugins = ["hub_server.fixtures", "program"]
 
@@ -89,6 +87,8 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Saved as training saves a model; its answers are arbitrary."""
+    from tiny_models import build_model  # imports what pytest's options are read without
+
     size = {"image_size": 32, "patch_size": 16}
     model, processor = build_model(text={"num_hidden_layers": 1}, vision=size, texts=["Detect: ship."])
     directory = tmp_path_factory.mktemp("checkpoint")

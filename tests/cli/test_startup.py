@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import Distribution, distributions, requires
 
 import pytest
 import typer
@@ -16,15 +16,22 @@ from geodit.cli.main import app
 # The program itself, and what a virtual environment may load before any program.
 LOADED_AT_ONCE = {"typer", "rich", "setuptools"}
 
+# Each command line in a fork of an interpreter that has imported the program, and what writes its texts.
 RUN = """
-import json, sys
+import json, os, sys
+import typer.rich_utils
 from geodit.cli.main import app
-code = 0
-try:
-    app(sys.argv[1:], prog_name="geodit")
-except SystemExit as stop:
-    code = stop.code
-print(json.dumps([code, sorted(sys.modules)]))
+for arguments in json.loads(sys.argv[1]):
+    if os.fork():
+        os.wait()
+        continue
+    code = 0
+    try:
+        app(arguments, prog_name="geodit")
+    except SystemExit as stop:
+        code = stop.code
+    print("\\n" + json.dumps([arguments, code, sorted(sys.modules)]))
+    sys.exit()
 """
 
 
@@ -32,15 +39,18 @@ def normalized(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
+def import_names(required: Distribution) -> set[str]:
+    declared = (required.read_text("top_level.txt") or "").split()
+    files = [file for file in required.files or () if file.suffix in (".py", ".so")]
+    return set(declared) or {file.parts[0].partition(".")[0] for file in files}
+
+
 @pytest.fixture(scope="module")
 def required_packages() -> set[str]:
     """Import names of all that geodit and its extras require, but for the program's own."""
     required = {normalized(re.match(r"[\w.-]+", line)[0]) for line in requires("geodit")} - LOADED_AT_ONCE
-    packages = {
-        package
-        for package, distributions in packages_distributions().items()
-        if required & {normalized(distribution) for distribution in distributions}
-    }
+    installed = [found for found in distributions() if normalized(found.name) in required]
+    packages = {name for distribution in installed for name in import_names(distribution)}
     assert {"torch", "transformers", "numpy", "PIL", "huggingface_hub", "safetensors", "yaml", "jinja2"} <= packages
     return packages
 
@@ -55,40 +65,48 @@ def commands(group: typer.core.TyperGroup, path: tuple[str, ...] = ()) -> Iterat
 COMMANDS = list(commands(typer.main.get_command(app)))
 
 
-def run(*arguments: str) -> tuple[int, set[str]]:
-    """Runs the program in a new interpreter; its exit code, and the packages that are loaded at its end."""
-    finished = subprocess.run([sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, check=False)
+HELP = [[*command, "--help"] for command in [(), *COMMANDS]]
+VERSION_AND_ERRORS = [
+    (["--version"], 0),
+    (["predct"], 2),
+    (["--bogus"], 2),
+    (["predict"], 2),
+    (["predict", "harbor.png"], 2),
+    (["predict", "harbor.png", "--task", "caption", "--bogus"], 2),
+    (["evaluate", "--dataset", "imagenet"], 2),
+    (["data", "fetch", "imagenet"], 2),
+    (["data", "check"], 2),
+    (["benchmark", "--repeats", "none"], 2),
+    (["push", "runs/trees"], 2),
+]
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> dict[tuple[str, ...], tuple[int, set[str]]]:
+    """By command line: the exit code, and the packages that are loaded at the end."""
+    lines = [*HELP, *(arguments for arguments, _ in VERSION_AND_ERRORS)]
+    command = [sys.executable, "-c", RUN, json.dumps(lines)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Traceback" not in finished.stderr, finished.stderr
-    code, modules = json.loads(finished.stdout.splitlines()[-1])
-    return code, {module.partition(".")[0] for module in modules}
+    found = [json.loads(line) for line in finished.stdout.splitlines() if line.startswith("[[")]
+    return {
+        tuple(arguments): (code, {module.partition(".")[0] for module in modules})
+        for arguments, code, modules in found
+    }
 
 
-@pytest.mark.parametrize("command", [(), *COMMANDS], ids=" ".join)
-def test_help_loads_no_package_that_a_command_needs(command, required_packages):
-    code, packages = run(*command, "--help")
+@pytest.mark.parametrize("arguments", HELP, ids=" ".join)
+def test_help_loads_no_package_that_a_command_needs(arguments, outcomes, required_packages):
+    code, packages = outcomes[tuple(arguments)]
     assert code == 0
     assert not packages & required_packages
 
 
-@pytest.mark.parametrize(
-    ("arguments", "exit_code"),
-    [
-        (["--version"], 0),
-        (["predct"], 2),
-        (["--bogus"], 2),
-        (["predict"], 2),
-        (["predict", "harbor.png"], 2),
-        (["predict", "harbor.png", "--task", "caption", "--bogus"], 2),
-        (["evaluate", "--dataset", "imagenet"], 2),
-        (["data", "fetch", "imagenet"], 2),
-        (["data", "check"], 2),
-        (["benchmark", "--repeats", "none"], 2),
-        (["push", "runs/trees"], 2),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
-)
-def test_the_version_and_usage_errors_load_no_package_that_a_command_needs(arguments, exit_code, required_packages):
-    code, packages = run(*arguments)
+@pytest.mark.parametrize(("arguments", "exit_code"), VERSION_AND_ERRORS, ids=str)
+def test_the_version_and_usage_errors_load_no_package_that_a_command_needs(
+    arguments, exit_code, outcomes, required_packages
+):
+    code, packages = outcomes[tuple(arguments)]
     assert code == exit_code
     assert not packages & required_packages
 

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `test_tensor_parallel.py` runs in two processes: a checkpoint sharded between them, compared with the whole.
+"""What `test_tensor_parallel.py` runs: checkpoints sharded between two processes, compared with the whole.
+
+The processes are forks of this one, which has imported all that they need. Their environment is that of `torchrun`.
 
 Arguments: the checkpoints, and the file that process 0 writes what came of each to.
 """
 
 import json
+import multiprocessing.connection
+import os
+import socket
 import sys
 from pathlib import Path
 
@@ -15,7 +20,8 @@ from transformers import DistributedConfig
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 
 
-def main(checkpoints: list[str], output: Path) -> None:
+def compare(rank: int, checkpoints: list[str], output: Path) -> None:
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
     outcome = {}
     for checkpoint in checkpoints:
         whole = GeoDiTForMaskedDiffusion.from_pretrained(checkpoint)
@@ -44,5 +50,21 @@ def main(checkpoints: list[str], output: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
+def main(checkpoints: list[str], output: Path) -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    os.environ.update(WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    start = multiprocessing.get_context("fork").Process
+    processes = [start(target=compare, args=(rank, checkpoints, output)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    while running := [process for process in processes if process.is_alive()]:
+        multiprocessing.connection.wait([process.sentinel for process in running])
+        if any(process.exitcode for process in processes):
+            for process in running:
+                process.terminate()  # it would wait for the other
+    return max(abs(process.exitcode or 0) for process in processes)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:-1], Path(sys.argv[-1]))
+    sys.exit(main(sys.argv[1:-1], Path(sys.argv[-1])))

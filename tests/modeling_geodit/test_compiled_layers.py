@@ -72,10 +72,10 @@ class TestShapes:
     def test_they_are_compiled_once_however_many_they_are(self, compilations):
         run = CompiledByShape(times)
         for _ in range(2):
-            for rows in range(1, 12):
+            for rows in range(1, 10):
                 for layer in self.layers:
                     close(run(layer, torch.ones(rows, 3), 2), 2 * layer(torch.ones(rows, 3)))
-        assert len(compilations) == 11
+        assert len(compilations) == 9
 
     def test_few_are_kept(self, compilations):
         run = CompiledByShape(times, most=2)
@@ -85,26 +85,19 @@ class TestShapes:
 
 
 class TestGenerate:
-    def test_prompts_of_all_lengths_are_answered_by_the_same_code(self, model, check, compilations):
+    def test_prompts_of_all_lengths_and_a_growing_canvas_need_the_same_code(self, model, check, compilations):
         for length in (3, 9, 20):
             check(model, prompts_of(3, length, seed=length))
         assert len(compilations) == 4  # tower, image, prompt and canvas
-
-    def test_without_an_image_only_prompt_and_canvas_are_run(self, model, check, compilations):
-        check(model, prompts_of(3, 6, seed=0, with_image=False))
-        assert len(compilations) == 2
-
-    def test_a_growing_canvas_needs_no_other_code(self, model, check, compilations):
         check(model, prompts_of(3, 6, seed=1), initial_canvas_length=4, block_length=4)
         assert len(compilations) == 4
-
-    def test_guidance_adds_the_prompt_that_says_nothing(self, model, check, compilations):
         check(model, prompts_of(3, 6, seed=1), guidance_scale=1.5)
-        assert len(compilations) == 5
+        assert len(compilations) == 5  # and the prompt that says nothing
 
-    def test_a_copy_of_the_model_has_its_own(self, model, check, compilations):
-        inputs = prompts_of(2, 6, seed=0, with_image=False)
+    def test_without_an_image_only_prompt_and_canvas_are_run_and_a_copy_has_its_own(self, model, check, compilations):
+        inputs = prompts_of(3, 6, seed=0, with_image=False)
         check(model, inputs)
+        assert len(compilations) == 2
         check(OnDevice(copy.deepcopy(model.wrapped)), inputs)
         assert len(compilations) == 4
 
@@ -123,8 +116,7 @@ class TestGenerate:
 
 
 class TestImages:
-    @pytest.mark.parametrize("encoded_so", [False, True])
-    @pytest.mark.parametrize("asked_so", [False, True])
+    @pytest.mark.parametrize(("encoded_so", "asked_so"), [(True, False), (False, True)])
     def test_those_that_were_encoded_before_are_asked_alike(self, model, compilations, encoded_so, asked_so):
         inputs = prompts_of(2, 6, seed=3)
         pixel_values = inputs.pop("pixel_values")
@@ -140,7 +132,7 @@ class TestImages:
 
 
 class TestTower:
-    @pytest.mark.parametrize("kept", [(), [0], [1], [-1], [-2], [2]])
+    @pytest.mark.parametrize("kept", [(), [0], [-2], [1, 2, -1]])
     @torch.no_grad()
     def test_it_gives_what_the_tower_gives(self, model, compilations, kept):
         tower = model.model.vision_tower
@@ -153,15 +145,15 @@ class TestTower:
             close(found.hidden_states[index], expected.hidden_states[index])
         assert len(compilations) == 1
 
-    @pytest.mark.parametrize("layer", [-1, -2, 0])
     @pytest.mark.parametrize("post_layernorm", [False, True])
-    def test_any_of_its_layers_may_be_what_is_projected(self, model, compilations, layer, post_layernorm):
-        model.config.vision_feature_layer = layer
+    def test_any_of_its_layers_may_be_what_is_projected(self, model, compilations, post_layernorm):
         model.config.vision_post_layernorm = post_layernorm
         pixel_values = prompts_of(2, 6, seed=0)["pixel_values"]
-        found = model.encode_image(pixel_values, compile_step=True).features
-        assert len(compilations) == 2
-        close(found, model.encode_image(pixel_values).features)
+        for layer in (-1, -2, 0):
+            model.config.vision_feature_layer = layer
+            found = model.encode_image(pixel_values, compile_step=True).features
+            close(found, model.encode_image(pixel_values).features)
+        assert len(compilations) == 2  # a layer of the tower, and the prefix
 
     @pytest.mark.parametrize(
         "change",

@@ -41,7 +41,7 @@ def check_equal(model, inputs, **options):
     assert torch.equal(fixed.canvases[-1], eager.canvases[-1])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_the_tokens_are_those_of_the_eager_loop(data):
     rows, length = data.draw(st.integers(1, 4)), data.draw(st.integers(4, 10))
