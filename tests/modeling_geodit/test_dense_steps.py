@@ -86,7 +86,7 @@ def assert_equal(decision, expected):
         assert torch.equal(*values), (field.name, values)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(
     pattern=st.sampled_from(sorted(PATTERNS)),
     selection=st.sampled_from(sorted(SELECTIONS)),
@@ -120,7 +120,8 @@ def test_it_decides_the_same(
 
 KINDS = [
     *[("none", selection, remasking, 0.0) for selection in SELECTIONS for remasking in REMASKING_STRATEGIES],
-    *[(pattern, "top-k", "random", temperature) for pattern in PATTERNS for temperature in (0.0, 0.7)],
+    *[(pattern, "top-k", "random", 0.7) for pattern in PATTERNS],
+    ("boxes", "top-k", "random", 0.0),
 ]
 KINDS = [kind for kind in KINDS if kind[1] == "top-k" or kind[2] == "low_confidence"]
 

@@ -21,8 +21,8 @@ from geodit.modeling_geodit.patterns_geodit import AutomatonPattern, BoxListPatt
 from geodit.modeling_geodit.random_geodit import RowStreams
 from on_device import DEVICE, OnDevice
 
-few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-fewer = settings(few, max_examples=30)
+few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+fewer = settings(few, max_examples=15)
 UNLIKELY = -1e9
 
 

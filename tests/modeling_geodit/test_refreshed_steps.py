@@ -25,7 +25,7 @@ from geodit.modeling_geodit.step_rules_geodit import StepRules
 build_model = functools.partial(build_ending_model, "full", num_layers=3, num_key_value_heads=1)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_the_tokens_are_those_of_the_eager_loop(data):
     rows, length = data.draw(st.integers(1, 4)), data.draw(st.integers(4, 10))
@@ -119,11 +119,11 @@ def test_neither_step_reads_values(guided):
         between(fake)
 
 
-@pytest.mark.parametrize("guided", [False, True])
 @torch.no_grad()
-def test_either_step_is_one_graph(guided):
+def test_either_step_is_one_graph():
     torch._dynamo.reset()
-    (*steps, state, _, _), (*others, other, _, _) = make_steps(guided), make_steps(guided)
+    # With guidance each has all that it has without, on two networks.
+    (*steps, state, _, _), (*others, other, _, _) = make_steps(guided=True), make_steps(guided=True)
     compiled = [torch.compile(one.__call__, backend="eager", fullgraph=True, dynamic=False) for one in others]
     for number in range(6):
         steps[number % 2](state)

@@ -53,7 +53,7 @@ def check_equal(model, batches, *, slots, draws=False, steps_are_fixed=True, **o
     return many
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_each_answer_is_that_of_its_prompt_alone(data):
     options = {name: value for name, value in data.draw(st.sampled_from(POLICIES)).items() if name != "seed"}

@@ -197,12 +197,12 @@ class TestDecodeAnyText:
         assert_valid(codec.decode(text, size), size)
 
     @given(codecs, st.lists(pieces, max_size=12).map("".join), image_sizes())
-    @settings(max_examples=500)
+    @settings(max_examples=200)
     def test_fragments_and_noise(self, codec: BoxCodec, text: str, size: tuple[int, int]) -> None:
         parse = codec.decode(text, size)
         assert_valid(parse, size)
         if parse.parsed and not parse.boxes:
-            assert text.strip(" \t\r\n,;:.").lower() == "none"
+            assert text.strip().strip(" \t\r\n,;:.").lower() == "none"
 
     @given(st.data(), codecs)
     def test_a_box_that_lost_a_mark_is_not_understood(self, data: st.DataObject, codec: BoxCodec) -> None:
@@ -395,7 +395,7 @@ class TestGetBoxCodec:
 
 class TestAnswerExpression:
     @each_codec
-    @settings(max_examples=60)
+    @settings(max_examples=25)
     @given(data=st.data())
     def test_all_that_is_written_without_labels_matches(self, codec: BoxCodec, data: st.DataObject) -> None:
         size = data.draw(image_sizes())
@@ -408,7 +408,7 @@ class TestAnswerExpression:
         assert re.fullmatch(codec.answer_expression, text), text
 
     @each_codec
-    @settings(max_examples=60)
+    @settings(max_examples=25)
     @given(data=st.data())
     def test_all_that_matches_is_understood_but_for_boxes_without_area(
         self, codec: BoxCodec, data: st.DataObject
