@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a denoising step commits, apart from the network that it asks and the loop that it is part of.
+"""The rules of a denoising step: the answer pattern says what may be proposed, the policy decides what is committed.
 
 Shapes: B batch, L canvas length, K positions that there are logits of: the wanted ones of all rows in row-major order,
 or all `B * L`, of which those that are not wanted have no meaning; V vocabulary.
