@@ -86,7 +86,7 @@ def plan_blocks(
     Where LLaDA's code is defined (equal blocks, equal shares) this is what it does.
 
     A canvas that grows is cut where it begins to grow as well: no block lies on both sides of `initial_length`, and
-    each block behind it is one extension.
+    each block after it is one extension.
 
     Args:
         canvas_length: Length of the canvas, fully grown.
@@ -478,7 +478,7 @@ class DecodingPolicy:
             deferred: `(B, L)` bool, positions that are committed after all others, whatever their scores.
             eos_token_ids: The tokens that end an answer.
             ends_once: Whether, with no other positions `deferred`, those are that a token that ends an answer is
-                proposed for behind another such one: they come by themselves with the first.
+                proposed for after another such one: they come by themselves with the first.
 
         Raises:
             ValueError: when there are as many logits neither as masked positions nor as positions, or

@@ -51,7 +51,7 @@ def round_up_places(num_places: int) -> int:
 
 
 class FixedNetwork(ABC):
-    """A network that gives logits of canvases behind the prompts it was loaded with.
+    """A network that gives logits of canvases after the prompts it was loaded with.
 
     Args:
         model: A `GeoDiTForMaskedDiffusion`.
@@ -110,7 +110,7 @@ class FixedNetwork(ABC):
     def _run_canvas(
         self, canvas: torch.Tensor, valid: torch.Tensor, keys_and_values: Sequence[tuple[torch.Tensor, torch.Tensor]]
     ) -> torch.Tensor:
-        """Run all layers on the canvas, behind what they wrote to their keys and values for the prefix."""
+        """Run all layers on the canvas, after what they wrote to their keys and values for the prefix."""
         hidden_states: torch.Tensor = self._embed_tokens(canvas)
         mask = valid[:, None, None, :].expand(-1, -1, self._canvas_length, -1)
         positions = tuple(part[:, -self._canvas_length :] for part in (self._cosines, self._sines))
@@ -150,7 +150,7 @@ class FixedNetwork(ABC):
 
         Args:
             canvas: `(B, L)` int64.
-            valid: `(B, L)` bool, false behind the end of a shorter canvas.
+            valid: `(B, L)` bool, false after the end of a shorter canvas.
 
         Returns:
             `(B * L, V)`.
@@ -301,7 +301,7 @@ class FullNetwork(FixedNetwork):
 
 
 class RefreshedNetwork(FullNetwork):
-    """A [`FullNetwork`] that has a second, cheaper way: behind keys and values of an earlier step.
+    """A [`FullNetwork`] that has a second, cheaper way: after keys and values of an earlier step.
 
     They are those of the prompt that the last call wrote, in all layers, for an earlier canvas: an approximation. All
     rows take the same way in a step.
@@ -320,8 +320,8 @@ class GuidedLogits:
     """Classifier-free guidance, see [`guide`].
 
     Args:
-        conditional: Predicts behind the prompt.
-        unconditional: Predicts behind a prompt that says nothing.
+        conditional: Predicts after the prompt.
+        unconditional: Predicts after a prompt that says nothing.
         scale: `guidance_scale`.
     """
 

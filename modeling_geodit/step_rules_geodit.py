@@ -29,7 +29,7 @@ class StepRules:
     Args:
         policy: Decides what to commit.
         eos_token_ids: Tokens that end an answer.
-        fill_after_eos: Whether all behind an EOS is EOS from the step on that commits it.
+        fill_after_eos: Whether all after an EOS is EOS from the step on that commits it.
         pattern: What the answers must look like.
         temperature: With a pattern, above 0 its canvases are drawn.
     """
@@ -42,7 +42,7 @@ class StepRules:
 
     @property
     def ends_answers(self) -> bool:
-        """Whether all behind an EOS is filled in."""
+        """Whether all after an EOS is filled in."""
         return self.fill_after_eos and bool(self.eos_token_ids)
 
     def answer_probabilities(

@@ -58,7 +58,7 @@ class BoxParse:
         labels: One label for each box; None where the text names none.
         parsed: True if all of the text was understood: at least one box or the word `none`, no box rejected,
             nothing left over.
-        oriented_boxes: For notations with an angle, the rotated rectangle behind each of `boxes`; otherwise
+        oriented_boxes: For notations with an angle, the rotated rectangle after each of `boxes`; otherwise
             empty.
     """
 
