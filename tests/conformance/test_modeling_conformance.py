@@ -3,6 +3,7 @@
 
 import unittest
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -152,6 +153,13 @@ class GeoDiTConformance(common.ModelTesterMixin):  # type: ignore[misc, name-def
     def setUp(self) -> None:
         torch.manual_seed(0)
         self.model_tester = self.make_tester()
+        if self._testMethodName.startswith("test_eager_matches_sdpa_inference"):
+            self.all_model_classes = (GeoDiTForMaskedDiffusion,)  # the network without its head is a part of it
+
+    def test_bc_torch_dtype(self) -> None:
+        # A report of each weight takes longer than to compare it; the first that differs is an error.
+        self.subTest = lambda *_: nullcontext()
+        super().test_bc_torch_dtype()
 
     def test_config(self) -> None:
         tester = ConfigTester(self, config_class=GeoDiTConfig, has_text_modality=False)
