@@ -8,7 +8,7 @@ FILE = Path(__file__).parents[2] / "benchmarks" / "slots.py"
 
 
 def test_all_give_the_same_answers_and_slots_take_fewer_steps(monkeypatch, capsys):
-    arguments = ["--tiles", "12", "--slots", "4", "--steps", "16", "--rounds", "1"]
+    arguments = ["--tiles", "8", "--slots", "4", "--steps", "8", "--rounds", "1"]
     monkeypatch.setattr("sys.argv", [str(FILE), *arguments])
     runpy.run_path(str(FILE), run_name="__main__")
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
