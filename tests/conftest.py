@@ -37,18 +37,6 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"there is no device {asked}: {str(error).splitlines()[0]}") from error
 
 
-def pytest_collection_finish() -> None:
-    # What is imported stays: no garbage collection has to look through it.
-    gc.freeze()
-
-
-@pytest.fixture(scope="module")
-def quick_collections() -> None:
-    """Keep all that exists out of garbage collections, for tests that collect often, as timed code does."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(scope="session")
 def device() -> torch.device:
     """Where models and their inputs are. What is compared with numbers on the CPU is moved there."""
@@ -82,6 +70,16 @@ def no_network() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def old_objects_left_alone() -> None:
+    """Keep what was there before this module, such as all that was imported, out of garbage collection.
+
+    `Trainer.train()` collects garbage each time, which would take half a second for some millions of objects.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-# Each round that is timed begins with a garbage collection.
-pytestmark = pytest.mark.usefixtures("quick_collections")
-
 QUICK = (
     "--shape",
     "tiny",

@@ -9,11 +9,6 @@ from geodit.speed.shapes import Shape
 from geodit.speed.workloads import Workload, make_inputs
 
 
-@pytest.fixture(scope="module", autouse=True)
-def timed_quickly(quick_collections):
-    """Each round that is timed begins with a garbage collection."""
-
-
 @pytest.fixture(scope="session")
 def cpu():
     return torch.device("cpu")
