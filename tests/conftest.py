@@ -4,6 +4,7 @@
 # Before what reads the environment when it is imported.
 from defined_environment import DEVICE, REQUESTED_DEVICE  # isort: split
 
+import gc
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,16 @@ def no_network() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def old_objects_left_alone() -> None:
+    """Keep what was there before this module, such as all that was imported, out of garbage collection.
+
+    `Trainer.train()` collects garbage each time, which would take half a second for some millions of objects.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
