@@ -21,6 +21,8 @@ from typing import IO, Any
 import pytest
 
 from clients import client_environment
+from hub_server.hub import Hub
+from hub_server.serving import serving
 
 TRAINING = ("geodit.trainers.grpo.trainer", "geodit.trainers.runs.recipes", "peft")
 """What the programs that train import."""
@@ -212,7 +214,22 @@ def _temporary_file() -> IO[str]:
 
 
 @pytest.fixture(scope="session")
-def training_programs() -> Iterator[ForkedPrograms]:
+def hub_of_programs() -> Iterator[Hub]:
+    """What the programs below take for the Hub."""
+    with serving() as hub:
+        yield hub
+
+
+@pytest.fixture(scope="session")
+def home_of_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where they keep what they download."""
+    return tmp_path_factory.mktemp("home-of-programs")
+
+
+@pytest.fixture(scope="session")
+def training_programs(hub_of_programs: Hub, home_of_programs: Path) -> Iterator[ForkedPrograms]:
     """Starts programs that train, and that may import `tests/support` and the conftest of the trainers."""
-    with ForkedPrograms(TRAINING, client_environment()) as programs:
+    environment = hub_of_programs.environment(home_of_programs, token=None)
+    path = client_environment()["PYTHONPATH"]
+    with ForkedPrograms(TRAINING, environment | {"PYTHONPATH": path}) as programs:
         yield programs
