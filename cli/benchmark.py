@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from geodit.cli.checkpoint import DeviceOption
+from geodit.cli.decoding import renamed
 from geodit.cli.lists import positive_integers, split_list
 from geodit.cli.output import (
     check_can_write,
@@ -23,7 +24,7 @@ EXAMPLES = """Examples:
 
 `geodit benchmark`
 
-`geodit benchmark --canvas 8,16,32 --steps 1,2,4,8,16 --dtype float32,bfloat16 --out speed.json --plot speed.png`
+`geodit benchmark --canvas 8,16,32 --max-denoising-steps 1,2,4,8 --dtype float32,bfloat16 --out a.json --plot a.png`
 
 `geodit benchmark --batch 16 --contestants prefix-cached,autoregressive,floor --profile where.txt`
 
@@ -61,10 +62,14 @@ def benchmark(
             "--canvas", help="Tokens L to generate, one or more values: 8,16,32. By default 16,32; 8 for tiny."
         ),
     ] = None,
-    steps: Annotated[
+    max_denoising_steps: Annotated[
         str | None,
-        typer.Option("--steps", help="Denoising steps N, one or more values: 1,2,4,8,16. By default 8; 4 for tiny."),
+        typer.Option(
+            "--max-denoising-steps",
+            help="Denoising steps N, one or more values: 1,2,4,8,16. By default 8; 4 for tiny.",
+        ),
     ] = None,
+    steps: Annotated[str | None, typer.Option("--steps", hidden=True)] = None,
     batch: Annotated[str, typer.Option("--batch", help="Images per batch, one or more values: 1,4,16.")] = "1",
     questions: Annotated[
         str,
@@ -108,10 +113,11 @@ def benchmark(
     compiles the static cache.
     """
     tiny = shape == "tiny"
+    steps = renamed("--steps", steps, "--max-denoising-steps", max_denoising_steps)
     lists = {
         "prefix_lengths": positive_integers("--prefix", prefix or ("48" if tiny else "761")),
         "canvas_lengths": positive_integers("--canvas", canvas or ("8" if tiny else "16,32")),
-        "steps": positive_integers("--steps", steps or ("4" if tiny else "8")),
+        "steps": positive_integers("--max-denoising-steps", steps or ("4" if tiny else "8")),
         "batch_sizes": positive_integers("--batch", batch),
         "questions": positive_integers("--questions", questions),
     }

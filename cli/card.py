@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from geodit.cli.card_options import DEFAULT_LICENSE, LicenseOption, TemplateOption
 from geodit.cli.checkpoint import DeviceOption, load_pipeline
 from geodit.cli.errors import CommandError
 from geodit.cli.output import results_console
@@ -29,12 +30,8 @@ def card(
         bool,
         typer.Option("--examples/--no-examples", help="Ask the model about the bundled scenes and store the answers."),
     ] = True,
-    template: Annotated[
-        Path | None, typer.Option("--template", help="Jinja template to use instead of GeoDiT's.")
-    ] = None,
-    license: Annotated[
-        str, typer.Option("--license", help="License of the weights, as the Hub names it.")
-    ] = "apache-2.0",
+    template: TemplateOption = None,
+    license: LicenseOption = DEFAULT_LICENSE,
     device: DeviceOption = None,
 ) -> None:
     """Write the model card of a checkpoint to its README.md, with pictures in assets/.

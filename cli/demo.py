@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geodit.cli.checkpoint import ModelOption, load_pipeline
+from geodit.cli.decoding import OldStepsOption, renamed
 from geodit.cli.output import (
     check_can_write,
     make_directory,
@@ -72,18 +73,24 @@ def demo(
         "geodit-demo"
     ),
     model: ModelOption = None,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Maximum number of denoising steps, N.")] = 8,
+    max_denoising_steps: Annotated[
+        int | None,
+        typer.Option("--max-denoising-steps", min=1, help="Maximum number of denoising steps, N. By default 8."),
+    ] = None,
+    steps: OldStepsOption = None,
 ) -> None:
     """Run all five tasks on the bundled scenes.
 
     Compares the answers with the truth and draws them. Downloads nothing. The scenes come from the project's
     generator, with seeds that training never uses; one is a GeoTIFF.
     """
+    max_denoising_steps = renamed("--steps", steps, "--max-denoising-steps", max_denoising_steps)
     make_directory(out)
     boxes_path, denoising_path = out / "boxes.png", out / "denoising.png"
     for path in (boxes_path, denoising_path):
         check_can_write(path)
-    answers = answer_scenes(load_pipeline(model), Path(str(files("geodit"))) / "tiny" / "demo_scenes", steps)
+    scenes = Path(str(files("geodit"))) / "tiny" / "demo_scenes"
+    answers = answer_scenes(load_pipeline(model), scenes, max_denoising_steps or 8)
     detections = [answer for answer in answers if answer.truth["task"] == "detect"]
     shown = max(detections, key=lambda answer: (answer.is_right, len(answer.prediction.boxes)))
     write_output(boxes_path, png_bytes(boxes_picture(detections)))
@@ -99,8 +106,8 @@ def demo(
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def answer_scenes(pipeline: "GeoDiTPipeline", directory: Path, steps: int) -> list[DemoAnswer]:
-    """Asks every question that `scenes.json` of a directory has."""
+def answer_scenes(pipeline: "GeoDiTPipeline", directory: Path, max_denoising_steps: int) -> list[DemoAnswer]:
+    """Ask every question that `scenes.json` of a directory has."""
     from geodit.configuration.text_files import read_json_object
 
     scenes = read_json_object(directory / "scenes.json")["scenes"]
@@ -109,7 +116,11 @@ def answer_scenes(pipeline: "GeoDiTPipeline", directory: Path, steps: int) -> li
     with progress_bar() as progress:
         for path, question in progress.track(asked, description="answering"):
             prediction = pipeline(
-                path, question["task"], question["query"], max_denoising_steps=steps, return_denoising=True
+                path,
+                question["task"],
+                question["query"],
+                max_denoising_steps=max_denoising_steps,
+                return_denoising=True,
             )[0]
             answers.append(DemoAnswer(path, question, prediction))
     return answers

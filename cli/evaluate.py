@@ -180,7 +180,7 @@ def evaluate(
             load_dataset if shared is None else lambda seed: shared,
             dataset_name=name,
             split=split,
-            steps=chosen_steps,
+            max_denoising_steps=chosen_steps,
             remasking=chosen_remasking,
             seeds=range(seeds),
             dataset_seeds=range(seeds) if new_images else None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from geodit.cli.card_options import DEFAULT_LICENSE, LicenseOption, TemplateOption
 from geodit.cli.checkpoint import resolve_model
 from geodit.cli.errors import FAILURE, CommandError
 from geodit.cli.output import plain, print_json, results_console
@@ -62,9 +63,7 @@ def push(
             "--token-file", help="File with the token. By default HF_TOKEN, or the token that `hf auth login` stored."
         ),
     ] = None,
-    license: Annotated[
-        str, typer.Option("--license", help="License of the weights, as the Hub names it.")
-    ] = "apache-2.0",
+    license: LicenseOption = DEFAULT_LICENSE,
     base_model: Annotated[
         list[str] | None,
         typer.Option("--base-model", help="Hub id of the model that training started from. Can be repeated."),
@@ -80,9 +79,7 @@ def push(
             help="Folder of an earlier run that this run continued: publish its recipe and log too. Can be repeated.",
         ),
     ] = None,
-    template: Annotated[
-        Path | None, typer.Option("--template", help="Jinja template of the card to use instead of GeoDiT's.")
-    ] = None,
+    template: TemplateOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was pushed, or would be pushed, as JSON.")
     ] = False,

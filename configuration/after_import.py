@@ -53,7 +53,7 @@ class _Finder:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Have the finders behind this one find a module; see `importlib.abc.MetaPathFinder`."""
+        """Have the finders after this one find a module; see `importlib.abc.MetaPathFinder`."""
         finders = list(sys.meta_path)
         if fullname.partition(".")[0] not in self._packages or self._is_importing or self not in finders:
             return None

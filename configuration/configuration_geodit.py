@@ -73,7 +73,7 @@ class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
         image_token_id: Placeholder that the features of an image replace, one token a patch.
         mask_token_id: The absorbing state `[M]` of the diffusion process.
         bos_token_id: First token of a prompt.
-        eos_token_id: Ends an answer and fills the canvas behind it.
+        eos_token_id: Ends an answer and fills the canvas after it.
         pad_token_id: Fills a batch. In LLaDA it is the EOS token; the attention mask tells them apart.
         attention_mode: `"full"` lets every token attend to every token (the paper). `"prefix"` lets the
             image attend to the image, the prompt to image and prompt, and the canvas to everything, so that

@@ -63,8 +63,8 @@ class GeoDiTGenerationConfig(GenerationConfig):
             `None` starts from the whole canvas. `max_denoising_steps` counts for all of `max_new_tokens` and is dealt
             out to its blocks all the same, the extensions among them: an answer that ends early leaves the steps of
             the blocks that it does not need.
-        fill_after_eos: As soon as an EOS is committed, all behind it is EOS, at no cost and whatever was committed
-            there; the steps are shared out over what is masked in front of it. `False` denoises what stands behind an
+        fill_after_eos: As soon as an EOS is committed, all after it is EOS, at no cost and whatever was committed
+            there; the steps are shared out over what is masked in front of it. `False` denoises what stands after an
             EOS like the rest, as LLaDA does.
         remasking: What a step masks again: `"low_confidence"`, the tokens that the network is least sure of;
             `"low_margin"`, those at positions where the two most probable tokens are closest; `"high_entropy"`, those

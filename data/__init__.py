@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The data schema, streaming, and real imagery with boxes."""
+"""The data schema, readers of published data sets, streaming, and real tree crowns."""

@@ -131,7 +131,7 @@ def run_sweep(
     *,
     dataset_name: str,
     split: str | None = None,
-    steps: Sequence[int] = (8,),
+    max_denoising_steps: Sequence[int] = (8,),
     remasking: Sequence[str] = ("low_confidence",),
     seeds: Sequence[int] = (0,),
     dataset_seeds: Sequence[int] | None = None,
@@ -158,12 +158,12 @@ def run_sweep(
         load_dataset: Makes the data set of a seed, or the default one of `None`.
         dataset_name: Name of the data set, for the report.
         split: Its split, for the report.
-        steps: Values of N.
+        max_denoising_steps: Values of N.
         remasking: Remasking strategies.
         seeds: Decoding seed of each repetition.
         dataset_seeds: Seed of the images of each repetition, as many as `seeds`; `None` to use the default
             images in all repetitions.
-        settings: All other decoding parameters; its steps, remasking and seed are replaced.
+        settings: All other decoding parameters; its N, remasking and seed are replaced.
         tasks: Ask the questions of these tasks only.
         batch_size: How many questions to answer at once.
         limit: Use the first so many images only.
@@ -180,7 +180,11 @@ def run_sweep(
         ValueError: If a list is empty or has repetitions, there is not one data set seed per seed, or a
             setting is not allowed. All settings are checked before the first run.
     """
-    for name, values in (("steps", steps), ("remasking", remasking), ("seeds", seeds)):
+    for name, values in (
+        ("max_denoising_steps", max_denoising_steps),
+        ("remasking", remasking),
+        ("seeds", seeds),
+    ):
         if not values or len(set(values)) != len(values):
             raise ValueError(f"{name} must be at least one value, without repetition, but is {list(values)}")
     if dataset_seeds is not None and len(dataset_seeds) != len(seeds):
@@ -188,7 +192,7 @@ def run_sweep(
     base = evaluation_options(settings)
     grid = [
         evaluation_options(replace(base, max_denoising_steps=n, remasking=name, seed=seeds[0]))
-        for n in steps
+        for n in max_denoising_steps
         for name in remasking
     ]
 

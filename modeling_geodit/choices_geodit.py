@@ -49,7 +49,7 @@ class ChoicesPattern(AutomatonPattern):
     def answer_probabilities(self, known: CanvasLogits) -> torch.Tensor:
         """Return the probability of each answer by the distributions of the positions, independent of each other.
 
-        An answer is the whole canvas, with the EOS behind it; that of an answer longer than the canvas is 0.
+        An answer is the whole canvas, with the EOS after it; that of an answer longer than the canvas is 0.
 
         Args:
             known: A canvas where nothing is committed.

@@ -8,8 +8,11 @@ of three parts that can be exchanged, each an abstract class with one method:
 * [`RemaskingStrategy`]: a score for every proposal, the higher the better;
 * [`TransferSelection`]: the masked positions whose proposals are committed, given the scores and [`num_to_commit`].
 
-To add a policy, write a subclass of one of them, and have [`build_decoding_policy`] choose it. The defaults follow the
-reference code of LLaDA (Nie et al., 2025, https://github.com/ML-GSAI/LLaDA, `generate.py`).
+To add a remasking strategy, write a subclass of [`RemaskingStrategy`] and put its name into [`REMASKING_CLASSES`], and
+into `REMASKING_STRATEGIES` of `configuration/generation_configuration_geodit.py`, which refuses other names. To add a
+sampler or a selection, write a subclass, have [`build_decoding_policy`] choose it, and give it a parameter in that
+configuration. The defaults follow the reference code of LLaDA (Nie et al., 2025, https://github.com/ML-GSAI/LLaDA,
+`generate.py`).
 
 Shapes: B batch, L canvas length, N denoising steps, K positions that there are logits of: the masked ones of all rows
 in row-major order, or all `B * L`, of which those that are not masked have no meaning; V vocabulary.
@@ -83,7 +86,7 @@ def plan_blocks(
     Where LLaDA's code is defined (equal blocks, equal shares) this is what it does.
 
     A canvas that grows is cut where it begins to grow as well: no block lies on both sides of `initial_length`, and
-    each block behind it is one extension.
+    each block after it is one extension.
 
     Args:
         canvas_length: Length of the canvas, fully grown.
@@ -475,7 +478,7 @@ class DecodingPolicy:
             deferred: `(B, L)` bool, positions that are committed after all others, whatever their scores.
             eos_token_ids: The tokens that end an answer.
             ends_once: Whether, with no other positions `deferred`, those are that a token that ends an answer is
-                proposed for behind another such one: they come by themselves with the first.
+                proposed for after another such one: they come by themselves with the first.
 
         Raises:
             ValueError: when there are as many logits neither as masked positions nor as positions, or

@@ -33,7 +33,7 @@ class DecodingPlan:
         rules: Decide what to commit.
         blocks: The blocks of the canvas.
         mask_token_id: Id of `[M]`.
-        fill: The token behind the end of a shorter canvas.
+        fill: The token after the end of a shorter canvas.
         stopping: Strings that end an answer.
     """
 

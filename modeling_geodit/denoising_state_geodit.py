@@ -61,7 +61,7 @@ class DenoisingState:
             lengths: `(B,)` int64, the length of each row's canvas.
             canvas_length: L.
             mask_token_id: Id of `[M]`.
-            fill: The token behind the end of a shorter canvas.
+            fill: The token after the end of a shorter canvas.
             num_answers: C.
         """
         shape, device = (len(lengths), canvas_length), lengths.device
@@ -109,7 +109,7 @@ class DenoisingState:
         self.steps_made[chosen] += decision.transfer.any(-1).long()
 
     def end_answers(self, eos_token_ids: Sequence[int]) -> None:
-        """Fill what stands behind the first EOS of each row with EOS, in place, whatever was committed there.
+        """Fill what stands after the first EOS of each row with EOS, in place, whatever was committed there.
 
         It is no part of the answer, and is not masked any more.
 
@@ -127,7 +127,7 @@ class DenoisingState:
 
         Args:
             lengths: How many tokens of each row stay.
-            fill: The token behind them.
+            fill: The token after them.
         """
         places = torch.arange(self.canvas.shape[1], device=self.canvas.device)
         self._fill(places >= torch.tensor(lengths, device=self.canvas.device).unsqueeze(-1), fill)
@@ -142,7 +142,7 @@ class DenoisingState:
         """Find the rows that nothing is left to do for; they are not `active` any more.
 
         That is a row that is full, and one that has an EOS token with nothing masked before it: what would stand
-        behind it is no part of the answer, and becomes EOS without being denoised.
+        after it is no part of the answer, and becomes EOS without being denoised.
 
         Args:
             eos_token_ids: The tokens that end an answer.

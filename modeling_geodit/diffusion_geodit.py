@@ -185,7 +185,7 @@ def supervised_positions(labels: torch.Tensor, answers: torch.Tensor, eos_token_
     Args:
         labels: `(B, L)` true tokens.
         answers: `(B, L)`, the number of the answer that a canvas position belongs to, from [`number_canvases`].
-        eos_token_id: Ends an answer and fills the canvas behind it.
+        eos_token_id: Ends an answer and fills the canvas after it.
 
     Returns:
         `(B, L)` bool, of each answer at least one position.
@@ -220,7 +220,7 @@ def forward_process(
 
     Args:
         input_ids: `(B, L)` true tokens.
-        canvas_mask: `(B, L)` bool, true where a token may be hidden: the answers and the EOS behind them. The
+        canvas_mask: `(B, L)` bool, true where a token may be hidden: the answers and the EOS after them. The
             prompt and the image are never masked.
         mask_token_id: The id of `[M]`.
         segment_ids: `(B, L)`, where rows hold several questions; each of S answers then has a timestep of its own.
@@ -335,7 +335,7 @@ def fixed_count_process(
 
     Args:
         input_ids: `(B, L)` true tokens.
-        canvas_mask: `(B, L)` bool, true on the answers and the EOS behind them.
+        canvas_mask: `(B, L)` bool, true on the answers and the EOS after them.
         mask_token_id: The id of `[M]`.
         timesteps: `(S,)` in [0, 1), one for each answer.
         uniform: `(K,)` in [0, 1), one number for each of the K canvas tokens in row-major order; in each answer those

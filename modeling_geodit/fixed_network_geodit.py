@@ -51,15 +51,15 @@ def round_up_places(num_places: int) -> int:
 
 
 class FixedNetwork(ABC):
-    """A network that gives logits of canvases behind the prompts it was loaded with.
+    """A network that gives logits of canvases after the prompts it was loaded with.
 
     Args:
         model: A `GeoDiTForMaskedDiffusion`.
         num_rows: B.
         prefix_places: P.
         canvas_length: L.
-        num_positions: For how many of the last places positions are needed.
         run: Runs a layer, as [`run_layer`] does; any other function is compiled for each set of shapes.
+        capture: Captures what `load` computes for all rows; by default nothing is captured.
     """
 
     def __init__(
@@ -68,19 +68,31 @@ class FixedNetwork(ABC):
         num_rows: int,
         prefix_places: int,
         canvas_length: int,
-        num_positions: int,
-        run: RunLayer,
+        run: RunLayer = run_layer,
+        capture: Capture | None = None,
     ) -> None:
         self._text_core = model.model.language_model
         self._embed_tokens = model.get_input_embeddings()
         self._lm_head = model.get_output_embeddings()
         self._run = run
+        self._capture = capture
+        self._num_rows = num_rows
         self._prefix_places = prefix_places
         self._canvas_length = canvas_length
         self._num_key_value_heads: int = model.config.text_config.num_key_value_heads
         self._cosines, self._sines = (
-            self._zeros(num_rows, num_positions, head_dim(self._text_core)) for _ in range(2)
+            self._zeros(num_rows, self._num_positions, head_dim(self._text_core)) for _ in range(2)
         )
+        self._reserve()
+
+    @property
+    @abstractmethod
+    def _num_positions(self) -> int:
+        """For how many of the last places positions are needed."""
+
+    @abstractmethod
+    def _reserve(self) -> None:
+        """Make the memory that the steps read."""
 
     def _zeros(self, *shape: int) -> torch.Tensor:
         zeros: torch.Tensor = self._embed_tokens.weight.new_zeros(shape)
@@ -98,7 +110,7 @@ class FixedNetwork(ABC):
     def _run_canvas(
         self, canvas: torch.Tensor, valid: torch.Tensor, keys_and_values: Sequence[tuple[torch.Tensor, torch.Tensor]]
     ) -> torch.Tensor:
-        """Run all layers on the canvas, behind what they wrote to their keys and values for the prefix."""
+        """Run all layers on the canvas, after what they wrote to their keys and values for the prefix."""
         hidden_states: torch.Tensor = self._embed_tokens(canvas)
         mask = valid[:, None, None, :].expand(-1, -1, self._canvas_length, -1)
         positions = tuple(part[:, -self._canvas_length :] for part in (self._cosines, self._sines))
@@ -138,7 +150,7 @@ class FixedNetwork(ABC):
 
         Args:
             canvas: `(B, L)` int64.
-            valid: `(B, L)` bool, false behind the end of a shorter canvas.
+            valid: `(B, L)` bool, false after the end of a shorter canvas.
 
         Returns:
             `(B * L, V)`.
@@ -147,29 +159,14 @@ class FixedNetwork(ABC):
 
 
 class PrefixNetwork(FixedNetwork):
-    """Keys and values of image and prompt are computed by `load`; exact with `attention_mode="prefix"`.
+    """Keys and values of image and prompt are computed by `load`; exact with `attention_mode="prefix"`."""
 
-    Args:
-        model: A `GeoDiTForMaskedDiffusion`.
-        num_rows: B.
-        prefix_places: P.
-        canvas_length: L.
-        run: Runs a layer, as [`run_layer`] does.
-        capture: Captures what `load` computes for all rows; by default nothing is captured.
-    """
+    @property
+    def _num_positions(self) -> int:
+        return self._canvas_length
 
-    def __init__(
-        self,
-        model: MaskedDiffusionModel,
-        num_rows: int,
-        prefix_places: int,
-        canvas_length: int,
-        run: RunLayer = run_layer,
-        capture: Capture | None = None,
-    ) -> None:
-        super().__init__(model, num_rows, prefix_places, canvas_length, canvas_length, run)
-        self._cache = self._make_cache(num_rows, prefix_places + canvas_length)
-        self._capture = capture
+    def _reserve(self) -> None:
+        self._cache = self._make_cache(self._num_rows, self._prefix_places + self._canvas_length)
         # By the first place of a segment, and whether it is full.
         self._captured_writes: dict[tuple[int, bool], CapturedCalls[None]] = {}
 
@@ -238,32 +235,18 @@ class PrefixNetwork(FixedNetwork):
 class FullNetwork(FixedNetwork):
     """The text core on prompt and canvas in every step; exact with `attention_mode="full"`.
 
-    The last layer has queries for the canvas alone.
-
-    Args:
-        model: A `GeoDiTForMaskedDiffusion` with `attention_mode="full"`.
-        num_rows: B.
-        prefix_places: P.
-        canvas_length: L.
-        run: Runs a layer, as [`run_layer`] does.
-        capture: Of no use here, as `load` computes nothing.
+    The last layer has queries for the canvas alone. Nothing is computed by `load`, and so nothing of it is captured.
     """
 
-    def __init__(
-        self,
-        model: MaskedDiffusionModel,
-        num_rows: int,
-        prefix_places: int,
-        canvas_length: int,
-        run: RunLayer = run_layer,
-        capture: Capture | None = None,
-    ) -> None:
-        del capture
-        capacity = prefix_places + canvas_length
-        super().__init__(model, num_rows, prefix_places, canvas_length, capacity, run)
-        self._prompt = self._zeros(num_rows, prefix_places, self._embed_tokens.weight.shape[1])
-        self._valid = torch.zeros(num_rows, capacity, dtype=torch.bool, device=self._prompt.device)
-        shape = (num_rows, self._num_key_value_heads, capacity, self._cosines.shape[-1])
+    @property
+    def _num_positions(self) -> int:
+        return self._prefix_places + self._canvas_length
+
+    def _reserve(self) -> None:
+        rows, capacity = self._num_rows, self._num_positions
+        self._prompt = self._zeros(rows, self._prefix_places, self._embed_tokens.weight.shape[1])
+        self._valid = torch.zeros(rows, capacity, dtype=torch.bool, device=self._prompt.device)
+        shape = (rows, self._num_key_value_heads, capacity, self._cosines.shape[-1])
         kept = [(self._zeros(*shape), self._zeros(*shape)) for _ in range(self._num_kept(len(self._text_core.layers)))]
         # Keys and values of each layer: memory that it has for itself, or that all write to one after the other.
         self._keys_and_values = [kept[index % len(kept)] for index in range(len(self._text_core.layers))]
@@ -318,17 +301,10 @@ class FullNetwork(FixedNetwork):
 
 
 class RefreshedNetwork(FullNetwork):
-    """A [`FullNetwork`] that has a second, cheaper way: behind keys and values of an earlier step.
+    """A [`FullNetwork`] that has a second, cheaper way: after keys and values of an earlier step.
 
     They are those of the prompt that the last call wrote, in all layers, for an earlier canvas: an approximation. All
     rows take the same way in a step.
-
-    Args:
-        model: A `GeoDiTForMaskedDiffusion` with `attention_mode="full"`.
-        num_rows: B.
-        prefix_places: P.
-        canvas_length: L.
-        run: Runs a layer, as [`run_layer`] does.
     """
 
     def _num_kept(self, num_layers: int) -> int:
@@ -344,8 +320,8 @@ class GuidedLogits:
     """Classifier-free guidance, see [`guide`].
 
     Args:
-        conditional: Predicts behind the prompt.
-        unconditional: Predicts behind a prompt that says nothing.
+        conditional: Predicts after the prompt.
+        unconditional: Predicts after a prompt that says nothing.
         scale: `guidance_scale`.
     """
 

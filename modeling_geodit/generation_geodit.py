@@ -69,7 +69,7 @@ class GeoDiTGenerateOutput(ModelOutput):
     Args:
         sequences: `(B, P + L)` int64, the prompt as given, followed by the canvas.
         commit_steps: `(B, L)` int64, the step of its row, counted from 0, at which each token of the canvas was
-            committed; -1 for what was never denoised: behind the end of a row or of an answer, where EOS stands.
+            committed; -1 for what was never denoised: after the end of a row or of an answer, where EOS stands.
         confidences: `(B, L)` float32, the probability that the network gave the token at that step.
         end_probabilities: `(B, L)` float32, the probability that it gave EOS there, at that step.
         answer_probabilities: `(B, C)` float32, with a pattern of C answers their probabilities, which sum to 1: those
@@ -194,7 +194,7 @@ class GeoDiTGenerationMixin:
         inputs: torch.LongTensor | None = None,
         **kwargs: object,
     ) -> torch.LongTensor | GeoDiTGenerateOutput:
-        """Answer prompts by denoising a canvas behind each of them.
+        """Answer prompts by denoising a canvas after each of them.
 
         Rows do not see each other: a row's answer depends neither on its neighbours nor on padding. Random
         numbers, which only `temperature > 0` and `remasking="random"` use, come from a stream for each row:
@@ -229,13 +229,13 @@ class GeoDiTGenerationMixin:
             image_prefix: What `encode_image` returned, in place of `pixel_values`, when several questions are asked:
                 one image for all rows, or an image for each row. Every prompt begins with its placeholders.
             canvas_lengths: `(B,)`, the length of each row's canvas where rows differ; at most `max_new_tokens`. EOS
-                stands behind a shorter one.
+                stands after a shorter one.
             generation_config: Parameters in place of the model's own `generation_config`.
             generator: Source of random numbers, or one a row; excludes `seed`. With neither, the global one.
             streamer: Is given the prompts (`put`), the canvas after every step if it takes drafts (`put_draft`), the
                 finished canvases (`put`), and the end, as [`~transformers.TextDiffusionStreamer`] expects them.
             answer_pattern: What every answer must look like, whatever the network says.
-            stop_strings: Strings that end an answer: behind the first that is found in the finished text EOS stands.
+            stop_strings: Strings that end an answer: after the first that is found in the finished text EOS stands.
             tokenizer: Decodes the canvas to look for `stop_strings`.
             step_callback: Called after every step with the [`DenoisingState`], which it must not change.
             inputs: `input_ids`, by the name that `generate()` of other models has for it.

@@ -32,7 +32,7 @@ def to_device(value: torch.Tensor, device: torch.device) -> torch.Tensor:
 class HostCopy:
     """Tensors on their way from the device to the host.
 
-    On a GPU the copy is queued behind what was launched before; on other devices it is there at once.
+    On a GPU the copy is queued after what was launched before; on other devices it is there at once.
 
     Args:
         tensors: What to copy, all of one device. They may be written to afterwards.

@@ -59,7 +59,7 @@ def run_layer(
     values: torch.Tensor,
     start: int,
 ) -> torch.Tensor:
-    """Run a decoder layer behind the keys and values of `start` places.
+    """Run a decoder layer after the keys and values of `start` places.
 
     Args:
         layer: The layer.

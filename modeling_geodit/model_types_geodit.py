@@ -39,7 +39,7 @@ class TextCore(HasModules, Protocol):
 
     @property
     def norm(self) -> nn.Module:
-        """The norm behind the last of them."""
+        """The norm after the last of them."""
 
     @property
     def rotary_emb(self) -> nn.Module:

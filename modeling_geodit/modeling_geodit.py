@@ -765,7 +765,7 @@ class GeoDiTForMaskedDiffusion(GeoDiTGenerationMixin, GeoDiTPreTrainedModel):  #
             image_features: What [`get_image_features`] returned, instead of `pixel_values`.
             canvas_mask: `(B, L)`, true on the canvas. With `attention_mode="prefix"` the canvas sees the prompt and
                 not the other way round; without this mask all text is prompt. No effect with `"full"`.
-            segment_ids: `(B, L)`, 0 for the image and k for the k-th of several questions behind it, which see the
+            segment_ids: `(B, L)`, 0 for the image and k for the k-th of several questions after it, which see the
                 image and nothing of each other; needs `attention_mode="prefix"`, where the result is that of
                 asking them one by one, and `position_ids` that count on from the image for each of them.
             image_sizes: `(images, 2)`, height and width of the images, if `pixel_values` are tiles.

@@ -6,7 +6,7 @@ agrees with what has been committed, by the network's distributions of the posit
 positions of a row. Any part of such a proposal can be committed, as the rest of it is a completion. With a
 temperature the canvas is drawn instead, each with its probability among those that are answers.
 
-An answer ends with EOS, which fills the canvas behind it; one that is as long as the canvas needs none. Positions that
+An answer ends with EOS, which fills the canvas after it; one that is as long as the canvas needs none. Positions that
 the network was not asked about in a step are open: any token may come to stand there.
 
 Shapes: B rows, L canvas length, K positions that there are logits of, V vocabulary, S states, C classes of tokens,
@@ -115,7 +115,7 @@ class PatternProposal:
     Args:
         tokens: `(B, L)` int64; arbitrary where a position is neither wanted nor committed.
         may_end: `(B, L)` bool, where EOS may be first: what is committed in front of it can be completed to an answer
-            that ends there. What is committed behind it does not count.
+            that ends there. What is committed after it does not count.
     """
 
     tokens: torch.Tensor
@@ -172,7 +172,7 @@ class AnswerPattern(ABC):
 
         Args:
             lengths: The lengths of the canvases in tokens.
-            eos_token_ids: The tokens that end an answer there; the first of them fills what is behind.
+            eos_token_ids: The tokens that end an answer there; the first of them fills what comes after.
 
         Raises:
             ValueError: If a canvas is shorter than the shortest answer, or is filled with a token that does not end
@@ -455,7 +455,7 @@ class _Draw:
 
 
 def _suffix_sums(scores: torch.Tensor) -> torch.Tensor:
-    """`(B, L + 1)` from `(B, L)`: the sum from each place to the end; 0 behind it."""
+    """`(B, L + 1)` from `(B, L)`: the sum from each place to the end; 0 after it."""
     return torch.nn.functional.pad(scores.flip(-1).cumsum(-1).flip(-1), (0, 1))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logits of a canvas behind a fixed prompt: the part of `generate()` that knows the network.
+"""Logits of a canvas after a fixed prompt: the part of `generate()` that knows the network.
 
 Several ways lead to the same logits, or nearly so:
 
@@ -247,7 +247,7 @@ class CanvasPredictor(ABC):
 
         Args:
             canvas: `(B, L)` int64, the tokens so far, `[M]` where there is none.
-            valid: `(B, L)` bool, false behind the end of a shorter canvas.
+            valid: `(B, L)` bool, false after the end of a shorter canvas.
             wanted: `(B, L)` bool, the positions to predict.
             begins_block: Whether this is the first step of a block.
 
@@ -339,7 +339,7 @@ class FullPredictor(_TextCorePredictor):
 
 
 class _CachedPredictor(_TextCorePredictor):
-    """Runs the text core on the canvas alone, behind keys and values that are in a cache."""
+    """Runs the text core on the canvas alone, after keys and values that are in a cache."""
 
     _cache: SegmentCache
     _prefix_length: int
@@ -436,8 +436,8 @@ class GuidedPredictor(CanvasPredictor):
     """Classifier-free guidance, see [`guide`].
 
     Args:
-        conditional: Predicts behind the prompt.
-        unconditional: Predicts behind a prompt that says nothing.
+        conditional: Predicts after the prompt.
+        unconditional: Predicts after a prompt that says nothing.
         scale: `guidance_scale`; 1 would be the conditional branch alone.
     """
 

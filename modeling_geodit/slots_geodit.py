@@ -185,7 +185,7 @@ class _Slots:
         """Empty the slots that are finished.
 
         Args:
-            step: The step behind which `active` was looked at.
+            step: The step after which `active` was looked at.
             active: Of each slot whether it was still being denoised then.
 
         Returns:

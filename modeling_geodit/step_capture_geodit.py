@@ -130,7 +130,7 @@ class CapturedLoop:
         begin: Callable[[], None],
         watch: Callable[[DenoisingState], None],
     ) -> DenoisingState | None:
-        """Denoise canvases behind other prompts.
+        """Denoise canvases after other prompts.
 
         Args:
             branches: The prompts, for each network.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a denoising step commits, apart from the network that it asks and the loop that it is part of.
+"""The rules of a denoising step: the answer pattern says what may be proposed, the policy decides what is committed.
 
 Shapes: B batch, L canvas length, K positions that there are logits of: the wanted ones of all rows in row-major order,
 or all `B * L`, of which those that are not wanted have no meaning; V vocabulary.
@@ -29,7 +29,7 @@ class StepRules:
     Args:
         policy: Decides what to commit.
         eos_token_ids: Tokens that end an answer.
-        fill_after_eos: Whether all behind an EOS is EOS from the step on that commits it.
+        fill_after_eos: Whether all after an EOS is EOS from the step on that commits it.
         pattern: What the answers must look like.
         temperature: With a pattern, above 0 its canvases are drawn.
     """
@@ -42,7 +42,7 @@ class StepRules:
 
     @property
     def ends_answers(self) -> bool:
-        """Whether all behind an EOS is filled in."""
+        """Whether all after an EOS is filled in."""
         return self.fill_after_eos and bool(self.eos_token_ids)
 
     def answer_probabilities(

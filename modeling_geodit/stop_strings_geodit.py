@@ -37,7 +37,7 @@ class StopStrings:
 
         Args:
             canvas: `(B, L)` int64, finished.
-            eos_token_ids: The tokens that end an answer; nothing behind them is looked at.
+            eos_token_ids: The tokens that end an answer; nothing after them is looked at.
 
         Returns:
             B numbers; L where an answer has no stop string.

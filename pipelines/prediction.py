@@ -16,8 +16,8 @@ class Denoising:
     """How an answer came about, for each of the L positions of the canvas.
 
     Args:
-        tokens: the tokens as text; the end of the answer and all behind it is `"[EOS]"`.
-        commit_steps: the step, counted from 0, at which each token was committed; -1 for what never was, behind the
+        tokens: the tokens as text; the end of the answer and all after it is `"[EOS]"`.
+        commit_steps: the step, counted from 0, at which each token was committed; -1 for what never was, after the
             end of the answer.
         confidences: the probability that the network gave the token at that step.
         num_steps: how many steps the answer took.

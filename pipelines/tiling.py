@@ -23,7 +23,7 @@ class Detection:
         box: `(x1, y1, x2, y2)` in pixels of the original image.
         label: its class name.
         score: 0 to 1, how sure the model was of the tokens of the box.
-        cut: whether the box ends at the edge of a tile behind which the image goes on.
+        cut: whether the box ends at the edge of a tile after which the image goes on.
     """
 
     box: Box

@@ -124,7 +124,7 @@ def denoising_picture(
 
     Args:
         tokens: (L,) the final tokens.
-        commit_steps: (L,) the step, counted from 0, at which each was committed; -1 for what never was, behind the
+        commit_steps: (L,) the step, counted from 0, at which each was committed; -1 for what never was, after the
             end of the answer.
         num_steps: N, the rows; by default up to the last step that committed a token.
         max_columns: positions side by side.

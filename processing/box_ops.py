@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Geometry of axis-aligned boxes, in NumPy.
+"""Geometry of axis-aligned boxes, in NumPy; `boxes_geodit` reads them from text.
 
 Boxes are ``[x1, y1, x2, y2]`` in any one unit. Areas are continuous: a box from 0 to 10 is 10 wide, as in
 COCO and torchvision, where Pascal VOC's development kit counted pixels and added one.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounding boxes as text: one codec for each notation that vision-language models of the field use.
+"""Boxes as text, read into pixels and written: one codec for each notation of vision-language models of the field.
 
 Every codec turns pixel boxes `[x1, y1, x2, y2]` of the original image into text and back. A text is a run of
 boxes; words before a box are its label, and a label holds for the boxes after it until the next label::
@@ -58,7 +58,7 @@ class BoxParse:
         labels: One label for each box; None where the text names none.
         parsed: True if all of the text was understood: at least one box or the word `none`, no box rejected,
             nothing left over.
-        oriented_boxes: For notations with an angle, the rotated rectangle behind each of `boxes`; otherwise
+        oriented_boxes: For notations with an angle, the rotated rectangle after each of `boxes`; otherwise
             empty.
     """
 
@@ -122,7 +122,7 @@ class BoxCodec(ABC):
         return self._join([self._write_box(_check_box(box, size), size) for box in boxes], labels)
 
     def decode(self, text: str, image_size: tuple[int, int]) -> BoxParse:
-        """Read boxes from any text.
+        """Read boxes from any text. `_read_box` of the subclass turns the numbers of one box into pixels.
 
         Args:
             text: What a model wrote.

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training recipes that come with the package."""
+"""Training recipes for any checkpoint, and settings of accelerate; those of `geodit-tiny` are in `tiny/recipes`."""

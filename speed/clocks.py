@@ -74,7 +74,7 @@ class EventClock(Clock[NotedEvent]):
     """Events that the device notes the time of when it comes to them, so that nothing waits for the clock.
 
     Args:
-        record: Makes an event behind all that was begun, such as a [`torch.cuda.Event`], which knows its time.
+        record: Makes an event after all that was begun, such as a [`torch.cuda.Event`], which knows its time.
         synchronize: Waits until the device is done.
     """
 

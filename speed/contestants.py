@@ -144,7 +144,7 @@ class GeoDiTContestant(Contestant):
 
 
 class QuestionsTogether(GeoDiTContestant):
-    """`generate()` with all questions of an image as one batch, behind an image that `encode_image` encoded once."""
+    """`generate()` with all questions of an image as one batch, after an image that `encode_image` encoded once."""
 
     def __init__(
         self, model: GeoDiTForMaskedDiffusion, mode: GenerationMode, workload: Workload, inputs: Inputs
@@ -185,7 +185,7 @@ class AutoregressiveContestant(Contestant):
     """Greedy generation by an autoregressive model with its key-value cache, as Transformers does it.
 
     Its prefix ends with the first token, which comes out of the same pass. With a static cache on a GPU Transformers
-    compiles the passes behind it by itself.
+    compiles the passes after it by itself.
 
     Args:
         peer: The model, see [`~geodit.speed.models.autoregressive_peer`].

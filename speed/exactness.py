@@ -46,7 +46,7 @@ def compare_with_golden(folder: Path, device: torch.device) -> list[Golden]:
 
     Args:
         folder: A checkpoint in LLaDA's layout, with `expected.safetensors` and `expected.json`: the logits of
-            `forward.input_ids`, and the sequences that each case generates behind `generate.prompt_ids`.
+            `forward.input_ids`, and the sequences that each case generates after `generate.prompt_ids`.
         device: Where to compute, in float32.
 
     Raises:

@@ -4,7 +4,7 @@
 The published `generate` (Nie et al., 2025, https://github.com/ML-GSAI/LLaDA) keeps one sequence and treats every step
 alike: the network runs on all of it, the vocabulary is projected to at all positions, all logits go through a softmax
 in double precision, and the most confident proposals among the masked positions are kept. This is that procedure,
-greedy and in a single block, behind an image that is encoded once, as LLaDA-V does.
+greedy and in a single block, after an image that is encoded once, as LLaDA-V does.
 """
 
 from __future__ import annotations

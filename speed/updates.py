@@ -31,7 +31,7 @@ class UpdateSettings:
 
     Args:
         batch_size: B, rows of an update.
-        prompt_length: Text tokens behind the image.
+        prompt_length: Text tokens after the image.
         canvas_length: L. Every token of a canvas is masked, which takes the most memory.
         lora_rank: Of the adapter that is trained, a copy of the projector included, or `None` to train parts of the
             model.

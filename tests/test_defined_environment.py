@@ -103,6 +103,7 @@ def test_this_process_has_that_environment():
         (["-x", "--device", "cuda:1", "tests"], {}, "cuda:1"),
         (["--device=cuda"], {"PYTEST_ADDOPTS": "--device cpu"}, "cuda"),
         ([], {"PYTEST_ADDOPTS": "-x --device 'cuda'"}, "cuda"),
+        ([], {"PYTEST_XDIST_WORKER": "gw0", "PYTEST_DEVICE_OF_WORKERS": "cuda:1"}, "cuda:1"),
     ],
 )
 def test_the_device_is_known_before_pytest_reads_its_options(arguments, environment, device):

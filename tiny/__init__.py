@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that makes the bundled checkpoint `geodit-tiny`: scenes, pretraining, recipes, demo scenes, weights."""
+"""Everything that makes the bundled checkpoint `geodit-tiny`, and what starts from it: scenes, recipes, weights."""

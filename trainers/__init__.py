@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train with the masked diffusion loss: the Trainer, its arguments, collator and noise, and adapters."""
+"""Train: the Trainer, its arguments, collator and noise, adapters, runs of recipes, tuning with rewards, resuming."""

@@ -38,7 +38,7 @@ def answer_nll(model: nn.Module, batch: Batch, mask_token_id: int, draws: Sequen
             answer are spread evenly over [0, 1).
 
     Returns:
-        `(S,)` float32, in nats a token of the canvas; the EOS behind an answer are part of it, as in generation.
+        `(S,)` float32, in nats a token of the canvas; the EOS after an answer are part of it, as in generation.
     """
     labels, canvases = batch["labels"], HostCanvases.of_batch(batch)
     canvas_mask = labels != -100

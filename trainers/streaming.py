@@ -91,7 +91,7 @@ class StreamingTrainer(Trainer):
         position = None if folder is None else _read_position(Path(folder), self.args.process_index)
         stream.start_at(position or self._beginning)
         ignore_data_skip = self.args.ignore_data_skip
-        # There is nothing to skip where the stream begins behind it.
+        # There is nothing to skip where the stream begins after it.
         self.args.ignore_data_skip = ignore_data_skip or position is not None
         self._step_of_start = 0
         if folder is not None and self.args.ignore_data_skip:

@@ -71,7 +71,7 @@ def count_parameters(model: nn.Module) -> dict[str, ParameterCount]:
             counted as they are stored.
 
     Returns:
-        Counts by the names of `MODEL_PARTS`, with `"adapter"` behind them if there is one. The copy of the projector
+        Counts by the names of `MODEL_PARTS`, with `"adapter"` after them if there is one. The copy of the projector
         that PEFT trains and the one that it keeps both count to the projector.
     """
     prefix: str | None = None

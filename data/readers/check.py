@@ -149,7 +149,7 @@ class _Inspection:
         try:
             yield from entries
         except ValueError as error:
-            # It is the file as a whole: what comes behind is lost.
+            # It is the file as a whole: what comes after is lost.
             self._findings["record"].add(str(error))
 
     def _add(self, record: _Record) -> None:

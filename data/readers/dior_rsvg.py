@@ -62,7 +62,7 @@ class DIORRSVGReader(DatasetReader):
         wanted = _object_numbers(listed)
         first = 0
         for path in files:
-            # A file that cannot be read is fatal: the numbers of all objects behind it would be wrong.
+            # A file that cannot be read is fatal: the numbers of all objects after it would be wrong.
             annotation = read_voc(path)
             chosen = [k for k in range(len(annotation.objects)) if first + k in wanted]
             first += len(annotation.objects)

@@ -116,7 +116,7 @@ def inner_path(value: object, name: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{name} should be the path of an image, not {brief(value)}")
     path = value.strip().replace("\\", "/")
-    # Without empty parts: what remains of "data//a.jpg" behind "data/" would be absolute.
+    # Without empty parts: what remains of "data//a.jpg" after "data/" would be absolute.
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if path.startswith("/") or not parts or ":" in parts[0] or ".." in parts:
         raise ValueError(f"{name} should be a path inside the data set, not {brief(value)}")

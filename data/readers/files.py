@@ -275,7 +275,7 @@ class _JsonStream:
                 raise self._fault("a value in it is nested too deeply") from error
             except ValueError as error:  # a whole number of more digits than Python reads
                 raise self._fault(str(error)) from error
-            # A number at the end of the buffer, "1", "1." or "1e-", may go on behind it.
+            # A number at the end of the buffer, "1", "1." or "1e-", may go on after it.
             if len(self._buffer) - end < 3 and self._fill():
                 continue
             self._position = end

@@ -115,7 +115,8 @@ NO_COUNTS: Mapping[str, Mapping[str, Count]] = MappingProxyType({})
 class DatasetReader(ABC):
     """Reads one published data set in the layout in which it is downloaded.
 
-    A subclass describes the data set and turns each record of its annotation files into an [`Entry`]. Nothing
+    A subclass describes the data set and turns each record of its annotation files into an [`Entry`]. An instance of
+    it stands in `READERS` of `registry.py`. Nothing
     is decoded or held but text, so that a data set of any size can be streamed.
 
     Attributes:

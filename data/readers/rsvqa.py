@@ -38,7 +38,7 @@ def count_range(number: int, unit: str = "") -> str:
 
     Args:
         number: At least 0.
-        unit: What stands behind each number.
+        unit: What stands after each number.
 
     Returns:
         "0", "between 0 and 10" (1 to 10), "between 10 and 100", "between 100 and 1000" or "more than 1000".

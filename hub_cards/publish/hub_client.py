@@ -306,7 +306,7 @@ def is_transient(error: Exception) -> bool:
 
 
 def _cause(error: Exception) -> Exception:
-    """Return the error behind one that was raised because an upload failed in a thread."""
+    """Return the cause of an error that was raised because an upload failed in a thread."""
     while isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return error

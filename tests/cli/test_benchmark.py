@@ -7,7 +7,20 @@ import pytest
 import torch
 from PIL import Image
 
-QUICK = ("--shape", "tiny", "--prefix", 21, "--canvas", 4, "--steps", 2, "--repeats", 1, "--device", "cpu")
+QUICK = (
+    "--shape",
+    "tiny",
+    "--prefix",
+    21,
+    "--canvas",
+    4,
+    "--max-denoising-steps",
+    2,
+    "--repeats",
+    1,
+    "--device",
+    "cpu",
+)
 
 
 def test_help_has_an_example(geodit):
@@ -58,7 +71,7 @@ def test_json_has_the_grid_and_what_it_ran_on(geodit):
     [
         (["--shape", "70b"], "'--shape'"),
         (["--canvas", "8,,16"], "--canvas takes one or more values separated by commas, got '8,,16'"),
-        (["--steps", "0"], "--steps takes whole numbers of at least 1, got '0'"),
+        (["--max-denoising-steps", "0"], "--max-denoising-steps takes whole numbers of at least 1, got '0'"),
         (["--batch", "many"], "--batch takes whole numbers of at least 1, got 'many'"),
         (["--dtype", "float16"], "dtype must be one of float32, bfloat16, but is 'float16'"),
         (["--prefix", "12"], "a prefix of 12 tokens leaves none for an image"),

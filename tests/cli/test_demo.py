@@ -25,7 +25,7 @@ def scenes() -> list:
 
 def test_demo_shows_every_question_and_writes_two_pictures(geodit, checkpoint, scenes, tmp_path):
     out = tmp_path / "new" / "pictures"
-    result = geodit("demo", "--model", checkpoint, "--steps", 2, "--out", out)
+    result = geodit("demo", "--model", checkpoint, "--max-denoising-steps", 2, "--out", out)
     assert result.exit_code == 0, result.output
     for scene in scenes:
         assert scene["image"] in result.stdout
@@ -53,7 +53,16 @@ def test_answering_needs_none_of_the_extras(checkpoint, tmp_path, command):
         "demo": ["demo", "--out", tmp_path],
         "predict": ["predict", SCENES / "airport.png", "-t", "detect", "-q", "ship", "--overlay", tmp_path / "a.png"],
     }[command]
-    run = [sys.executable, "-c", WITHOUT_EXTRAS, *map(str, arguments), "--model", str(checkpoint), "--steps", "2"]
+    run = [
+        sys.executable,
+        "-c",
+        WITHOUT_EXTRAS,
+        *map(str, arguments),
+        "--model",
+        str(checkpoint),
+        "--max-denoising-steps",
+        "2",
+    ]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("*.png"))

@@ -15,7 +15,7 @@ from geodit.evaluation.settings import evaluation_options
 from geodit.evaluation.sweep import Spread, run_sweep
 from geodit.evaluation.tables import sweep_table
 
-GRID = {"steps": (1, 2), "remasking": ("low_confidence", "random")}
+GRID = {"max_denoising_steps": (1, 2), "remasking": ("low_confidence", "random")}
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_without_data_set_seeds_the_default_images_are_loaded_once(model, runs):
 
 def test_other_settings_are_kept(model, runs):
     base = DecodingOptions(max_denoising_steps=99, temperature=0.7, guidance_scale=2.0, block_length=8)
-    run_sweep(model, None, lambda seed: None, dataset_name="b", settings=base, steps=(4,))
+    run_sweep(model, None, lambda seed: None, dataset_name="b", settings=base, max_denoising_steps=(4,))
     _, settings = runs.calls[0]
     assert settings == evaluation_options(replace(base, max_denoising_steps=4))
 
@@ -149,7 +149,7 @@ def test_progress_goes_to_the_end_of_all_runs(model, runs):
         None,
         lambda seed: None,
         dataset_name="b",
-        steps=(1, 8),
+        max_denoising_steps=(1, 8),
         progress=lambda *report: reports.append(report),
     )
     assert reports == [
@@ -163,7 +163,7 @@ def test_progress_goes_to_the_end_of_all_runs(model, runs):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": ()}, "steps must be at least one value"),
+        ({"max_denoising_steps": ()}, "max_denoising_steps must be at least one value"),
         ({"seeds": (1, 1)}, "seeds must be at least one value, without repetition"),
         ({"dataset_seeds": (1, 2)}, "1 seeds but 2 data set seeds"),
         ({"remasking": ("low_confidence", "loud")}, "remasking must be one of"),
@@ -178,7 +178,13 @@ def test_mistakes_show_before_the_first_run(model, runs, options, message):
 def test_the_table_shows_mean_and_spread(model, runs):
     runs.right_boxes = lambda settings: settings.max_denoising_steps + settings.seed
     result = run_sweep(
-        model, None, lambda seed: None, dataset_name="b", steps=(1, 2), remasking=("random",), seeds=(0, 1)
+        model,
+        None,
+        lambda seed: None,
+        dataset_name="b",
+        max_denoising_steps=(1, 2),
+        remasking=("random",),
+        seeds=(0, 1),
     )
     table = sweep_table(result, ["detect.recall"])
     cells = [list(column.cells) for column in table.columns]

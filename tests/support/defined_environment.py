@@ -49,8 +49,16 @@ def defined_environment(environment: Mapping[str, str], *, hf_home: str, device:
     return kept | {"HF_HOME": hf_home, "LANG": "C.UTF-8"}
 
 
+_DEVICE_OF_WORKERS = "PYTEST_DEVICE_OF_WORKERS"
+
+
 def requested_device(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Return the value of pytest's `--device`, which has to be known before pytest reads its options."""
+    """Return the value of pytest's `--device`, which has to be known before pytest reads its options.
+
+    The workers of pytest-xdist have no command line: to them the process that starts them hands it on.
+    """
+    if not arguments and "PYTEST_XDIST_WORKER" in environment:
+        return environment[_DEVICE_OF_WORKERS]
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--device", default="cpu")
     known, _ = parser.parse_known_args([*shlex.split(environment.get("PYTEST_ADDOPTS", "")), *arguments])
@@ -68,4 +76,4 @@ _HF_HOME = tempfile.mkdtemp(prefix="geodit-tests-")
 atexit.register(shutil.rmtree, _HF_HOME, ignore_errors=True)
 _environment = defined_environment(os.environ, hf_home=_HF_HOME, device=REQUESTED_DEVICE)
 os.environ.clear()
-os.environ.update(_environment)
+os.environ.update(_environment, **{_DEVICE_OF_WORKERS: REQUESTED_DEVICE})

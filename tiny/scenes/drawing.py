@@ -160,7 +160,7 @@ def _vehicle(brush: _Brush, rng: random.Random) -> None:
         brush.polygon([(-0.36, -0.36), (-0.36, 0.36), (-0.26, 0.32), (-0.26, -0.32)], glass)
         brush.rect(-0.25, -0.33, 0.07, 0.33, _tone(brush.color, 1.1))
     else:
-        # A van or pick-up: the screen far in front, a long box behind it.
+        # A van or pick-up: the screen far in front, a long box after it.
         brush.polygon([(0.34, -0.4), (0.34, 0.4), (0.22, 0.36), (0.22, -0.36)], glass)
         brush.rect(-0.44, -0.38, 0.16, 0.38, _tone(brush.color, rng.choice((0.82, 1.08))))
 

@@ -266,7 +266,7 @@ def _fill(rng: random.Random, layout: Layout) -> list[SceneObject]:
 
 
 def _wakes(rng: random.Random, objects: list[SceneObject], color: Color) -> list[Clutter]:
-    """Foam behind some of the ships, and the waves off their bows."""
+    """Foam after some of the ships, and the waves off their bows."""
     wakes = []
     water = (color[0] + 38, color[1] + 36, color[2] + 34)
     for ship in objects:

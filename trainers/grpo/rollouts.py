@@ -26,7 +26,7 @@ class Rollouts:
     Args:
         prompt_ids: `(N, Q)`, image placeholders included.
         prompt_mask: `(N, Q)` bool, false for padding.
-        canvas_ids: `(N, L)`, the answers with the EOS behind them.
+        canvas_ids: `(N, L)`, the answers with the EOS after them.
         canvas_mask: `(N, L)` bool, true on the row's canvas, which may be shorter than L.
         decided: `(N, L)` bool, true for the tokens that make up the answer: up to its first EOS and that included.
         commit_steps: `(N, L)`, the denoising step in which each token was committed, counted from 0; -1 for none.

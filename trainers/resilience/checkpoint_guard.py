@@ -82,7 +82,7 @@ def _step(checkpoint: Path) -> int:
 def rotate(folder: Path, newest: Path, limit: int | None, best: str | None) -> None:
     """Delete the oldest checkpoints of a run beyond a number of them, as Trainer does, but by step, not by the clock.
 
-    Those behind the newest are of a course that was given up when the run went on from an earlier one: they count as
+    Those after the newest are of a course that was given up when the run went on from an earlier one: they count as
     the oldest.
 
     Args:
@@ -109,7 +109,7 @@ def last_complete_checkpoint(folder: Path) -> Path | None:
 
 
 def set_broken_aside(folder: Path) -> None:
-    """Rename the broken checkpoints behind the last complete one, and warn.
+    """Rename the broken checkpoints after the last complete one, and warn.
 
     Under their own name they would be in the way of the run that goes on: Trainer keeps the latest checkpoints.
     """

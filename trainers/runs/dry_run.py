@@ -239,7 +239,7 @@ def measure_data(dataset: Any, processor: GeoDiTProcessor, config: GeoDiTConfig)
         chosen = (item for item, _ in zip(dataset, range(MAX_COUNTED_ROWS), strict=False))
     else:
         number = min(rows, MAX_COUNTED_ROWS)
-        # Evenly spread, as data sets stand one behind the other.
+        # Evenly spread, as data sets stand one after the other.
         chosen = (dataset[index * rows // number] for index in range(number))
     lengths: list[int] = []
     canvases: list[int] = []

@@ -364,7 +364,7 @@ class _Shapes:
             norm: The norm.
             inputs: The linear layers on it.
             middle: Attention or activation; its `working` are the gradients of what goes in and out.
-            output: The linear layer behind.
+            output: The linear layer after.
             keeps_output: Whether `middle` keeps the input of `output`.
         """
         m = self._matmul(_weight(output))

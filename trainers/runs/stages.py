@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runs behind a recipe: dense pretraining of a vision tower, masked diffusion on text or images, and GRPO."""
+"""The runs after a recipe: dense pretraining of a vision tower, masked diffusion on text or images, and GRPO."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ def evaluation_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dat
     if args.num_scenes or args.num_neon_tiles or args.datasets:
         scenes = rendered_scenes(args, "validation", args.num_eval_scenes)
         return ImageQuestions(scenes, processor, args.questions_per_row)
-    # Text alone: the scenes behind those trained on.
+    # Text alone: the scenes after those trained on.
     return _scene_texts(args, processor, first_scene=args.first_scene + args.num_text_scenes)
 
 
