@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -61,6 +62,8 @@ def become(program, descriptors):
         runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
         code = 1
@@ -111,7 +114,8 @@ class ForkedProgram:
         try:
             returncode = self._server._ask({"pid": self.pid}, timeout=timeout)
         except TimeoutError:
-            os.kill(self.pid, 9)
+            self.kill()
+            self._server._receive()  # the answer, which is due now
             raise
         texts = []
         for file in self._output:
@@ -119,6 +123,10 @@ class ForkedProgram:
             texts.append(file.read())
             file.close()
         return subprocess.CompletedProcess(self._arguments, returncode, *texts)
+
+    def kill(self) -> None:
+        """End it by SIGKILL. It has to be waited for nevertheless."""
+        os.kill(self.pid, signal.SIGKILL)
 
 
 class ForkedPrograms:
@@ -130,7 +138,8 @@ class ForkedPrograms:
     """
 
     def __init__(self, imports: Sequence[str], environment: Mapping[str, str]) -> None:
-        self._environment = {**environment, "OMP_NUM_THREADS": "1"}  # a thread would be lost by a fork
+        # A thread would be lost by a fork, and so would a connection to a GPU, which asking for one opens otherwise.
+        self._environment = {**environment, "OMP_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
         self._imports = imports
 
     def __enter__(self) -> ForkedPrograms:
@@ -194,13 +203,21 @@ class ForkedPrograms:
             self.start(arguments, environment={**sizes, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)})
             for rank in range(number)
         ]
-        return [rank.wait() for rank in ranks]
+        ended: list[subprocess.CompletedProcess[str]] = []
+        for rank in ranks:
+            if any(before.returncode for before in ended):
+                rank.kill()  # it would wait for one that has failed
+            ended.append(rank.wait())
+        return ended
 
     def _ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = (), timeout: float = 300.0) -> int:
         self._socket.settimeout(timeout)
         message = json.dumps(request).encode() + b"\n"
         sent = socket.send_fds(self._socket, [message], descriptors) if descriptors else 0
         self._socket.sendall(message[sent:])
+        return self._receive()
+
+    def _receive(self) -> int:
         answer = b""
         while not answer.endswith(b"\n"):
             received = self._socket.recv(2**16)
