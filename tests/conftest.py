@@ -15,7 +15,8 @@ import torch
 from hypothesis import settings
 
 # The Hub of the tests: fixtures `hub`, `default_hub` and `no_waiting`. The program: `geodit`, `image` and `adapter`.
-pytest_plugins = ["hub_server.fixtures", "program"]
+# Programs in processes of their own: `training_programs`.
+pytest_plugins = ["hub_server.fixtures", "program", "forked_programs"]
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("geodit", deadline=None)

@@ -124,8 +124,10 @@ def main() -> None:
         },
         "asked": {first: ask(first, job)},
     }
-    save(first, Path(job["save_to"]))
-    outcome["asked"] |= {checkpoint: ask(checkpoint, job) for checkpoint in (job["save_to"], *others)}
+    if "save_to" in job:
+        save(first, Path(job["save_to"]))
+        others.append(job["save_to"])
+    outcome["asked"] |= {checkpoint: ask(checkpoint, job) for checkpoint in others}
     outcome["imported"] = [name for name, module in sys.modules.items() if module and name.split(".")[0] == "geodit"]
     Path(sys.argv[2]).write_text(json.dumps(outcome))
 

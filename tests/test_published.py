@@ -43,9 +43,8 @@ def push(hub: Hub, folder: Path) -> str:
 
 
 @pytest.fixture
-def job(picture, tmp_path) -> dict[str, object]:
+def job(picture) -> dict[str, object]:
     return {
-        "save_to": str(tmp_path / "saved"),
         "image": str(picture),
         "task": "detect",
         "query": "ship",

@@ -5,8 +5,6 @@ import json
 import os
 import pty
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -87,6 +85,32 @@ for name, way in json.loads(sys.argv[1]).items():
 
 
 @pytest.fixture
+def answers_of(training_programs, home_of_programs, tmp_path):
+    """Tries each way in one process with `y` typed at its standard input; what it printed, when nothing ran."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+
+    def answers(tried: dict[str, str], stdin: str) -> str:
+        ours, theirs = pty.openpty() if stdin == "terminal" else reversed(os.pipe())
+        os.write(ours, b"y\n" * 20)
+        try:
+            standard_input = {"stdin_closed": True} if stdin == "closed" else {"stdin": theirs}
+            finished = training_programs.run([program, json.dumps(tried)], folder=tmp_path, **standard_input)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        assert finished.returncode == 0, finished.stderr
+        assert not (tmp_path / "ran").exists()
+        assert not list(home_of_programs.rglob("ran"))
+        printed = finished.stdout + finished.stderr
+        assert "[y/N]" not in printed
+        assert all(f"{name} " in finished.stdout for name in tried), printed
+        return printed
+
+    return answers
+
+
+@pytest.fixture
 def make_hostile(checkpoint, tmp_path):
     """Makes a checkpoint of which one file names code that leaves a trace."""
 
@@ -134,45 +158,16 @@ def commands(folder: Path | str, adapter: Path, tmp_path: Path) -> dict[str, str
     }
 
 
-def answers_of(tmp_path: Path, tried: dict[str, str], stdin: str, environment: dict[str, str] | None = None) -> str:
-    """Try each way in one process with `y` typed at its standard input; what it printed, when nothing ran."""
-    ours, theirs = pty.openpty() if stdin == "terminal" else reversed(os.pipe())
-    os.write(ours, b"y\n" * 20)
-    home = tmp_path / "home"
-    try:
-        finished = subprocess.run(
-            [sys.executable, "-c", PROGRAM, json.dumps(tried)],
-            env=environment or {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"},
-            # Closed in the child, before Python starts.
-            **({"preexec_fn": lambda: os.close(0)} if stdin == "closed" else {"stdin": theirs}),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=240,
-        )
-    finally:
-        os.close(ours)
-        os.close(theirs)
-    assert finished.returncode == 0, finished.stderr
-    assert not (tmp_path / "ran").exists()
-    assert not list(home.rglob("ran"))
-    printed = finished.stdout + finished.stderr
-    assert "[y/N]" not in printed
-    assert all(f"{name} " in finished.stdout for name in tried), printed
-    return printed
-
-
-def test_it_does_not_run_and_nobody_is_asked(make_hostile, tmp_path):
+def test_it_does_not_run_and_nobody_is_asked(make_hostile, answers_of):
     tried = {name: way for kind in FILES for name, way in ways(make_hostile(kind), kind).items()}
-    answers_of(tmp_path, tried, "terminal")
+    answers_of(tried, "terminal")
 
 
-def test_nor_where_standard_input_is_closed(make_hostile, tmp_path):
-    answers_of(tmp_path, ways(make_hostile("tokenizer"), "tokenizer"), "closed")
+def test_nor_where_standard_input_is_closed(make_hostile, answers_of):
+    answers_of(ways(make_hostile("tokenizer"), "tokenizer"), "closed")
 
 
-def test_nor_does_it_in_a_command(make_hostile, adapter, tmp_path):
+def test_nor_does_it_in_a_command(make_hostile, answers_of, adapter, tmp_path):
     hostile, stranger = make_hostile("tokenizer"), tmp_path / "adapter"
     shutil.copytree(adapter, stranger)
     for file in hostile.iterdir():  # the processor that is saved beside an adapter
@@ -185,17 +180,17 @@ def test_nor_does_it_in_a_command(make_hostile, adapter, tmp_path):
     }
     (stranger / "adapter_config.json").write_text(json.dumps(config))
     tried = commands(hostile, stranger, tmp_path)
-    printed = answers_of(tmp_path, tried, "pipe")
+    printed = answers_of(tried, "pipe")
     assert printed.count(REFUSAL) == printed.count("exit code 2") == len(tried)
 
 
-def test_nor_is_it_downloaded_from_the_hub(make_hostile, hub, adapter, tmp_path):
+def test_nor_is_it_downloaded_from_the_hub(make_hostile, answers_of, hub_of_programs, adapter, tmp_path):
     hostile = make_hostile("tokenizer")
     files = {path.relative_to(hostile).as_posix(): File(path.read_bytes()) for path in hostile.rglob("*.*")}
-    hub.add("stranger/model").commit("main", files, "all")
+    hub_of_programs.add("stranger/model").commit("main", files, "all")
     tried = ways("stranger/model", "tokenizer") | commands("stranger/model", adapter, tmp_path)
-    printed = answers_of(tmp_path, tried, "terminal", hub.environment(tmp_path / "home", token=None))
+    printed = answers_of(tried, "terminal")
     assert printed.count("geodit: error: ") == printed.count("exit code 2") == len(tried) - len(WAYS)
-    asked = [request.path for request in hub.requests]
+    asked = [request.path for request in hub_of_programs.requests]
     assert any(path.endswith("tokenizer_config.json") for path in asked)
     assert not any(path.endswith(".py") for path in asked)

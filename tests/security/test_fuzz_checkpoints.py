@@ -91,7 +91,7 @@ def written(original, around, name, content):
     return folder
 
 
-@settings(max_examples=60, derandomize=True)
+@settings(max_examples=20, derandomize=True)
 @given(data=st.data())
 def test_a_checkpoint_with_a_setting_changed(checkpoint, places_to_write, data):
     documents = {name: json.loads((checkpoint / name).read_text()) for name in SETTINGS}
@@ -101,7 +101,7 @@ def test_a_checkpoint_with_a_setting_changed(checkpoint, places_to_write, data):
     )
 
 
-@settings(max_examples=40, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 @given(data=st.data())
 def test_a_checkpoint_with_bytes_changed(checkpoint, places_to_write, data):
     name = data.draw(st.sampled_from(["model.safetensors", "tokenizer.json", "chat_template.jinja", "config.json"]))
@@ -110,7 +110,7 @@ def test_a_checkpoint_with_bytes_changed(checkpoint, places_to_write, data):
     check(folder, places_to_write, GeoDiTPipeline.from_pretrained)
 
 
-@settings(max_examples=40, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 @given(data=st.data())
 def test_an_adapter_with_something_changed(checkpoint, adapter, places_to_write, data):
     if data.draw(st.booleans()):

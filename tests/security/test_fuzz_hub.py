@@ -97,7 +97,7 @@ def attempt(hub: Hub, action: Callable[[], Any]) -> None:
 
 
 FUZZ = settings(
-    max_examples=60,
+    max_examples=30,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -138,7 +138,7 @@ def publish(hub: Hub, checkpoint: Path, front_matter: str) -> None:
     repository.commit("main", {**changes, "model.safetensors": weights, "README.md": card}, "a model")
 
 
-@settings(FUZZ, max_examples=25)
+@settings(FUZZ, max_examples=15)
 @given(operation=st.sampled_from(["tree", "resolve", "lfs_download", "repo_info"]), change=changes())
 def test_a_push_that_downloads(default_hub, no_waiting, checkpoint, processor, operation, change):
     hub = default_hub

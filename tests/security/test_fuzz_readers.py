@@ -132,7 +132,7 @@ def attempt(read: Callable[[], Any], folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in BUILDERS if name not in ("aid", "whu-rs19")])
-@settings(max_examples=20, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32))
 def test_altered_annotations_are_read_or_one_error(tmp_path_factory, name, seed):
     rng = random.Random(seed)

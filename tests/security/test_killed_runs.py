@@ -5,8 +5,6 @@
 """
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,11 +13,11 @@ SOAK = Path(__file__).parents[1] / "support" / "run_soak.py"
 
 
 @pytest.fixture(scope="module")
-def soak(tmp_path_factory):
+def soak(training_programs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("soak")
-    numbers = {"--kills": "2", "--starts": "3", "--updates": "8", "--seed": "5"}
+    numbers = {"--kills": "2", "--starts": "3", "--updates": "5", "--seed": "5"}
     arguments = [word for number in numbers.items() for word in number]
-    done = subprocess.run([sys.executable, SOAK, folder, *arguments], capture_output=True, text=True, timeout=300)
+    done = training_programs.run([SOAK, folder, *arguments])
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

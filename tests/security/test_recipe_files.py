@@ -34,7 +34,7 @@ def refused(recipe, *overrides):
         (START + "learning_rate: 0.1\nlearning_rate: 0.2\n", "learning_rate is given more than once"),
         (START + BOMB, "more than 100,000 values"),
         (START + "a: &a [*a]\n", "what it is a part of"),
-        (START + "seed: " + "[" * 1500, "nested too deeply"),
+        (START + "seed: " + "[" * 600, "nested too deeply"),
         (START + "1: 2\n", "mapping of argument names"),
         (START + "null: 2\n", "mapping of argument names"),
         ("", "mapping of argument names"),

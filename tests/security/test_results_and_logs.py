@@ -36,7 +36,7 @@ def refused(folder: Path, message: str) -> None:
     ("name", "content", "message"),
     [
         ("training/a.yaml", ALIASES, r"a\.yaml is not YAML .* its aliases stand for more than"),
-        ("training/a.yaml", "a: " + "[" * 5_000, r"a\.yaml is not YAML that can be read"),
+        ("training/a.yaml", "a: " + "[" * 600, r"a\.yaml is not YAML that can be read: it is nested too deeply"),
         ("training/a.yaml", "a: !!python/object/apply:os.system [x]", r"a\.yaml is not YAML that can be read"),
         ("training/a.jsonl", f'{{"step": {DEEP}\n', r"a\.jsonl, line 1 is not JSON"),
         ("training/a.jsonl", '{"step": 1}\n"x"\n', r"a\.jsonl, line 2 must hold a JSON object"),

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models small enough to be trained within a test: configurations, networks, and models with their processors."""
 
+import copy
+import functools
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -103,10 +106,19 @@ def build_model(
         texts: What the tokenizer is trained on.
         **fields: Other fields of the geometry.
     """
-    torch.manual_seed(0)
     geometry = {
         "text_config": {**GEOMETRY["text_config"], **(text or {})},
         "vision_config": {**GEOMETRY["vision_config"], **(vision or {})},
         **fields,
     }
-    return new_model(geometry, texts, location_bins=16, vocab_size=400)
+    parts, random_state = _new_model(json.dumps(geometry), tuple(texts))
+    torch.set_rng_state(random_state)
+    return copy.deepcopy(parts)
+
+
+@functools.cache
+def _new_model(geometry: str, texts: tuple[str, ...]) -> tuple[tuple[Any, Any], torch.Tensor]:
+    """Make a model and its processor to take copies of, and say how random numbers go on from there."""
+    torch.manual_seed(0)
+    parts = new_model(json.loads(geometry), texts, location_bins=16, vocab_size=400)
+    return parts, torch.get_rng_state()

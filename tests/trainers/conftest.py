@@ -10,9 +10,19 @@ from PIL import Image
 
 from geodit.data.schema import Question
 from geodit.trainers.data_collator import GeoDiTDataCollator
+from geodit.trainers.runs import dry_run, stages
 from geodit.trainers.trainer import GeoDiTTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 from tiny_models import GEOMETRY, build_model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_vocabularies():
+    """A new model of a recipe takes its vocabulary from fewer scenes: from all of them it takes five seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (stages, dry_run):
+            patch.setattr(module, "vocabulary_texts", functools.partial(module.vocabulary_texts, 100))
+        yield
 
 
 @pytest.fixture

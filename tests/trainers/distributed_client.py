@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `test_distributed.py` runs, alone and in two processes by torchrun.
+"""What `test_distributed.py` runs, alone and in two processes.
 
 Arguments: the checkpoint to start from and the folder for what came of it. Process 0 writes `<case>.json` and
 `<case>.safetensors` for each case; the stream's items are written by each process.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every method and task type of PEFT either works from training to merging, or is refused in one sentence."""
 
+import copy
 import warnings
 
 import pytest
@@ -43,9 +44,21 @@ def make_config(kind, **options):
         return cls(**SIZES.get(kind, {}), **options)
 
 
-@pytest.fixture
-def parts(base):
+@pytest.fixture(scope="module")
+def loaded(base):
+    """That checkpoint, to take copies of."""
     return GeoDiTForMaskedDiffusion.from_pretrained(base), GeoDiTProcessor.from_pretrained(base)
+
+
+@pytest.fixture
+def parts(loaded):
+    return copy.deepcopy(loaded)
+
+
+@pytest.fixture
+def network(loaded):
+    """The network of the checkpoint without an adapter, as the one of `parts` is at first."""
+    return copy.deepcopy(loaded[0])
 
 
 def question(processor, item):
@@ -59,7 +72,7 @@ def logits(model, inputs):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in REFUSED | PROMPT_LEARNING])
-def test_a_method_is_trained_saved_loaded_merged_and_answers(kind, base, parts, items, tmp_path, make_trainer):
+def test_a_method_is_trained_saved_loaded_merged_and_answers(kind, network, parts, items, tmp_path, make_trainer):
     model, processor = parts
     inputs = question(processor, items[0])
     inputs["input_ids"][0, -2] = 7  # one of the trainable tokens
@@ -78,7 +91,7 @@ def test_a_method_is_trained_saved_loaded_merged_and_answers(kind, base, parts, 
     assert not expected.equal(plain)
     answer = adapted.generate(**inputs, max_new_tokens=8, max_denoising_steps=2)
 
-    loaded = load_adapter(GeoDiTForMaskedDiffusion.from_pretrained(base), tmp_path)
+    loaded = load_adapter(network, tmp_path)
     assert logits(loaded, inputs).equal(expected)
     assert loaded.generate(**inputs, max_new_tokens=8, max_denoising_steps=2).equal(answer)
     merged = load_merged(tmp_path).eval()
@@ -101,7 +114,7 @@ def test_an_activated_lora_is_refused(parts, items, tmp_path, make_trainer):
 
 class TestTaskTypes:
     @pytest.mark.parametrize("task_type", [None, "CAUSAL_LM", "FEATURE_EXTRACTION"])
-    def test_a_type_that_calls_the_model_as_it_is(self, task_type, base, parts, items, tmp_path, make_trainer):
+    def test_a_type_that_calls_the_model_as_it_is(self, task_type, network, parts, items, tmp_path, make_trainer):
         model, processor = parts
         config = peft.LoraConfig(r=2, task_type=task_type)
         trainer = make_trainer(
@@ -113,10 +126,10 @@ class TestTaskTypes:
         expected = logits(trainer.model, inputs)
         options = {"max_new_tokens": 8, "max_denoising_steps": 2}
         answer = trainer.model.generate(**inputs, **options)
-        by_peft = peft.PeftModel.from_pretrained(GeoDiTForMaskedDiffusion.from_pretrained(base), tmp_path)
+        by_peft = peft.PeftModel.from_pretrained(copy.deepcopy(network), tmp_path)
         assert type(by_peft) is type(trainer.model)
         assert by_peft.generate(**inputs, **options).equal(answer)
-        for other in (by_peft, load_adapter(GeoDiTForMaskedDiffusion.from_pretrained(base), tmp_path)):
+        for other in (by_peft, load_adapter(network, tmp_path)):
             assert logits(other, inputs).equal(expected)
         torch.testing.assert_close(logits(load_merged(tmp_path), inputs), expected, atol=1e-5, rtol=1e-4)
 

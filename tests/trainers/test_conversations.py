@@ -195,7 +195,7 @@ def test_a_data_set_of_conversations_is_learnt(model_and_processor, tmp_path):
         use_cpu=True,
         report_to="none",
         disable_tqdm=True,
-        max_steps=120,
+        max_steps=60,
         learning_rate=1e-2,
         save_strategy="no",
     )

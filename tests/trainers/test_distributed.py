@@ -13,26 +13,16 @@ from safetensors.torch import load_file
 from clients import client_environment
 
 CLIENT = Path(__file__).with_name("distributed_client.py")
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
 @pytest.fixture(scope="module")
-def runs(checkpoint, tmp_path_factory) -> dict[str, Path]:
-    """Where the client wrote to, alone (`one`) and in two processes (`two`)."""
+def runs(checkpoint, training_programs, tmp_path_factory) -> dict[str, Path]:
+    """Where the client wrote to, alone (`one`, an interpreter that imports all by itself) and in two processes."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ("one", "two")}
-    commands = {
-        name: [sys.executable, *(TORCHRUN if name == "two" else []), str(CLIENT), str(checkpoint), str(folder)]
-        for name, folder in folders.items()
-    }
-    processes = {
-        name: subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=client_environment()
-        )
-        for name, command in commands.items()
-    }
-    for process in processes.values():
-        output, _ = process.communicate()
-        assert process.returncode == 0, output
+    alone = [sys.executable, CLIENT, checkpoint, folders["one"]]
+    ranks = training_programs.run_ranks([CLIENT, checkpoint, folders["two"]])
+    for finished in (*ranks, subprocess.run(alone, capture_output=True, text=True, env=client_environment())):
+        assert finished.returncode == 0, finished.stderr
     return folders
 
 

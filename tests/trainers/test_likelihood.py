@@ -62,7 +62,7 @@ def exact_bound(row: int) -> float:
 
 
 def test_many_draws_come_to_the_exact_bound():
-    batch, draws = moved(make_batch(), DEVICE), 3000
+    batch, draws = moved(make_batch(), DEVICE), 1000
     noise = UpdateNoise(0, 0, torch.tensor([[2] * draws]))
     found = answer_nll(Toy(), batch, MASK, [noise.take(batch["labels"] != -100) for _ in range(draws)])
     assert found.tolist() == pytest.approx([exact_bound(0), exact_bound(1)], rel=0.01)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """LoRA: what is trained and what is not, what is saved, and that it answers the same however it is loaded."""
 
+import copy
 import functools
 import json
 import re
@@ -47,11 +48,18 @@ class Items(Dataset):
         return self.items[index]
 
 
+@functools.cache
+def loaded(base, **options):
+    return GeoDiTForMaskedDiffusion.from_pretrained(base, **options).to(DEVICE), AutoProcessor.from_pretrained(base)
+
+
 def load(base, **options):
-    if "quantization_config" in options:  # What is quantized cannot be moved.
-        options["device_map"] = DEVICE
-    model = GeoDiTForMaskedDiffusion.from_pretrained(base, **options)
-    return model.to(DEVICE) if "device_map" not in options else model, AutoProcessor.from_pretrained(base)
+    """A model and its processor, for the test alone. They are read once."""
+    if "quantization_config" not in options:
+        return copy.deepcopy(loaded(base, **options))
+    # What is quantized cannot be moved.
+    model = GeoDiTForMaskedDiffusion.from_pretrained(base, **options, device_map=DEVICE)
+    return model, AutoProcessor.from_pretrained(base)
 
 
 @pytest.fixture(scope="module")

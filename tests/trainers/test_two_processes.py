@@ -2,38 +2,24 @@
 """Two processes have the losses of one in every form of the loss, and agree on when to end."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from clients import client_environment
-
 CLIENT = Path(__file__).with_name("two_processes_client.py")
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 LOSSES = ("paper", "masked mean by sequence", "masked mean by token", "complementary")
 
 
 @pytest.fixture(scope="module")
-def folder(make_model, tmp_path_factory) -> Path:
+def folder(make_model, training_programs, tmp_path_factory) -> Path:
     """What the client wrote alone, to `one`, and in two processes, to `two`."""
     folder = tmp_path_factory.mktemp("processes")
     for part in make_model():
         part.save_pretrained(folder / "start")
-    commands = {"one": [], "two": TORCHRUN}
-    processes = []
-    for name, launcher in commands.items():
+    for name, number in (("one", 1), ("two", 2)):
         (folder / name).mkdir()
-        command = [sys.executable, *launcher, CLIENT, folder / "start", folder / name]
-        processes.append(
-            subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=client_environment()
-            )
-        )
-    for process in processes:
-        output, _ = process.communicate()
-        assert process.returncode == 0, output
+        for finished in training_programs.run_ranks([CLIENT, folder / "start", folder / name], number):
+            assert finished.returncode == 0, finished.stderr
     return folder
 
 

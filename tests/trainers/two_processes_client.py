@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `test_two_processes.py` runs alone, and in two processes by torchrun.
+"""What `test_two_processes.py` runs alone, and in two processes.
 
 Arguments: the checkpoint to start from, and the output folder, to which each process writes `<rank>.json`.
 """

@@ -7,15 +7,12 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import TrainerCallback
 
-from clients import client_environment
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.data_collator import GeoDiTDataCollator
@@ -63,17 +60,13 @@ def trainer_in(start, make_trainer, shared_items):
 
 
 @pytest.fixture(scope="module")
-def killed(start, where_to_train, tmp_path_factory) -> dict[str, Path]:
+def killed(start, where_to_train, training_programs, tmp_path_factory) -> dict[str, Path]:
     """The output folders of two runs that SIGKILL has ended, by where it hit them."""
     folders = {place: tmp_path_factory.mktemp(place) for place in KILLS}
     arguments = json.dumps(RUN | where_to_train)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, CLIENT, start, folder, arguments, place, str(KILLS[place])], env=client_environment()
-        )
-        for place, folder in folders.items()
-    ]
-    assert [process.wait() for process in processes] == [-signal.SIGKILL] * 2
+    for place, folder in folders.items():
+        finished = training_programs.run([CLIENT, start, folder, arguments, place, KILLS[place]])
+        assert finished.returncode == -signal.SIGKILL, finished.stderr
     return folders
 
 
