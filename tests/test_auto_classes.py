@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Auto classes know GeoDiT whatever is imported first, and `import geodit` loads nothing for that."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ import pytest
 from transformers.models.auto import modeling_auto
 
 import geodit
-from forked_python import ForkedPython
+from forked_programs import ForkedPrograms
 
 CHECK = """
 import geodit
@@ -28,17 +29,32 @@ assert not finders(), "all is registered, but the finder is still there"
 def with_preamble(code: str, folder: Path | str = "") -> str:
     return f"""
 import sys
+assert not {{"geodit", "transformers"}} & set(sys.modules)
 folder = {str(folder)!r}
 def finders():
     return [finder for finder in sys.meta_path if type(finder).__module__.startswith("geodit")]
 {code}"""
 
 
+# What takes long to import, without Transformers and GeoDiT: each fork imports these two in an order of its own.
+IMPORTED_BEFORE = (
+    *("accelerate", "huggingface_hub", "numpy", "PIL.Image", "regex", "safetensors.torch", "tokenizers", "yaml"),
+    *("torch._dynamo", "torch.distributed.tensor"),
+)
+
+
 @pytest.fixture(scope="module")
-def run() -> Iterator[Callable[..., str]]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
     """Runs code in a new interpreter, and gives the last line of its traceback: empty if all went well."""
-    with ForkedPython() as python:
-        yield lambda code, folder="": python.run(with_preamble(code, folder))
+    file = tmp_path_factory.mktemp("code") / "code.py"
+
+    def run(code: str, folder: Path | str = "") -> str:
+        file.write_text(with_preamble(code, folder))
+        finished = programs.run([file])
+        return "" if finished.returncode == 0 else finished.stderr.strip().splitlines()[-1]
+
+    with ForkedPrograms(IMPORTED_BEFORE, os.environ) as programs:
+        yield run
 
 
 def test_importing_geodit_loads_nothing_but_the_standard_library():
