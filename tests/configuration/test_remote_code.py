@@ -61,7 +61,7 @@ class TestModules:
             elif isinstance(node, ast.ImportFrom):
                 assert node.module.partition(".")[0] in ALLOWED
 
-    @pytest.mark.parametrize("reference", {*CONFIG_AUTO_MAP.values(), *PROCESSOR_AUTO_MAP.values()})
+    @pytest.mark.parametrize("reference", sorted({*CONFIG_AUTO_MAP.values(), *PROCESSOR_AUTO_MAP.values()}))
     def test_transformers_copies_all_of_them_with_any_class_it_loads(self, folder, reference):
         module, name = reference.split(".")
         tree = ast.parse((folder / f"{module}.py").read_text())
