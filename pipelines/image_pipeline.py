@@ -18,8 +18,9 @@ from geodit.pipelines.fit import check_fit
 from geodit.pipelines.georeference import GeoReference
 from geodit.pipelines.image_source import ImageSource
 from geodit.pipelines.imagery import ImageInput, as_image_source
+from geodit.pipelines.merging import merge_detections
 from geodit.pipelines.prediction import Denoising, Prediction
-from geodit.pipelines.tiling import Box, Detection, merge_detections, tile_windows, to_image
+from geodit.pipelines.tiling import Box, Detection, tile_windows, to_image
 from geodit.processing.answer_patterns import AnswerPatterns
 from geodit.processing.asking import ImageQuestion, Reply, ask
 from geodit.weights.bundled import resolve_checkpoint
