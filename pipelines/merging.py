@@ -10,7 +10,7 @@ import heapq
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +28,9 @@ MERGES: tuple[Merge, ...] = get_args(Merge)
 
 MATCHES: tuple[Match, ...] = get_args(Match)
 """What two boxes have in common: the share of the smaller one, or intersection over union."""
+
+# The first and the second box of each pair, and something about the two.
+_Pairs: TypeAlias = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]
 
 # Candidates of so many pairs are held at once.
 _PAIRS_AT_ONCE = 4_000_000
@@ -112,7 +115,7 @@ def merge_detections(
     return sorted(kept, key=lambda detection: -detection.score)
 
 
-def overlapping_pairs(boxes: ArrayLike) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]]:
+def overlapping_pairs(boxes: ArrayLike) -> Iterator[_Pairs]:
     """Find all pairs of boxes that share an area.
 
     Boxes are taken in the order of their left sides; each is compared with those that begin before it ends, a few
@@ -146,20 +149,20 @@ def overlapping_pairs(boxes: ArrayLike) -> Iterator[tuple[NDArray[np.intp], NDAr
         start = stop
 
 
-def _matches(boxes: NDArray[np.float64], options: MergeOptions) -> tuple[NDArray[np.intp], ...]:
+def _matches(boxes: NDArray[np.float64], options: MergeOptions) -> _Pairs:
     """Return the pairs of boxes that match, and how much, as first, second and values."""
     area = box_area(boxes)
-    found: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]] = []
+    found: list[_Pairs] = []
     for first, second, shared in overlapping_pairs(boxes):
         smaller = np.minimum(area[first], area[second])
         whole = smaller if options.match == "ios" else area[first] + area[second] - shared
         # As a product: the quotient of two numbers may round down to below the threshold.
         chosen = shared >= options.threshold * whole
         found.append((first[chosen], second[chosen], (shared / whole)[chosen]))
-    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True)) if found else _NO_MATCHES
-
-
-_NO_MATCHES = (np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0))
+    if not found:
+        return np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0)
+    firsts, seconds, values = zip(*found, strict=True)
+    return np.concatenate(firsts), np.concatenate(seconds), np.concatenate(values)
 
 
 class _Neighbors:

@@ -18,6 +18,9 @@ PERCENTILES = (2.0, 98.0)
 # One value that takes so large a share of a band, or a band without any contrast, is worth a warning.
 _MOSTLY_ONE_VALUE = 0.5
 
+# What a user writes by name.
+_NAMED: tuple[Literal["auto"], Literal["none"], Literal["statistics"]] = ("auto", "none", "statistics")
+
 BandStatistics = tuple[float, float]
 """Minimum and maximum of a band, as a file states them."""
 
@@ -55,8 +58,9 @@ class StretchRule:
             ValueError: If it is none of these.
         """
         name = text.strip().lower()
-        if name in ("auto", "none", "statistics"):
-            return cls(name)
+        for kind_of_name in _NAMED:
+            if name == kind_of_name:
+                return cls(kind_of_name)
         kind: Literal["limits", "percentiles"] = "percentiles" if name.startswith("p") else "limits"
         try:
             low, high = (float(part) for part in name.removeprefix("p").split(","))
