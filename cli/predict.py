@@ -25,6 +25,22 @@ from geodit.cli.decoding import (
     renamed,
 )
 from geodit.cli.errors import CommandError
+from geodit.cli.imagery import (
+    BandsOption,
+    DecibelsOption,
+    GammaOption,
+    MatchOption,
+    MatchThresholdOption,
+    MergeOption,
+    MinScoreOption,
+    MinSizeOption,
+    NodataOption,
+    OldBandOption,
+    StretchOption,
+    chosen_bands,
+    merge_of,
+    rendering_of,
+)
 from geodit.cli.lists import split_list
 from geodit.cli.output import (
     check_can_write,
@@ -44,6 +60,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from geodit.pipelines.prediction import Prediction
+    from geodit.pipelines.rendering import Rendering
 
 EXAMPLES = """Examples:
 
@@ -106,10 +123,17 @@ def predict(
         float,
         typer.Option("--overlap", help="Overlap of neighboring tiles, as a share of their side."),
     ] = 0.25,
-    band: Annotated[
-        list[int] | None,
-        typer.Option("--band", min=1, help="Band to show, counted from 1. Give it three times for red, green, blue."),
-    ] = None,
+    merge: MergeOption = "nms",
+    match: MatchOption = "ios",
+    match_threshold: MatchThresholdOption = 0.5,
+    min_score: MinScoreOption = 0.0,
+    min_size: MinSizeOption = 0.0,
+    bands: BandsOption = None,
+    band: OldBandOption = None,
+    stretch: StretchOption = "auto",
+    nodata: NodataOption = None,
+    gamma: GammaOption = 1.0,
+    db: DecibelsOption = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the answers to a JSON file.")] = None,
     overlay: Annotated[
         Path | None,
@@ -135,6 +159,9 @@ def predict(
     if out is not None:
         check_can_write(out)
     pictures = {} if overlay is None else plan_overlays(images, overlay)
+    shown = chosen_bands(bands, band)
+    rendering = rendering_of(stretch, nodata, gamma, db)
+    merging = merge_of(merge, match, match_threshold, min_score, min_size)
     max_denoising_steps = renamed("--steps", steps, "--max-denoising-steps", max_denoising_steps)
     pipeline = load_pipeline(model, device, adapter=adapter, dtype=dtype)
 
@@ -165,14 +192,15 @@ def predict(
                 query,
                 choices=closed_set,
                 pattern=pattern,
-                bands=band or None,
+                bands=shown,
+                rendering=rendering,
                 batch_size=batch_size,
                 options=options,
             )
         else:
             predictions = []
             for path in images:
-                with open_image(path, band or None) as source:
+                with open_image(path, shown, rendering) as source:
                     predictions.append(
                         pipeline.detect_in_tiles(
                             source,
@@ -181,6 +209,7 @@ def predict(
                             tile_size,
                             overlap,
                             options=options,
+                            merge=merging,
                             batch_size=batch_size,
                             progress=reporter(progress, path.name),
                         )
@@ -198,7 +227,7 @@ def predict(
         write_output(out, to_json(document).encode())
     for path, prediction in zip(images, predictions, strict=True):
         if path in pictures:
-            _write_overlay(pictures[path], path, prediction, band)
+            _write_overlay(pictures[path], path, prediction, shown, rendering)
     if as_json:
         print_json(document)
         return
@@ -291,10 +320,12 @@ def _check_inputs(images: Sequence[Path]) -> None:
             raise CommandError(f"{path} is not an image" if path.exists() else f"there is no image {path}")
 
 
-def _write_overlay(picture: Path, image: Path, prediction: "Prediction", bands: Sequence[int] | None) -> None:
+def _write_overlay(
+    picture: Path, image: Path, prediction: "Prediction", bands: Sequence[int] | None, rendering: "Rendering"
+) -> None:
     from geodit.pipelines.imagery import read_image
     from geodit.pipelines.visualization import draw_boxes
 
-    pixels = read_image(image, bands or None).pixels
+    pixels = read_image(image, bands, rendering).pixels
     drawn = draw_boxes(pixels, prediction.boxes, prediction.labels, prediction.scores)
     write_output(picture, png_bytes(drawn))

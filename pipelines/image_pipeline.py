@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import Arguments
@@ -18,8 +20,11 @@ from geodit.pipelines.fit import check_fit
 from geodit.pipelines.georeference import GeoReference
 from geodit.pipelines.image_source import ImageSource
 from geodit.pipelines.imagery import ImageInput, as_image_source
+from geodit.pipelines.merging import MergeOptions, merge_detections
+from geodit.pipelines.no_data import clip_to_data
 from geodit.pipelines.prediction import Denoising, Prediction
-from geodit.pipelines.tiling import Box, Detection, merge_detections, tile_windows, to_image
+from geodit.pipelines.rendering import Rendering
+from geodit.pipelines.tiling import Box, Detection, tile_windows, to_image
 from geodit.processing.answer_patterns import AnswerPatterns
 from geodit.processing.asking import ImageQuestion, Reply, ask
 from geodit.weights.bundled import resolve_checkpoint
@@ -160,6 +165,8 @@ class GeoDiTPipeline:
         tile_size: int | None = None,
         overlap: float = 0.25,
         bands: Sequence[int] | None = None,
+        rendering: Rendering | None = None,
+        merge: MergeOptions | None = None,
         batch_size: int = 8,
         return_denoising: bool = False,
         options: DecodingOptions | None = None,
@@ -180,6 +187,8 @@ class GeoDiTPipeline:
             overlap: share of a tile's side that neighbouring tiles have in common. Objects up to that length
                 are seen whole; 0.5 finds a little more than 0.25 at twice the time.
             bands: the band of the files to show as gray, or the three to show as red, green and blue.
+            rendering: how bands become 8-bit RGB. Boxes do not lie where a file has no data.
+            merge: how the detections of tiles are merged.
             batch_size: images or tiles that run at once. Those that follow are read in the meantime.
             return_denoising: whether to tell at which step each token was committed; not with tiles.
             options: how to decode. Where boxes are written as numbers, `structured` needs outlines-core; where it is
@@ -205,7 +214,7 @@ class GeoDiTPipeline:
         if tile_size is not None:
             predictions = []
             for image in inputs:
-                with as_image_source(image, bands) as source:
+                with as_image_source(image, bands, rendering) as source:
                     predictions.append(
                         self.detect_in_tiles(
                             source,
@@ -214,30 +223,33 @@ class GeoDiTPipeline:
                             tile_size,
                             overlap,
                             options=options,
+                            merge=merge,
                             batch_size=batch_size,
                         )
                     )
             return predictions
 
         georeferences: dict[int, GeoReference | None] = {}
+        valid: dict[int, NDArray[np.bool_] | None] = {}
 
         def read() -> Iterator[ImageQuestion]:
             for number, image in enumerate(inputs):
-                with as_image_source(image, bands) as source:
+                with as_image_source(image, bands, rendering) as source:
                     loaded = source.read()
-                georeferences[number] = loaded.georeference
+                georeferences[number], valid[number] = loaded.georeference, loaded.valid
                 yield ImageQuestion(loaded.to_pil(), query, number)
 
         found: dict[int, Prediction] = {}
         for number, answer in self._answer(read(), task, options, answer_pattern, batch_size):
+            detections = clip_to_data(answer.detections, valid.pop(number))
             found[number] = Prediction(
                 task,
                 query,
                 answer.text,
                 answer.image_size,
-                boxes=tuple(detection.box for detection in answer.detections),
-                labels=tuple(detection.label for detection in answer.detections),
-                scores=tuple(detection.score for detection in answer.detections),
+                boxes=tuple(detection.box for detection in detections),
+                labels=tuple(detection.label for detection in detections),
+                scores=tuple(detection.score for detection in detections),
                 parsed=answer.parsed,
                 choice_probabilities=_by_choice(choices, answer.choice_probabilities),
                 georeference=georeferences[number],
@@ -254,6 +266,7 @@ class GeoDiTPipeline:
         overlap: float = 0.25,
         *,
         options: DecodingOptions | None = None,
+        merge: MergeOptions | None = None,
         batch_size: int = 8,
         progress: Callable[[int, int], None] | None = None,
         **decoding: object,
@@ -269,6 +282,7 @@ class GeoDiTPipeline:
             tile_size: side of a tile in pixels.
             overlap: share of a tile's side that neighbouring tiles have in common.
             options: how to decode.
+            merge: how the detections of all tiles are merged.
             batch_size: tiles that run at once.
             progress: called with the number of tiles done and of all tiles.
             **decoding: fields of `DecodingOptions` that differ from `options`.
@@ -281,18 +295,21 @@ class GeoDiTPipeline:
         pattern = self._patterns.find(task, query, structured=options.structured)
         windows = tile_windows(source.image_size, tile_size, overlap)
         empty: list[int] = []
+        valid: dict[int, NDArray[np.bool_] | None] = {}
+        margin = _CUT_MARGIN * min(tile_size, *source.image_size)
 
         def read() -> Iterator[ImageQuestion]:
             for number, window in enumerate(windows):
                 tile = source.read(window)
                 if tile.valid is None or tile.valid.any():
+                    valid[number] = tile.valid
                     yield ImageQuestion(tile.to_pil(), query, number)
                 else:
                     empty.append(number)
 
         answers: dict[int, _Answer] = {}
         for number, answer in self._answer(read(), task, options, pattern, batch_size):
-            answers[number] = answer
+            answers[number] = replace(answer, detections=clip_to_data(answer.detections, valid.pop(number)))
             if progress is not None:
                 progress(len(answers) + len(empty), len(windows))
         if progress is not None and not answers:
@@ -301,10 +318,12 @@ class GeoDiTPipeline:
         in_order = [(windows[number], answers[number]) for number in sorted(answers)]
         merged = merge_detections(
             [
-                to_image(detection, window, source.image_size, _CUT_MARGIN * min(window.height, window.width))
+                to_image(detection, window, source.image_size, margin)
                 for window, answer in in_order
                 for detection in answer.detections
-            ]
+            ],
+            merge,
+            margin,
         )
         unparsed = sum(not answer.parsed for _, answer in in_order)
         return Prediction(

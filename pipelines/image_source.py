@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images of any size, read by windows, and how other pixel types become 8-bit RGB."""
+"""Images of any size, read by windows."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from PIL import Image
 from geodit.data.windows import Window
 from geodit.pipelines.georeference import GeoReference
 
-# The limits that QGIS and others use to show such bands: a few very dark or bright pixels do not count.
-STRETCH_PERCENTILES = (2.0, 98.0)
 # As RGB in memory 1.6 GB. What a header says of the size of an image costs nothing to say.
 MAX_WINDOW_PIXELS = 2**29
 
@@ -123,53 +121,14 @@ class ArraySource(ImageSource):
         return self._image.pixels[part], None if valid is None else valid[part]
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """The linear map of bands to 8 bits: `low` becomes 0 and `high` 255, what lies beyond is clipped.
-
-    Args:
-        low: (C,) one value a band.
-        high: (C,).
-    """
-
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-
-    @classmethod
-    def fit(cls, bands: NDArray[np.generic], valid: NDArray[np.bool_] | None) -> Stretch:
-        """Take each band's 2nd and 98th percentile as its limits.
-
-        Args:
-            bands: (H, W, C), the image or a sample of it.
-            valid: (H, W), the pixels that count. Values that are not finite never do.
-        """
-        limits = []
-        for band in np.moveaxis(bands, -1, 0):
-            counted = np.isfinite(band) if valid is None else np.isfinite(band) & valid
-            values = band[counted]
-            limits.append(np.percentile(values, STRETCH_PERCENTILES) if values.size else np.zeros(2))
-        low, high = np.array(limits, dtype=np.float64).T
-        return cls(low, high)
-
-    def apply(self, bands: NDArray[np.generic], valid: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
-        """Map bands (H, W, C) to uint8. A band whose limits coincide, and pixels without data, become 0."""
-        values = bands.astype(np.float64)
-        values[~np.isfinite(values)] = -np.inf
-        span = self.high - self.low
-        scale = np.divide(255.0, span, out=np.zeros_like(span), where=span > 0)
-        values = (np.clip(values, self.low, self.high) - self.low) * scale
-        if valid is not None:
-            values[~valid] = 0
-        return np.rint(values).astype(np.uint8)
-
-
-def choose_bands(num_bands: int, bands: Sequence[int] | None) -> tuple[int, ...]:
+def choose_bands(num_bands: int, bands: Sequence[int] | None, default: Sequence[int] | None = None) -> tuple[int, ...]:
     """Return the bands that are shown as RGB.
 
     Args:
-        num_bands: how many bands the image has, without alpha.
-        bands: one band for a gray image, or three for red, green and blue, counted from 1 as GDAL does. By
-            default the first three, or the only one.
+        num_bands: how many bands the image has.
+        bands: one band for a gray image, or three for red, green and blue, counted from 1 as GDAL does.
+        default: the bands to choose from if none are given, of which the first three or the only one are taken; by
+            default all.
 
     Returns:
         One or three numbers of bands.
@@ -178,21 +137,14 @@ def choose_bands(num_bands: int, bands: Sequence[int] | None) -> tuple[int, ...]
         ValueError: if `bands` is not one or three of the image's bands, or is needed and not given.
     """
     if bands is None:
-        if num_bands >= 3:
-            return (1, 2, 3)
-        if num_bands == 1:
-            return (1,)
-        raise ValueError(f"it has {num_bands} bands: choose one or three of them, for instance bands=(1,)")
+        colored = tuple(range(1, num_bands + 1) if default is None else default)
+        if len(colored) >= 3:
+            return colored[:3]
+        if len(colored) == 1:
+            return colored
+        raise ValueError(f"it has {len(colored)} bands: choose one or three of them, for instance bands=(1,)")
     chosen = tuple(bands)
     whole = all(isinstance(band, int) and not isinstance(band, bool) for band in chosen)
     if len(chosen) not in (1, 3) or not whole or not all(1 <= band <= num_bands for band in chosen):
         raise ValueError(f"bands must be one or three numbers from 1 to {num_bands}, got {chosen}")
     return chosen
-
-
-def to_rgb(bands: NDArray[np.generic], valid: NDArray[np.bool_] | None, stretch: Stretch | None) -> NDArray[np.uint8]:
-    """Bands (H, W, 1 or 3) as 8-bit RGB (H, W, 3); `stretch` is for all types but uint8."""
-    pixels = bands if stretch is None else stretch.apply(bands, valid)
-    if pixels.shape[-1] == 1:
-        pixels = np.repeat(pixels, 3, axis=-1)
-    return np.ascontiguousarray(pixels, dtype=np.uint8)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading PNG, JPEG and (Geo)TIFF files as 8-bit RGB.
 
-* Bands of 16 bits or more, and floats, are stretched linearly, each from its 2nd to its 98th percentile.
-* Of more than three bands the first three are taken, or the ones asked for; one band is shown as gray.
-* Alpha is dropped: where it is zero the image has no data, which `GeoImage.valid` tells.
+* Bands of 16 bits or more, and floats, are stretched linearly, each from its 2nd to its 98th percentile, or as
+  [`~geodit.pipelines.rendering.Rendering`] says.
+* Of more than three bands those that the file calls red, green and blue are taken, else the first three, or the ones
+  asked for; one band is shown as gray.
+* Where alpha is zero the image has no data, which `GeoImage.valid` tells; such pixels are black.
 * Palettes become colors; the EXIF orientation of photographs is applied.
 
 TIFF is read by rasterio where it is installed (`pip install "geodit[geo]"`), with its georeference and by
@@ -27,10 +29,9 @@ from geodit.pipelines.image_source import (
     ArraySource,
     GeoImage,
     ImageSource,
-    Stretch,
     choose_bands,
-    to_rgb,
 )
+from geodit.pipelines.rendering import Rendering
 from geodit.processing.images_geodit import DAMAGE
 
 ImageInput = str | PathLike[str] | Image.Image | NDArray[np.uint8] | GeoImage
@@ -41,12 +42,15 @@ _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _GEO_HINT = 'pip install "geodit[geo]"'
 
 
-def read_image(path: str | PathLike[str], bands: Sequence[int] | None = None) -> GeoImage:
+def read_image(
+    path: str | PathLike[str], bands: Sequence[int] | None = None, rendering: Rendering | None = None
+) -> GeoImage:
     """Read a whole image.
 
     Args:
         path: a PNG, JPEG or (Geo)TIFF file; what counts is its content, not its name.
         bands: the band to show as gray, or the three to show as red, green and blue, counted from 1.
+        rendering: how they become 8-bit RGB.
 
     Returns:
         The image, its size and, for a GeoTIFF read by rasterio, its georeference.
@@ -55,16 +59,18 @@ def read_image(path: str | PathLike[str], bands: Sequence[int] | None = None) ->
         FileNotFoundError: if there is no such file.
         ValueError: if it is not such an image, is damaged, or lacks the bands asked for.
     """
-    with open_image(path, bands) as source:
+    with open_image(path, bands, rendering) as source:
         return source.read()
 
 
-def open_image(path: str | PathLike[str], bands: Sequence[int] | None = None) -> ImageSource:
+def open_image(
+    path: str | PathLike[str], bands: Sequence[int] | None = None, rendering: Rendering | None = None
+) -> ImageSource:
     """Open an image to be read by windows; arguments and errors are those of [`read_image`].
 
     Only a TIFF that rasterio reads stays on disk. Any other image is decoded now and kept in memory.
     """
-    path = Path(path)
+    path, rendering = Path(path), rendering or Rendering()
     try:
         check_regular_file(path)
     except FileNotFoundError:
@@ -76,33 +82,38 @@ def open_image(path: str | PathLike[str], bands: Sequence[int] | None = None) ->
     if not header:
         raise ValueError(f"{path} is empty")
     if header.startswith(_TIFF):
-        return _open_tiff(path, bands)
+        return _open_tiff(path, bands, rendering)
     if header.startswith(_PNG):
-        return _open_deep_png(path, bands) if _is_deep_color_png(header) else _open_with_pillow(path, "PNG", bands)
+        if _is_deep_color_png(header):
+            return _open_deep_png(path, bands, rendering)
+        return _open_with_pillow(path, "PNG", bands, rendering)
     if header.startswith(_JPEG):
-        return _open_with_pillow(path, "JPEG", bands)
+        return _open_with_pillow(path, "JPEG", bands, rendering)
     raise ValueError(f"{path} is not a PNG, JPEG or TIFF image")
 
 
-def as_image_source(image: ImageInput, bands: Sequence[int] | None = None) -> ImageSource:
+def as_image_source(
+    image: ImageInput, bands: Sequence[int] | None = None, rendering: Rendering | None = None
+) -> ImageSource:
     """Open whatever stands for an image: a path, a PIL image, an array or a [`GeoImage`].
 
     Args:
         image: a path as for [`open_image`], a PIL image, uint8 pixels (H, W) or (H, W, C), or a GeoImage.
         bands: as for [`read_image`]. A GeoImage has its three bands already.
+        rendering: likewise.
 
     Raises:
         TypeError: if it is none of these.
         FileNotFoundError, ValueError: as [`open_image`] raises them.
     """
     if isinstance(image, str | PathLike):
-        return open_image(image, bands)
+        return open_image(image, bands, rendering)
     if isinstance(image, GeoImage):
         if bands is not None:
             raise ValueError("bands are chosen when an image is read; this GeoImage is RGB already")
         return ArraySource(image)
     if isinstance(image, Image.Image):
-        return ArraySource(_from_pil(image, bands))
+        return ArraySource(_from_pil(image, bands, rendering or Rendering()))
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0:
             raise ValueError(
@@ -110,19 +121,19 @@ def as_image_source(image: ImageInput, bands: Sequence[int] | None = None) -> Im
             )
         array = image if image.ndim == 3 else image[..., None]
         chosen = choose_bands(array.shape[-1], bands)
-        return ArraySource(GeoImage(to_rgb(array[..., [band - 1 for band in chosen]], None, None)))
+        return ArraySource(_render(array[..., [band - 1 for band in chosen]], None, rendering or Rendering()))
     raise TypeError(f"an image must be a path, a PIL image, a NumPy array or a GeoImage, not {type(image).__name__}")
 
 
-def _open_tiff(path: Path, bands: Sequence[int] | None) -> ImageSource:
+def _open_tiff(path: Path, bands: Sequence[int] | None, rendering: Rendering) -> ImageSource:
     try:
         from geodit.pipelines.raster import RasterSource
     except ImportError:
         try:
-            return _open_with_pillow(path, "TIFF", bands)
+            return _open_with_pillow(path, "TIFF", bands, rendering)
         except ValueError as error:
             raise ValueError(f"{error}. Without rasterio only simple TIFF is read: {_GEO_HINT}") from error
-    return RasterSource(path, "GTiff", bands)
+    return RasterSource(path, "GTiff", bands, rendering)
 
 
 def _is_deep_color_png(header: bytes) -> bool:
@@ -131,15 +142,15 @@ def _is_deep_color_png(header: bytes) -> bool:
     return bit_depth == 16 and color_type in (2, 4, 6)
 
 
-def _open_deep_png(path: Path, bands: Sequence[int] | None) -> ImageSource:
+def _open_deep_png(path: Path, bands: Sequence[int] | None, rendering: Rendering) -> ImageSource:
     try:
         from geodit.pipelines.raster import RasterSource
     except ImportError:
         raise ValueError(f"{path} has 16-bit color, which needs rasterio: {_GEO_HINT}") from None
-    return RasterSource(path, "PNG", bands)
+    return RasterSource(path, "PNG", bands, rendering)
 
 
-def _open_with_pillow(path: Path, kind: str, bands: Sequence[int] | None) -> ImageSource:
+def _open_with_pillow(path: Path, kind: str, bands: Sequence[int] | None, rendering: Rendering) -> ImageSource:
     try:
         # Only the one decoder that fits the content is let near the file.
         with Image.open(path, formats=(kind,)) as image:
@@ -148,12 +159,12 @@ def _open_with_pillow(path: Path, kind: str, bands: Sequence[int] | None) -> Ima
     except DAMAGE as error:
         raise ValueError(f"{path} is damaged, or not a {kind} image that can be read: {error}") from error
     try:
-        return ArraySource(_from_pil(loaded, bands))
+        return ArraySource(_from_pil(loaded, bands, rendering))
     except ValueError as error:
         raise ValueError(f"{path} cannot be shown as RGB: {error}") from error
 
 
-def _from_pil(image: Image.Image, bands: Sequence[int] | None) -> GeoImage:
+def _from_pil(image: Image.Image, bands: Sequence[int] | None, rendering: Rendering) -> GeoImage:
     if image.width < 1 or image.height < 1:
         raise ValueError(f"it has {image.width} x {image.height} pixels")
     valid: NDArray[np.bool_] | None = None
@@ -169,7 +180,11 @@ def _from_pil(image: Image.Image, bands: Sequence[int] | None) -> GeoImage:
         array = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
         array = array if array.ndim == 3 else array[..., None]
     array = array[..., [band - 1 for band in choose_bands(array.shape[-1], bands)]]
-    stretch = None if array.dtype == np.uint8 else Stretch.fit(array, valid)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        valid = np.isfinite(array).any(axis=-1) if valid is None else valid & np.isfinite(array).any(axis=-1)
-    return GeoImage(to_rgb(array, valid, stretch), None, valid)
+    return _render(array, valid, rendering)
+
+
+def _render(array: NDArray[np.generic], valid: NDArray[np.bool_] | None, rendering: Rendering) -> GeoImage:
+    """Render a whole image (H, W, 1 or 3), which is its own sample."""
+    stretch = rendering.fit(array, valid)
+    valid = rendering.valid(array, valid)
+    return GeoImage(rendering.apply(array, valid, stretch), None, valid)

@@ -22,13 +22,20 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
+from transformers.utils import logging
 
 from geodit.data.windows import Window
 from geodit.pipelines.georeference import GeoReference
-from geodit.pipelines.image_source import ImageSource, Stretch, choose_bands, to_rgb
+from geodit.pipelines.image_source import ImageSource, choose_bands
+from geodit.pipelines.rendering import BandStatistics, Rendering
 
-# Percentiles are taken from a sample of the raster with at most this many pixels a side.
+logger = logging.get_logger(__name__)
+
+# Black and white are found in a sample of the raster with about as many pixels a side.
 SAMPLE_SIDE = 1024
+# A larger raster without overviews is sampled in so many windows a side, as a smaller copy would read all of it.
+_SAMPLE_WINDOWS = 8
+_WINDOW_SIDE = SAMPLE_SIDE // _SAMPLE_WINDOWS
 
 # GDAL reads and holds whole strips or tiles, however small the window.
 _MAX_BLOCK_BYTES = 2**30
@@ -39,19 +46,27 @@ _OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO
 class RasterSource(ImageSource):
     """A raster on disk, of which only the windows asked for are read.
 
-    Bands that are not 8-bit are stretched between their percentiles over the whole raster, so that its
-    windows look alike. Pixels without data become black when stretched, and stay as they are in 8-bit.
+    Bands that are not 8-bit are stretched, all windows alike. Pixels without data become black.
 
     Args:
         path: the file.
         driver: name of GDAL's driver, `"GTiff"` or `"PNG"`, so that no other format is tried.
-        bands: see [`choose_bands`].
+        bands: see [`choose_bands`]. Alpha counts, and can be asked for: GDAL assumes it of a fourth band that the file
+            says nothing about. By default those that the file calls red, green and blue.
+        rendering: how they become 8-bit RGB.
 
     Raises:
-        ValueError: if the file cannot be read as such a raster, or `bands` does not fit it.
+        ValueError: if the file cannot be read as such a raster, or `bands` or `rendering` does not fit it.
     """
 
-    def __init__(self, path: Path, driver: str = "GTiff", bands: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        driver: str = "GTiff",
+        bands: Sequence[int] | None = None,
+        rendering: Rendering | None = None,
+    ) -> None:
+        self._rendering = rendering or Rendering()
         if driver not in _DRIVERS:
             raise ValueError(f"driver must be one of {', '.join(_DRIVERS)}, got {driver!r}")
         self._path = path
@@ -84,14 +99,17 @@ class RasterSource(ImageSource):
         interpretations = dataset.colorinterp
         if ColorInterp.cyan in interpretations:
             raise ValueError("its colors are CMYK: convert it to RGB first")
-        colored = [index for index, use in enumerate(interpretations, 1) if use != ColorInterp.alpha]
+        self._bands = list(choose_bands(dataset.count, bands, _colored_bands(interpretations)))
         self._palette: NDArray[np.uint8] | None = None
-        if len(colored) == 1 and interpretations[colored[0] - 1] == ColorInterp.palette:
-            self._palette = _palette_array(dataset.colormap(colored[0]))
-        self._bands = [colored[band - 1] for band in choose_bands(len(colored), bands)]
+        if len(self._bands) == 1 and interpretations[self._bands[0] - 1] == ColorInterp.palette:
+            self._palette = _palette_array(dataset.colormap(self._bands[0]))
+        self._white_is_zero = dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
 
         flags = [dataset.mask_flag_enums[band - 1] for band in self._bands]
-        self._masked = any(MaskFlags.all_valid not in flag for flag in flags)
+        shows_alpha = any(interpretations[band - 1] == ColorInterp.alpha for band in self._bands)
+        self._masked = any(
+            MaskFlags.all_valid not in flag and not (shows_alpha and MaskFlags.alpha in flag) for flag in flags
+        )
         kind = np.dtype(dataset.dtypes[self._bands[0] - 1])
         if kind.kind not in "uif":
             raise ValueError(f"its values are of type {kind}, not integers or floats")
@@ -101,18 +119,47 @@ class RasterSource(ImageSource):
                 f"it is stored in blocks of {columns} x {rows} pixels, of which one takes more than "
                 f"{_MAX_BLOCK_BYTES:,} bytes: store it in tiles"
             )
-        self._stretch: Stretch | None = None
-        if kind != np.uint8 and self._palette is None:
-            height, width = self.image_size
-            shape = (min(height, SAMPLE_SIDE), min(width, SAMPLE_SIDE))
-            self._stretch = Stretch.fit(*self._read_bands(Window(0, 0, height, width), shape))
+        self._stretch = None
+        if self._palette is None:
+            sample, valid = self._sample()
+            self._stretch = self._rendering.fit(sample, valid, self._statistics())
+            names = [f"band {band}" for band in self._bands]
+            for doubt in self._rendering.doubts(sample, valid, names):
+                logger.warning("%s: %s", self._path, doubt)
+
+    def _sample(self) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
+        """Read pixels (H, W, C) from all over the raster, without reading all of it, and where they have data."""
+        height, width = self.image_size
+        whole = Window(0, 0, height, width)
+        has_overviews = all(self._dataset.overviews(band) for band in self._bands)
+        if has_overviews or height * width <= 4 * SAMPLE_SIDE**2:
+            return self._read_bands(whole, (min(height, SAMPLE_SIDE), min(width, SAMPLE_SIDE)))
+        rows, columns = min(height, _WINDOW_SIDE), min(width, _WINDOW_SIDE)
+        parts = [
+            self._read_bands(Window(int(top), int(left), rows, columns), (rows, columns))
+            for top in np.linspace(0, height - rows, _SAMPLE_WINDOWS)
+            for left in np.linspace(0, width - columns, _SAMPLE_WINDOWS)
+        ]
+        masks = [np.ones((rows, columns), bool) if valid is None else valid for _, valid in parts]
+        return np.concatenate([part for part, _ in parts]), np.concatenate(masks)
+
+    def _statistics(self) -> list[BandStatistics | None]:
+        """Return the minimum and maximum that the file states of each band."""
+        stated = [self._dataset.tags(band) for band in self._bands]
+        return [
+            (float(tags["STATISTICS_MINIMUM"]), float(tags["STATISTICS_MAXIMUM"]))
+            if {"STATISTICS_MINIMUM", "STATISTICS_MAXIMUM"} <= tags.keys()
+            else None
+            for tags in stated
+        ]
 
     def _read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         bands, valid = self._read_bands(window, (window.height, window.width))
+        valid = self._rendering.valid(bands, valid)
         if self._palette is not None:
             # Indices beyond the palette have no color of their own.
             bands = self._palette[np.minimum(bands[..., 0], len(self._palette) - 1)]
-        return to_rgb(bands, valid, self._stretch), valid
+        return self._rendering.apply(bands, valid, self._stretch), valid
 
     def _read_bands(
         self, window: Window, shape: tuple[int, int]
@@ -129,14 +176,21 @@ class RasterSource(ImageSource):
                     valid = masks.any(axis=0)
         except (RasterioError, OSError) as error:
             raise ValueError(f"{self._path} is damaged: {error}") from error
-        if bands.dtype.kind == "f":
-            finite = np.isfinite(bands).any(axis=0)
-            valid = finite if valid is None else finite & valid
+        if self._white_is_zero and bands.dtype.kind == "u":
+            bands = np.iinfo(bands.dtype).max - bands
         return np.moveaxis(bands, 0, -1), valid
 
     def close(self) -> None:
         """Close the file."""
         self._dataset.close()
+
+
+def _colored_bands(interpretations: Sequence[ColorInterp]) -> list[int]:
+    """Return the bands, counted from 1, that show the image: red, green and blue if the file has them, else all."""
+    colors = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+    if all(interpretations.count(color) == 1 for color in colors):
+        return [interpretations.index(color) + 1 for color in colors]
+    return [index for index, use in enumerate(interpretations, 1) if use != ColorInterp.alpha]
 
 
 def _palette_array(colormap: dict[int, tuple[int, int, int, int]]) -> NDArray[np.uint8]:

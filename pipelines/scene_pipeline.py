@@ -15,7 +15,9 @@ from geodit.configuration.types_geodit import JsonObject
 from geodit.pipelines.georeference import GeoReference
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.pipelines.imagery import open_image
+from geodit.pipelines.merging import MergeOptions
 from geodit.pipelines.prediction import Prediction
+from geodit.pipelines.rendering import Rendering
 
 # Decimals of a degree in GeoJSON: 8 are about a millimetre, finer than any imagery.
 _COORDINATE_DECIMALS = 8
@@ -92,6 +94,8 @@ class ScenePipeline:
         task: str = "detect",
         overlap: float = 0.25,
         bands: Sequence[int] | None = None,
+        rendering: Rendering | None = None,
+        merge: MergeOptions | None = None,
         options: DecodingOptions | None = None,
         batch_size: int = 8,
         progress: Callable[[int, int], None] | None = None,
@@ -107,6 +111,8 @@ class ScenePipeline:
             overlap: share of a tile's side that neighbouring tiles have in common. Objects up to that length
                 are seen whole.
             bands: the band to show as gray, or the three to show as red, green and blue, counted from 1.
+            rendering: how bands become 8-bit RGB. Boxes do not lie where the raster has no data.
+            merge: how the detections of all tiles are merged.
             options: how to decode.
             batch_size: tiles that run at once.
             progress: called with the number of tiles done and of all tiles.
@@ -117,7 +123,7 @@ class ScenePipeline:
             FileNotFoundError: if there is no such file.
             ValueError: if it cannot be read or has no georeference, or an argument is out of range.
         """
-        with open_image(path, bands) as source:
+        with open_image(path, bands, rendering) as source:
             if source.georeference is None:
                 raise ValueError(
                     f"{path} has no place on Earth that can be read: it must be a GeoTIFF with a coordinate "
@@ -130,6 +136,7 @@ class ScenePipeline:
                 tile_size,
                 overlap,
                 options=(options or DecodingOptions()).with_changes(**decoding),
+                merge=merge,
                 batch_size=batch_size,
                 progress=progress,
             )

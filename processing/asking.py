@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from PIL import Image
+from transformers import BatchFeature
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
     from geodit.processing.processing_geodit import GeoDiTProcessor
 
-__all__ = ["ImageQuestion", "Reply", "ask"]
+__all__ = ["ImageQuestion", "Reply", "ask", "ask_of_each"]
 
 
 @dataclass(frozen=True)
@@ -94,30 +95,110 @@ def ask(
         ValueError: If an argument is not allowed, or the processor has no such task.
     """
     options = options or DecodingOptions()
+
+    def prepare() -> Iterator[_Asked]:
+        remaining = iter(questions)
+        while batch := list(itertools.islice(remaining, batch_size)):
+            images, queries = [question.image for question in batch], [question.query for question in batch]
+            inputs = processor(images=images, text=queries, task=task, return_tensors="pt")
+            yield batch, {**inputs, **_generators(batch, options)}
+
+    with closing(prefetch(prepare())) as batches:
+        yield from _answer(model, processor, task, batches, options, pattern, by_model)
+
+
+def ask_of_each(
+    model: GeoDiTForMaskedDiffusion,
+    processor: GeoDiTProcessor,
+    task: str,
+    images: Iterable[ImageQuestion],
+    queries: Sequence[str],
+    *,
+    options: DecodingOptions | None = None,
+    pattern: AnswerPattern | None = None,
+    batch_size: int = 8,
+    by_model: bool = True,
+) -> Iterator[Reply]:
+    """Ask a model the same questions about each image. An image is encoded once for all of them.
+
+    Args:
+        model: As for [`ask`].
+        processor: Likewise.
+        task: Likewise.
+        images: The images and their numbers; their queries are not looked at.
+        queries: The questions. All of an image draw the same random numbers, those of [`ask`] with one of them.
+        options: As for [`ask`].
+        pattern: Likewise.
+        batch_size: Number of images that are encoded at once, and of questions that are answered at once.
+        by_model: As for [`ask`].
+
+    Yields:
+        The replies as they are finished, in any order.
+
+    Raises:
+        ValueError: As [`ask`] does.
+    """
+    options = options or DecodingOptions()
+
+    def prepare() -> Iterator[tuple[list[ImageQuestion], BatchFeature]]:
+        remaining = iter(images)
+        while batch := list(itertools.islice(remaining, batch_size)):
+            yield batch, processor(images=[one.image for one in batch], return_tensors="pt")
+
+    def encode(prepared: Iterable[tuple[list[ImageQuestion], BatchFeature]]) -> Iterator[_Asked]:
+        # Here, and not in the thread: the model does one thing at a time.
+        for batch, inputs in prepared:
+            prefix = model.encode_image(
+                inputs["pixel_values"], inputs.get("image_sizes"), compile_step=options.compile_step
+            )
+            for query in queries:
+                asked = [replace(one, query=query) for one in batch]
+                prompts = processor.prompt_inputs(task, [query] * len(batch), [one.image_size for one in batch])
+                yield asked, {**prompts, "image_prefix": prefix, **_generators(asked, options)}
+
+    with closing(prefetch(prepare())) as prepared:
+        yield from _answer(model, processor, task, encode(prepared), options, pattern, by_model)
+
+
+_Asked: TypeAlias = tuple[list[ImageQuestion], dict[str, object]]
+"""Questions, and what `generate` takes to answer them."""
+
+
+def _generators(batch: Iterable[ImageQuestion], options: DecodingOptions) -> dict[str, object]:
+    """Return the random numbers of each question, if there is a seed."""
     seed = options.seed
+    if seed is None:
+        return {}
+    return {"generator": [seeded_generator(seed, question.number, bits=32) for question in batch]}
+
+
+def _answer(
+    model: GeoDiTForMaskedDiffusion,
+    processor: GeoDiTProcessor,
+    task: str,
+    batches: Iterable[_Asked],
+    options: DecodingOptions,
+    pattern: AnswerPattern | None,
+    by_model: bool,
+) -> Iterator[Reply]:
+    """Answer batches of questions and read the answers."""
     arguments = options.generate_arguments(by_model=by_model)
-    if seed is not None:
+    if options.seed is not None:
         arguments["seed"] = None  # Each question brings a generator.
     asked: dict[int, ImageQuestion] = {}
     places = itertools.count()
 
-    def prepare() -> Iterator[dict[str, object]]:
-        remaining = iter(questions)
-        while batch := list(itertools.islice(remaining, batch_size)):
-            images, queries = [question.image for question in batch], [question.query for question in batch]
-            inputs: dict[str, object] = dict(processor(images=images, text=queries, task=task, return_tensors="pt"))
-            if seed is not None:
-                inputs["generator"] = [seeded_generator(seed, question.number, bits=32) for question in batch]
+    def inputs() -> Iterator[dict[str, object]]:
+        for batch, of_batch in batches:
             # `places` comes second: zip() stops at the end of the batch before it takes a place too many.
             asked.update((place, question) for question, place in zip(batch, places, strict=False))
-            yield inputs
+            yield of_batch
 
-    with closing(prefetch(prepare())) as batches:
-        finished = model.generate_many(
-            batches, max_new_tokens=processor.canvas_length(task), answer_pattern=pattern, **arguments
-        )
-        for tokens in finished:
-            question = asked.pop(tokens.index)
-            text = cast(str, processor.decode_canvas(tokens.canvas))
-            answer = processor.post_process_generation(text, task, question.image_size, query=question.query)
-            yield Reply(question, answer, tokens)
+    finished = model.generate_many(
+        inputs(), max_new_tokens=processor.canvas_length(task), answer_pattern=pattern, **arguments
+    )
+    for tokens in finished:
+        question = asked.pop(tokens.index)
+        text = cast(str, processor.decode_canvas(tokens.canvas))
+        answer = processor.post_process_generation(text, task, question.image_size, query=question.query)
+        yield Reply(question, answer, tokens)

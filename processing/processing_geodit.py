@@ -252,7 +252,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
             )
 
         if task is not None:
-            texts = self._render_tasks(task, text, image_groups)
+            texts = self._render_tasks(task, text, None if image_groups is None else list(map(len, image_groups)))
         elif text is None:
             texts = None
         else:
@@ -272,6 +272,28 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         flat_images = None if image_groups is None else [image for group in image_groups for image in group]
         inputs: BatchFeature = super().__call__(images=flat_images or None, text=texts, **kwargs)
         return inputs
+
+    def prompt_inputs(self, task: str, queries: Sequence[str], image_sizes: Sequence[tuple[int, int]]) -> BatchFeature:
+        """Make the tokens of questions about images that the model has encoded already.
+
+        Args:
+            task: A task of `self.tasks`.
+            queries: What the user asks, one of each image.
+            image_sizes: `(height, width)` of the images in pixels.
+
+        Returns:
+            `input_ids` and `attention_mask` (B, L) as PyTorch tensors: what a call with the images returns, without
+            the images. `generate` takes it with `image_prefix`.
+
+        Raises:
+            ValueError: If queries and images do not match in number, or the task is unknown or misses its query.
+        """
+        texts = self._render_tasks(task, queries, [1] * len(image_sizes))
+        places = [self.image_token * self.count_image_tokens(size) for size in image_sizes]
+        filled = [text.replace(self.image_token, place) for text, place in zip(texts, places, strict=True)]
+        side = self.tokenizer.init_kwargs.get("padding_side", "left")
+        encoded = self.tokenizer(filled, padding=True, padding_side=side, return_tensors="pt")
+        return BatchFeature({name: encoded[name] for name in ("input_ids", "attention_mask")})
 
     def count_image_tokens(self, image_size: tuple[int, int]) -> int:
         """Return how many tokens an image takes.
@@ -594,24 +616,21 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         self,
         task: str | Sequence[str],
         text: str | Sequence[str] | None,
-        image_groups: list[list[Image.Image]] | None,
+        image_counts: list[int] | None,
     ) -> list[str]:
-        """Return the prompts of tasks in the chat template, with an image placeholder for each image."""
+        """Return the prompts of tasks in the chat template, with a placeholder for each of so many images."""
         names = _list_of_strings("task", task)
         if text is not None:
             queries = _list_of_strings("text", text)
         else:
-            queries = [""] * (len(image_groups or [[]]) if isinstance(task, str) else len(names))
+            queries = [""] * (len(image_counts or [0]) if isinstance(task, str) else len(names))
         if isinstance(task, str):
             names = names * len(queries)
         if len(names) != len(queries):
             raise ValueError(f"There must be one task for each text, got {len(names)} tasks for {len(queries)} texts.")
-        if image_groups is None:
-            counts = [0] * len(queries)
-        elif len(image_groups) == len(queries):
-            counts = [len(group) for group in image_groups]
-        else:
-            raise ValueError(_count_error(sum(map(len, image_groups)), len(queries)))
+        counts = [0] * len(queries) if image_counts is None else image_counts
+        if len(counts) != len(queries):
+            raise ValueError(_count_error(sum(counts), len(queries)))
         prompts = []
         for name, query, count in zip(names, queries, counts, strict=True):
             question = {"type": "text", "text": self.format_prompt(name, query)}

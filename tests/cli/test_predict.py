@@ -150,6 +150,15 @@ def test_the_answer_is_one_of_those_that_may_be(geodit, checkpoint, image, optio
     assert len(found) > 1
 
 
+def test_bands_have_an_old_name(geodit, checkpoint, image):
+    arguments = ["predict", image, "--task", "caption", "--model", checkpoint, "--json"]
+    new = geodit(*arguments, "--bands", "3,2,1")
+    old = geodit(*arguments, "--band", 3, "--band", 2, "--band", 1)
+    assert old.stdout == new.stdout
+    assert "geodit: warning: --band is now --bands" in old.stderr
+    assert "give --bands only" in geodit.fails(*arguments, "--band", 3, "--bands", "3")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -165,7 +174,11 @@ def test_the_answer_is_one_of_those_that_may_be(geodit, checkpoint, image, optio
         (["--task", "detect", "--query", "ship", "--choices", "a"], "answered by boxes"),
         (["--task", "detect", "--query", "ship", "--choices", "a", "--tile-size", "32"], "omit --tile-size"),
         (["--task", "caption", "--pattern", "("], "is invalid"),
-        (["--task", "caption", "--band", "7"], "1 to 3"),
+        (["--task", "caption", "--bands", "7"], "1 to 3"),
+        (["--task", "caption", "--bands", "red"], "--bands takes whole numbers"),
+        (["--task", "caption", "--stretch", "high"], "--stretch: a stretch is none, auto"),
+        (["--task", "caption", "--gamma", "0"], "--gamma must be a number above 0"),
+        (["--task", "caption", "--match-threshold", "2"], "threshold must be above 0"),
         (["--task", "caption", "--out", "no/such/place.json"], "no/such"),
         (["--task", "caption", "--device", "abacus"], "abacus"),
     ],

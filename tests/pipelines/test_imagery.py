@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """PNG, JPEG and (Geo)TIFF files of all kinds become 8-bit RGB, or one clear error."""
 
+import logging
 import sys
 import warnings
 from pathlib import Path
@@ -15,8 +16,10 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 
 from geodit.data.windows import Window
-from geodit.pipelines.image_source import GeoImage, Stretch
+from geodit.pipelines import raster
+from geodit.pipelines.image_source import GeoImage
 from geodit.pipelines.imagery import as_image_source, open_image, read_image
+from geodit.pipelines.rendering import Rendering
 
 UTM = {"crs": "EPSG:32617", "transform": Affine(0.5, 0.0, 400000.0, 0.0, -0.5, 3285000.0)}
 RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
@@ -123,9 +126,13 @@ class TestGeoTiff:
         assert image.pixels[:2].max() == 0
         assert image.pixels[2:].max() == 255
 
-    def test_nodata_of_8_bits_keeps_its_pixels(self, tmp_path: Path) -> None:
-        image = read_image(rgb_tiff(tmp_path / "a.tif", nodata=int(RGB[0, 0, 0])))
-        assert np.array_equal(image.pixels, RGB)
+    def test_nodata_of_8_bits_is_black_where_all_bands_have_it(self, tmp_path: Path) -> None:
+        bands = np.moveaxis(RGB, -1, 0).copy()
+        bands[:, 0] = 7
+        bands[0, 1] = 7
+        image = read_image(write_tiff(tmp_path / "a.tif", bands, nodata=7))
+        assert image.pixels[0].max() == 0
+        assert np.array_equal(image.pixels[1:], np.moveaxis(bands, 0, -1)[1:])
 
     def test_constant_band_does_not_divide_by_zero(self, tmp_path: Path) -> None:
         bands = np.full((3, 5, 5), 700, np.uint16)
@@ -161,9 +168,64 @@ class TestGeoTiff:
         bands = np.concatenate([np.moveaxis(RGB, -1, 0), alpha])
         colors = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
         image = read_image(write_tiff(tmp_path / "a.tif", bands, colorinterp=colors))
-        assert np.array_equal(image.pixels, RGB)
+        assert np.array_equal(image.pixels[:, 5:], RGB[:, 5:])
+        assert image.pixels[:, :5].max() == 0
         assert image.valid is not None
         assert np.array_equal(image.valid, alpha[0] > 0)
+
+    def test_alpha_that_is_asked_for_is_a_band(self, tmp_path: Path) -> None:
+        """GDAL takes a fourth band for alpha where the file says nothing, such as the infrared of a RGBN image."""
+        infrared = np.zeros((1, 12, 20), np.uint8)
+        bands = np.concatenate([np.moveaxis(RGB, -1, 0), infrared])
+        path = write_tiff(tmp_path / "a.tif", bands, photometric="RGB", alpha="YES")
+        image = read_image(path, bands=(4, 1, 2))
+        assert np.array_equal(image.pixels, np.moveaxis(bands[[3, 0, 1]], 0, -1))
+        assert image.valid is None
+
+    def test_the_file_says_which_bands_are_red_green_and_blue(self, tmp_path: Path) -> None:
+        colors = [ColorInterp.blue, ColorInterp.green, ColorInterp.red]
+        path = write_tiff(tmp_path / "a.tif", np.moveaxis(RGB[..., ::-1], -1, 0), colorinterp=colors)
+        assert np.array_equal(read_image(path).pixels, RGB)
+
+    def test_where_white_is_zero_it_is_shown_white(self, tmp_path: Path) -> None:
+        path = write_tiff(tmp_path / "a.tif", RGB[None, ..., 0], photometric="MINISWHITE")
+        assert np.array_equal(read_image(path).pixels[..., 0], 255 - RGB[..., 0])
+
+    @pytest.mark.parametrize("with_overviews", [False, True])
+    def test_a_large_raster_is_sampled(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_overviews: bool
+    ) -> None:
+        """Its black and white are nearly those of the whole; no more than windows or an overview are read."""
+        monkeypatch.setattr(raster, "SAMPLE_SIDE", 64)
+        monkeypatch.setattr(raster, "_WINDOW_SIDE", 8)
+        bands = np.random.default_rng(5).integers(0, 10_000, (1, 400, 300)).astype(np.uint16)
+        path = write_tiff(tmp_path / "a.tif", bands)
+        if with_overviews:
+            with rasterio.open(path, "r+") as dataset:
+                dataset.build_overviews([4])
+        with raster.RasterSource(path) as source:
+            stretch = source._stretch
+        assert stretch is not None
+        assert stretch.low[0] == pytest.approx(200, abs=60)
+        assert stretch.high[0] == pytest.approx(9800, abs=60)
+
+    def test_a_band_that_is_mostly_one_value_is_told(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+        monkeypatch.setattr(raster.logger, "propagate", True)
+        bands = np.random.default_rng(6).integers(1000, 2000, (3, 30, 30)).astype(np.uint16)
+        bands[:, :20] = 0
+        path = write_tiff(tmp_path / "a.tif", bands)
+        with caplog.at_level(logging.WARNING):
+            read_image(path)
+            assert "67% of band 1 is 0: if that means no data, give it as nodata" in caplog.text
+            caplog.clear()
+            image = read_image(path, rendering=Rendering(nodata=0))
+        assert caplog.text == ""
+        assert image.valid is not None
+        assert image.valid.sum() == 300
+        assert image.pixels[20:].max() == 255
 
     def test_palette_becomes_colors(self, tmp_path: Path) -> None:
         indices = np.array([[[0, 1], [2, 1]]], np.uint8)
@@ -243,7 +305,8 @@ class TestPngAndJpeg:
         rgba[:4, :, 3] = 0
         Image.fromarray(rgba).save(tmp_path / "a.png")
         image = read_image(tmp_path / "a.png")
-        assert np.array_equal(image.pixels, RGB)
+        assert np.array_equal(image.pixels[4:], RGB[4:])
+        assert image.pixels[:4].max() == 0
         assert image.valid is not None
         assert np.flatnonzero(~image.valid.all(axis=1)).tolist() == [0, 1, 2, 3]
 
@@ -353,15 +416,3 @@ class TestImagesInMemory:
     def test_what_is_no_image(self) -> None:
         with pytest.raises(TypeError, match="not int"):
             as_image_source(3)  # type: ignore[arg-type]
-
-
-class TestStretch:
-    def test_band_without_any_data(self) -> None:
-        bands = np.full((4, 4, 1), np.nan)
-        assert Stretch.fit(bands, None).apply(bands, None).max() == 0
-
-    def test_limits_come_from_valid_pixels_alone(self) -> None:
-        bands = np.array([[[0.0], [10.0], [1e9]]])
-        stretch = Stretch.fit(bands, np.array([[True, True, False]]))
-        assert stretch.low == pytest.approx([0.2])
-        assert stretch.high == pytest.approx([9.8])

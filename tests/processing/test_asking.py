@@ -7,7 +7,7 @@ from PIL import Image
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.modeling_geodit.random_geodit import seeded_generator
-from geodit.processing.asking import ImageQuestion, ask
+from geodit.processing.asking import ImageQuestion, ask, ask_of_each
 from geodit.tiny.new_model import new_model
 
 RANDOM = DecodingOptions(max_denoising_steps=2, temperature=1.0, seed=3)
@@ -83,3 +83,45 @@ def test_what_is_left_open_is_as_the_model_has_it_or_at_its_default(model_and_pr
 def test_a_task_that_there_is_not_is_refused(model_and_processor):
     with pytest.raises(ValueError, match="segment"):
         list(ask(*model_and_processor, "segment", questions(1)))
+
+
+class TestOfEach:
+    QUERIES = ("How many?", "Is there water?", "Are there any ships near the coast?")
+
+    @pytest.mark.parametrize("options", [DecodingOptions(2), RANDOM, RANDOM.with_changes(capture_step=True)])
+    def test_the_answers_are_those_of_one_question_at_a_time(self, model_and_processor, options):
+        asked = {"options": options, "batch_size": 2}
+        replies = ask_of_each(*model_and_processor, "vqa", questions(5), self.QUERIES, **asked)
+        together = {(reply.question.query, reply.question.number): reply.answer["text"] for reply in replies}
+        assert len(together) == 15
+        for query in self.QUERIES:
+            alone = [ImageQuestion(one.image, query, one.number) for one in questions(5)]
+            for number, text in texts(*model_and_processor, alone, **asked).items():
+                assert together[query, number] == text
+
+    def test_an_image_is_encoded_once(self, model_and_processor, monkeypatch):
+        model, processor = model_and_processor
+        encoded = []
+        encode = model.encode_image
+
+        def count(pixels, *rest, **named):
+            encoded.append(len(pixels))
+            return encode(pixels, *rest, **named)
+
+        monkeypatch.setattr(model, "encode_image", count)
+        asked = {"batch_size": 2, "options": DecodingOptions(2)}
+        list(ask_of_each(model, processor, "vqa", questions(5), self.QUERIES, **asked))
+        assert encoded == [2, 2, 1]
+
+
+def test_prompts_without_their_images_are_those_with_them(model_and_processor):
+    _, processor = model_and_processor
+    images = [one.image for one in questions(3)]
+    queries = ["How many?", "Is there any water here?", "Why?"]
+    expected = processor(images=images, text=queries, task="vqa", return_tensors="pt")
+    found = processor.prompt_inputs("vqa", queries, [(image.height, image.width) for image in images])
+    for name in ("input_ids", "attention_mask"):
+        assert torch.equal(found[name], expected[name])
+    assert "pixel_values" not in found
+    with pytest.raises(ValueError, match="1 image.* for 2 text"):
+        processor.prompt_inputs("vqa", queries[:2], [(8, 8)])
