@@ -73,7 +73,7 @@ def test_what_is_no_file_is_named_with_its_kind(tmp_path, reader, kind):
 def test_the_processor_reads_files_only(tmp_path, kind):
     path = make_odd_file(tmp_path / "odd.png", kind)
     for image in (str(path), path, {"bytes": None, "path": str(path)}):
-        with ends(path), pytest.raises(ValueError, match=r"There is no image .*odd\.png|There is no image '/"):
+        with ends(path), pytest.raises(ValueError, match=r"There is no image (file )?'/"):
             group_images(image)
 
 
