@@ -123,5 +123,5 @@ def test_prompts_without_their_images_are_those_with_them(model_and_processor):
     for name in ("input_ids", "attention_mask"):
         assert torch.equal(found[name], expected[name])
     assert "pixel_values" not in found
-    with pytest.raises(ValueError, match="1 image.* for 2 text"):
+    with pytest.raises(ValueError, match=r"1 image.* for 2 text"):
         processor.prompt_inputs("vqa", queries[:2], [(8, 8)])
