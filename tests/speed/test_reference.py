@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reference loop is a reference only if generate() gives the same tokens."""
 
+import copy
+
 import pytest
 import torch
 
@@ -9,9 +11,9 @@ from geodit.speed.reference import reference_generate
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
 def typed_model(request, model):
-    model.config.attention_mode = "full"
-    yield model.to(request.param)
-    model.to(torch.float32)
+    typed = copy.deepcopy(model).to(request.param)
+    typed.config.attention_mode = "full"
+    return typed
 
 
 @pytest.mark.parametrize(("canvas_length", "steps"), [(1, 1), (8, 1), (8, 3), (8, 4), (8, 8), (5, 7)])
