@@ -19,19 +19,21 @@ class ScriptedModel:
 
     def __init__(self, processor, dataset, change=lambda question, answer: answer):
         questions = sorted(QuestionDataset(dataset).questions, key=lambda question: TASKS.index(question.task))
-        self.answers = [
-            (
-                question.task,
-                change(
-                    question,
-                    processor.format_answer(
-                        question.task, question.answer, question.boxes, question.labels, image_size=(32, 32)
+        # Before anything is asked: then a thread uses the tokenizer.
+        self.canvases = [
+            torch.tensor(
+                processor.encode_answer(
+                    change(
+                        question,
+                        processor.format_answer(
+                            question.task, question.answer, question.boxes, question.labels, image_size=(32, 32)
+                        ),
                     ),
-                ),
+                    processor.canvas_length(question.task),
+                )
             )
             for question in questions
         ]
-        self.processor = processor
         self.calls = []
 
     def train(self, mode=True):
@@ -45,10 +47,9 @@ class ScriptedModel:
             count = len(batch.pop("input_ids"))
             assert len(batch.pop("pixel_values")) == len(batch.pop("attention_mask")) == count
             self.calls.append({"batch": count, "max_new_tokens": max_new_tokens, **kwargs, **batch})
-            answers = [self.answers.pop(0) for _ in range(count)]
-            for row, (task, text) in reversed(list(enumerate(answers))):
-                assert max_new_tokens == self.processor.canvas_length(task)
-                canvas = torch.tensor(self.processor.encode_answer(text, max_new_tokens))
+            canvases = [self.canvases.pop(0) for _ in range(count)]
+            for row, canvas in reversed(list(enumerate(canvases))):
+                assert max_new_tokens == len(canvas)
                 yield SimpleNamespace(index=first + row, canvas=canvas, steps_made=8)
             first += count
 
