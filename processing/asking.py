@@ -96,15 +96,14 @@ def ask(
     """
     options = options or DecodingOptions()
 
-    def prepare() -> Iterator[_Asked]:
-        remaining = iter(questions)
-        while batch := list(itertools.islice(remaining, batch_size)):
-            images, queries = [question.image for question in batch], [question.query for question in batch]
-            inputs = processor(images=images, text=queries, task=task, return_tensors="pt")
-            yield batch, {**inputs, **_generators(batch, options)}
+    def with_prompts(prepared: Iterable[_Prepared]) -> Iterator[_Asked]:
+        for batch, inputs in prepared:
+            queries, sizes = [one.query for one in batch], [one.image_size for one in batch]
+            prompts = processor.prompt_inputs(task, queries, sizes)
+            yield batch, {**inputs, **prompts, **_generators(batch, options)}
 
-    with closing(prefetch(prepare())) as batches:
-        yield from _answer(model, processor, task, batches, options, pattern, by_model)
+    with closing(prefetch(_prepare_images(processor, questions, batch_size))) as prepared:
+        yield from _answer(model, processor, task, with_prompts(prepared), options, pattern, by_model)
 
 
 def ask_of_each(
@@ -140,12 +139,7 @@ def ask_of_each(
     """
     options = options or DecodingOptions()
 
-    def prepare() -> Iterator[tuple[list[ImageQuestion], BatchFeature]]:
-        remaining = iter(images)
-        while batch := list(itertools.islice(remaining, batch_size)):
-            yield batch, processor(images=[one.image for one in batch], return_tensors="pt")
-
-    def encode(prepared: Iterable[tuple[list[ImageQuestion], BatchFeature]]) -> Iterator[_Asked]:
+    def encode(prepared: Iterable[_Prepared]) -> Iterator[_Asked]:
         # Here, and not in the thread: the model does one thing at a time.
         for batch, inputs in prepared:
             prefix = model.encode_image(
@@ -156,12 +150,24 @@ def ask_of_each(
                 prompts = processor.prompt_inputs(task, [query] * len(batch), [one.image_size for one in batch])
                 yield asked, {**prompts, "image_prefix": prefix, **_generators(asked, options)}
 
-    with closing(prefetch(prepare())) as prepared:
+    with closing(prefetch(_prepare_images(processor, images, batch_size))) as prepared:
         yield from _answer(model, processor, task, encode(prepared), options, pattern, by_model)
 
 
+_Prepared: TypeAlias = tuple[list[ImageQuestion], BatchFeature]
+"""Questions, and the pixels of their images."""
+
 _Asked: TypeAlias = tuple[list[ImageQuestion], dict[str, object]]
 """Questions, and what `generate` takes to answer them."""
+
+
+def _prepare_images(
+    processor: GeoDiTProcessor, questions: Iterable[ImageQuestion], batch_size: int
+) -> Iterator[_Prepared]:
+    """Prepare the images of batches, in a thread. A tokenizer is for one thread at a time: it stays with the other."""
+    remaining = iter(questions)
+    while batch := list(itertools.islice(remaining, batch_size)):
+        yield batch, processor(images=[one.image for one in batch], return_tensors="pt")
 
 
 def _generators(batch: Iterable[ImageQuestion], options: DecodingOptions) -> dict[str, object]:

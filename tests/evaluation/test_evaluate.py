@@ -104,7 +104,7 @@ def test_settings_reach_the_model(processor, dataset):
 
 def test_the_training_mode_is_restored_even_after_a_failure(processor, dataset):
     model = ScriptedModel(processor, dataset)
-    model.answers.clear()
+    model.canvases.clear()
     with pytest.raises(IndexError):
         evaluate_model(model, processor, dataset)
     assert model.training
