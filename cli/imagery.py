@@ -5,12 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from geodit.cli.decoding import renamed
 from geodit.cli.errors import CommandError
 from geodit.cli.lists import positive_integers
 
 if TYPE_CHECKING:
     from geodit.pipelines.merging import MergeOptions
     from geodit.pipelines.rendering import Rendering
+
+# Those of geodit.pipelines.merging, which takes NumPy to import.
+MergeName = Literal["nms", "nmm", "soft-nms", "none"]
+MatchName = Literal["ios", "iou"]
 
 BandsOption = Annotated[
     str | None,
@@ -35,11 +40,11 @@ NodataOption = Annotated[
 GammaOption = Annotated[float, typer.Option("--gamma", help="Above 1 brightens what is dark.")]
 DecibelsOption = Annotated[bool, typer.Option("--db", help="Show powers, as of radar, in decibels: 10 log10(value).")]
 MergeOption = Annotated[
-    Literal["nms", "nmm", "soft-nms", "none"],
+    MergeName,
     typer.Option("--merge", help="How detections of one object in several tiles become one."),
 ]
 MatchOption = Annotated[
-    Literal["ios", "iou"],
+    MatchName,
     typer.Option("--match", help="Boxes are compared by intersection over the smaller one, or over their union."),
 ]
 MatchThresholdOption = Annotated[
@@ -61,13 +66,8 @@ def chosen_bands(bands: str | None, band: list[int] | None) -> list[int] | None:
     Raises:
         CommandError: If both are given, or they are not numbers of bands.
     """
-    if band:
-        if bands is not None:
-            raise CommandError("--band is the old name of --bands: give --bands only")
-        warning = "geodit: warning: --band is now --bands 4,3,2; the old name will be removed in the next release"
-        typer.echo(warning, err=True)
-        return band
-    return None if bands is None else positive_integers("--bands", bands)
+    numbers = None if bands is None else positive_integers("--bands", bands)
+    return renamed("--band", band or None, "--bands", numbers)
 
 
 def rendering_of(stretch: str, nodata: float | None, gamma: float, decibels: bool) -> "Rendering":
@@ -89,11 +89,7 @@ def rendering_of(stretch: str, nodata: float | None, gamma: float, decibels: boo
 
 
 def merge_of(
-    merge: Literal["nms", "nmm", "soft-nms", "none"],
-    match: Literal["ios", "iou"],
-    threshold: float,
-    min_score: float,
-    min_size: float,
+    merge: MergeName, match: MatchName, threshold: float, min_score: float, min_size: float
 ) -> "MergeOptions":
     """Return how detections are merged.
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 
@@ -38,8 +37,6 @@ __all__ = [
 
 LogitsOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """What a [`FixedNetwork`] is when it is called."""
-
-_WriteSegment = Callable[[SegmentCache, int, Segment, bool], None]
 
 PREFIX_PLACES = 64
 """Prefixes take up multiples of so many places, so that few lengths are captured."""
@@ -179,8 +176,7 @@ class PrefixNetwork(FixedNetwork):
         """See [`FixedNetwork.load`]."""
         if rows is None:
             self._cache.clear()
-            write = self._write_segment if self._capture is None else partial(self._write_captured, self._capture)
-            self._write(branch, branch.segments, self._cache, write)
+            self._write(branch, branch.segments, self._cache, self._capture)
         else:
             # Compiled, one prompt is like another, and two are not like three.
             size = len(rows) if self._run is run_layer else 1
@@ -188,7 +184,7 @@ class PrefixNetwork(FixedNetwork):
             for first in range(0, len(rows), size):
                 part = slice(first, first + size)
                 computed.clear()
-                self._write(branch.take(part), branch.segments.take(part), computed, self._write_segment)
+                self._write(branch.take(part), branch.segments.take(part), computed)
                 self._cache.replace_rows(rows[first : first + size], computed)
         self._set_positions(self._canvas_positions(branch.prompt), slice(None) if rows is None else rows)
 
@@ -198,27 +194,27 @@ class PrefixNetwork(FixedNetwork):
         return cache
 
     def _write(
-        self, branch: PromptBranch, segments: PrefixSegments, cache: SegmentCache, write: _WriteSegment
+        self, branch: PromptBranch, segments: PrefixSegments, cache: SegmentCache, capture: Capture | None = None
     ) -> None:
-        """Compute keys and values of image and prompt; of fixed shapes, all prompts take up as many places."""
-        if self._run is not run_layer or self._capture is not None:
+        """Compute keys and values of image and prompt; compiled or captured, all prompts take up as many places."""
+        if self._run is not run_layer or capture is not None:
             segments = segments.pad(self._prefix_places)
         if not segments.copy_images(cache, branch.image_prefix, branch.image_rows):
-            write(cache, 0, segments.images, segments.images.is_full)
-        write(cache, segments.num_image_places, segments.questions, segments.are_full)
+            self._write_segment(cache, 0, segments.images, segments.images.is_full, capture)
+        self._write_segment(cache, segments.num_image_places, segments.questions, segments.are_full, capture)
 
-    def _write_segment(self, cache: SegmentCache, start: int, segment: Segment, is_full: bool) -> None:
-        write_segment(self._text_core, self._run, cache, start, segment, is_full)
-
-    def _write_captured(
-        self, capture: Capture, cache: SegmentCache, start: int, segment: Segment, is_full: bool
+    def _write_segment(
+        self, cache: SegmentCache, start: int, segment: Segment, is_full: bool, capture: Capture | None
     ) -> None:
-        """Write to the network's own cache, which stays where it is."""
+        """Compute a segment; what is captured writes to the network's own cache, which stays where it is."""
+        if capture is None:
+            write_segment(self._text_core, self._run, cache, start, segment, is_full)
+            return
         if not segment.valid.shape[1]:
             return
 
         def write(embeds: torch.Tensor, position_ids: torch.Tensor, valid: torch.Tensor) -> None:
-            self._write_segment(cache, start, Segment(embeds, position_ids, valid, is_full), is_full)
+            self._write_segment(cache, start, Segment(embeds, position_ids, valid, is_full), is_full, None)
 
         key = (start, is_full)
         if key not in self._captured_writes:

@@ -236,7 +236,7 @@ class Stretch:
         cls,
         values: NDArray[np.float64],
         valid: NDArray[np.bool_] | None,
-        percentiles: tuple[float, float] = PERCENTILES,
+        percentiles: tuple[float, float],
     ) -> Stretch:
         """Take two percentiles of each band as its limits.
 
