@@ -17,7 +17,7 @@ from geodit.configuration.types_geodit import Arguments
 from geodit.pipelines.answering import Answerer, Inquiry
 from geodit.pipelines.box_scores import DEFAULT_BOX_SCORE, get_box_score
 from geodit.pipelines.fit import check_fit
-from geodit.pipelines.georeference import GeoReference
+from geodit.pipelines.georeference import MapReference
 from geodit.pipelines.image_source import ImageSource
 from geodit.pipelines.imagery import ImageInput, as_image_source
 from geodit.pipelines.merging import MergeOptions
@@ -211,7 +211,7 @@ class GeoDiTPipeline:
                     )
             return predictions
 
-        georeferences: dict[int, GeoReference | None] = {}
+        georeferences: dict[int, MapReference | None] = {}
         valid: dict[int, NDArray[np.bool_] | None] = {}
 
         def read() -> Iterator[ImageQuestion]:

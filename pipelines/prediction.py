@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from geodit.configuration.types_geodit import JsonObject
-from geodit.pipelines.georeference import GeoReference
+from geodit.pipelines.georeference import MapReference
 
 Box = tuple[float, float, float, float]
 
@@ -62,7 +62,7 @@ class Prediction:
     num_tiles: int = 1
     num_unparsed_tiles: int = 0
     choice_probabilities: dict[str, float] | None = None
-    georeference: GeoReference | None = None
+    georeference: MapReference | None = None
     denoising: Denoising | None = None
 
     @property
