@@ -11,6 +11,7 @@ from geodit.weights.bundled import BUNDLED, resolve_checkpoint
 
 if TYPE_CHECKING:
     from geodit.pipelines.image_pipeline import GeoDiTPipeline
+    from geodit.pipelines.scenes.objects import ModelName
 
 ModelOption = Annotated[
     str | None,
@@ -85,6 +86,22 @@ def model_label(model: str | None, adapter: str | None) -> str:
     if adapter is None:
         return name
     return f"{adapter} on {name}" if model else adapter
+
+
+def model_name(model: str | None, adapter: str | None, pipeline: "GeoDiTPipeline") -> "ModelName":
+    """Return the same with the commit it was loaded at and the local folders it was loaded from, where there are any.
+
+    Args:
+        model: Value of `--model`.
+        adapter: Value of `--adapter`.
+        pipeline: What was loaded.
+    """
+    from geodit.pipelines.scenes.objects import ModelName
+
+    commit = getattr(pipeline.model.config, "_commit_hash", None)
+    sources = [pipeline.model.name_or_path, *([] if adapter is None else [adapter])]
+    folders = tuple(source for source in sources if source and Path(source).is_dir())
+    return ModelName(model_label(model, adapter), commit, folders)
 
 
 def split_revision(name: str) -> tuple[str, str | None]:

@@ -38,6 +38,10 @@ NodataOption = Annotated[
     float | None, typer.Option("--nodata", help="Value that means no data, if the file does not say so.")
 ]
 GammaOption = Annotated[float, typer.Option("--gamma", help="Above 1 brightens what is dark.")]
+CrsOption = Annotated[
+    str | None,
+    typer.Option("--crs", help="Reference system of a raster that has a transform and none, such as EPSG:32631."),
+]
 DecibelsOption = Annotated[bool, typer.Option("--db", help="Show powers, as of radar, in decibels: 10 log10(value).")]
 MergeOption = Annotated[
     MergeName,

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`geodit predict`: one question about one or more images."""
+"""`geodit predict`: questions about images, or about all tiles of scenes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geodit.cli.checkpoint import AdapterOption, DeviceOption, DtypeOption, ModelOption, load_pipeline, model_label
+from geodit.cli.checkpoint import AdapterOption, DeviceOption, DtypeOption, ModelOption, load_pipeline, model_name
 from geodit.cli.decoding import (
     BlockLengthOption,
     CaptureOption,
@@ -27,6 +27,7 @@ from geodit.cli.decoding import (
 from geodit.cli.errors import CommandError
 from geodit.cli.imagery import (
     BandsOption,
+    CrsOption,
     DecibelsOption,
     GammaOption,
     MatchOption,
@@ -41,38 +42,43 @@ from geodit.cli.imagery import (
     merge_of,
     rendering_of,
 )
+from geodit.cli.images import expand_images
 from geodit.cli.lists import split_list
-from geodit.cli.output import (
-    check_can_write,
-    make_directory,
-    plain,
-    png_bytes,
-    print_json,
-    progress_bar,
-    reporter,
-    results_console,
-    to_json,
-    write_output,
+from geodit.cli.output import print_json, results_console
+from geodit.cli.overlays import plan_overlays, write_overlay
+from geodit.cli.prediction_table import predictions_table
+from geodit.cli.processes import Processes
+from geodit.cli.scene_output import (
+    FormatOption,
+    OutOption,
+    check_out,
+    check_places,
+    holds_layers,
+    write_result,
 )
+from geodit.cli.tile_progress import TileProgress
+from geodit.cli.tiles import AoiOption, FullImageOption, GsdOption, OverlapOption, TileSizeOption, tiling_of
 
 if TYPE_CHECKING:
-    from rich.table import Table
-    from rich.text import Text
+    from geodit.pipelines.merging import MergeOptions
+    from geodit.pipelines.scene_pipeline import ScenePipeline
+    from geodit.pipelines.scenes.collecting import JobResult
+    from geodit.pipelines.scenes.plan import JobPlan
 
-    from geodit.pipelines.prediction import Prediction
-    from geodit.pipelines.rendering import Rendering
+INCOMPLETE = 3
+"""Exit code of a job of which some images or tiles could not be read, and the others were answered."""
 
 EXAMPLES = """Examples:
 
 `geodit predict harbor.tif --task detect --query ship --overlay ships.png`
 
-`geodit predict *.png --task caption --json`
+`geodit predict scene.tif --task detect --query ship --query "storage tank" --tile-size auto -o objects.gpkg`
 
-`geodit predict *.png --task classify --choices airport,harbor,forest`
+`geodit predict scene.tif --task vqa --query "Is there water?" --choices yes,no --tile-size auto -o water.gpkg`
 
-`geodit predict forest.tif --task detect --query tree --tile-size 96 --out trees.json`
+`geodit predict folder "more/*.tif" --task caption --keep-going --out captions.json`
 
-`geodit predict forest.tif --task detect --query tree --adapter runs/lora-neon`"""
+`geodit predict *.png --task classify --choices airport,harbor,forest`"""
 
 
 def register(app: typer.Typer) -> None:
@@ -81,15 +87,21 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="PNG, JPEG or (Geo)TIFF files.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="Images: files that GDAL or Pillow reads, folders, quoted patterns, addresses (https://, s3://, "
+            "/vsizip/...), or .txt files that list them."
+        ),
+    ],
     task: Annotated[
         str,
         typer.Option("--task", "-t", help="caption, ground, detect, vqa, classify, or another of the model."),
     ],
     query: Annotated[
-        str,
-        typer.Option("--query", "-q", help="Phrase to locate, class to detect, or question."),
-    ] = "",
+        list[str] | None,
+        typer.Option("--query", "-q", help="Phrase to locate, class to detect, or question; may be given repeatedly."),
+    ] = None,
     choices: Annotated[
         str | None,
         typer.Option("--choices", help="Possible answers, separated by commas, such as airport,harbor."),
@@ -115,14 +127,11 @@ def predict(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Seed of random remasking and of sampling with a temperature.")
     ] = None,
-    tile_size: Annotated[
-        int | None,
-        typer.Option("--tile-size", min=1, help="Detect in tiles with this side, in pixels."),
-    ] = None,
-    overlap: Annotated[
-        float,
-        typer.Option("--overlap", help="Overlap of neighboring tiles, as a share of their side."),
-    ] = 0.25,
+    tile_size: TileSizeOption = None,
+    overlap: OverlapOption = 0.25,
+    gsd: GsdOption = None,
+    full_image: FullImageOption = False,
+    aoi: AoiOption = None,
     merge: MergeOption = "nms",
     match: MatchOption = "ios",
     match_threshold: MatchThresholdOption = 0.5,
@@ -134,7 +143,18 @@ def predict(
     nodata: NodataOption = None,
     gamma: GammaOption = 1.0,
     db: DecibelsOption = False,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the answers to a JSON file.")] = None,
+    crs: CrsOption = None,
+    retry_unparsed: Annotated[
+        bool, typer.Option("--retry-unparsed", help="Ask again, with more steps, where an answer is not understood.")
+    ] = False,
+    out: OutOption = None,
+    form: FormatOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the answers of a run with the same --out that did not end.")
+    ] = False,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Name an image that cannot be opened, and go on with the others.")
+    ] = False,
     overlay: Annotated[
         Path | None,
         typer.Option(
@@ -147,26 +167,32 @@ def predict(
     device: DeviceOption = None,
     dtype: DtypeOption = "auto",
 ) -> None:
-    """Ask one question about one or more images.
+    """Ask questions about images, or about all tiles of scenes.
 
-    Boxes are x1, y1, x2, y2 in pixels, from the upper left corner of the image. For each image, the JSON document has
-    the text of the answer, the boxes with labels and scores and, for a GeoTIFF, the boxes in map coordinates.
+    Boxes are x1, y1, x2, y2 in pixels, from the upper left corner of the image; in layers of a map they are polygons.
+    A tile is encoded once for all queries. With --out answers are on disk as they come, and --resume goes on after an
+    interruption. Exit code 3: some images or tiles could not be read, and the others were answered.
     """
-    _check_inputs(images)
-    if tile_size is not None and (choices is not None or pattern is not None):
-        raise CommandError("--choices and --pattern apply to answers about a whole image: omit --tile-size")
-    closed_set = None if choices is None else split_list("--choices", choices)
-    if out is not None:
-        check_can_write(out)
-    pictures = {} if overlay is None else plan_overlays(images, overlay)
+    closed_set = None if choices is None else tuple(split_list("--choices", choices))
+    if resume and out is None:
+        raise CommandError("--resume goes on with the answers of a file: give --out")
+    check_out(out, form)
+    paths = expand_images(images, keep_going=keep_going)
+    pictures = {} if overlay is None else plan_overlays(paths, overlay)
     shown = chosen_bands(bands, band)
     rendering = rendering_of(stretch, nodata, gamma, db)
     merging = merge_of(merge, match, match_threshold, min_score, min_size)
+    tiling = tiling_of(tile_size, overlap, gsd, full_image, aoi)
     max_denoising_steps = renamed("--steps", steps, "--max-denoising-steps", max_denoising_steps)
-    pipeline = load_pipeline(model, device, adapter=adapter, dtype=dtype)
+    processes = Processes.find()
+    if processes.count > 1 and out is None:
+        raise CommandError("processes that share a job do so through files beside its result: give --out")
+    pipeline = load_pipeline(model, device or processes.device, adapter=adapter, dtype=dtype)
 
     from geodit.configuration.decoding_options import DecodingOptions
-    from geodit.pipelines.imagery import open_image
+    from geodit.pipelines.answering import Inquiry
+    from geodit.pipelines.scene_pipeline import ScenePipeline
+    from geodit.pipelines.scenes.job import SceneJob
 
     options = DecodingOptions(
         max_denoising_steps=max_denoising_steps,
@@ -183,149 +209,100 @@ def predict(
         compile_step=compile_step,
         structured=structured,
     )
-    with progress_bar() as progress:
-        if tile_size is None:
-            progress.add_task("answering", total=None)
-            predictions = pipeline(
-                list(images),
-                task,
-                query,
-                choices=closed_set,
-                pattern=pattern,
-                bands=shown,
-                rendering=rendering,
-                batch_size=batch_size,
-                options=options,
-            )
-        else:
-            predictions = []
-            for path in images:
-                with open_image(path, shown, rendering) as source:
-                    predictions.append(
-                        pipeline.detect_in_tiles(
-                            source,
-                            query,
-                            task,
-                            tile_size,
-                            overlap,
-                            options=options,
-                            merge=merging,
-                            batch_size=batch_size,
-                            progress=reporter(progress, path.name),
-                        )
-                    )
-
-    document = {
-        "model": model_label(model, adapter),
-        "task": task,
-        "query": query,
-        "predictions": [
-            {"image": str(path), **prediction.to_dict()} for path, prediction in zip(images, predictions, strict=True)
-        ],
-    }
-    if out is not None:
-        write_output(out, to_json(document).encode())
-    for path, prediction in zip(images, predictions, strict=True):
-        if path in pictures:
-            _write_overlay(pictures[path], path, prediction, shown, rendering)
-    if as_json:
-        print_json(document)
-        return
-    console = results_console()
-    console.print(predictions_table(images, predictions))
-    for written in [*([out] if out else []), *pictures.values()]:
-        console.print(f"wrote {written}", soft_wrap=True, highlight=False, markup=False)
-
-
-def plan_overlays(images: Sequence[Path], overlay: Path) -> dict[Path, Path]:
-    """Return where the picture of each image goes: `overlay` itself, or `<name>.png` in the directory `overlay`.
-
-    Raises:
-        CommandError: If several images would go to one file, or it cannot be written.
-    """
-    images = list(dict.fromkeys(images))
-    if len(images) == 1 and not overlay.is_dir():
-        check_can_write(overlay)
-        return {images[0]: overlay}
-    if overlay.is_file() or overlay.suffix:
-        raise CommandError(f"--overlay {overlay} is a file, but there are {len(images)} images: give a directory")
-    pictures = {path: overlay / f"{path.stem}.png" for path in images}
-    if len(set(pictures.values())) < len(images):
-        raise CommandError(
-            "--overlay would write two images with the same name to one picture: draw each one separately"
-        )
-    make_directory(overlay)
-    for picture in pictures.values():
-        check_can_write(picture)
-    sources = {path.resolve() for path in images}
-    overwritten = [str(picture) for picture in pictures.values() if picture.resolve() in sources]
-    if overwritten:
-        raise CommandError(f"--overlay would overwrite the image {overwritten[0]}: give another directory")
-    return pictures
-
-
-def predictions_table(images: Sequence[Path], predictions: Sequence["Prediction"]) -> "Table":
-    """Build a table of the answers, one row per image or one row per box."""
-    from rich.table import Table
-
-    tasks_with_boxes = any(prediction.boxes for prediction in predictions)
-    table = Table(caption=_unparsed_note(predictions))
-    table.add_column("image")
-    if not tasks_with_boxes:
-        table.add_column("answer")
-        has_probabilities = any(prediction.choice_probabilities for prediction in predictions)
-        if has_probabilities:
-            table.add_column("probability", justify="right")
-        for path, prediction in zip(images, predictions, strict=True):
-            probability = (prediction.choice_probabilities or {}).get(prediction.text)
-            cells = [] if probability is None else [f"{probability:.2f}"]
-            table.add_row(plain(path.name), answer_text(prediction), *cells)
-        return table
-    for name in ("label", "score", "x1", "y1", "x2", "y2"):
-        table.add_column(name, justify="left" if name == "label" else "right")
-    for path, prediction in zip(images, predictions, strict=True):
-        if not prediction.boxes:
-            table.add_row(plain(path.name), answer_text(prediction))
-        for index, (box, label, score) in enumerate(
-            zip(prediction.boxes, prediction.labels, prediction.scores, strict=True)
-        ):
-            coordinates = [f"{value:.1f}" for value in box]
-            name = path.name if index == 0 else ""
-            table.add_row(plain(name), plain(label), f"{score:.2f}", *coordinates)
-        table.add_section()
-    return table
-
-
-def _unparsed_note(predictions: Sequence["Prediction"]) -> str | None:
-    """Return how many answers have boxes and did not parse as a whole; their well-formed boxes stand in the table."""
-    unparsed = sum(
-        prediction.num_unparsed_tiles or 1 for prediction in predictions if prediction.boxes and not prediction.parsed
+    job = SceneJob(
+        tuple(paths),
+        Inquiry(task, tuple(query or [""]), closed_set, pattern, options),
+        tiling,
+        None if shown is None else tuple(shown),
+        rendering,
+        crs,
+        retry_unparsed,
+        batch_size,
+        keep_going,
     )
-    if not unparsed:
-        return None
-    return f"{unparsed} answer{'s' * (unparsed > 1)} only partly understood: only well-formed boxes are shown"
+    scenes = ScenePipeline(pipeline, name=model_name(model, adapter, pipeline))
+    plan = scenes.plan(job, look_at_all=holds_layers(out))
+    if out is not None and holds_layers(out):
+        check_places(out, plan)
+    result = _run(scenes, plan, merging, out, resume, processes)
+    if result is None:
+        return
+    left_out = 0 if out is None else write_result(out, form, result)
+    if out is not None:
+        _forget_journals(out)
+    for scene in result:
+        if scene.image in pictures:
+            write_overlay(pictures[scene.image], scene)
+    _warn(result, left_out, retry_unparsed)
+    if as_json:
+        print_json(result.to_document())
+    else:
+        console = results_console()
+        console.print(predictions_table([(scene.image, one) for scene in result for one in scene.predictions]))
+        for written in [*([out] if out else []), *pictures.values()]:
+            console.print(f"wrote {written}", soft_wrap=True, highlight=False, markup=False)
+    if not result.is_complete:
+        raise typer.Exit(INCOMPLETE)
 
 
-def answer_text(prediction: "Prediction") -> "Text":
-    """Return the answer of a task without boxes, or what to say where there is none."""
-    if not prediction.parsed:
-        return plain(f"{prediction.text} (not understood)")
-    return plain(prediction.text)
+def _run(
+    scenes: "ScenePipeline",
+    plan: "JobPlan",
+    merging: "MergeOptions",
+    out: Path | None,
+    resume: bool,
+    processes: Processes,
+) -> "JobResult | None":
+    """Run a job, or this process's share of it; the first process has the result of all, the others `None`."""
+    with TileProgress() as progress:
+        if out is None:
+            return scenes.run(plan, merge=merging, progress=progress)
+        from geodit.pipelines.scenes.journal import find_journals, open_journal, read_journals
+
+        fingerprint = scenes.fingerprint(plan)
+        if not processes.is_first:
+            processes.wait()  # The first looks for the files of an earlier run before this one makes any.
+        with open_journal(out, fingerprint, process=processes.index, resume=resume) as journal:
+            if processes.is_first:
+                processes.wait()
+            if processes.count == 1:
+                return scenes.run(plan, merge=merging, journal=journal, progress=progress)
+            chunks = plan.chunks()[processes.index :: processes.count]
+            scenes.answer(plan, chunks, journal=journal, progress=progress)
+        processes.wait()
+        if not processes.is_first:
+            return None
+        return scenes.collect(plan, read_journals(find_journals(out), fingerprint).values(), merging)
 
 
-def _check_inputs(images: Sequence[Path]) -> None:
-    """Check before the model is loaded whether all images exist."""
-    for path in images:
-        if not path.is_file():
-            raise CommandError(f"{path} is not an image" if path.exists() else f"there is no image {path}")
+def _forget_journals(out: Path) -> None:
+    """Delete the answers as they came, all of which are in the result."""
+    from geodit.pipelines.scenes.journal import find_journals
+
+    for path in find_journals(out):
+        path.unlink()
 
 
-def _write_overlay(
-    picture: Path, image: Path, prediction: "Prediction", bands: Sequence[int] | None, rendering: "Rendering"
-) -> None:
-    from geodit.pipelines.imagery import read_image
-    from geodit.pipelines.visualization import draw_boxes
+def _warn(result: "JobResult", left_out: int, retried: bool) -> None:
+    """Say on stderr what is not in the result, or not sure."""
+    for told in _doubts(result, left_out, retried):
+        typer.echo(f"geodit: warning: {told}", err=True)
 
-    pixels = read_image(image, bands, rendering).pixels
-    drawn = draw_boxes(pixels, prediction.boxes, prediction.labels, prediction.scores)
-    write_output(picture, png_bytes(drawn))
+
+def _doubts(result: "JobResult", left_out: int, retried: bool) -> Iterator[str]:
+    for image, error in result.failures.items():
+        yield f"{image} is left out: {error}"
+    for scene in result:
+        for tile in scene.unreadable:
+            top, left, height, width = tile.window
+            yield f"{scene.image}: {width} x {height} pixels at {left}, {top} could not be read: {tile.error}"
+    unparsed = sum(scene.num_unparsed for scene in result)
+    if unparsed:
+        answers = sum(len(tile.answers) for scene in result for tile in scene.tiles)
+        hint = "" if retried else "; --retry-unparsed asks again, with more steps"
+        yield f"{unparsed:,} of {answers:,} answers were not, or not wholly, understood{hint}"
+    without_data = sum(scene.num_without_data for scene in result)
+    if without_data:
+        yield f"{without_data:,} of {sum(len(scene.tiles) for scene in result):,} tiles have no data"
+    if left_out:
+        yield f"{left_out:,} boxes are left out, as they have no longitude and latitude"

@@ -118,6 +118,18 @@ class Answerer:
             self.processor.format_prompt(inquiry.task, query)
             self._pattern(inquiry, query)
 
+    @property
+    def image_side(self) -> int:
+        """Largest side, in pixels, of what the model takes in."""
+        grids = getattr(self.processor.image_processor, "image_grid_pinpoints", None) or []
+        return max([self.tile_side, *(int(side) for grid in grids for side in grid)])
+
+    @property
+    def tile_side(self) -> int:
+        """Side, in pixels, of the pictures that the vision tower sees."""
+        sides = dict(self.processor.image_processor.size)
+        return max(int(side) for side in sides.values() if side)
+
     def lists_objects(self, task: str) -> bool:
         """Return whether a task is answered by any number of boxes, so that an image can be seen in tiles."""
         return bool(self.processor.tasks[task].answer == "boxes") and task != "ground"

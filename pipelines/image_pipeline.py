@@ -24,8 +24,8 @@ from geodit.pipelines.merging import MergeOptions
 from geodit.pipelines.no_data import clip_to_data
 from geodit.pipelines.prediction import Prediction
 from geodit.pipelines.rendering import Rendering
-from geodit.pipelines.tile_answers import Tile, answer_tiles, merge_tiles, tiled_prediction
-from geodit.pipelines.tiling import tile_windows
+from geodit.pipelines.tile_answers import Tile, answer_tiles, by_choice, merge_tiles, tiled_prediction
+from geodit.pipelines.tiling import scaled, shape_seen_whole, tile_windows
 from geodit.processing.asking import ImageQuestion
 from geodit.weights.bundled import resolve_checkpoint
 
@@ -212,28 +212,33 @@ class GeoDiTPipeline:
             return predictions
 
         georeferences: dict[int, MapReference | None] = {}
+        sizes: dict[int, tuple[int, int]] = {}
         valid: dict[int, NDArray[np.bool_] | None] = {}
+        side = self.answerer.image_side
 
         def read() -> Iterator[ImageQuestion]:
             for number, image in enumerate(inputs):
                 with as_image_source(image, bands, rendering) as source:
-                    loaded = source.read()
-                georeferences[number], valid[number] = loaded.georeference, loaded.valid
+                    loaded = source.read(shape=shape_seen_whole(source.image_size, side))
+                    georeferences[number], sizes[number] = source.georeference, source.image_size
+                valid[number] = loaded.valid
                 yield ImageQuestion(loaded.to_pil(), number=number)
 
         found: dict[int, Prediction] = {}
         for number, _, answer in self.answerer.answer(read(), inquiry, batch_size):
-            detections = clip_to_data(answer.detections, valid.pop(number))
+            height, width = sizes[number]
+            factors = width / answer.image_size[1], height / answer.image_size[0]
+            detections = [scaled(one, *factors) for one in clip_to_data(answer.detections, valid.pop(number))]
             found[number] = Prediction(
                 task,
                 query,
                 answer.text,
-                answer.image_size,
+                sizes[number],
                 boxes=tuple(detection.box for detection in detections),
                 labels=tuple(detection.label for detection in detections),
                 scores=tuple(detection.score for detection in detections),
                 parsed=answer.parsed,
-                choice_probabilities=_by_choice(choices, answer.choice_probabilities),
+                choice_probabilities=by_choice(choices, answer.choice_probabilities),
                 georeference=georeferences[number],
                 denoising=answer.denoising if return_denoising else None,
             )
@@ -286,7 +291,7 @@ class GeoDiTPipeline:
             if tile.error:
                 raise ValueError(tile.error)
         return tiled_prediction(
-            answers, task, query, merge_tiles(answers, query, merge), source.image_size, source.georeference
+            answers, inquiry, query, merge_tiles(answers, query, merge), source.image_size, source.georeference
         )
 
     def _check(self, inquiry: Inquiry, tile_size: int | None, batch_size: int, return_denoising: bool) -> None:
@@ -311,9 +316,3 @@ def _inquiry(
 
 def _report(progress: Callable[[int, int], None], total: int, done: int) -> None:
     progress(done, total)
-
-
-def _by_choice(choices: Sequence[str] | None, probabilities: Sequence[float] | None) -> dict[str, float] | None:
-    if choices is None or probabilities is None:
-        return None
-    return {choice.strip(): probability for choice, probability in zip(choices, probabilities, strict=True)}

@@ -72,6 +72,11 @@ class MergeOptions:
         if not 0.0 <= self.min_size < float("inf"):
             raise ValueError(f"min_size must be a number of pixels of at least 0, got {self.min_size}")
 
+    def keeps(self, detection: Detection) -> bool:
+        """Return whether a detection has the least score and the least size."""
+        x1, y1, x2, y2 = detection.box
+        return detection.score >= self.min_score and min(x2 - x1, y2 - y1) >= self.min_size
+
 
 def merge_detections(
     detections: Sequence[Detection], options: MergeOptions | None = None, margin: float = 0.0
@@ -101,13 +106,10 @@ def merge_detections(
     kept: list[Detection] = []
     for label in dict.fromkeys(detection.label for detection in detections):
         group = [detection for detection in detections if detection.label == label]
-        boxes = as_boxes([detection.box for detection in group])
+        as_boxes([detection.box for detection in group])  # raises for corners in the wrong order
         if not np.isfinite([detection.score for detection in group]).all():
             raise ValueError("scores must be finite numbers")
-        large = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= options.min_size
-        group = [
-            one for one, is_large in zip(group, large, strict=True) if is_large and one.score >= options.min_score
-        ]
+        group = [detection for detection in group if options.keeps(detection)]
         if options.merge != "none":
             group = _join_pieces(_without_seen_pieces(group, options), options, margin)
             group = _MERGE[options.merge](group, options)

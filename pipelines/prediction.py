@@ -37,7 +37,7 @@ class Prediction:
         task: what was asked for.
         query: what the user asked.
         text: the answer as the model wrote it. Of an image seen in tiles a line for
-            each tile in which something was found, or that was not understood.
+            each different answer; of those by boxes only where something was found, or an answer not understood.
         image_size: (height, width) of the image in pixels.
         boxes: `(x1, y1, x2, y2)` in pixels of the image.
         labels: one a box.

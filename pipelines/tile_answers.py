@@ -14,12 +14,12 @@ from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.windows import Window
 from geodit.pipelines.answering import Answer, Answerer, Inquiry
-from geodit.pipelines.georeference import GeoReference
+from geodit.pipelines.georeference import MapReference
 from geodit.pipelines.image_source import GeoImage
 from geodit.pipelines.merging import MergeOptions, merge_detections
 from geodit.pipelines.no_data import clip_to_data
 from geodit.pipelines.prediction import Prediction
-from geodit.pipelines.tiling import Detection, Edges, as_box, to_image
+from geodit.pipelines.tiling import Detection, Edges, as_box, scaled, to_image
 from geodit.processing.asking import ImageQuestion
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "TileAnswers",
     "TileStatus",
     "answer_tiles",
+    "by_choice",
     "detections_of",
     "merge_tiles",
     "tiled_prediction",
@@ -150,6 +151,7 @@ def answer_tiles(
     seen: dict[int, _Seen] = {}
     passed_over: dict[int, TileAnswers] = {}
     asked: list[Tile] = []
+    unclear: dict[int, ImageQuestion] = {}  # those that may be asked about again
 
     def read() -> Iterator[ImageQuestion]:
         for tile in tiles:
@@ -162,22 +164,28 @@ def answer_tiles(
             if image.valid is not None and not image.valid.any():
                 passed_over[tile.number] = TileAnswers(tile.number, tile.window, "no data")
                 continue
+            question = ImageQuestion(image.to_pil(), number=tile.number)
             seen[tile.number] = _Seen(tile, image.image_size, image.valid)
-            yield ImageQuestion(image.to_pil(), number=tile.number)
+            if retry is not None:
+                unclear[tile.number] = question
+            yield question
 
     found: dict[int, dict[str, QueryAnswer]] = {}
-    num_answered = 0
+    num_answered = num_done = 0
     for number, query, answer in answerer.answer(read(), inquiry, batch_size):
         of_tile = found.setdefault(number, {})
         of_tile[query] = seen[number].place(query, answer)
         if len(of_tile) == len(inquiry.queries):
             num_answered += 1
+            if all(one.parsed for one in of_tile.values()):
+                unclear.pop(number, None)
+            num_done = num_answered + len(passed_over)
             if progress is not None:
-                progress(num_answered + len(passed_over))
-    if progress is not None and num_answered == 0:
-        progress(len(passed_over))
+                progress(num_done)
+    if progress is not None and num_done < len(asked):
+        progress(len(asked))
     if retry is not None:
-        _ask_again(answerer, seen, found, replace(inquiry, options=retry), batch_size)
+        _ask_again(answerer, seen, unclear, found, replace(inquiry, options=retry), batch_size)
     return [
         passed_over[tile.number]
         if tile.number in passed_over
@@ -208,39 +216,54 @@ def merge_tiles(tiles: Sequence[TileAnswers], query: str, options: MergeOptions 
 
 def tiled_prediction(
     tiles: Iterable[TileAnswers],
-    task: str,
+    inquiry: Inquiry,
     query: str,
-    merged: Sequence[Detection],
+    found: Sequence[Detection],
     image_size: tuple[int, int],
-    georeference: GeoReference | None,
+    georeference: MapReference | None,
 ) -> Prediction:
-    """Return the answer about an image that was seen in tiles.
+    """Return the answer about an image that was seen in tiles, or in one.
 
     Args:
         tiles: What is known of each.
-        task: What was asked for.
-        query: What was asked.
-        merged: What was found in all tiles.
+        inquiry: What was asked.
+        query: Which of its queries.
+        found: What was found in all tiles.
         image_size: `(height, width)` of the image.
         georeference: Where it is on Earth, if that is known.
     """
     answers = [answer for tile in tiles for answer in tile.answers if answer.query == query]
     unparsed = sum(not answer.parsed for answer in answers)
-    # Of tiles in which there is nothing, one stands for all.
-    told = [answer.text for answer in answers if answer.detections or not answer.parsed]
+    probabilities = answers[0].choice_probabilities if len(answers) == 1 else None
     return Prediction(
-        task,
+        inquiry.task,
         query,
-        "\n".join(told or [answer.text for answer in answers[:1]]),
+        _text_of(answers),
         image_size,
-        boxes=tuple(detection.box for detection in merged),
-        labels=tuple(detection.label for detection in merged),
-        scores=tuple(detection.score for detection in merged),
+        boxes=tuple(detection.box for detection in found),
+        labels=tuple(detection.label for detection in found),
+        scores=tuple(detection.score for detection in found),
         parsed=unparsed == 0,
         num_tiles=len(answers),
         num_unparsed_tiles=unparsed,
+        choice_probabilities=by_choice(inquiry.choices, probabilities),
         georeference=georeference,
     )
+
+
+def by_choice(choices: Sequence[str] | None, probabilities: Sequence[float] | None) -> dict[str, float] | None:
+    """Return the probability of each choice, if there are choices."""
+    if choices is None or probabilities is None:
+        return None
+    return {choice.strip(): probability for choice, probability in zip(choices, probabilities, strict=True)}
+
+
+def _text_of(answers: Sequence[QueryAnswer]) -> str:
+    """Return the texts of answers, one a line; of tiles that say the same, one stands for all."""
+    if any(answer.detections or not answer.parsed for answer in answers):
+        # Where something was found elsewhere, that there is nothing here is no news.
+        answers = [answer for answer in answers if answer.detections or not answer.parsed]
+    return "\n".join(dict.fromkeys(answer.text for answer in answers))
 
 
 @dataclass(frozen=True)
@@ -254,10 +277,10 @@ class _Seen:
     def place(self, query: str, answer: Answer) -> QueryAnswer:
         """Move an answer to the pixels of the image."""
         window = self.tile.window
-        scale = window.width / self.seen_size[1], window.height / self.seen_size[0]
+        factors = window.width / self.seen_size[1], window.height / self.seen_size[0]
         detections = tuple(
             replace(
-                to_image(_scaled(detection, scale), window, self.tile.image_size, _margin(window)),
+                to_image(scaled(detection, *factors), window, self.tile.image_size, _margin(window)),
                 tile=self.tile.number,
             )
             for detection in clip_to_data(answer.detections, self.valid)
@@ -268,14 +291,14 @@ class _Seen:
 def _ask_again(
     answerer: Answerer,
     seen: dict[int, _Seen],
+    unclear: dict[int, ImageQuestion],
     found: dict[int, dict[str, QueryAnswer]],
     inquiry: Inquiry,
     batch_size: int,
 ) -> None:
     """Ask for the answers that were not understood, query by query, and put those that now are in their place."""
     for query in inquiry.queries:
-        numbers = sorted(number for number, answers in found.items() if not answers[query].parsed)
-        images = (ImageQuestion(seen[number].tile.read().to_pil(), number=number) for number in numbers)
+        images = [question for number, question in sorted(unclear.items()) if not found[number][query].parsed]
         for number, _, answer in answerer.answer(images, replace(inquiry, queries=(query,)), batch_size):
             placed = seen[number].place(query, answer) if answer.parsed else found[number][query]
             found[number][query] = replace(placed, attempts=2)
@@ -283,14 +306,6 @@ def _ask_again(
 
 def _margin(window: Window) -> float:
     return _CUT_MARGIN * min(window.height, window.width)
-
-
-def _scaled(detection: Detection, scale: tuple[float, float]) -> Detection:
-    if scale == (1.0, 1.0):
-        return detection
-    x, y = scale
-    x1, y1, x2, y2 = detection.box
-    return replace(detection, box=(x1 * x, y1 * y, x2 * x, y2 * y))
 
 
 def _answer_to_dict(answer: QueryAnswer) -> JsonObject:

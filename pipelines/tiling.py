@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from geodit.data.windows import Window, window_grid
+from geodit.pipelines.image_source import fit_within
 
 Box = tuple[float, float, float, float]
 
@@ -22,6 +23,10 @@ class Edges(NamedTuple):
 
 
 _UNCUT = Edges()
+
+# What is asked about at once is read with at most so many times the pixels a side that the model takes in: enough for
+# its own resampling to decide what it sees.
+_WHOLE_IMAGE_SIDES = 4
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,33 @@ def tile_windows(image_size: tuple[int, int], tile_size: int, overlap: float = 0
     if not 0.0 <= overlap < 1.0:
         raise ValueError(f"overlap must be a share from 0 to below 1, got {overlap}")
     return window_grid(image_size, tile_size, max(1, int(tile_size * (1.0 - overlap))))
+
+
+def shape_seen_whole(image_size: tuple[int, int], model_side: int) -> tuple[int, int] | None:
+    """Return the size at which an image is read that is asked about as a whole.
+
+    Args:
+        image_size: (height, width) of the image in pixels.
+        model_side: largest side, in pixels, of what the model takes in.
+
+    Returns:
+        (height, width), or None for the pixels as they are.
+    """
+    shape = fit_within(image_size, _WHOLE_IMAGE_SIDES * model_side)
+    return None if shape == tuple(image_size) else shape
+
+
+def tiles_would_help(image_size: tuple[int, int], model_side: int) -> bool:
+    """Return whether an image shows far more than the model sees of it at once, so that small objects are lost."""
+    return max(image_size) >= _WHOLE_IMAGE_SIDES * model_side
+
+
+def scaled(detection: Detection, x_factor: float, y_factor: float) -> Detection:
+    """Return a detection of a resampled image in pixels of the original."""
+    if x_factor == y_factor == 1.0:
+        return detection
+    x1, y1, x2, y2 = detection.box
+    return replace(detection, box=(x1 * x_factor, y1 * y_factor, x2 * x_factor, y2 * y_factor))
 
 
 def to_image(detection: Detection, window: Window, image_size: tuple[int, int], margin: float) -> Detection:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from geodit.cli.predict import plan_overlays, predictions_table
-from geodit.pipelines.image_pipeline import GeoDiTPipeline
+from geodit.cli.overlays import plan_overlays
+from geodit.cli.prediction_table import predictions_table
+from geodit.pipelines.answering import Answerer
 from geodit.pipelines.prediction import Prediction
 
 
@@ -56,11 +57,12 @@ def test_tiles_are_counted(geodit, checkpoint, image):
 def test_every_decoding_option_reaches_the_model(geodit, checkpoint, image, monkeypatch):
     given = {}
 
-    def refuse(self, images, task, query="", *, options, **arguments):
+    def refuse(self, images, inquiry, batch_size=8):
+        options = inquiry.options
         given.update(options.generate_arguments(), seed=options.seed, structured=options.structured)
         raise ValueError("seen enough")
 
-    monkeypatch.setattr(GeoDiTPipeline, "__call__", refuse)
+    monkeypatch.setattr(Answerer, "answer", refuse)
     result = geodit(
         "predict", image, "--task", "caption", "--model", checkpoint, "--max-denoising-steps", 9, "--remasking",
         "low_margin", "--confidence-threshold", 0.5, "--block-length", 4, "--prefix-refresh-steps", 2,
@@ -167,12 +169,17 @@ def test_bands_have_an_old_name(geodit, checkpoint, image):
         (["--task", "caption", "--query", "ship"], "caption"),
         (["--task", "caption", "--remasking", "best"], "low_confidence"),
         (["--task", "caption", "--entropy-bound", "1"], "entropy_bound"),
-        (["--task", "caption", "--tile-size", "32"], "tile_size"),
+        (["--task", "ground", "--query", "ship", "--tile-size", "32"], "tile_size"),
+        (["--task", "caption", "--tile-size", "large"], "--tile-size takes a number of pixels"),
+        (["--task", "caption", "--gsd", "0.3"], "give --tile-size"),
+        (["--task", "caption", "--resume"], "give --out"),
+        (["--task", "caption", "--out", "captions.txt"], "unknown suffix .txt: give .geojson, .gpkg"),
+        (["--task", "caption", "--format", "coco"], "give --out"),
         (["--task", "caption", "--choices", "a,,b"], "--choices"),
         (["--task", "caption", "--choices", "a,b,a"], "stands there twice"),
         (["--task", "caption", "--choices", "a", "--pattern", "b"], "give one of them"),
         (["--task", "detect", "--query", "ship", "--choices", "a"], "answered by boxes"),
-        (["--task", "detect", "--query", "ship", "--choices", "a", "--tile-size", "32"], "omit --tile-size"),
+        (["--task", "detect", "--query", "ship", "--choices", "a", "--tile-size", "32"], "answered by boxes"),
         (["--task", "caption", "--pattern", "("], "is invalid"),
         (["--task", "caption", "--bands", "7"], "1 to 3"),
         (["--task", "caption", "--bands", "red"], "--bands takes whole numbers"),
@@ -189,13 +196,13 @@ def test_bad_input_is_told_in_one_line(geodit, checkpoint, image, arguments, mes
 
 def test_weights_are_of_the_type_that_was_asked_for(geodit, checkpoint, image, monkeypatch):
     seen = []
-    answer = GeoDiTPipeline.__call__
+    answer = Answerer.answer
 
-    def watch(pipe, *args, **kwargs):
-        seen.append(str(pipe.model.dtype))
-        return answer(pipe, *args, **kwargs)
+    def watch(answerer, *args, **kwargs):
+        seen.append(str(answerer.model.dtype))
+        return answer(answerer, *args, **kwargs)
 
-    monkeypatch.setattr(GeoDiTPipeline, "__call__", watch)
+    monkeypatch.setattr(Answerer, "answer", watch)
     for dtype in ("bfloat16", "float32"):
         result = geodit("predict", image, "--task", "caption", "--model", checkpoint, "--dtype", dtype)
         assert result.exit_code == 0, result.output
@@ -215,7 +222,7 @@ def test_the_table_says_of_how_many_answers_it_shows_a_part():
     part = replace(whole, parsed=False)
     tiles = replace(part, num_tiles=9, num_unparsed_tiles=3)
     captions = [
-        predictions_table([Path("a.png")] * len(predictions), predictions).caption
+        predictions_table([("a.png", prediction) for prediction in predictions]).caption
         for predictions in ([whole], [whole, part], [part, tiles])
     ]
     ending = "only partly understood: only well-formed boxes are shown"

@@ -16,7 +16,7 @@ from rasterio.warp import transform
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.pipelines.raster import RasterSource
-from geodit.pipelines.scene_pipeline import ScenePipeline, _wgs84_polygons
+from geodit.pipelines.scene_pipeline import ScenePipeline
 
 SQUARES = [(10, 12, 30, 28), (100, 90, 124, 110)]
 
@@ -68,7 +68,7 @@ def test_geojson_follows_rfc_7946(pipe: GeoDiTPipeline, scene: Path) -> None:
         assert len(ring) == 5
         assert ring[0] == ring[-1]
         assert signed_area(ring) > 0
-        x1, y1, _, _ = feature["properties"]["pixel_box"]
+        x1, y1 = feature["properties"]["x1"], feature["properties"]["y1"]
         (longitude,), (latitude,) = transform("EPSG:32617", "EPSG:4326", [400000 + x1 / 2], [3285000 - y1 / 2])
         # The first corner is the upper left one. A degree in the eighth decimal is a millimetre.
         assert ring[0] == pytest.approx([longitude, latitude], abs=2e-8)
@@ -124,22 +124,3 @@ def test_image_without_a_place_is_refused(pipe: GeoDiTPipeline, tmp_path: Path, 
     Image.fromarray(draw.scene(64, 64, [])).save(path)
     with pytest.raises(ValueError, match=r"photo\.png has no place on Earth"):
         ScenePipeline(pipe)(path, "ship", tile_size=64)
-
-
-class TestPolygons:
-    def test_are_cut_at_the_antimeridian(self) -> None:
-        # Zone 1 begins at 180 degrees west, which lies near 166021 m east on the equator.
-        ring = np.array([[166000.0, 20.0], [166000.0, 10.0], [166060.0, 10.0], [166060.0, 20.0]])
-        (geometry,) = _wgs84_polygons([ring], "EPSG:32601")
-        assert geometry["type"] == "MultiPolygon"
-        sides = sorted(np.sign(part[0][0][0]) for part in geometry["coordinates"])
-        assert sides == [-1, 1]
-        for (part,) in geometry["coordinates"]:
-            assert signed_area(part) > 0
-            assert np.ptp(np.array(part)[:, 0]) < 0.001
-
-    @pytest.mark.parametrize("crs", ["nonsense", "EPSG:999999", "EPSG:32633"])
-    def test_without_longitude_and_latitude(self, crs: str) -> None:
-        ring = np.array([[1e9, 20.0], [1e9, 10.0], [2e9, 10.0], [2e9, 20.0]])
-        with pytest.raises(ValueError, match="no longitude and latitude"):
-            _wgs84_polygons([ring], crs)

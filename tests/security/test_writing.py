@@ -45,7 +45,15 @@ def image(tmp_path: Path) -> Path:
 def identity(path: Path) -> tuple[int, ...]:
     """What of a directory entry changes when something is written to it, and not when it is looked at."""
     entry = path.lstat()
-    return entry.st_mode, entry.st_dev, entry.st_ino, entry.st_nlink, entry.st_size, entry.st_mtime_ns, entry.st_ctime_ns
+    return (
+        entry.st_mode,
+        entry.st_dev,
+        entry.st_ino,
+        entry.st_nlink,
+        entry.st_size,
+        entry.st_mtime_ns,
+        entry.st_ctime_ns,
+    )
 
 
 def fails(*arguments: object) -> str:

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The images that a command is given: files, folders, patterns, lists and addresses."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from geodit.cli.errors import CommandError
+
+# Files of a folder with another suffix are passed over.
+_SUFFIXES = {
+    ".asc", ".bil", ".bip", ".bmp", ".bsq", ".dem", ".ers", ".gif", ".gpkg", ".hgt", ".img", ".j2k", ".jp2", ".jpeg",
+    ".jpg", ".nitf", ".ntf", ".png", ".tif", ".tiff", ".vrt", ".webp",
+}  # fmt: skip
+
+
+def expand_images(arguments: Sequence[str], *, keep_going: bool = False) -> list[str]:
+    """Return the images that some arguments name, each once.
+
+    Args:
+        arguments: Files, addresses such as `https://...` or `/vsizip/...`, folders, patterns with `*`, or text files
+            that end in `.txt` and name one of these a line.
+        keep_going: Whether a file that is missing is left to whoever opens it.
+
+    Raises:
+        CommandError: If a file is missing, a folder or a list is empty, or nothing matches a pattern.
+    """
+    images = list(dict.fromkeys(image for argument in arguments for image in _expand(argument, keep_going)))
+    if not images:
+        raise CommandError("there is no image to ask about")
+    return images
+
+
+def _expand(argument: str, keep_going: bool) -> Iterator[str]:
+    path = Path(argument)
+    if is_address(argument) and not path.exists():
+        yield argument
+    elif path.is_dir():
+        found = sorted(str(one) for one in path.iterdir() if one.suffix.lower() in _SUFFIXES and one.is_file())
+        if not found:
+            raise CommandError(f"there is no image in the folder {argument}")
+        yield from found
+    elif path.suffix.lower() == ".txt" and path.is_file():
+        lines = [line.strip() for line in _read_list(path).splitlines()]
+        for line in lines:
+            if line and not line.startswith("#"):
+                # A path in a list is relative to it.
+                yield from _expand(line if is_address(line) else str(path.parent / line), keep_going)
+    elif glob.has_magic(argument) and not os.path.lexists(argument):
+        # Path.glob takes no absolute pattern.
+        found = sorted(one for one in glob.glob(argument, recursive=True) if Path(one).is_file())  # noqa: PTH207
+        if not found:
+            raise CommandError(f"no file matches {argument}")
+        yield from found
+    elif path.is_file() or keep_going:
+        yield argument
+    else:
+        raise CommandError(f"{argument} is not an image" if path.exists() else f"there is no image {argument}")
+
+
+def is_address(argument: str) -> bool:
+    """Return whether an argument is an address, or a place in an archive, rather than the path of a file."""
+    scheme, separator, _ = argument.partition("://")
+    return argument.startswith("/vsi") or (bool(separator) and scheme.isalnum())
+
+
+def _read_list(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{path} is not a list of images: it is not text") from error

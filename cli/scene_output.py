@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The file that answers go to: JSON, or layers of a map."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from geodit.cli.errors import CommandError
+from geodit.cli.output import check_can_write, to_json, write_output
+
+if TYPE_CHECKING:
+    from geodit.pipelines.scenes.collecting import JobResult
+    from geodit.pipelines.scenes.plan import JobPlan
+
+FormatName = Literal["geodit", "coco"]
+
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Write the answers to a file. Its suffix decides: .json, .geojson, .gpkg, .parquet, .fgb, .shp or .csv.",
+    ),
+]
+FormatOption = Annotated[
+    FormatName | None, typer.Option("--format", help="What a .json file holds: answers, or COCO.")
+]
+
+
+def check_out(out: Path | None, form: FormatName | None) -> None:
+    """Check before long work whether the file can be written.
+
+    Raises:
+        CommandError: If its suffix is unknown, a package that writes it is missing, or it cannot be written.
+    """
+    if out is None:
+        if form is not None:
+            raise CommandError("--format says what a file of answers holds: give --out")
+        return
+    check_can_write(out)
+    if out.suffix.lower() == ".json":
+        return
+    if form is not None:
+        raise CommandError(f"--format is for .json, but --out is {out}")
+    from geodit.pipelines.scenes.formats import find_format
+
+    find_format(out, [".json"]).check_available()
+
+
+def holds_layers(out: Path | None) -> bool:
+    """Return whether the file holds a layer of a map, for which it must be known where images are."""
+    return out is not None and out.suffix.lower() != ".json"
+
+
+def check_places(out: Path, plan: "JobPlan") -> None:
+    """Check whether the images of a job have their place in the file.
+
+    Raises:
+        CommandError: If one has none.
+    """
+    from geodit.pipelines.scenes.formats import find_format
+
+    form = find_format(out)
+    for number, facts in sorted(plan.images.items()):
+        image = plan.job.images[number]
+        if facts.georeference is None:
+            if form.suffix == ".csv":
+                continue
+            raise CommandError(
+                f"{image} has no place on Earth that can be read, and {out.suffix} is a layer of a map: write "
+                ".json or .csv, or give its reference system by --crs if it has a transform"
+            )
+        try:
+            form.check_crs(facts.georeference.crs)
+        except ValueError as error:
+            raise CommandError(f"{image}: {error}") from error
+
+
+def write_result(out: Path, form: FormatName | None, result: "JobResult") -> int:
+    """Write the answers.
+
+    Returns:
+        How many polygons were left out because they have no longitude and latitude.
+
+    Raises:
+        CommandError: If they cannot be written.
+    """
+    if out.suffix.lower() == ".json":
+        document = result.to_coco() if form == "coco" else result.to_document()
+        write_output(out, to_json(document).encode())
+        return 0
+    from geodit.pipelines.scenes.formats import write_layers
+
+    return write_layers(out, result.layers())

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The answers of a job as they come: a file that a run which was cut off goes on from.
+
+The first line says what was asked, see [`SceneJob.fingerprint`]. Each further line holds the answers of one chunk of
+tiles. A line counts once it is complete: what a crash has left of the last one is dropped.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from geodit.configuration.types_geodit import JsonObject
+from geodit.pipelines.tile_answers import TileAnswers
+
+__all__ = ["Journal", "find_journals", "open_journal", "read_journals"]
+
+_FORMAT = "geodit answers 1"
+
+
+class Journal:
+    """Answers on disk, chunk by chunk. It is a context manager: leaving it closes the file.
+
+    Args:
+        path: The file. What it holds of the same job is kept.
+        fingerprint: What the answers depend on.
+        others: Further files of the same job, such as those of other processes, which are only read.
+
+    Attributes:
+        done: The answers of the chunks that are complete, by their numbers.
+
+    Raises:
+        ValueError: If a file is of another job.
+        OSError: If it cannot be written.
+    """
+
+    def __init__(self, path: Path, fingerprint: JsonObject, others: Iterable[Path] = ()) -> None:
+        self.path = path
+        own, size = _read(path, fingerprint)
+        self.done = {**read_journals(others, fingerprint), **own}
+        mode = "r+" if size else "w"
+        self._file = path.open(mode, encoding="utf-8", newline="\n")
+        if size:
+            self._file.seek(size)
+            self._file.truncate()
+        else:
+            self._write({"format": _FORMAT, **fingerprint})
+
+    def add(self, chunk: int, answers: Sequence[TileAnswers]) -> None:
+        """Append the answers of a chunk; they are on disk when this returns."""
+        self._write({"chunk": chunk, "tiles": [tile.to_dict() for tile in answers]})
+
+    def _write(self, line: JsonObject) -> None:
+        self._file.write(json.dumps(line, ensure_ascii=True, allow_nan=False) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def find_journals(out: Path) -> list[Path]:
+    """Return the journals of a job whose result goes to `out`."""
+    return sorted(out.parent.glob(f"{glob.escape(out.name)}.answers*.jsonl"))
+
+
+def open_journal(out: Path, fingerprint: JsonObject, *, process: int = 0, resume: bool = False) -> Journal:
+    """Open the journal of a job, which lies beside its result.
+
+    Args:
+        out: The file of the result.
+        fingerprint: What the answers depend on.
+        process: Number of this process, where several share the job. Each has a file of its own.
+        resume: Whether to go on from the answers of an earlier run.
+
+    Raises:
+        ValueError: If there are answers of an earlier run and it is not to go on from them, or they are of another
+            job.
+        OSError: If it cannot be written.
+    """
+    found = find_journals(out)
+    if process == 0 and found and not resume:
+        raise ValueError(
+            f"{found[0]} holds the answers of a run that did not end: go on from them with --resume, or delete it to "
+            "start over"
+        )
+    path = out.with_name(f"{out.name}.answers{f'-{process}' if process else ''}.jsonl")
+    return Journal(path, fingerprint, [other for other in found if other != path] if resume else [])
+
+
+def read_journals(paths: Iterable[Path], fingerprint: JsonObject) -> dict[int, list[TileAnswers]]:
+    """Return the answers of the chunks that are complete in some of the files of a job.
+
+    Raises:
+        ValueError: If a file is of another job.
+    """
+    found: dict[int, list[TileAnswers]] = {}
+    for path in sorted(paths):
+        found.update(_read(path, fingerprint)[0])
+    return found
+
+
+def _read(path: Path, fingerprint: JsonObject) -> tuple[dict[int, list[TileAnswers]], int]:
+    """Return the chunks of a journal and the number of bytes that its complete lines take."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return {}, 0
+    end = content.rfind(b"\n") + 1
+    lines = content[:end].splitlines()
+    if not lines:
+        return {}, 0
+    try:
+        header = json.loads(lines[0])
+        chunks = {}
+        for line in lines[1:]:
+            values = json.loads(line)
+            chunks[int(values["chunk"])] = [TileAnswers.from_dict(tile) for tile in values["tiles"]]
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a file of answers to go on from: delete it to start over") from error
+    _check_header(path, header, {"format": _FORMAT, **fingerprint})
+    return chunks, end
+
+
+def _check_header(path: Path, header: object, expected: Mapping[str, object]) -> None:
+    found = header if isinstance(header, dict) else {}
+    different = sorted(
+        name
+        for name in {*found, *expected}
+        if name not in found or name not in expected or found[name] != expected[name]
+    )
+    if different:
+        raise ValueError(
+            f"{path} holds the answers of another job, with another {', '.join(different)}: give the same files and "
+            "options as then, or delete it to start over"
+        )
