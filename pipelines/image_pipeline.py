@@ -291,7 +291,7 @@ class GeoDiTPipeline:
             if tile.error:
                 raise ValueError(tile.error)
         return tiled_prediction(
-            answers, inquiry, query, merge_tiles(answers, query, merge), source.image_size, source.georeference
+            answers, inquiry, query, merge_tiles(answers, query, source.image_size, merge), source.image_size, source.georeference
         )
 
     def _check(self, inquiry: Inquiry, tile_size: int | None, batch_size: int, return_denoising: bool) -> None:

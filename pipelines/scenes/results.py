@@ -220,7 +220,7 @@ class SceneResult:
         if self.job.tiling.tile_size is None:
             # The answer about the whole, with its boxes in the order of the answer.
             return [one for one in detections_of(self.tiles, query) if self.merge.keeps(one)]
-        merged = merge_tiles(self.tiles, query, self.merge)
+        merged = merge_tiles(self.tiles, query, self.image_size, self.merge)
         return merged if self._area is None else self._area.holds(merged)
 
     def _prediction(self, query: str) -> Prediction:
