@@ -60,7 +60,8 @@ def _text(value: Value) -> str | None:
 def csv_bytes(layer: Layer) -> bytes:
     """Encode a layer as CSV in UTF-8: the polygon as well-known text, the columns, and the reference system.
 
-    The first column is `WKT`, as GDAL and QGIS know it; the last one is `reference_system`, empty for a layer in pixels.
+    The first column is `WKT`, as GDAL and QGIS know it. The last one is `reference_system`, which is empty for a layer
+    in pixels.
     """
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")

@@ -28,8 +28,8 @@ __all__ = [
 _DATE = "2000-01-01"
 # Limits of dBASE tables, in bytes.
 _FIELD_NAME, _FIELD_TEXT = 10, 254
-# Field names where those that are cut off would say little.
-_SHORT_NAMES = {"model_revision": "model_rev", "num_attempts": "attempts", "well_formed": "wellformed"}
+# Names that would say little if they were cut off.
+_SHORT_NAMES = {"model_revision": "model_rev"}
 
 
 def write_geopackage(path: Path, layers: Sequence[Layer]) -> None:

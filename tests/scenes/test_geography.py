@@ -10,6 +10,7 @@ import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.crs import CRS as RasterioCRS  # noqa: N811
 from rasterio.warp import transform
 from shapely.geometry import Point, shape
 
@@ -280,6 +281,8 @@ class TestOffTheEarth:
     @pytest.mark.parametrize("crs", [*PLACES, GEOSTATIONARY, "EPSG:32633+5773", "EPSG:4979"])
     def test_others_are_not(self, crs):
         check_has_wgs84(crs)
+        # As rasterio says what has no code.
+        check_has_wgs84(RasterioCRS.from_user_input(crs).to_wkt())
 
 
 class TestConcatenateInWgs84:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -84,6 +86,12 @@ def test_given_types_are_those_of_the_values():
     with pytest.raises(ValueError, match="types for columns that it does not have: tile"):
         Layer("objects", None, (SQUARE,), {}, {"tile": int})
     assert Layer("objects", None, (SQUARE,), {"score": [1]}, {"score": float}).values("score") == [1.0]
+
+
+def test_layers_go_to_other_processes(ships):
+    copy = pickle.loads(pickle.dumps(ships))  # noqa: S301
+    assert (copy.name, copy.crs, copy.columns, copy.types) == (ships.name, ships.crs, ships.columns, ships.types)
+    assert np.array_equal(copy.rings, ships.rings)
 
 
 def test_some_of_the_polygons(ships):

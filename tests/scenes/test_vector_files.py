@@ -130,7 +130,9 @@ def test_geopackage_holds_several_layers(tmp_path, ships, tiles):
     assert frame["state"].tolist() == ["unparsed"]
     assert frame.geometry[0].equals(shapely.Polygon(tiles.rings[0]))
     with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA application_id").fetchone() == (int.from_bytes(b"GPKG"),)
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert database.execute("PRAGMA foreign_key_check").fetchall() == []
         # Nothing in it tells when it was written.
         assert database.execute("SELECT DISTINCT last_change FROM gpkg_contents").fetchall() == [
             ("2000-01-01T00:00:00.000Z",)
