@@ -43,28 +43,38 @@ _GEO_HINT = 'pip install "geodit[geo]"'
 
 
 def read_image(
-    path: str | PathLike[str], bands: Sequence[int] | None = None, rendering: Rendering | None = None
+    path: str | PathLike[str],
+    bands: Sequence[int] | None = None,
+    rendering: Rendering | None = None,
+    *,
+    crs: str | None = None,
 ) -> GeoImage:
     """Read a whole image.
 
     Args:
-        path: a PNG, JPEG or (Geo)TIFF file; what counts is its content, not its name.
-        bands: the band to show as gray, or the three to show as red, green and blue, counted from 1.
-        rendering: how they become 8-bit RGB.
+        path: A PNG, JPEG or (Geo)TIFF file; what counts is its content, not its name.
+        bands: The band to show as gray, or the three to show as red, green and blue, counted from 1.
+        rendering: How they become 8-bit RGB.
+        crs: The coordinate reference system of a raster that states its transform, but none. One that the file states
+            itself comes first.
 
     Returns:
         The image, its size and, for a GeoTIFF read by rasterio, its georeference.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not such an image, is damaged, or lacks the bands asked for.
+        ValueError: If it is not such an image, is damaged, or lacks the bands asked for, or `crs` is none.
     """
-    with open_image(path, bands, rendering) as source:
+    with open_image(path, bands, rendering, crs=crs) as source:
         return source.read()
 
 
 def open_image(
-    path: str | PathLike[str], bands: Sequence[int] | None = None, rendering: Rendering | None = None
+    path: str | PathLike[str],
+    bands: Sequence[int] | None = None,
+    rendering: Rendering | None = None,
+    *,
+    crs: str | None = None,
 ) -> ImageSource:
     """Open an image to be read by windows; arguments and errors are those of [`read_image`].
 
@@ -82,7 +92,7 @@ def open_image(
     if not header:
         raise ValueError(f"{path} is empty")
     if header.startswith(_TIFF):
-        return _open_tiff(path, bands, rendering)
+        return _open_tiff(path, bands, rendering, crs)
     if header.startswith(_PNG):
         if _is_deep_color_png(header):
             return _open_deep_png(path, bands, rendering)
@@ -93,7 +103,11 @@ def open_image(
 
 
 def as_image_source(
-    image: ImageInput, bands: Sequence[int] | None = None, rendering: Rendering | None = None
+    image: ImageInput,
+    bands: Sequence[int] | None = None,
+    rendering: Rendering | None = None,
+    *,
+    crs: str | None = None,
 ) -> ImageSource:
     """Open whatever stands for an image: a path, a PIL image, an array or a [`GeoImage`].
 
@@ -101,13 +115,14 @@ def as_image_source(
         image: a path as for [`open_image`], a PIL image, uint8 pixels (H, W) or (H, W, C), or a GeoImage.
         bands: as for [`read_image`]. A GeoImage has its three bands already.
         rendering: likewise.
+        crs: likewise, of a path.
 
     Raises:
         TypeError: if it is none of these.
         FileNotFoundError, ValueError: as [`open_image`] raises them.
     """
     if isinstance(image, str | PathLike):
-        return open_image(image, bands, rendering)
+        return open_image(image, bands, rendering, crs=crs)
     if isinstance(image, GeoImage):
         if bands is not None:
             raise ValueError("bands are chosen when an image is read; this GeoImage is RGB already")
@@ -125,7 +140,7 @@ def as_image_source(
     raise TypeError(f"an image must be a path, a PIL image, a NumPy array or a GeoImage, not {type(image).__name__}")
 
 
-def _open_tiff(path: Path, bands: Sequence[int] | None, rendering: Rendering) -> ImageSource:
+def _open_tiff(path: Path, bands: Sequence[int] | None, rendering: Rendering, crs: str | None) -> ImageSource:
     try:
         from geodit.pipelines.raster import RasterSource
     except ImportError:
@@ -133,7 +148,7 @@ def _open_tiff(path: Path, bands: Sequence[int] | None, rendering: Rendering) ->
             return _open_with_pillow(path, "TIFF", bands, rendering)
         except ValueError as error:
             raise ValueError(f"{error}. Without rasterio only simple TIFF is read: {_GEO_HINT}") from error
-    return RasterSource(path, "GTiff", bands, rendering)
+    return RasterSource(path, "GTiff", bands, rendering, crs=crs)
 
 
 def _is_deep_color_png(header: bytes) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from geodit.configuration.types_geodit import JsonObject
-from geodit.pipelines.georeference import GeoReference
+from geodit.pipelines.georeference import MapReference
 
 Box = tuple[float, float, float, float]
 
@@ -36,7 +36,8 @@ class Prediction:
     Args:
         task: what was asked for.
         query: what the user asked.
-        text: the answer as the model wrote it. An image seen in tiles has one line a tile.
+        text: the answer as the model wrote it. Of an image seen in tiles a line for
+            each tile in which something was found, or that was not understood.
         image_size: (height, width) of the image in pixels.
         boxes: `(x1, y1, x2, y2)` in pixels of the image.
         labels: one a box.
@@ -61,7 +62,7 @@ class Prediction:
     num_tiles: int = 1
     num_unparsed_tiles: int = 0
     choice_probabilities: dict[str, float] | None = None
-    georeference: GeoReference | None = None
+    georeference: MapReference | None = None
     denoising: Denoising | None = None
 
     @property

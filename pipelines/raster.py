@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 from transformers.utils import logging
 
@@ -54,6 +55,7 @@ class RasterSource(ImageSource):
         bands: see [`choose_bands`]. Alpha counts, and can be asked for: GDAL assumes it of a fourth band that the file
             says nothing about. By default those that the file calls red, green and blue.
         rendering: how they become 8-bit RGB.
+        crs: The coordinate reference system of a raster that has a transform but states none.
 
     Raises:
         ValueError: if the file cannot be read as such a raster, or `bands` or `rendering` does not fit it.
@@ -65,7 +67,10 @@ class RasterSource(ImageSource):
         driver: str = "GTiff",
         bands: Sequence[int] | None = None,
         rendering: Rendering | None = None,
+        *,
+        crs: str | None = None,
     ) -> None:
+        self._crs = crs
         self._rendering = rendering or Rendering()
         if driver not in _DRIVERS:
             raise ValueError(f"driver must be one of {', '.join(_DRIVERS)}, got {driver!r}")
@@ -93,8 +98,11 @@ class RasterSource(ImageSource):
             raise ValueError(f"its overviews are said to be in another file, {next(iter(others.values()))!r:.200}")
         self.image_size = (dataset.height, dataset.width)
         self.georeference = None
-        if dataset.crs is not None and not dataset.transform.is_identity:
-            self.georeference = GeoReference(dataset.crs.to_string(), tuple(dataset.transform)[:6])
+        crs = dataset.crs
+        if crs is None and self._crs is not None:
+            crs = _parse_crs(self._crs)
+        if crs is not None and not dataset.transform.is_identity:
+            self.georeference = GeoReference(crs.to_string(), tuple(dataset.transform)[:6])
 
         interpretations = dataset.colorinterp
         if ColorInterp.cyan in interpretations:
@@ -183,6 +191,13 @@ class RasterSource(ImageSource):
     def close(self) -> None:
         """Close the file."""
         self._dataset.close()
+
+
+def _parse_crs(text: str) -> CRS:
+    try:
+        return CRS.from_user_input(text)
+    except CRSError as error:
+        raise ValueError(f"{text!r} is no coordinate reference system: give one such as EPSG:32631") from error
 
 
 def _colored_bands(interpretations: Sequence[ColorInterp]) -> list[int]:

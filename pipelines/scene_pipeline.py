@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
-from geodit.pipelines.georeference import GeoReference
+from geodit.pipelines.georeference import MapReference
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.pipelines.imagery import open_image
 from geodit.pipelines.merging import MergeOptions
@@ -33,7 +33,7 @@ class SceneDetections:
     """
 
     prediction: Prediction
-    georeference: GeoReference
+    georeference: MapReference
 
     def to_geojson(self) -> JsonObject:
         """Return the detections as a GeoJSON FeatureCollection (RFC 7946), ready for `json.dump`.

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From pixels to map coordinates."""
 
+import pickle
+
 import numpy as np
 import pytest
 from rasterio.transform import Affine, xy
@@ -36,3 +38,23 @@ def test_part_of_an_image_keeps_its_place() -> None:
     part = NORTH_UP.window(Window(top=4, left=6, height=10, width=10))
     whole_point = NORTH_UP.to_map(np.array([8.0, 9.0]))
     assert part.to_map(np.array([2.0, 5.0])).tolist() == whole_point.tolist()
+
+
+class TestInverse:
+    TURNED = GeoReference("EPSG:32617", (0.4, 0.1, 12.0, -0.2, -0.6, 34.0))
+
+    def test_leads_back_to_the_pixels(self) -> None:
+        points = np.random.default_rng(0).uniform(-100, 100, (3, 4, 2))
+        assert self.TURNED.to_pixels(self.TURNED.to_map(points)) == pytest.approx(points)
+
+    def test_of_a_transform_without_one_is_not_a_number(self) -> None:
+        flat = GeoReference("EPSG:32617", (1.0, 2.0, 0.0, 2.0, 4.0, 0.0))
+        assert np.isnan(flat.to_pixels(np.zeros((5, 2)))).all()
+
+    def test_a_smaller_copy_lies_in_the_same_place(self) -> None:
+        points = np.random.default_rng(1).uniform(0, 50, (6, 2))
+        half = self.TURNED.scaled(row_factor=2, column_factor=3)
+        assert half.to_map(points) == pytest.approx(self.TURNED.to_map(points * [3, 2]))
+
+    def test_survives_pickling(self) -> None:
+        assert pickle.loads(pickle.dumps(self.TURNED)) == self.TURNED  # noqa: S301  # written one line above

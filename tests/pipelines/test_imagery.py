@@ -72,6 +72,14 @@ class TestGeoTiff:
         assert image.crs is None
         assert image.transform is None
 
+    def test_a_reference_system_is_taken_where_the_file_states_none(self, tmp_path: Path) -> None:
+        path = rgb_tiff(tmp_path / "a.tif", transform=UTM["transform"])
+        assert read_image(path).georeference is None
+        assert read_image(path, crs="EPSG:32617").crs == "EPSG:32617"
+        assert read_image(rgb_tiff(tmp_path / "b.tif", **UTM), crs="EPSG:3857").crs == "EPSG:32617"
+        with pytest.raises(ValueError, match=r"a\.tif .*'EPSG:1' is no coordinate reference system"):
+            read_image(path, crs="EPSG:1")
+
     def test_window_has_its_own_place(self, tmp_path: Path) -> None:
         with open_image(rgb_tiff(tmp_path / "a.tif", **UTM)) as source:
             part = source.read(Window(top=2, left=4, height=5, width=6))
