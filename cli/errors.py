@@ -22,11 +22,16 @@ _EXTRAS = {
     "datasets": "eval",
     "evaluate": "eval",
     "faster_coco_eval": "eval",
+    "geopandas": "geo",
     "matplotlib": "hub",
     "outlines_core": "structured",
     "peft": "train",
+    "pyarrow": "geo",
     "pycocoevalcap": "eval",
+    "pyogrio": "geo",
+    "pyproj": "geo",
     "rasterio": "geo",
+    "shapely": "geo",
     "trl": "train",
 }
 
