@@ -15,8 +15,8 @@ import pytest
 import shapely
 from pyproj import CRS
 
-from geodit.scenes.tables import to_geodataframe
-from geodit.scenes.vector_files import (
+from geodit.pipelines.scenes.tables import to_geodataframe
+from geodit.pipelines.scenes.vector_files import (
     shapefile_field_names,
     write_flatgeobuf,
     write_geopackage,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from faster_coco_eval import COCO, COCOeval_faster
 
-from geodit.scenes.coco import CocoImage, to_coco, to_supervision
+from geodit.pipelines.scenes.coco import CocoImage, to_coco, to_supervision
 
 HARBOR = CocoImage("harbor.tif", (96, 128), [(10, 20, 30, 50), (0, 0, 5.5, 4)], ["ship", "car"], [0.75, 0.5])
 FIELD = CocoImage("field.tif", (64, 64), [], [], [])

@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
-from geodit.scenes.layers import RESERVED_COLUMNS, Layer
+from geodit.pipelines.scenes.layers import RESERVED_COLUMNS, Layer
 
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 

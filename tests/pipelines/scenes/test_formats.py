@@ -13,8 +13,8 @@ import pyogrio
 import pytest
 
 from full_disk import full_disk
-from geodit.scenes.formats import FORMATS, find_format, write_layers
-from geodit.scenes.layers import Layer
+from geodit.pipelines.scenes.formats import FORMATS, find_format, write_layers
+from geodit.pipelines.scenes.layers import Layer
 from rfc7946 import check_feature_collection
 
 LOCAL = 'LOCAL_CS["local",UNIT["metre",1]]'
@@ -213,7 +213,7 @@ class TestFailures:
             raise KeyboardInterrupt
 
         # When all is written and nothing has been moved yet.
-        monkeypatch.setattr("geodit.scenes.formats._move", interrupt)
+        monkeypatch.setattr("geodit.pipelines.scenes.formats._move", interrupt)
         with pytest.raises(KeyboardInterrupt):
             write_layers(path, [ships])
         assert contents(tmp_path) == before

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from geodit.scenes.geojson import geojson_bytes, to_geojson
-from geodit.scenes.layers import Layer
+from geodit.pipelines.scenes.geojson import geojson_bytes, to_geojson
+from geodit.pipelines.scenes.layers import Layer
 from rfc7946 import check_feature_collection
 
 

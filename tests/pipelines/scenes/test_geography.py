@@ -14,8 +14,8 @@ from rasterio.crs import CRS as RasterioCRS  # noqa: N811
 from rasterio.warp import transform
 from shapely.geometry import Point, shape
 
-from geodit.scenes.geography import check_crs, check_has_wgs84, concatenate_in_wgs84, to_wgs84
-from geodit.scenes.layers import Layer
+from geodit.pipelines.scenes.geography import check_crs, check_has_wgs84, concatenate_in_wgs84, to_wgs84
+from geodit.pipelines.scenes.layers import Layer
 from rfc7946 import check_geometry
 
 GEOSTATIONARY = "+proj=geos +h=35785831 +lon_0=0 +sweep=y"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from geodit.scenes.layers import Layer, Value
+from geodit.pipelines.scenes.layers import Layer, Value
 
 Box = tuple[float, float, float, float]
 MakeLayer = Callable[..., Layer]

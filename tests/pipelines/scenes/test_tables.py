@@ -12,8 +12,8 @@ import pytest
 import shapely
 from pyproj import CRS
 
-from geodit.scenes.layers import Layer
-from geodit.scenes.tables import csv_bytes, to_geodataframe
+from geodit.pipelines.scenes.layers import Layer
+from geodit.pipelines.scenes.tables import csv_bytes, to_geodataframe
 
 
 class TestGeoDataFrame:
