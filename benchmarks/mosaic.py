@@ -63,7 +63,7 @@ def compare(found: Sequence[Box], truth: Sequence[Box]) -> Found:
 
 
 def total(parts: Sequence[Found]) -> Found:
-    """Sums."""
+    """Add up."""
     return Found(*(sum(column) for column in zip(*parts, strict=True)))
 
 
@@ -93,12 +93,11 @@ def main() -> None:
     size, per_mosaic = REFERENCE_SIZE, arguments.side**2
     alone, tiled = [], []
     for mosaic in range(arguments.mosaics):
-        scenes = [
-            sample_scene(scene_seed("test", arguments.seed, mosaic * per_mosaic + index)) for index in range(per_mosaic)
-        ]
+        numbers = range(mosaic * per_mosaic, (mosaic + 1) * per_mosaic)
+        scenes = [sample_scene(scene_seed("test", arguments.seed, number)) for number in numbers]
         pictures = [render_scene(scene) for scene in scenes]
-        rows = [np.concatenate(pictures[row : row + arguments.side], axis=1) for row in range(0, per_mosaic, arguments.side)]
-        whole = np.concatenate(rows)
+        starts = range(0, per_mosaic, arguments.side)
+        whole = np.concatenate([np.concatenate(pictures[start : start + arguments.side], axis=1) for start in starts])
         of_alone, of_tiled = [], []
         for label in arguments.labels:
             for scene, prediction in zip(scenes, pipeline(pictures, "detect", label, options=options), strict=True):

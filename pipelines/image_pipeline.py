@@ -290,9 +290,9 @@ class GeoDiTPipeline:
         for tile in answers:
             if tile.error:
                 raise ValueError(tile.error)
-        return tiled_prediction(
-            answers, inquiry, query, merge_tiles(answers, query, source.image_size, merge), source.image_size, source.georeference
-        )
+        size = source.image_size
+        found = merge_tiles(answers, query, size, merge)
+        return tiled_prediction(answers, inquiry, query, found, size, source.georeference)
 
     def _check(self, inquiry: Inquiry, tile_size: int | None, batch_size: int, return_denoising: bool) -> None:
         self.answerer.check(inquiry)

@@ -81,7 +81,8 @@ class JobResult:
         Raises:
             ValueError: If the task is not answered by boxes.
         """
-        return to_coco([scene.coco_image() for scene in self.scenes])
+        queries = self.scenes[0].job.inquiry.queries if self.scenes else ()
+        return to_coco([scene.coco_image() for scene in self.scenes], queries)
 
 
 def collect(

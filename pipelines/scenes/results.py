@@ -143,7 +143,7 @@ class SceneResult:
         Raises:
             ValueError: If the task is not answered by boxes.
         """
-        return to_coco([self.coco_image()])
+        return to_coco([self.coco_image()], self.job.inquiry.queries)
 
     def coco_image(self) -> CocoImage:
         """Return what [`to_coco`] takes of an image.
@@ -170,7 +170,8 @@ class SceneResult:
         """
         self._need_boxes("supervision")
         found = self.objects
-        return to_supervision([one.box for one in found], [one.label for one in found], [one.score for one in found])
+        boxes, labels = [one.box for one in found], [one.label for one in found]
+        return to_supervision(boxes, labels, [one.score for one in found], self.job.inquiry.queries)
 
     def write(self, path: str | Path) -> int:
         """Write the layers to a file whose suffix decides on its format, see [`find_format`].
