@@ -26,6 +26,7 @@ _EXTRAS = {
     "outlines_core": "structured",
     "peft": "train",
     "pycocoevalcap": "eval",
+    "pystac": "stac",
     "rasterio": "geo",
     "trl": "train",
 }

@@ -37,7 +37,7 @@ class BlockChecksums:
     @staticmethod
     def are_in(dataset: DatasetReader) -> bool:
         """Return whether a raster has such checksums."""
-        return dataset.driver == "GTiff" and dataset.compression == Compression.deflate
+        return bool(dataset.driver == "GTiff" and dataset.compression == Compression.deflate)
 
     def check(self, window: Window, bands: list[int]) -> None:
         """Compare the checksums of the blocks of a window.

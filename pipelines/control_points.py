@@ -6,8 +6,10 @@ Needs the extra `geodit[geo]`.
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -15,6 +17,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
+from rasterio.errors import TransformWarning
 from rasterio.rpc import RPC
 from rasterio.transform import GCPTransformer, RPCTransformer
 
@@ -47,14 +50,14 @@ class _TransformerReference(MapReference):
     def to_map(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return points (..., 2) of the image in map coordinates (..., 2); NaN where there are none."""
         columns, rows = np.moveaxis(np.asarray(points, np.float64) * self.pixel_size + self.origin, -1, 0)
-        with rasterio.Env(), self._transformer() as transformer:
+        with _quietly(), self._transformer() as transformer:
             x, y = transformer.xy(rows.ravel(), columns.ravel(), offset="ul")
         return _points(x, y, rows.shape)
 
     def to_pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return points (..., 2) of the map in pixels (..., 2); NaN where there are none."""
         x, y = np.moveaxis(np.asarray(points, np.float64), -1, 0)
-        with rasterio.Env(), self._transformer() as transformer:
+        with _quietly(), self._transformer() as transformer:
             rows, columns = transformer.rowcol(x.ravel(), y.ravel(), op=float)
         pixels: NDArray[np.float64] = (_points(columns, rows, x.shape) - self.origin) / self.pixel_size
         return pixels
@@ -85,7 +88,7 @@ class ControlPointReference(_TransformerReference):
 
     def __post_init__(self) -> None:
         try:
-            with rasterio.Env(), self._transformer():
+            with _quietly(), self._transformer():
                 pass
         except GDAL_ERRORS as error:
             raise ValueError(f"its {len(self.points)} control points give no place on the map: {error}") from error
@@ -111,13 +114,21 @@ class RpcReference(_TransformerReference):
 
     def __post_init__(self) -> None:
         try:
-            with rasterio.Env(), self._transformer():
+            with _quietly(), self._transformer():
                 pass
         except (*GDAL_ERRORS, KeyError, IndexError, ValueError) as error:
             raise ValueError(f"its rational polynomials give no place on the map: {error}") from error
 
     def _transformer(self) -> RPCTransformer:
         return RPCTransformer(RPC.from_gdal(dict(self.coefficients)), RPC_HEIGHT=self.height)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Leave out the warning of points without a place, which are NaN."""
+    with rasterio.Env(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", TransformWarning)
+        yield
 
 
 def _points(x: NDArray[np.float64], y: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:

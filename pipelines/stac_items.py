@@ -85,7 +85,7 @@ def _read_item(address: str) -> pystac.Item:
         raise ValueError(f"{address} is not a STAC item: it has no assets")
     try:
         return pystac.Item.from_dict(document, href=address)
-    except (pystac.STACError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (pystac.STACError, pystac.STACTypeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{address} is not a STAC item that can be read: {error}") from error
 
 
