@@ -15,6 +15,7 @@ from rasterio.enums import Compression, Interleaving
 from rasterio.io import DatasetReader
 
 from geodit.data.windows import Window
+from geodit.pipelines.raster_sampling import blocks_of
 
 __all__ = ["BlockChecksums"]
 
@@ -26,12 +27,12 @@ class BlockChecksums:
     """The checksums of the blocks of one file, each of which is compared once.
 
     Args:
-        dataset: The raster.
+        dataset: The raster, which may be opened again.
         path: Its file.
     """
 
     def __init__(self, dataset: DatasetReader, path: Path) -> None:
-        self._dataset, self._path = dataset, path
+        self.dataset, self._path = dataset, path
         self._right: set[tuple[int, int, int]] = set()
 
     @staticmethod
@@ -52,17 +53,15 @@ class BlockChecksums:
 
     def _blocks(self, window: Window, bands: list[int]) -> Iterator[tuple[int, int, int]]:
         """Yield band, column and row of each block; where a block holds all bands, band 1 stands for them."""
-        rows, columns = self._dataset.block_shapes[0]
-        stored_bands = [1] if self._dataset.interleaving == Interleaving.pixel else bands
-        for row in range(window.top // rows, (window.top + window.height - 1) // rows + 1):
-            for column in range(window.left // columns, (window.left + window.width - 1) // columns + 1):
-                for band in stored_bands:
-                    yield band, column, row
+        stored_bands = [1] if self.dataset.interleaving == Interleaving.pixel else bands
+        for row, column in blocks_of(window, self.dataset.block_shapes[0]):
+            for band in stored_bands:
+                yield band, column, row
 
     def _check_block(self, band: int, column: int, row: int) -> None:
         place = f"{column}_{row}"
-        offset = self._dataset.get_tag_item(f"BLOCK_OFFSET_{place}", "TIFF", bidx=band)
-        size = self._dataset.get_tag_item(f"BLOCK_SIZE_{place}", "TIFF", bidx=band)
+        offset = self.dataset.get_tag_item(f"BLOCK_OFFSET_{place}", "TIFF", bidx=band)
+        size = self.dataset.get_tag_item(f"BLOCK_SIZE_{place}", "TIFF", bidx=band)
         if offset is None or size is None:
             return  # a block that is not in the file, which has no data or zeros
         with self._path.open("rb") as file:

@@ -23,7 +23,7 @@ from geodit.pipelines.gdal_access import GDAL_ERRORS, GdalAccess, gdal_reason
 from geodit.pipelines.image_source import MAX_WINDOW_PIXELS, ImageSource, choose_bands
 from geodit.pipelines.local_rasters import local_access
 from geodit.pipelines.raster_place import find_place
-from geodit.pipelines.raster_sampling import SAMPLE_SIDE, overview_factor, sample_windows, strips
+from geodit.pipelines.raster_sampling import SAMPLE_SIDE, blocks_of, overview_factor, sample_windows, strips
 from geodit.pipelines.rendering import BandStatistics, Rendering
 
 __all__ = ["RasterSource"]
@@ -37,6 +37,8 @@ _Mask = NDArray[np.bool_]
 _MAX_BLOCK_BYTES = 2**30
 # Formats without blocks: a window is decoded with all that comes before it.
 _WITHOUT_BLOCKS = ("PNG", "JPEG", "JPEGXL", "WEBP", "GIF", "BIGGIF")
+# GDAL keeps all blocks it has read, up to 5% of the machine's memory. The file is opened again after so many bytes.
+_MAX_KEPT_BYTES = 2**28
 _MOST_NAMES = 20
 
 
@@ -142,6 +144,7 @@ class RasterSource(ImageSource):
         read_together = self._dataset.count if interleaved else len(self._bands)
         self._block_size = (rows, columns)
         self._pixel_bytes = self._kind.itemsize * read_together
+        self._kept: set[tuple[int, int]] = set()
         if rows * columns * self._kind.itemsize > _MAX_BLOCK_BYTES:
             raise ValueError(
                 f"it is stored in blocks of {columns} x {rows} pixels, of which one takes more than "
@@ -180,6 +183,8 @@ class RasterSource(ImageSource):
 
     def _read(self, window: Window) -> tuple[NDArray[np.uint8], _Mask | None]:
         with self._access.environment():
+            self._drop_blocks()
+            self._kept.update(blocks_of(window, self._block_size))
             values, valid = self._read_values(self._dataset, window, (window.height, window.width))
             if self._checksums is not None:
                 try:
@@ -187,6 +192,17 @@ class RasterSource(ImageSource):
                 except ValueError as error:
                     raise ValueError(f"{self._access.name} is damaged: {error}") from error
             return self._render(values, valid)
+
+    def _drop_blocks(self) -> None:
+        """Open the file again if GDAL keeps too many blocks of it."""
+        rows, columns = self._block_size
+        if len(self._kept) * rows * columns * self._pixel_bytes <= _MAX_KEPT_BYTES:
+            return
+        self._dataset.close()
+        self._dataset = self._access.open()
+        self._kept.clear()
+        if self._checksums is not None:
+            self._checksums.dataset = self._dataset
 
     def _read_resampled(self, window: Window, shape: tuple[int, int]) -> tuple[NDArray[np.uint8], _Mask | None]:
         """Read strip by strip. GDAL keeps the blocks of a file until it is closed, so each strip opens it again."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from geodit.data.windows import Window
 
-__all__ = ["SAMPLE_SIDE", "overview_factor", "sample_windows", "strips"]
+__all__ = ["SAMPLE_SIDE", "blocks_of", "overview_factor", "sample_windows", "strips"]
 
 SAMPLE_SIDE = 1024
 """Black and white are found in a sample of the raster with about as many pixels a side."""
@@ -53,6 +53,21 @@ def _starts(length: int, side: int, block: int, count: int) -> list[int]:
     """Spread windows over a length; each begins with a block, the last ends with the image if it has to."""
     spread = np.linspace(0, length - side, count)
     return sorted({min(int(start) // block * block, length - side) for start in spread})
+
+
+def blocks_of(window: Window, block_size: tuple[int, int]) -> list[tuple[int, int]]:
+    """Return (row, column) of each block of a raster that a window touches.
+
+    Args:
+        window: A part of the raster.
+        block_size: (height, width) of a block in pixels.
+    """
+    (top, left, height, width), (rows, columns) = window, block_size
+    return [
+        (row, column)
+        for row in range(top // rows, (top + height - 1) // rows + 1)
+        for column in range(left // columns, (left + width - 1) // columns + 1)
+    ]
 
 
 def overview_factor(overviews: Sequence[int], decimation: float) -> int:

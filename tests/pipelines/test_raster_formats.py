@@ -15,8 +15,9 @@ from rasterio.enums import ColorInterp
 from rasterio.rpc import RPC
 
 from geodit.data.windows import Window
-from geodit.pipelines import imagery, raster_sampling
+from geodit.pipelines import imagery, raster, raster_sampling
 from geodit.pipelines.control_points import ControlPointReference, RpcReference
+from geodit.pipelines.gdal_access import GdalAccess
 from geodit.pipelines.image_source import ArraySource, GeoImage
 from geodit.pipelines.imagery import open_image, read_image
 from geodit.pipelines.raster import RasterSource
@@ -259,6 +260,23 @@ class TestOtherSizes:
             assert isinstance(source, RasterSource)
             assert np.array_equal(source.read(Window(100, 50, 20, 30)).pixels, HARBOR[100:120, 50:80])
             assert source.read(shape=source.fit_within(48)).image_size == (48, 48)
+
+    def test_blocks_that_gdal_keeps_are_dropped(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(raster, "_MAX_KEPT_BYTES", 192 * 3 * 50)
+        opened = []
+        open_dataset = GdalAccess.open
+
+        def spy(access: GdalAccess) -> Any:
+            opened.append(access.name)
+            return open_dataset(access)
+
+        path = write_raster(tmp_path / "a.tif", HARBOR, compress="DEFLATE", blockysize=1)
+        monkeypatch.setattr(GdalAccess, "open", spy)
+        with open_image(path) as source:
+            tiles = [source.read(Window(top, 0, 32, 192)).pixels for top in range(0, 192, 32)]
+            assert len(opened) == 3
+            assert np.array_equal(source.read(Window(160, 0, 32, 10)).pixels, HARBOR[160:, :10])
+        assert np.array_equal(np.concatenate(tiles), HARBOR)
 
     def test_the_same_at_its_own_size(self, tmp_path: Path) -> None:
         with open_image(write_raster(tmp_path / "a.tif", HARBOR)) as source:
