@@ -20,6 +20,7 @@ and nothing else: see [`geodit.pipelines.local_rasters`]. Addresses and archives
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -175,10 +176,14 @@ def _is_for_gdal(path: Path, kind: str) -> bool:
     if world_file(path) is not None:
         return True
     try:
-        with Image.open(path, formats=(kind,)) as image:
-            if image.mode in ("CMYK", "YCCK") or image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT) != _UPRIGHT:
-                return False
-            large = image.width * image.height > _MAX_PILLOW_PIXELS
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=(kind,)) as image:
+                if image.mode in ("CMYK", "YCCK") or image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT) != _UPRIGHT:
+                    return False
+                large = image.width * image.height > _MAX_PILLOW_PIXELS
+    except Image.DecompressionBombError:
+        return True
     except DAMAGE:
         return False
     return large or path.with_name(path.name + ".aux.xml").exists()
@@ -205,6 +210,10 @@ def as_image_source(
     """
     if isinstance(image, str | PathLike):
         return open_image(image, bands, rendering, crs=crs)
+    if crs is not None:
+        raise ValueError(
+            f"crs {crs!r} is for a file, and this image is in memory: give a GeoImage with a georeference"
+        )
     if isinstance(image, GeoImage):
         if bands is not None:
             raise ValueError("bands are chosen when an image is read; this GeoImage is RGB already")

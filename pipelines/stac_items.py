@@ -74,15 +74,15 @@ def _default_asset(address: str, item: pystac.Item) -> str:
 
 
 def _read_item(address: str) -> pystac.Item:
+    document = _read_document(address)
+    if document.get("type") != "Feature" or not isinstance(document.get("assets"), dict):
+        raise ValueError(f"{address} is not an image, nor a STAC item, which has assets")
     try:
         import pystac
     except ImportError as error:
         raise ModuleNotFoundError(
             f'{address} is a STAC item, which needs pystac: pip install "geodit[stac]"', name="pystac"
         ) from error
-    document = _read_document(address)
-    if document.get("type") != "Feature" or not isinstance(document.get("assets"), dict):
-        raise ValueError(f"{address} is not a STAC item: it has no assets")
     try:
         return pystac.Item.from_dict(document, href=address)
     except (pystac.STACError, pystac.STACTypeError, ValueError, KeyError, TypeError, AttributeError) as error:

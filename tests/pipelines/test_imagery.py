@@ -467,12 +467,22 @@ class TestBadFiles:
         with pytest.raises(ValueError, match=r"a\.png"):
             read_image(tmp_path / "a.png")
 
+    @pytest.mark.usefixtures("without_rasterio")
     def test_decompression_bomb(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
         path = tmp_path / "a.png"
         Image.new("RGB", (40, 40)).save(path)
         with pytest.raises(ValueError, match=r"a\.png is damaged, or not a PNG image that can be read.*exceeds limit"):
             read_image(path)
+
+    def test_what_is_too_large_for_pillow_is_read_by_windows(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+        Image.fromarray(RGB).save(tmp_path / "a.png")
+        with open_image(tmp_path / "a.png") as source:
+            assert isinstance(source, raster.RasterSource)
+            assert np.array_equal(source.read().pixels, RGB)
 
 
 class TestImagesInMemory:
@@ -494,6 +504,10 @@ class TestImagesInMemory:
     def test_other_arrays(self, image: NDArray[Any]) -> None:
         with pytest.raises(ValueError, match="uint8 of shape"):
             as_image_source(image)
+
+    def test_have_their_own_place(self) -> None:
+        with pytest.raises(ValueError, match="is for a file, and this image is in memory"):
+            as_image_source(RGB, crs="EPSG:32617")
 
     def test_what_is_no_image(self) -> None:
         with pytest.raises(TypeError, match="not int"):
