@@ -30,6 +30,7 @@ _EXTRAS = {
     "pycocoevalcap": "eval",
     "pyogrio": "geo",
     "pyproj": "geo",
+    "pystac": "stac",
     "rasterio": "geo",
     "shapely": "geo",
     "trl": "train",
