@@ -3,6 +3,7 @@
 
 import glob
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ _SUFFIXES = {
     ".asc", ".bil", ".bip", ".bmp", ".bsq", ".dem", ".ers", ".gif", ".gpkg", ".hgt", ".img", ".j2k", ".jp2", ".jpeg",
     ".jpg", ".nitf", ".ntf", ".png", ".tif", ".tiff", ".vrt", ".webp",
 }  # fmt: skip
+_NAME = re.compile(r"/vsi|[A-Za-z0-9+]+://|[A-Z][A-Z0-9_]+:")
 
 
 def expand_images(arguments: Sequence[str], *, keep_going: bool = False) -> list[str]:
@@ -34,7 +36,7 @@ def expand_images(arguments: Sequence[str], *, keep_going: bool = False) -> list
 
 def _expand(argument: str, keep_going: bool) -> Iterator[str]:
     path = Path(argument)
-    if is_address(argument) and not path.exists():
+    if is_name_of_gdal(argument) and not os.path.lexists(argument):
         yield argument
     elif path.is_dir():
         found = sorted(str(one) for one in path.iterdir() if one.suffix.lower() in _SUFFIXES and one.is_file())
@@ -46,7 +48,7 @@ def _expand(argument: str, keep_going: bool) -> Iterator[str]:
         for line in lines:
             if line and not line.startswith("#"):
                 # A path in a list is relative to it.
-                yield from _expand(line if is_address(line) else str(path.parent / line), keep_going)
+                yield from _expand(line if is_name_of_gdal(line) else str(path.parent / line), keep_going)
     elif glob.has_magic(argument) and not os.path.lexists(argument):
         # Path.glob takes no absolute pattern.
         found = sorted(one for one in glob.glob(argument, recursive=True) if Path(one).is_file())  # noqa: PTH207
@@ -59,10 +61,14 @@ def _expand(argument: str, keep_going: bool) -> Iterator[str]:
         raise CommandError(f"{argument} is not an image" if path.exists() else f"there is no image {argument}")
 
 
-def is_address(argument: str) -> bool:
-    """Return whether an argument is an address, or a place in an archive, rather than the path of a file."""
-    scheme, separator, _ = argument.partition("://")
-    return argument.startswith("/vsi") or (bool(separator) and scheme.isalnum())
+def is_name_of_gdal(argument: str) -> bool:
+    """Return whether an argument names something else than the path of a file.
+
+    Addresses, members of archives, parts of a file such as `GTIFF_DIR:2:pages.tif`, and assets of a STAC item such as
+    `item.json#visual` are left to whoever opens them.
+    """
+    item, separator, _ = argument.partition("#")
+    return _NAME.match(argument) is not None or (bool(separator) and item.endswith(".json"))
 
 
 def _read_list(path: Path) -> str:

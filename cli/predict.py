@@ -68,6 +68,9 @@ if TYPE_CHECKING:
 INCOMPLETE = 3
 """Exit code of a job of which some images or tiles could not be read, and the others were answered."""
 
+# So many tiles that could not be read are named, of each image.
+_NAMED_TILES = 5
+
 EXAMPLES = """Examples:
 
 `geodit predict harbor.tif --task detect --query ship --overlay ships.png`
@@ -293,9 +296,11 @@ def _doubts(result: "JobResult", left_out: int, retried: bool) -> Iterator[str]:
     for image, error in result.failures.items():
         yield f"{image} is left out: {error}"
     for scene in result:
-        for tile in scene.unreadable:
+        for tile in scene.unreadable[:_NAMED_TILES]:
             top, left, height, width = tile.window
             yield f"{scene.image}: {width} x {height} pixels at {left}, {top} could not be read: {tile.error}"
+        if len(scene.unreadable) > _NAMED_TILES:
+            yield f"{scene.image}: {len(scene.unreadable) - _NAMED_TILES:,} further tiles could not be read"
     unparsed = sum(scene.num_unparsed for scene in result)
     if unparsed:
         answers = sum(len(tile.answers) for scene in result for tile in scene.tiles)
