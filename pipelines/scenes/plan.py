@@ -20,6 +20,7 @@ from geodit.pipelines.imagery import open_image
 from geodit.pipelines.scenes.grid import GridTile, plan_tiles, whole_image
 from geodit.pipelines.scenes.job import SceneJob
 from geodit.pipelines.tile_answers import Tile, TileAnswers, answer_tiles
+from geodit.pipelines.tiling import advise_tiles
 
 __all__ = ["Chunk", "ImageFacts", "JobPlan", "PlannedTile", "answer_chunk"]
 
@@ -149,7 +150,7 @@ def answer_chunk(
         )
     answers = answer_tiles(
         answerer,
-        _open_tiles(job, chunk, facts, answerer.image_side),
+        _open_tiles(job, chunk, facts, answerer),
         job.inquiry,
         batch_size=job.batch_size,
         retry=retry,
@@ -174,8 +175,9 @@ def _named(image: str, source: ImageSource, job: SceneJob, side: int) -> list[Gr
         raise ValueError(f"{image}: {error}") from error
 
 
-def _open_tiles(job: SceneJob, chunk: Chunk, facts: dict[int, ImageFacts], side: int) -> Iterator[Tile]:
+def _open_tiles(job: SceneJob, chunk: Chunk, facts: dict[int, ImageFacts], answerer: Answerer) -> Iterator[Tile]:
     """Open the images of a chunk, one at a time, and yield its tiles."""
+    side, advises_tiles = answerer.image_side, answerer.lists_objects(job.inquiry.task)
     number, source = -1, None
     try:
         for tile in chunk.tiles:
@@ -196,6 +198,8 @@ def _open_tiles(job: SceneJob, chunk: Chunk, facts: dict[int, ImageFacts], side:
                 yield _unreadable(tile, f"{job.images[number]} cannot be opened any more")
                 continue
             place = tile.place or whole_image(source.image_size, side)
+            if advises_tiles and job.tiling.tile_size is None:
+                advise_tiles(job.images[number], source.image_size, side)
             yield Tile(tile.number, place.window, source.image_size, _reader(source, place))
     finally:
         if source is not None:
