@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -14,40 +14,24 @@ from numpy.typing import NDArray
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import Arguments
-from geodit.modeling_geodit.patterns_geodit import AnswerPattern
-from geodit.pipelines.box_scores import DEFAULT_BOX_SCORE, get_box_score, read_box_tokens
+from geodit.pipelines.answering import Answerer, Inquiry
+from geodit.pipelines.box_scores import DEFAULT_BOX_SCORE, get_box_score
 from geodit.pipelines.fit import check_fit
 from geodit.pipelines.georeference import MapReference
 from geodit.pipelines.image_source import ImageSource
 from geodit.pipelines.imagery import ImageInput, as_image_source
-from geodit.pipelines.merging import MergeOptions, merge_detections
+from geodit.pipelines.merging import MergeOptions
 from geodit.pipelines.no_data import clip_to_data
-from geodit.pipelines.prediction import Denoising, Prediction
+from geodit.pipelines.prediction import Prediction
 from geodit.pipelines.rendering import Rendering
-from geodit.pipelines.tiling import Box, Detection, tile_windows, to_image
-from geodit.processing.answer_patterns import AnswerPatterns
-from geodit.processing.asking import ImageQuestion, Reply, ask
+from geodit.pipelines.tile_answers import Tile, answer_tiles, merge_tiles, tiled_prediction
+from geodit.pipelines.tiling import tile_windows
+from geodit.processing.asking import ImageQuestion
 from geodit.weights.bundled import resolve_checkpoint
 
 if TYPE_CHECKING:
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
     from geodit.processing.processing_geodit import GeoDiTProcessor
-
-# A box may end this share of a tile's side before the tile's edge and still count as cut by it: the notations
-# of boxes are coarse, and so is a small model.
-_CUT_MARGIN = 0.02
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """The answer about one image or tile, with its boxes in pixels of that."""
-
-    text: str
-    parsed: bool
-    image_size: tuple[int, int]
-    detections: tuple[Detection, ...]
-    denoising: Denoising
-    choice_probabilities: list[float] | None
 
 
 class GeoDiTPipeline:
@@ -80,14 +64,14 @@ class GeoDiTPipeline:
         *,
         box_score: str = DEFAULT_BOX_SCORE,
     ) -> None:
-        self._box_score = get_box_score(box_score)
+        get_box_score(box_score)  # before the model is moved
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = model
         network: torch.nn.Module = model  # in Transformers `to` and `eval` have no types
         network.to(device).eval()
         self.processor = processor
-        self._patterns = AnswerPatterns(processor)
+        self.answerer = Answerer(model, processor, box_score)
 
     @classmethod
     def from_pretrained(
@@ -205,11 +189,9 @@ class GeoDiTPipeline:
                 no box fits the canvas of the task.
             ModuleNotFoundError: if `pattern` is given, and outlines-core is not installed.
         """
-        self._check(task, query, tile_size, batch_size, return_denoising)
         options = (options or DecodingOptions()).with_changes(**decoding)
-        answer_pattern = self._patterns.find(
-            task, query, choices=choices, expression=pattern, structured=options.structured
-        )
+        inquiry = _inquiry(task, query, choices, pattern, options)
+        self._check(inquiry, tile_size, batch_size, return_denoising)
         inputs: list[ImageInput] = list(images) if isinstance(images, list | tuple) else [images]
         if tile_size is not None:
             predictions = []
@@ -237,10 +219,10 @@ class GeoDiTPipeline:
                 with as_image_source(image, bands, rendering) as source:
                     loaded = source.read()
                 georeferences[number], valid[number] = loaded.georeference, loaded.valid
-                yield ImageQuestion(loaded.to_pil(), query, number)
+                yield ImageQuestion(loaded.to_pil(), number=number)
 
         found: dict[int, Prediction] = {}
-        for number, answer in self._answer(read(), task, options, answer_pattern, batch_size):
+        for number, _, answer in self.answerer.answer(read(), inquiry, batch_size):
             detections = clip_to_data(answer.detections, valid.pop(number))
             found[number] = Prediction(
                 task,
@@ -290,121 +272,48 @@ class GeoDiTPipeline:
         Returns:
             One prediction for the image; what several tiles have found appears once, best first.
         """
-        self._check(task, query, tile_size, batch_size, False)
         options = (options or DecodingOptions()).with_changes(**decoding)
-        pattern = self._patterns.find(task, query, structured=options.structured)
+        inquiry = _inquiry(task, query, None, None, options)
+        self._check(inquiry, tile_size, batch_size, False)
         windows = tile_windows(source.image_size, tile_size, overlap)
-        empty: list[int] = []
-        valid: dict[int, NDArray[np.bool_] | None] = {}
-        margin = _CUT_MARGIN * min(tile_size, *source.image_size)
-
-        def read() -> Iterator[ImageQuestion]:
-            for number, window in enumerate(windows):
-                tile = source.read(window)
-                if tile.valid is None or tile.valid.any():
-                    valid[number] = tile.valid
-                    yield ImageQuestion(tile.to_pil(), query, number)
-                else:
-                    empty.append(number)
-
-        answers: dict[int, _Answer] = {}
-        for number, answer in self._answer(read(), task, options, pattern, batch_size):
-            answers[number] = replace(answer, detections=clip_to_data(answer.detections, valid.pop(number)))
-            if progress is not None:
-                progress(len(answers) + len(empty), len(windows))
-        if progress is not None and not answers:
-            progress(len(windows), len(windows))
-        # In the order of the tiles, whichever was answered first.
-        in_order = [(windows[number], answers[number]) for number in sorted(answers)]
-        merged = merge_detections(
-            [
-                to_image(detection, window, source.image_size, margin)
-                for window, answer in in_order
-                for detection in answer.detections
-            ],
-            merge,
-            margin,
+        tiles = (
+            Tile(number, window, source.image_size, partial(source.read, window))
+            for number, window in enumerate(windows)
         )
-        unparsed = sum(not answer.parsed for _, answer in in_order)
-        return Prediction(
-            task,
-            query,
-            "\n".join(answer.text for _, answer in in_order),
-            source.image_size,
-            boxes=tuple(detection.box for detection in merged),
-            labels=tuple(detection.label for detection in merged),
-            scores=tuple(detection.score for detection in merged),
-            parsed=unparsed == 0,
-            num_tiles=len(in_order),
-            num_unparsed_tiles=unparsed,
-            georeference=source.georeference,
+        report = None if progress is None else partial(_report, progress, len(windows))
+        answers = answer_tiles(self.answerer, tiles, inquiry, batch_size=batch_size, progress=report)
+        for tile in answers:
+            if tile.error:
+                raise ValueError(tile.error)
+        return tiled_prediction(
+            answers, task, query, merge_tiles(answers, query, merge), source.image_size, source.georeference
         )
 
-    def _check(self, task: str, query: str, tile_size: int | None, batch_size: int, return_denoising: bool) -> None:
-        self.processor.format_prompt(task, query)  # raises for an unknown task and for a query it cannot take
+    def _check(self, inquiry: Inquiry, tile_size: int | None, batch_size: int, return_denoising: bool) -> None:
+        self.answerer.check(inquiry)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if tile_size is None:
             return
-        if self.processor.tasks[task].answer != "boxes" or task == "ground":
+        if not self.answerer.lists_objects(inquiry.task):
             raise ValueError(
-                f"tile_size is for tasks that list objects, such as detect; {task} is about the whole image"
+                f"tile_size is for tasks that list objects, such as detect; {inquiry.task} is about the whole image"
             )
         if return_denoising:
             raise ValueError("return_denoising is for one answer an image; with tile_size there is one a tile")
 
-    def _answer(
-        self,
-        questions: Iterator[ImageQuestion],
-        task: str,
-        options: DecodingOptions,
-        pattern: AnswerPattern | None,
-        batch_size: int,
-    ) -> Iterator[tuple[int, _Answer]]:
-        """Answer questions, whichever is finished first; each answer comes with the number of its question."""
-        replies = ask(
-            self.model, self.processor, task, questions, options=options, pattern=pattern, batch_size=batch_size
-        )
-        for reply in replies:
-            yield reply.question.number, self._read_reply(reply)
 
-    def _read_reply(self, reply: Reply) -> _Answer:
-        answer, tokens, image_size = reply.answer, reply.tokens, reply.question.image_size
-        ids = tokens.canvas.tolist()
-        confidences = tokens.confidences.tolist()
-        of_boxes = []
-        if answer["boxes"]:
-            end_probabilities = tokens.end_probabilities.tolist()
-            of_boxes = read_box_tokens(self.processor, ids, image_size, confidences, end_probabilities)
-        scores = [self._box_score(of_box) for of_box in of_boxes]
-        detections = tuple(
-            Detection(_as_box(box), label, score)
-            for box, label, score in zip(answer["boxes"], answer["labels"], scores, strict=True)
-        )
-        probabilities = tokens.answer_probabilities
-        return _Answer(
-            answer["text"],
-            answer["parsed"],
-            image_size,
-            detections,
-            Denoising(
-                self._token_texts(ids), tuple(tokens.commit_steps.tolist()), tuple(confidences), tokens.steps_made
-            ),
-            None if probabilities is None else probabilities.tolist(),
-        )
-
-    def _token_texts(self, ids: list[int]) -> tuple[str, ...]:
-        tokenizer = self.processor.tokenizer
-        texts = ["[EOS]" if index == tokenizer.eos_token_id else tokenizer.decode([index]) for index in ids]
-        return tuple(texts)
+def _inquiry(
+    task: str, query: str, choices: Sequence[str] | None, pattern: str | None, options: DecodingOptions
+) -> Inquiry:
+    return Inquiry(task, (query,), None if choices is None else tuple(choices), pattern, options)
 
 
-def _by_choice(choices: Sequence[str] | None, probabilities: list[float] | None) -> dict[str, float] | None:
+def _report(progress: Callable[[int, int], None], total: int, done: int) -> None:
+    progress(done, total)
+
+
+def _by_choice(choices: Sequence[str] | None, probabilities: Sequence[float] | None) -> dict[str, float] | None:
     if choices is None or probabilities is None:
         return None
     return {choice.strip(): probability for choice, probability in zip(choices, probabilities, strict=True)}
-
-
-def _as_box(values: Sequence[float]) -> Box:
-    x1, y1, x2, y2 = (float(value) for value in values)
-    return x1, y1, x2, y2

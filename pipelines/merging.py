@@ -256,7 +256,8 @@ def _joined(one: Detection, other: Detection, margin: float) -> Detection:
     for edge in range(4):
         at_edge = [piece for piece in (one, other) if abs(piece.box[edge] - box[edge]) <= margin]
         cut.append(all(piece.cut_edges[edge] for piece in at_edge))
-    return replace(one, box=box, score=max(one.score, other.score), cut_edges=Edges(*cut))
+    best = max(one, other, key=lambda piece: piece.score)
+    return replace(best, box=box, cut_edges=Edges(*cut))
 
 
 def _around(boxes: Sequence[Box]) -> Box:

@@ -36,7 +36,8 @@ class Prediction:
     Args:
         task: what was asked for.
         query: what the user asked.
-        text: the answer as the model wrote it. An image seen in tiles has one line a tile.
+        text: the answer as the model wrote it. Of an image seen in tiles a line for
+            each tile in which something was found, or that was not understood.
         image_size: (height, width) of the image in pixels.
         boxes: `(x1, y1, x2, y2)` in pixels of the image.
         labels: one a box.

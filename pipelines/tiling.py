@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from geodit.data.windows import Window, window_grid
@@ -32,12 +33,14 @@ class Detection:
         label: its class name.
         score: 0 to 1, how sure the model was of the tokens of the box.
         cut_edges: where the box ends at the edge of a tile after which the image goes on.
+        tile: number of the tile that has found it; of pieces that were joined, of the best.
     """
 
     box: Box
     label: str
     score: float
     cut_edges: Edges = _UNCUT
+    tile: int | None = None
 
     @property
     def cut(self) -> bool:
@@ -80,4 +83,10 @@ def to_image(detection: Detection, window: Window, image_size: tuple[int, int], 
         bottom=y2 >= window.height - margin and window.top + window.height < height,
     )
     box = (x1 + window.left, y1 + window.top, x2 + window.left, y2 + window.top)
-    return Detection(box, detection.label, detection.score, cut)
+    return replace(detection, box=box, cut_edges=cut)
+
+
+def as_box(values: Sequence[float]) -> Box:
+    """Return four numbers as a box."""
+    x1, y1, x2, y2 = (float(value) for value in values)
+    return x1, y1, x2, y2

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asks a model about images and reads its answers: texts, scored boxes in pixels, and how they came about."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from geodit.configuration.decoding_options import DecodingOptions
+from geodit.modeling_geodit.patterns_geodit import AnswerPattern
+from geodit.pipelines.box_scores import DEFAULT_BOX_SCORE, get_box_score, read_box_tokens
+from geodit.pipelines.prediction import Denoising
+from geodit.pipelines.tiling import Detection, as_box
+from geodit.processing.answer_patterns import AnswerPatterns
+from geodit.processing.asking import ImageQuestion, Reply, ask, ask_of_each
+
+if TYPE_CHECKING:
+    from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
+    from geodit.processing.processing_geodit import GeoDiTProcessor
+
+__all__ = ["Answer", "Answerer", "Inquiry", "NumberedAnswer"]
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """What is asked about every image.
+
+    Args:
+        task: A task of the processor.
+        queries: Phrases, classes or questions; a single empty one for tasks without.
+        choices: The only answers that there are, for a task that is answered by a text.
+        pattern: A regular expression that all of an answer matches, in their place.
+        options: How to decode.
+    """
+
+    task: str
+    queries: tuple[str, ...] = ("",)
+    choices: tuple[str, ...] | None = None
+    pattern: str | None = None
+    options: DecodingOptions = field(default_factory=DecodingOptions)
+
+    def __post_init__(self) -> None:
+        if not self.queries:
+            raise ValueError("there is nothing to ask: give at least one query")
+        if len(set(self.queries)) < len(self.queries):
+            raise ValueError("the same query is given twice: ask it once")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer about one image or tile.
+
+    Args:
+        text: As the model wrote it.
+        parsed: Whether all of it was understood.
+        image_size: `(height, width)` of what the model saw, in pixels.
+        detections: Its boxes, in pixels of that.
+        denoising: How it came about.
+        choice_probabilities: Of each of the choices, if it is one of them.
+    """
+
+    text: str
+    parsed: bool
+    image_size: tuple[int, int]
+    detections: tuple[Detection, ...]
+    denoising: Denoising
+    choice_probabilities: tuple[float, ...] | None
+
+    @property
+    def score(self) -> float:
+        """Geometric mean of the probabilities of its tokens, 0 to 1; the word for the end counts, what follows not."""
+        tokens = self.denoising.tokens
+        length = tokens.index("[EOS]") + 1 if "[EOS]" in tokens else len(tokens)
+        confidences = self.denoising.confidences[:length]
+        if not confidences or min(confidences) <= 0:
+            return 0.0
+        return math.exp(sum(math.log(confidence) for confidence in confidences) / len(confidences))
+
+
+class NumberedAnswer(NamedTuple):
+    """An answer with the number of its image and its query."""
+
+    number: int
+    query: str
+    answer: Answer
+
+
+class Answerer:
+    """A model, its processor and what is known of the form of its answers.
+
+    Args:
+        model: A `GeoDiTForMaskedDiffusion` in evaluation mode.
+        processor: Its `GeoDiTProcessor`.
+        box_score: A key of [`~geodit.pipelines.box_scores.BOX_SCORES`].
+
+    Raises:
+        ValueError: If there is no such score.
+    """
+
+    def __init__(
+        self, model: GeoDiTForMaskedDiffusion, processor: GeoDiTProcessor, box_score: str = DEFAULT_BOX_SCORE
+    ) -> None:
+        self._box_score = get_box_score(box_score)
+        self.model = model
+        self.processor = processor
+        self._patterns = AnswerPatterns(processor)
+
+    def check(self, inquiry: Inquiry) -> None:
+        """Check whether the model can be asked this.
+
+        Raises:
+            ValueError: If there is no such task, a query does not fit it, or no answer matches.
+            ModuleNotFoundError: If there is a regular expression, and outlines-core is not installed.
+        """
+        for query in inquiry.queries:
+            self.processor.format_prompt(inquiry.task, query)
+            self._pattern(inquiry, query)
+
+    def lists_objects(self, task: str) -> bool:
+        """Return whether a task is answered by any number of boxes, so that an image can be seen in tiles."""
+        return bool(self.processor.tasks[task].answer == "boxes") and task != "ground"
+
+    def has_boxes(self, task: str) -> bool:
+        """Return whether a task is answered by boxes."""
+        return bool(self.processor.tasks[task].answer == "boxes")
+
+    def answer(
+        self, images: Iterable[ImageQuestion], inquiry: Inquiry, batch_size: int = 8
+    ) -> Iterator[NumberedAnswer]:
+        """Ask about each image.
+
+        An image is encoded once for all queries whose answers have one form; see [`build_answer_pattern`].
+
+        Args:
+            images: With their numbers; their queries are not looked at. They are read in a thread, and a list of them
+                is needed where answers have several forms.
+            inquiry: What to ask.
+            batch_size: Images that are encoded at once, and questions that are answered at once.
+
+        Yields:
+            The answers, whichever is finished first.
+
+        Raises:
+            ValueError: As [`check`] does.
+        """
+        forms = self._forms(inquiry)
+        again = images if len(forms) == 1 else list(images)
+        for pattern, queries in forms:
+            for reply in self._ask(again, inquiry, queries, pattern, batch_size):
+                yield NumberedAnswer(reply.question.number, reply.question.query, self._read(reply))
+
+    def _ask(
+        self,
+        images: Iterable[ImageQuestion],
+        inquiry: Inquiry,
+        queries: Sequence[str],
+        pattern: AnswerPattern | None,
+        batch_size: int,
+    ) -> Iterator[Reply]:
+        if len(queries) > 1:
+            return ask_of_each(
+                self.model,
+                self.processor,
+                inquiry.task,
+                images,
+                queries,
+                options=inquiry.options,
+                pattern=pattern,
+                batch_size=batch_size,
+            )
+        questions = (ImageQuestion(one.image, queries[0], one.number) for one in images)
+        return ask(
+            self.model,
+            self.processor,
+            inquiry.task,
+            questions,
+            options=inquiry.options,
+            pattern=pattern,
+            batch_size=batch_size,
+        )
+
+    def _pattern(self, inquiry: Inquiry, query: str) -> AnswerPattern | None:
+        return self._patterns.find(
+            inquiry.task,
+            query,
+            choices=inquiry.choices,
+            expression=inquiry.pattern,
+            structured=inquiry.options.structured,
+        )
+
+    def _forms(self, inquiry: Inquiry) -> list[tuple[AnswerPattern | None, list[str]]]:
+        """Return the forms of answers, and the queries of each."""
+        forms: dict[AnswerPattern | None, list[str]] = {}
+        for query in inquiry.queries:
+            forms.setdefault(self._pattern(inquiry, query), []).append(query)
+        return list(forms.items())
+
+    def _read(self, reply: Reply) -> Answer:
+        answer, tokens, image_size = reply.answer, reply.tokens, reply.question.image_size
+        ids = tokens.canvas.tolist()
+        confidences = tokens.confidences.tolist()
+        of_boxes = []
+        if answer["boxes"]:
+            end_probabilities = tokens.end_probabilities.tolist()
+            of_boxes = read_box_tokens(self.processor, ids, image_size, confidences, end_probabilities)
+        scores = [self._box_score(of_box) for of_box in of_boxes]
+        detections = tuple(
+            Detection(as_box(box), label, score)
+            for box, label, score in zip(answer["boxes"], answer["labels"], scores, strict=True)
+        )
+        probabilities = tokens.answer_probabilities
+        return Answer(
+            answer["text"],
+            answer["parsed"],
+            image_size,
+            detections,
+            Denoising(
+                self._token_texts(ids), tuple(tokens.commit_steps.tolist()), tuple(confidences), tokens.steps_made
+            ),
+            None if probabilities is None else tuple(probabilities.tolist()),
+        )
+
+    def _token_texts(self, ids: list[int]) -> tuple[str, ...]:
+        tokenizer = self.processor.tokenizer
+        texts = ["[EOS]" if index == tokenizer.eos_token_id else tokenizer.decode([index]) for index in ids]
+        return tuple(texts)
