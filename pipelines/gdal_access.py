@@ -124,7 +124,11 @@ class GdalAccess:
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
                 return DatasetReader(self.location, driver=list(self.drivers), sharing=False)
         except GDAL_ERRORS as error:
-            raise ValueError(f"{self.name} cannot be read as an image: {gdal_reason(error)}") from error
+            raise ValueError(f"{self.name} cannot be read as an image: {self.reason(error)}") from error
+
+    def reason(self, error: BaseException) -> str:
+        """Return what GDAL says of an error, see [`gdal_reason`], with the name instead of what may hold a secret."""
+        return gdal_reason(error).replace(self.location, self.name)
 
 
 def gdal_reason(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from transformers.utils import logging
 
 from geodit.data.windows import Window
 from geodit.pipelines.block_checksums import BlockChecksums
-from geodit.pipelines.gdal_access import GDAL_ERRORS, GdalAccess, gdal_reason
+from geodit.pipelines.gdal_access import GDAL_ERRORS, GdalAccess
 from geodit.pipelines.image_source import MAX_WINDOW_PIXELS, ImageSource, choose_bands
 from geodit.pipelines.local_rasters import local_access
 from geodit.pipelines.raster_place import find_place
@@ -74,7 +74,9 @@ class RasterSource(ImageSource):
                 self._prepare(bands, crs, source if isinstance(source, Path) else None)
         except GDAL_ERRORS as error:
             self.close()
-            raise ValueError(f"{self._access.name} cannot be read as an image: {gdal_reason(error)}") from error
+            raise ValueError(
+                f"{self._access.name} cannot be read as an image: {self._access.reason(error)}"
+            ) from error
         except ValueError as error:
             self.close()
             raise ValueError(f"{self._access.name} cannot be shown as RGB: {error}") from error
@@ -270,7 +272,7 @@ class RasterSource(ImageSource):
             if self._masked:
                 valid = dataset.read_masks(self._bands, window=part, out_shape=out_shape).any(axis=0)
         except GDAL_ERRORS as error:
-            raise ValueError(f"{self._access.name} is damaged: {gdal_reason(error)}") from error
+            raise ValueError(f"{self._access.name} is damaged: {self._access.reason(error)}") from error
         return np.moveaxis(values, 0, -1), valid
 
     def close(self) -> None:

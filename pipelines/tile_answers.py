@@ -14,7 +14,7 @@ from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.windows import Window
 from geodit.pipelines.answering import Answer, Answerer, Inquiry
-from geodit.pipelines.georeference import GeoReference
+from geodit.pipelines.georeference import MapReference
 from geodit.pipelines.image_source import GeoImage
 from geodit.pipelines.merging import MergeOptions, merge_detections
 from geodit.pipelines.no_data import clip_to_data
@@ -212,7 +212,7 @@ def tiled_prediction(
     query: str,
     merged: Sequence[Detection],
     image_size: tuple[int, int],
-    georeference: GeoReference | None,
+    georeference: MapReference | None,
 ) -> Prediction:
     """Return the answer about an image that was seen in tiles.
 

@@ -2,6 +2,7 @@
 """PNG, JPEG and (Geo)TIFF files of all kinds become 8-bit RGB, or one clear error."""
 
 import logging
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -414,6 +415,12 @@ class TestPngAndJpeg:
         (tmp_path / "a.png").write_bytes(header)
         with pytest.raises(ValueError, match=r"a\.png has 16-bit color, which needs rasterio"):
             read_image(tmp_path / "a.png")
+
+    def test_a_plain_image_needs_no_gdal(self, tmp_path: Path) -> None:
+        Image.fromarray(RGB).save(tmp_path / "a.png")
+        code = "import sys; from geodit.pipelines.imagery import read_image; read_image(sys.argv[1]); "
+        code += "sys.exit('rasterio' in sys.modules)"
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.png")], check=True)
 
     def test_one_channel_of_a_photograph(self, tmp_path: Path) -> None:
         Image.fromarray(RGB).save(tmp_path / "a.png")

@@ -271,10 +271,12 @@ class TestGdal:
             np.testing.assert_array_equal(read_image(name).pixels, expected)
 
     @pytest.mark.parametrize("kind", ["curl", "streaming", "address", "list of tiles"])
-    def test_what_the_checks_let_through_does_not_reach_the_network(self, tmp_path, requests, kind):
+    def test_what_the_checks_let_through_does_not_reach_the_network(self, tmp_path, requests, monkeypatch, kind):
         """GDAL's own settings forbid it, too."""
         from geodit.pipelines.gdal_access import GdalAccess
 
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
         address, asked = requests
         (tmp_path / "web_map.xml").write_text(web_map(address))
         path = tmp_path / "list.vrt"
