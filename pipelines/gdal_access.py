@@ -60,14 +60,12 @@ LOCAL_DRIVERS = (
     "DTED",
     "SRTMHGT",
     "PNM",
-    "GRIB",
-    "netCDF",
-    "HDF4",
-    "HDF4Image",
-    "HDF5",
-    "HDF5Image",
 )
-"""Formats of local files. None of them is a list of addresses on the network, as those of WMS and STACIT are."""
+"""Formats of local files.
+
+None of them is a list of addresses on the network, as those of WMS and STACIT are. netCDF and HDF5 are left out: their
+libraries may end the process on a damaged file, and HDF5 files may link to others. They are read by a variable's name.
+"""
 
 _MOST_REASONS = 4
 

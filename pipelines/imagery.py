@@ -51,6 +51,8 @@ _PILLOW_FORMATS = {
 }
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _ZIP = b"PK\x03\x04"
+# netCDF, and HDF5, which a netCDF file may be as well.
+_CONTAINERS = re.compile(rb"CDF[\x01\x02\x05]|\x89HDF\r\n\x1a\n")
 _GEO_HINT = 'pip install "geodit[geo]"'
 # Larger images are read by windows where GDAL can.
 _MAX_PILLOW_PIXELS = 2**24
@@ -142,6 +144,9 @@ def _open_file(path: Path, bands: Sequence[int] | None, rendering: Rendering, cr
         return _open_asset(str(path), bands, rendering, crs)
     if header.startswith(_ZIP):
         raise ValueError(f"{path} is an archive: name an image in it, such as zip://{path}!in/a.tif")
+    if found := _CONTAINERS.match(header):
+        form = 'HDF5:"{}"://NAME' if b"HDF" in found[0] else 'NETCDF:"{}":NAME'
+        raise ValueError(f"{path} holds variables, which may be several images: name one as {form.format(path)}")
     kind = next((kind for kind, magic in _PILLOW_FORMATS.items() if magic.match(header)), None)
     if kind is not None and crs is None and not _is_deep_color_png(header) and not _is_for_gdal(path, kind):
         return _open_with_pillow(path, kind, bands, rendering)

@@ -316,16 +316,33 @@ class TestPages:
         with pytest.raises(FileNotFoundError, match=r"there is no image .*absent\.tif"):
             read_image(f"GTIFF_DIR:2:{tmp_path / 'absent.tif'}")
 
-    def test_the_rasters_of_a_netcdf_file_are_listed(self, tmp_path: Path) -> None:
+    def test_a_variable_of_a_netcdf_file_has_to_be_named(self, tmp_path: Path) -> None:
         with netcdf_file(tmp_path / "a.nc", "w") as file:
             for name in ("y", "x"):
                 file.createDimension(name, 8)
             for name in ("ice", "snow"):
                 file.createVariable(name, "f4", ("y", "x"))[:] = np.arange(64.0).reshape(8, 8)
-        with pytest.raises(ValueError, match=r"a\.nc .*holds several rasters: name one of .*:ice, .*:snow"):
+        with pytest.raises(ValueError, match=r'a\.nc holds variables, .*: name one as NETCDF:".*a\.nc":NAME'):
             read_image(tmp_path / "a.nc")
         one = f'NETCDF:"{tmp_path / "a.nc"}":snow'
         assert read_image(one, rendering=Rendering(StretchRule("none"))).pixels.max() == 63
+
+    def test_a_dataset_of_an_hdf5_file_has_to_be_named(self, tmp_path: Path) -> None:
+        (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+        with pytest.raises(ValueError, match=r'a\.h5 holds variables, .*: name one as HDF5:".*a\.h5"://NAME'):
+            read_image(tmp_path / "a.h5")
+
+    def test_the_tables_of_a_geopackage_are_listed(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.gpkg"
+        for append, table in ((False, "first"), (True, "second")):
+            options = {"driver": "GPKG", "RASTER_TABLE": table, "APPEND_SUBDATASET": "YES" if append else "NO"}
+            with rasterio.open(path, "w", count=3, height=12, width=20, dtype="uint8", **UTM, **options) as dataset:
+                dataset.write(np.moveaxis(RGB, -1, 0))
+        with pytest.raises(
+            ValueError, match=r"a\.gpkg .*holds several rasters: name one of GPKG:.*:first, GPKG:.*:second"
+        ):
+            read_image(path)
+        assert read_image(f"GPKG:{path}:second").image_size == (12, 20)
 
 
 class TestTiffWithoutRasterio:
