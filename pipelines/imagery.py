@@ -115,6 +115,8 @@ def _open_named(name: str, bands: Sequence[int] | None, rendering: Rendering, cr
         from geodit.pipelines.image_names import find_raster
         from geodit.pipelines.raster import RasterSource
     except ImportError:
+        if "://" in name or name.startswith("/vsi"):
+            raise ValueError(f"{name.partition('?')[0]} is no path; other names need rasterio: {_GEO_HINT}") from None
         raise FileNotFoundError(f"there is no image {name}") from None
     access = find_raster(name)
     if access is None:

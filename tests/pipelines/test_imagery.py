@@ -359,6 +359,19 @@ class TestTiffWithoutRasterio:
         assert np.array_equal(image.pixels, RGB)
         assert image.georeference is None
 
+    @pytest.mark.usefixtures("without_rasterio")
+    def test_an_address_needs_rasterio(self) -> None:
+        with pytest.raises(ValueError, match=r"https://host/a\.tif is no path; other names need rasterio"):
+            read_image("https://host/a.tif")
+        with pytest.raises(FileNotFoundError, match=r"there is no image absent\.tif"):
+            read_image("absent.tif")
+
+    @pytest.mark.usefixtures("without_rasterio")
+    def test_a_reference_system_needs_rasterio(self, tmp_path: Path) -> None:
+        Image.fromarray(RGB).save(tmp_path / "a.png")
+        with pytest.raises(ValueError, match=r"a\.png is given a coordinate reference system, which needs rasterio"):
+            read_image(tmp_path / "a.png", crs="EPSG:32617")
+
     def test_many_bands_need_rasterio(self, tmp_path: Path, request: pytest.FixtureRequest) -> None:
         path = write_tiff(tmp_path / "a.tif", np.zeros((6, 5, 5), np.uint16), photometric="MINISBLACK")
         request.getfixturevalue("without_rasterio")
