@@ -20,6 +20,7 @@ and nothing else: see [`geodit.pipelines.local_rasters`]. Addresses and archives
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from os import PathLike
@@ -33,6 +34,7 @@ from geodit.configuration.text_files import check_regular_file
 from geodit.pipelines.image_source import ArraySource, GeoImage, ImageSource, choose_bands
 from geodit.pipelines.rendering import Rendering
 from geodit.pipelines.stac_items import find_asset, names_stac_item
+from geodit.pipelines.world_files import has_world_file
 from geodit.processing.images_geodit import DAMAGE
 
 __all__ = ["ImageInput", "as_image_source", "open_image", "read_image"]
@@ -41,14 +43,16 @@ ImageInput = str | PathLike[str] | Image.Image | NDArray[np.uint8] | GeoImage
 
 # What Pillow is asked to read, by how the file begins. Only the one decoder that fits is let near a file.
 _PILLOW_FORMATS = {
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"RIFF": "WEBP",
-    b"GIF8": "GIF",
-    b"BM": "BMP",
+    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "JPEG": re.compile(rb"\xff\xd8\xff"),
+    "WEBP": re.compile(rb"RIFF....WEBP", re.DOTALL),
+    "GIF": re.compile(rb"GIF8[79]a"),
+    "BMP": re.compile(rb"BM....\0\0\0\0", re.DOTALL),
 }
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _ZIP = b"PK\x03\x04"
+# netCDF, and HDF5, which a netCDF file may be as well.
+_CONTAINERS = re.compile(rb"CDF[\x01\x02\x05]|\x89HDF\r\n\x1a\n")
 _GEO_HINT = 'pip install "geodit[geo]"'
 # Larger images are read by windows where GDAL can.
 _MAX_PILLOW_PIXELS = 2**24
@@ -111,6 +115,8 @@ def _open_named(name: str, bands: Sequence[int] | None, rendering: Rendering, cr
         from geodit.pipelines.image_names import find_raster
         from geodit.pipelines.raster import RasterSource
     except ImportError:
+        if "://" in name or name.startswith("/vsi"):
+            raise ValueError(f"{name.partition('?')[0]} is no path; other names need rasterio: {_GEO_HINT}") from None
         raise FileNotFoundError(f"there is no image {name}") from None
     access = find_raster(name)
     if access is None:
@@ -140,14 +146,17 @@ def _open_file(path: Path, bands: Sequence[int] | None, rendering: Rendering, cr
         return _open_asset(str(path), bands, rendering, crs)
     if header.startswith(_ZIP):
         raise ValueError(f"{path} is an archive: name an image in it, such as zip://{path}!in/a.tif")
-    kind = next((kind for magic, kind in _PILLOW_FORMATS.items() if header.startswith(magic)), None)
+    if found := _CONTAINERS.match(header):
+        form = 'HDF5:"{}"://NAME' if b"HDF" in found[0] else 'NETCDF:"{}":NAME'
+        raise ValueError(f"{path} holds variables, which may be several images: name one as {form.format(path)}")
+    kind = next((kind for kind, magic in _PILLOW_FORMATS.items() if magic.match(header)), None)
+    if kind is not None and crs is None and not _is_deep_color_png(header) and not _is_for_gdal(path, kind):
+        return _open_with_pillow(path, kind, bands, rendering)
     try:
         from geodit.pipelines.raster import RasterSource
     except ImportError:
         return _open_without_rasterio(path, header, kind, bands, rendering, crs)
-    if kind is None or crs is not None or _is_deep_color_png(header) or _is_for_gdal(path, kind):
-        return RasterSource(path, bands, rendering, crs=crs)
-    return _open_with_pillow(path, kind, bands, rendering)
+    return RasterSource(path, bands, rendering, crs=crs)
 
 
 def _open_without_rasterio(
@@ -171,9 +180,7 @@ def _open_without_rasterio(
 
 def _is_for_gdal(path: Path, kind: str) -> bool:
     """Return whether GDAL reads a PNG, JPEG and the like: if it is georeferenced, or too large to be decoded whole."""
-    from geodit.pipelines.local_rasters import world_file
-
-    if world_file(path) is not None:
+    if has_world_file(path):
         return True
     try:
         with warnings.catch_warnings():
