@@ -27,6 +27,7 @@ _EXTRAS = {
     "peft": "train",
     "pycocoevalcap": "eval",
     "rasterio": "geo",
+    "ray": "ray",
     "trl": "train",
 }
 
