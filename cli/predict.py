@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`geodit predict`: questions about images, or about all tiles of scenes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,6 +51,7 @@ from geodit.cli.processes import Processes
 from geodit.cli.scene_output import (
     FormatOption,
     OutOption,
+    check_keeps_images,
     check_out,
     check_places,
     holds_layers,
@@ -181,6 +182,7 @@ def predict(
         raise CommandError("--resume goes on with the answers of a file: give --out")
     check_out(out, form)
     paths = expand_images(images, keep_going=keep_going)
+    check_keeps_images(out, paths)
     pictures = {} if overlay is None else plan_overlays(paths, overlay)
     shown = chosen_bands(bands, band)
     rendering = rendering_of(stretch, nodata, gamma, db)
@@ -227,24 +229,32 @@ def predict(
     plan = scenes.plan(job, look_at_all=holds_layers(out))
     if out is not None and holds_layers(out):
         check_places(out, plan)
+    if form == "coco" and not pipeline.answerer.has_boxes(task):
+        raise CommandError(f"--format coco is for boxes, but {task} is answered by a text")
     result = _run(scenes, plan, merging, out, resume, processes)
     if result is None:
         return
+    if not result.scenes:
+        if out is not None:
+            _forget_journals(out)
+        _warn(result, 0, retry_unparsed)
+        raise CommandError("no image could be opened")
     left_out = 0 if out is None else write_result(out, form, result)
     if out is not None:
         _forget_journals(out)
-    for scene in result:
-        if scene.image in pictures:
-            write_overlay(pictures[scene.image], scene)
+    undrawn = _draw(result, pictures)
     _warn(result, left_out, retry_unparsed)
+    for picture, reason in undrawn.items():
+        typer.echo(f"geodit: warning: {picture} is not drawn: {reason}", err=True)
     if as_json:
         print_json(result.to_document())
     else:
         console = results_console()
         console.print(predictions_table([(scene.image, one) for scene in result for one in scene.predictions]))
-        for written in [*([out] if out else []), *pictures.values()]:
+        drawn = [pictures[scene.image] for scene in result if scene.image in pictures]
+        for written in [*([out] if out else []), *(picture for picture in drawn if picture not in undrawn)]:
             console.print(f"wrote {written}", soft_wrap=True, highlight=False, markup=False)
-    if not result.is_complete:
+    if undrawn or not result.is_complete:
         raise typer.Exit(INCOMPLETE)
 
 
@@ -286,6 +296,18 @@ def _forget_journals(out: Path) -> None:
         path.unlink()
 
 
+def _draw(result: "JobResult", pictures: Mapping[str, Path]) -> dict[Path, str]:
+    """Draw the overlays of all images, and return those that cannot be drawn, with the reason."""
+    undrawn = {}
+    for scene in result:
+        if scene.image in pictures:
+            try:
+                write_overlay(pictures[scene.image], scene)
+            except ValueError as error:
+                undrawn[pictures[scene.image]] = str(error)
+    return undrawn
+
+
 def _warn(result: "JobResult", left_out: int, retried: bool) -> None:
     """Say on stderr what is not in the result, or not sure."""
     for told in _doubts(result, left_out, retried):
@@ -310,4 +332,4 @@ def _doubts(result: "JobResult", left_out: int, retried: bool) -> Iterator[str]:
     if without_data:
         yield f"{without_data:,} of {sum(len(scene.tiles) for scene in result):,} tiles have no data"
     if left_out:
-        yield f"{left_out:,} boxes are left out, as they have no longitude and latitude"
+        yield f"{left_out:,} objects are left out, as they have no longitude and latitude"
