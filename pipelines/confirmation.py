@@ -43,8 +43,8 @@ def leave_out_unconfirmed(
     boxes = as_boxes([detection.box for detection in detections])
     numbers = np.array(list(windows), dtype=np.int64)
     tiles = np.array([[left, top, left + width, top + height] for top, left, height, width in windows.values()], float)
-    own = np.array([-1 if detection.tile is None else detection.tile for detection in detections])
-    best = numbers[_seen_best(boxes, own, numbers, tiles, image_size)]
+    own = np.array([-1 if detection.tile is None else detection.tile for detection in detections], dtype=np.int64)
+    best = _seen_best(boxes, own, numbers, tiles, image_size)
     confirmed = (own == -1) | (own == best)
     area = box_area(boxes)
     labels = np.unique([detection.label for detection in detections], return_inverse=True)[1]
@@ -63,10 +63,10 @@ def _seen_best(
     numbers: NDArray[np.int64],
     tiles: NDArray[np.float64],
     image_size: tuple[int, int],
-) -> NDArray[np.intp]:
-    """Return the place among `tiles` of the one in which each box lies farthest from the edges.
+) -> NDArray[np.int64]:
+    """Return the number of the tile in which each box lies farthest from the edges.
 
-    A tile that shows less than the whole box is none; without any, it is the box's own.
+    A tile that shows less than the whole box is none; without any, and where no other is better, it is the box's own.
     """
     height, width = image_size
     # An edge of the image is none of a tile: there is nothing beyond it.
@@ -75,20 +75,26 @@ def _seen_best(
     reach[tiles[:, 1] <= 0, 1] = -np.inf
     reach[tiles[:, 2] >= width, 2] = np.inf
     reach[tiles[:, 3] >= height, 3] = np.inf
-    place = {number: index for index, number in enumerate(numbers.tolist())}
-    best = np.array([place.get(number, 0) for number in own.tolist()], dtype=np.intp)
-    depth = _depth(boxes, reach[best])
+    order = np.argsort(numbers)
+    place = order[np.minimum(np.searchsorted(numbers[order], own), len(order) - 1)]
+    # What was found by none of the tiles, such as by a look at the whole image, is as deep in its own as nothing.
+    least = np.where(numbers[place] == own, np.maximum(_depth(boxes, reach[place]), 0.0), 0.0)
+    best, depth = own.copy(), least.copy()
     count = len(boxes)
     for first, second, _ in overlapping_pairs(np.concatenate([boxes, tiles])):
         low, high = np.minimum(first, second), np.maximum(first, second)
         mixed = (low < count) & (high >= count)
         box, tile = low[mixed], high[mixed] - count
         depths = _depth(boxes[box], reach[tile])
-        # The deepest of each box last, so that it is the one that stays; of equals the first tile.
-        order = np.lexsort((-tile, depths, box))
-        for index in order[depths[order] > np.maximum(depth[box[order]], 0.0)]:
-            if depths[index] > depth[box[index]]:
-                best[box[index]], depth[box[index]] = tile[index], depths[index]
+        deeper = depths > least[box]
+        box, tile, depths = box[deeper], tile[deeper], depths[deeper]
+        # The deepest of each box first; of equals the one with the least number.
+        order = np.lexsort((numbers[tile], -depths, box))
+        box, first_of_box = np.unique(box[order], return_index=True)
+        chosen = order[first_of_box]
+        found, depths = numbers[tile[chosen]], depths[chosen]
+        better = (depths > depth[box]) | ((depths == depth[box]) & (depths > least[box]) & (found < best[box]))
+        best[box[better]], depth[box[better]] = found[better], depths[better]
     return best
 
 

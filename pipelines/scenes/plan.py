@@ -93,6 +93,7 @@ class JobPlan:
 
         Raises:
             FileNotFoundError, ValueError: If an image cannot be opened or cut, and the job is not to go on then.
+            ValueError: If the area of interest touches none of the images.
         """
         tiles: list[PlannedTile] = []
         images: dict[int, ImageFacts] = {}
@@ -111,6 +112,12 @@ class JobPlan:
                 failures[number] = str(error)
                 continue
             tiles += [PlannedTile(len(tiles) + index, number, place) for index, place in enumerate(places)]
+        if images and not tiles:
+            # One of several images may lie elsewhere. An area in none of them is one of another reference system.
+            raise ValueError(
+                f"the area of interest {job.tiling.aoi} touches no image: check its coordinates and its reference "
+                "system, which is longitude and latitude (WGS 84) if its file states none"
+            )
         return cls(job, tuple(tiles), images, failures)
 
     def chunks(self) -> list[Chunk]:

@@ -177,13 +177,14 @@ class SceneResult:
         """Write the layers to a file whose suffix decides on its format, see [`find_format`].
 
         Returns:
-            How many polygons were left out because they have no longitude and latitude.
+            How many objects were left out because they have no place on the map, or no longitude and latitude.
 
         Raises:
             ValueError: If there is no such format, or the place on Earth is needed and not known.
             OSError: If it cannot be written.
         """
-        return write_layers(Path(path), self.layers())
+        layers = self.layers()
+        return len(self.objects) - len(layers[0]) + write_layers(Path(path), layers)
 
     def plot(self, ax: Axes | None = None, max_side: int = 1024) -> Axes:
         """Draw the boxes, or the answers of tiles, on the image.
