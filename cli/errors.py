@@ -22,12 +22,18 @@ _EXTRAS = {
     "datasets": "eval",
     "evaluate": "eval",
     "faster_coco_eval": "eval",
+    "geopandas": "geo",
     "matplotlib": "hub",
     "outlines_core": "structured",
     "peft": "train",
+    "pyarrow": "geo",
     "pycocoevalcap": "eval",
+    "pyogrio": "geo",
+    "pyproj": "geo",
+    "pystac": "stac",
     "rasterio": "geo",
     "ray": "ray",
+    "shapely": "geo",
     "trl": "train",
 }
 

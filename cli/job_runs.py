@@ -98,7 +98,7 @@ def run_job(
     processes: Processes,
     ray: RayWorkers | None = None,
 ) -> "tuple[JobResult, int] | None":
-    """Run a job, or this process's share of it, and write the result.
+    """Run a job, or this process's share of it, and write the result, unless no image could be opened.
 
     Args:
         scenes: Who is asked.
@@ -125,7 +125,7 @@ def run_job(
         if not processes.is_first:
             return None
         result = scenes.collect(plan, answers or _all_answers(scenes, plan, out), merging)
-        left_out = write_result(out, destination.form, result)
+        left_out = write_result(out, destination.form, result) if result.scenes else 0
         _forget_answers(out)
     return result, left_out
 

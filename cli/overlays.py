@@ -22,8 +22,11 @@ def plan_overlays(images: Sequence[str], overlay: Path) -> dict[str, Path]:
         CommandError: If several images would go to one file, or it cannot be written.
     """
     images = list(dict.fromkeys(images))
+    sources = {Path(path).resolve() for path in images}
     if len(images) == 1 and not overlay.is_dir():
         check_can_write(overlay)
+        if overlay.resolve() in sources:
+            raise CommandError(f"--overlay would overwrite the image {overlay}: give another file")
         return {images[0]: overlay}
     if overlay.is_file() or overlay.suffix:
         raise CommandError(f"--overlay {overlay} is a file, but there are {len(images)} images: give a directory")
@@ -35,7 +38,6 @@ def plan_overlays(images: Sequence[str], overlay: Path) -> dict[str, Path]:
     make_directory(overlay)
     for picture in pictures.values():
         check_can_write(picture)
-    sources = {Path(path).resolve() for path in images}
     overwritten = [str(picture) for picture in pictures.values() if picture.resolve() in sources]
     if overwritten:
         raise CommandError(f"--overlay would overwrite the image {overwritten[0]}: give another directory")
@@ -46,6 +48,7 @@ def write_overlay(picture: Path, scene: "SceneResult") -> None:
     """Draw the boxes of all queries on an image, which is reduced if it is large.
 
     Raises:
+        ValueError: If the image cannot be read as a whole.
         CommandError: If the picture cannot be written.
     """
     from geodit.pipelines.imagery import open_image

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`geodit predict`: questions about images, or about all tiles of scenes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,8 +32,10 @@ from geodit.cli.decoding import (
     ThresholdOption,
     renamed,
 )
+from geodit.cli.errors import CommandError
 from geodit.cli.imagery import (
     BandsOption,
+    ConfirmOption,
     CrsOption,
     DecibelsOption,
     GammaOption,
@@ -68,6 +70,7 @@ from geodit.cli.processes import Processes
 from geodit.cli.scene_output import (
     FormatOption,
     OutOption,
+    check_keeps_images,
     check_out,
     check_places,
     holds_layers,
@@ -79,6 +82,9 @@ if TYPE_CHECKING:
 
 INCOMPLETE = 3
 """Exit code of a job of which some images or tiles could not be read, and the others were answered."""
+
+# So many tiles that could not be read are named, of each image.
+_NAMED_TILES = 5
 
 EXAMPLES = """Examples:
 
@@ -150,6 +156,7 @@ def predict(
     match_threshold: MatchThresholdOption = 0.5,
     min_score: MinScoreOption = 0.0,
     min_size: MinSizeOption = 0.0,
+    confirm: ConfirmOption = True,
     bands: BandsOption = None,
     band: OldBandOption = None,
     stretch: StretchOption = "auto",
@@ -192,10 +199,11 @@ def predict(
     check_run(processes, out=out, resume=resume, device=device, ray=ray, ray_workers=ray_workers)
     check_out(out, form)
     paths = expand_images(images, keep_going=keep_going)
+    check_keeps_images(out, paths)
     pictures = {} if overlay is None else plan_overlays(paths, overlay)
     shown = chosen_bands(bands, band)
     rendering = rendering_of(stretch, nodata, gamma, db)
-    merging = merge_of(merge, match, match_threshold, min_score, min_size)
+    merging = merge_of(merge, match, match_threshold, min_score, min_size, confirm)
     tiling = tiling_of(tile_size, overlap, gsd, full_image, aoi)
     max_denoising_steps = renamed("--steps", steps, "--max-denoising-steps", max_denoising_steps)
     spec = pipeline_spec(model, adapter=adapter, dtype=dtype)
@@ -237,24 +245,42 @@ def predict(
     plan = scenes.plan(job, look_at_all=holds_layers(out))
     if out is not None and holds_layers(out):
         check_places(out, plan)
+    if form == "coco" and not pipeline.answerer.has_boxes(task):
+        raise CommandError(f"--format coco is for boxes, but {task} is answered by a text")
     workers = RayWorkers(spec.pinned(scenes.name.revision), ray_workers) if ray else None
     done = run_job(scenes, plan, merging, Destination(out, form, resume), processes, workers)
     if done is None:
         return
     result, left_out = done
-    for scene in result:
-        if scene.image in pictures:
-            write_overlay(pictures[scene.image], scene)
+    if not result.scenes:
+        _warn(result, 0, retry_unparsed)
+        raise CommandError("no image could be opened")
+    undrawn = _draw(result, pictures)
     _warn(result, left_out, retry_unparsed)
+    for picture, reason in undrawn.items():
+        typer.echo(f"geodit: warning: {picture} is not drawn: {reason}", err=True)
     if as_json:
         print_json(result.to_document())
     else:
         console = results_console()
         console.print(predictions_table([(scene.image, one) for scene in result for one in scene.predictions]))
-        for written in [*([out] if out else []), *pictures.values()]:
+        drawn = [pictures[scene.image] for scene in result if scene.image in pictures]
+        for written in [*([out] if out else []), *(picture for picture in drawn if picture not in undrawn)]:
             console.print(f"wrote {written}", soft_wrap=True, highlight=False, markup=False)
-    if not result.is_complete:
+    if undrawn or not result.is_complete:
         raise typer.Exit(INCOMPLETE)
+
+
+def _draw(result: "JobResult", pictures: Mapping[str, Path]) -> dict[Path, str]:
+    """Draw the overlays of all images, and return those that cannot be drawn, with the reason."""
+    undrawn = {}
+    for scene in result:
+        if scene.image in pictures:
+            try:
+                write_overlay(pictures[scene.image], scene)
+            except ValueError as error:
+                undrawn[pictures[scene.image]] = str(error)
+    return undrawn
 
 
 def _warn(result: "JobResult", left_out: int, retried: bool) -> None:
@@ -267,9 +293,11 @@ def _doubts(result: "JobResult", left_out: int, retried: bool) -> Iterator[str]:
     for image, error in result.failures.items():
         yield f"{image} is left out: {error}"
     for scene in result:
-        for tile in scene.unreadable:
+        for tile in scene.unreadable[:_NAMED_TILES]:
             top, left, height, width = tile.window
             yield f"{scene.image}: {width} x {height} pixels at {left}, {top} could not be read: {tile.error}"
+        if len(scene.unreadable) > _NAMED_TILES:
+            yield f"{scene.image}: {len(scene.unreadable) - _NAMED_TILES:,} further tiles could not be read"
     unparsed = sum(scene.num_unparsed for scene in result)
     if unparsed:
         answers = sum(len(tile.answers) for scene in result for tile in scene.tiles)
@@ -279,4 +307,4 @@ def _doubts(result: "JobResult", left_out: int, retried: bool) -> Iterator[str]:
     if without_data:
         yield f"{without_data:,} of {sum(len(scene.tiles) for scene in result):,} tiles have no data"
     if left_out:
-        yield f"{left_out:,} boxes are left out, as they have no longitude and latitude"
+        yield f"{left_out:,} objects are left out, as they have no longitude and latitude"

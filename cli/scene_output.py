@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The file that answers go to: JSON, or layers of a map."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -48,6 +49,16 @@ def check_out(out: Path | None, form: FormatName | None) -> None:
     find_format(out, [".json"]).check_available()
 
 
+def check_keeps_images(out: Path | None, images: Sequence[str]) -> None:
+    """Check whether the file of answers is none of the images.
+
+    Raises:
+        CommandError: If it is one.
+    """
+    if out is not None and out.exists() and out.resolve() in {Path(image).resolve() for image in images}:
+        raise CommandError(f"--out would overwrite the image {out}: give another file")
+
+
 def holds_layers(out: Path | None) -> bool:
     """Return whether the file holds a layer of a map, for which it must be known where images are."""
     return out is not None and out.suffix.lower() != ".json"
@@ -57,11 +68,17 @@ def check_places(out: Path, plan: "JobPlan") -> None:
     """Check whether the images of a job have their place in the file.
 
     Raises:
-        CommandError: If one has none.
+        CommandError: If one has none, or in a table only some have one.
     """
     from geodit.pipelines.scenes.formats import find_format
 
     form = find_format(out)
+    without = [plan.job.images[number] for number, facts in sorted(plan.images.items()) if facts.georeference is None]
+    if 0 < len(without) < len(plan.images) and form.suffix == ".csv":
+        raise CommandError(
+            f"some images have a place on Earth, and {without[0]} has none that can be read: write .json, or ask "
+            "about them one by one"
+        )
     for number, facts in sorted(plan.images.items()):
         image = plan.job.images[number]
         if facts.georeference is None:
@@ -81,7 +98,7 @@ def write_result(out: Path, form: FormatName | None, result: "JobResult") -> int
     """Write the answers.
 
     Returns:
-        How many polygons were left out because they have no longitude and latitude.
+        How many objects were left out because they have no longitude and latitude.
 
     Raises:
         CommandError: If they cannot be written.
@@ -90,6 +107,4 @@ def write_result(out: Path, form: FormatName | None, result: "JobResult") -> int
         document = result.to_coco() if form == "coco" else result.to_document()
         write_output(out, to_json(document).encode())
         return 0
-    from geodit.pipelines.scenes.formats import write_layers
-
-    return write_layers(out, result.layers())
+    return result.write(out)

@@ -103,6 +103,7 @@ class Answerer:
         self, model: GeoDiTForMaskedDiffusion, processor: GeoDiTProcessor, box_score: str = DEFAULT_BOX_SCORE
     ) -> None:
         self._box_score = get_box_score(box_score)
+        self.box_score = box_score
         self.model = model
         self.processor = processor
         self._patterns = AnswerPatterns(processor)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading PNG, JPEG and (Geo)TIFF files as 8-bit RGB.
+"""Read images and rasters as 8-bit RGB.
 
 * Bands of 16 bits or more, and floats, are stretched linearly, each from its 2nd to its 98th percentile, or as
   [`~geodit.pipelines.rendering.Rendering`] says.
@@ -8,14 +8,20 @@
 * Where alpha is zero the image has no data, which `GeoImage.valid` tells; such pixels are black.
 * Palettes become colors; the EXIF orientation of photographs is applied.
 
-TIFF is read by rasterio where it is installed (`pip install "geodit[geo]"`), with its georeference and by
-windows. Without it, gray, palette and 8-bit RGB TIFF are read by Pillow, whole and without a georeference.
+Where rasterio is installed (`pip install "geodit[geo]"`), GDAL reads by windows, and with the georeference: GeoTIFF,
+JPEG 2000, VRT, Erdas Imagine, ENVI, NITF, GeoPackage and more, and PNG, JPEG and WebP that have a world file or are
+large. Other PNG, JPEG, WebP, BMP and GIF files are read by Pillow, whole. Without rasterio Pillow also reads gray,
+palette and 8-bit RGB TIFF, without a georeference.
 
-Of an image its file is read and nothing else: see [`geodit.pipelines.raster`] on the files that GDAL looks for.
+Of an image its file is read, with the files next to it that hold its georeference, statistics, overviews and mask,
+and nothing else: see [`geodit.pipelines.local_rasters`]. Addresses and archives are opened if the user names them.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import warnings
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -25,21 +31,33 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from geodit.configuration.text_files import check_regular_file
-from geodit.pipelines.image_source import (
-    ArraySource,
-    GeoImage,
-    ImageSource,
-    choose_bands,
-)
+from geodit.pipelines.image_source import ArraySource, GeoImage, ImageSource, choose_bands
 from geodit.pipelines.rendering import Rendering
+from geodit.pipelines.stac_items import find_asset, names_stac_item
+from geodit.pipelines.world_files import has_world_file
 from geodit.processing.images_geodit import DAMAGE
+
+__all__ = ["ImageInput", "as_image_source", "open_image", "read_image"]
 
 ImageInput = str | PathLike[str] | Image.Image | NDArray[np.uint8] | GeoImage
 
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-# Classic TIFF and BigTIFF, each in both byte orders.
+# What Pillow is asked to read, by how the file begins. Only the one decoder that fits is let near a file.
+_PILLOW_FORMATS = {
+    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "JPEG": re.compile(rb"\xff\xd8\xff"),
+    "WEBP": re.compile(rb"RIFF....WEBP", re.DOTALL),
+    "GIF": re.compile(rb"GIF8[79]a"),
+    "BMP": re.compile(rb"BM....\0\0\0\0", re.DOTALL),
+}
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_ZIP = b"PK\x03\x04"
+# netCDF, and HDF5, which a netCDF file may be as well.
+_CONTAINERS = re.compile(rb"CDF[\x01\x02\x05]|\x89HDF\r\n\x1a\n")
 _GEO_HINT = 'pip install "geodit[geo]"'
+# Larger images are read by windows where GDAL can.
+_MAX_PILLOW_PIXELS = 2**24
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = 1
 
 
 def read_image(
@@ -52,17 +70,20 @@ def read_image(
     """Read a whole image.
 
     Args:
-        path: A PNG, JPEG or (Geo)TIFF file; what counts is its content, not its name.
+        path: An image or raster of any kind that is named above; what counts is its content, not its name. Also an
+            address, a member of an archive or a part of a file, as [`~geodit.pipelines.image_names.find_raster`]
+            names them, or a STAC item, see [`~geodit.pipelines.stac_items.find_asset`].
         bands: The band to show as gray, or the three to show as red, green and blue, counted from 1.
         rendering: How they become 8-bit RGB.
         crs: The coordinate reference system of a raster that states its transform, but none. One that the file states
             itself comes first.
 
     Returns:
-        The image, its size and, for a GeoTIFF read by rasterio, its georeference.
+        The image, its size and, where rasterio reads it, its georeference.
 
     Raises:
         FileNotFoundError: if there is no such file.
+        ModuleNotFoundError: If the name needs a library that is not installed.
         ValueError: If it is not such an image, is damaged, or lacks the bands asked for, or `crs` is none.
     """
     with open_image(path, bands, rendering, crs=crs) as source:
@@ -78,9 +99,39 @@ def open_image(
 ) -> ImageSource:
     """Open an image to be read by windows; arguments and errors are those of [`read_image`].
 
-    Only a TIFF that rasterio reads stays on disk. Any other image is decoded now and kept in memory.
+    What Pillow reads is decoded now and kept in memory. All else stays on disk.
     """
-    path, rendering = Path(path), rendering or Rendering()
+    name, rendering = os.fspath(path), rendering or Rendering()
+    if not os.path.lexists(name):
+        return _open_named(name, bands, rendering, crs)
+    return _open_file(Path(name), bands, rendering, crs)
+
+
+def _open_named(name: str, bands: Sequence[int] | None, rendering: Rendering, crs: str | None) -> ImageSource:
+    """Open what is no file of that name: an address, a member of an archive, an asset of a STAC item."""
+    if names_stac_item(name):
+        return _open_asset(name, bands, rendering, crs)
+    try:
+        from geodit.pipelines.image_names import find_raster
+        from geodit.pipelines.raster import RasterSource
+    except ImportError:
+        if "://" in name or name.startswith("/vsi"):
+            raise ValueError(f"{name.partition('?')[0]} is no path; other names need rasterio: {_GEO_HINT}") from None
+        raise FileNotFoundError(f"there is no image {name}") from None
+    access = find_raster(name)
+    if access is None:
+        raise FileNotFoundError(f"there is no image {name}")
+    return RasterSource(access, bands, rendering, crs=crs)
+
+
+def _open_asset(name: str, bands: Sequence[int] | None, rendering: Rendering, crs: str | None) -> ImageSource:
+    location = find_asset(name)
+    if names_stac_item(location):
+        raise ValueError(f"{name} names another STAC item, {location}, which is not followed")
+    return open_image(location, bands, rendering, crs=crs)
+
+
+def _open_file(path: Path, bands: Sequence[int] | None, rendering: Rendering, crs: str | None) -> ImageSource:
     try:
         check_regular_file(path)
     except FileNotFoundError:
@@ -91,15 +142,58 @@ def open_image(
         header = file.read(32)
     if not header:
         raise ValueError(f"{path} is empty")
+    if header.lstrip().startswith(b"{") and names_stac_item(path.name):
+        return _open_asset(str(path), bands, rendering, crs)
+    if header.startswith(_ZIP):
+        raise ValueError(f"{path} is an archive: name an image in it, such as zip://{path}!in/a.tif")
+    if found := _CONTAINERS.match(header):
+        form = 'HDF5:"{}"://NAME' if b"HDF" in found[0] else 'NETCDF:"{}":NAME'
+        raise ValueError(f"{path} holds variables, which may be several images: name one as {form.format(path)}")
+    kind = next((kind for kind, magic in _PILLOW_FORMATS.items() if magic.match(header)), None)
+    if kind is not None and crs is None and not _is_deep_color_png(header) and not _is_for_gdal(path, kind):
+        return _open_with_pillow(path, kind, bands, rendering)
+    try:
+        from geodit.pipelines.raster import RasterSource
+    except ImportError:
+        return _open_without_rasterio(path, header, kind, bands, rendering, crs)
+    return RasterSource(path, bands, rendering, crs=crs)
+
+
+def _open_without_rasterio(
+    path: Path, header: bytes, kind: str | None, bands: Sequence[int] | None, rendering: Rendering, crs: str | None
+) -> ImageSource:
+    if crs is not None:
+        raise ValueError(f"{path} is given a coordinate reference system, which needs rasterio: {_GEO_HINT}")
+    if _is_deep_color_png(header):
+        raise ValueError(f"{path} has 16-bit color, which needs rasterio: {_GEO_HINT}")
     if header.startswith(_TIFF):
-        return _open_tiff(path, bands, rendering, crs)
-    if header.startswith(_PNG):
-        if _is_deep_color_png(header):
-            return _open_deep_png(path, bands, rendering)
-        return _open_with_pillow(path, "PNG", bands, rendering)
-    if header.startswith(_JPEG):
-        return _open_with_pillow(path, "JPEG", bands, rendering)
-    raise ValueError(f"{path} is not a PNG, JPEG or TIFF image")
+        try:
+            return _open_with_pillow(path, "TIFF", bands, rendering)
+        except ValueError as error:
+            raise ValueError(f"{error}. Without rasterio only simple TIFF is read: {_GEO_HINT}") from error
+    if kind is None:
+        raise ValueError(
+            f"{path} is not a PNG, JPEG, WebP, BMP, GIF or TIFF image; other rasters need rasterio: {_GEO_HINT}"
+        )
+    return _open_with_pillow(path, kind, bands, rendering)
+
+
+def _is_for_gdal(path: Path, kind: str) -> bool:
+    """Return whether GDAL reads a PNG, JPEG and the like: if it is georeferenced, or too large to be decoded whole."""
+    if has_world_file(path):
+        return True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=(kind,)) as image:
+                if image.mode in ("CMYK", "YCCK") or image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT) != _UPRIGHT:
+                    return False
+                large = image.width * image.height > _MAX_PILLOW_PIXELS
+    except Image.DecompressionBombError:
+        return True
+    except DAMAGE:
+        return False
+    return large or path.with_name(path.name + ".aux.xml").exists()
 
 
 def as_image_source(
@@ -123,6 +217,10 @@ def as_image_source(
     """
     if isinstance(image, str | PathLike):
         return open_image(image, bands, rendering, crs=crs)
+    if crs is not None:
+        raise ValueError(
+            f"crs {crs!r} is for a file, and this image is in memory: give a GeoImage with a georeference"
+        )
     if isinstance(image, GeoImage):
         if bands is not None:
             raise ValueError("bands are chosen when an image is read; this GeoImage is RGB already")
@@ -140,34 +238,16 @@ def as_image_source(
     raise TypeError(f"an image must be a path, a PIL image, a NumPy array or a GeoImage, not {type(image).__name__}")
 
 
-def _open_tiff(path: Path, bands: Sequence[int] | None, rendering: Rendering, crs: str | None) -> ImageSource:
-    try:
-        from geodit.pipelines.raster import RasterSource
-    except ImportError:
-        try:
-            return _open_with_pillow(path, "TIFF", bands, rendering)
-        except ValueError as error:
-            raise ValueError(f"{error}. Without rasterio only simple TIFF is read: {_GEO_HINT}") from error
-    return RasterSource(path, "GTiff", bands, rendering, crs=crs)
-
-
 def _is_deep_color_png(header: bytes) -> bool:
     """Return whether the PNG has 16-bit color, of which Pillow would only keep the high byte."""
-    bit_depth, color_type = header[24:26] if len(header) >= 26 else (8, 0)
+    if not header.startswith(b"\x89PNG") or len(header) < 26:
+        return False
+    bit_depth, color_type = header[24:26]
     return bit_depth == 16 and color_type in (2, 4, 6)
-
-
-def _open_deep_png(path: Path, bands: Sequence[int] | None, rendering: Rendering) -> ImageSource:
-    try:
-        from geodit.pipelines.raster import RasterSource
-    except ImportError:
-        raise ValueError(f"{path} has 16-bit color, which needs rasterio: {_GEO_HINT}") from None
-    return RasterSource(path, "PNG", bands, rendering)
 
 
 def _open_with_pillow(path: Path, kind: str, bands: Sequence[int] | None, rendering: Rendering) -> ImageSource:
     try:
-        # Only the one decoder that fits the content is let near the file.
         with Image.open(path, formats=(kind,)) as image:
             image.load()
             loaded = ImageOps.exif_transpose(image)

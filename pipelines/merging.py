@@ -49,6 +49,8 @@ class MergeOptions:
         threshold: From which match on two boxes are of one object; above 0 and at most 1.
         min_score: Detections with a lower score are left out, with `"soft-nms"` also what falls below it.
         min_size: Boxes whose shorter side, in pixels of the image, is less are left out.
+        confirm: Whether detections are left out that the tile which sees their place best has not found; see
+            [`~geodit.pipelines.confirmation`].
 
     Raises:
         ValueError: If a value is out of range.
@@ -59,6 +61,7 @@ class MergeOptions:
     threshold: float = 0.5
     min_score: float = 0.0
     min_size: float = 0.0
+    confirm: bool = True
 
     def __post_init__(self) -> None:
         if self.merge not in MERGES:

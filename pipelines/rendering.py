@@ -166,7 +166,12 @@ class Rendering:
         return Stretch.percentiles(self.values(sample), self.valid(sample, valid), (rule.low, rule.high))
 
     def apply(
-        self, bands: NDArray[np.generic], valid: NDArray[np.bool_] | None, stretch: Stretch | None
+        self,
+        bands: NDArray[np.generic],
+        valid: NDArray[np.bool_] | None,
+        stretch: Stretch | None,
+        *,
+        white_is_zero: bool = False,
     ) -> NDArray[np.uint8]:
         """Return 8-bit RGB `(H, W, 3)`.
 
@@ -174,11 +179,14 @@ class Rendering:
             bands: `(H, W, 1 or 3)`.
             valid: `(H, W)`, as [`valid`] returns it.
             stretch: As [`fit`] returned it for the whole image.
+            white_is_zero: Whether the lowest values are shown white.
         """
         if stretch is None:
-            pixels = bands.astype(np.uint8, copy=True)
+            pixels = 255 - bands.astype(np.uint8) if white_is_zero else bands.astype(np.uint8, copy=True)
         else:
             shares = stretch.shares(self.values(bands))
+            if white_is_zero:
+                shares = 1.0 - shares
             if self.gamma != 1:
                 shares **= 1.0 / self.gamma
             pixels = np.rint(shares * 255.0).astype(np.uint8)

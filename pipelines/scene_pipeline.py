@@ -165,7 +165,8 @@ class ScenePipeline:
     def fingerprint(self, plan: JobPlan) -> JsonObject:
         """Return all that the answers of a job depend on, for a [`Journal`]."""
         dtype = str(self.pipeline.model.dtype).removeprefix("torch.")
-        return {**self.name.fingerprint(), "dtype": dtype, **plan.job.fingerprint()}
+        box_score = self.pipeline.answerer.box_score
+        return {**self.name.fingerprint(), "dtype": dtype, "box_score": box_score, **plan.job.fingerprint()}
 
     def run(
         self,

@@ -14,6 +14,7 @@ from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.windows import Window
 from geodit.pipelines.answering import Answer, Answerer, Inquiry
+from geodit.pipelines.confirmation import leave_out_unconfirmed
 from geodit.pipelines.georeference import MapReference
 from geodit.pipelines.image_source import GeoImage
 from geodit.pipelines.merging import MergeOptions, merge_detections
@@ -207,11 +208,31 @@ def detections_of(tiles: Iterable[TileAnswers], query: str) -> list[Detection]:
     ]
 
 
-def merge_tiles(tiles: Sequence[TileAnswers], query: str, options: MergeOptions | None = None) -> list[Detection]:
-    """Return what was found of one query in all tiles of an image: every object once, best first."""
+def merge_tiles(
+    tiles: Sequence[TileAnswers], query: str, image_size: tuple[int, int], options: MergeOptions | None = None
+) -> list[Detection]:
+    """Return what was found of one query in all tiles of an image: every object once, best first.
+
+    Args:
+        tiles: Of the image.
+        query: Which.
+        image_size: `(height, width)` of the image.
+        options: How to merge.
+    """
+    options = options or MergeOptions()
+    found = detections_of(tiles, query)
+    if options.confirm and options.merge != "none":
+        # Neither a tile that was not understood nor the whole image, seen from afar, says that something is not there.
+        seen = {
+            tile.number: tile.window
+            for tile in tiles
+            for answer in tile.answers
+            if answer.query == query and answer.parsed and (tile.window.height, tile.window.width) != image_size
+        }
+        found = leave_out_unconfirmed(found, seen, image_size, options)
     # Of a pass over the whole image, seen from afar, the window is larger than that of any tile.
     margin = min((_margin(tile.window) for tile in tiles), default=0.0)
-    return merge_detections(detections_of(tiles, query), options, margin)
+    return merge_detections(found, options, margin)
 
 
 def tiled_prediction(

@@ -50,6 +50,7 @@ class AreaOfInterest:
         import geopandas
         import shapely
         from pyogrio.errors import DataLayerError, DataSourceError
+        from pyproj.exceptions import CRSError, ProjError
 
         if georeference is None:
             raise ValueError(
@@ -59,24 +60,30 @@ class AreaOfInterest:
             frame = geopandas.read_file(path)
         except (DataSourceError, DataLayerError) as error:
             raise ValueError(f"the area of interest {path} cannot be read: {error}") from error
-        polygons = frame.geometry[frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"])]
+        # A table without geometries is read as a data frame.
+        geometry = frame.geometry if isinstance(frame, geopandas.GeoDataFrame) else geopandas.GeoSeries()
+        polygons = geometry[geometry.geom_type.isin(["Polygon", "MultiPolygon"])]
         if polygons.empty or polygons.is_empty.all():
             raise ValueError(f"the area of interest {path} holds no polygon")
         if polygons.crs is None:
             polygons = polygons.set_crs("EPSG:4326")
-        united = shapely.make_valid(polygons.union_all())
+        united = polygons.make_valid().union_all()
         left, bottom, right, top = united.bounds
         longest = max(right - left, top - bottom)
         pieces = geopandas.GeoSeries([shapely.segmentize(united, longest / _PIECES)], crs=polygons.crs)
-        (on_map,) = pieces.to_crs(georeference.crs)
+        try:
+            (on_map,) = pieces.to_crs(georeference.crs)
+        except (CRSError, ProjError) as error:
+            raise ValueError(f"the area of interest {path} cannot be found in the image's own map: {error}") from error
 
         def to_pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
             return georeference.to_pixels(points)
 
-        in_pixels = shapely.transform(on_map, to_pixels)
-        if not np.isfinite(shapely.get_coordinates(in_pixels)).all():
+        points = shapely.get_coordinates(on_map)
+        # Before a polygon is made of them: the ends of a ring are not the same if they are no numbers.
+        if not (np.isfinite(points).all() and np.isfinite(to_pixels(points)).all()):
             raise ValueError(f"the area of interest {path} has a point that has no place in the image's own map")
-        return cls(shapely.make_valid(in_pixels))
+        return cls(shapely.make_valid(shapely.transform(on_map, to_pixels)))
 
     def touches(self, windows: Sequence[Window]) -> list[bool]:
         """Return which windows share an area with it."""

@@ -56,9 +56,8 @@ def to_coco(images: Sequence[CocoImage], categories: Sequence[str] = ()) -> Json
         categories: Class names to list first, in this order, such as the queries. Other labels follow in alphabetical
             order.
     """
-    named = dict.fromkeys(categories)
-    labels = {label for image in images for label in image.labels}
-    numbers = {name: number for number, name in enumerate([*named, *sorted(labels - set(named))], start=1)}
+    names = _class_names({label for image in images for label in image.labels}, categories)
+    numbers = {name: number for number, name in enumerate(names, start=1)}
     annotations: list[JsonObject] = []
     for image_id, image in enumerate(images, start=1):
         for (x1, y1, x2, y2), label, score in zip(image.boxes, image.labels, image.scores, strict=True):
@@ -83,16 +82,17 @@ def to_coco(images: Sequence[CocoImage], categories: Sequence[str] = ()) -> Json
     }
 
 
-def to_supervision(boxes: Sequence[Box], labels: Sequence[str], scores: Sequence[float]) -> Detections:
-    """Return detections as `supervision.Detections`.
-
-    The class of a detection is the place of its label among all labels in alphabetical order; `data["class_name"]`
-    has the labels themselves.
+def to_supervision(
+    boxes: Sequence[Box], labels: Sequence[str], scores: Sequence[float], categories: Sequence[str] = ()
+) -> Detections:
+    """Return detections as `supervision.Detections`, with the labels as `data["class_name"]`.
 
     Args:
         boxes: `(x1, y1, x2, y2)` in pixels.
         labels: Class name of each box.
         scores: Score of each box, 0 to 1.
+        categories: Class names to number first, from 0, such as the queries. Other labels follow in alphabetical
+            order.
 
     Raises:
         ModuleNotFoundError: If the package supervision is not installed.
@@ -108,13 +108,18 @@ def to_supervision(boxes: Sequence[Box], labels: Sequence[str], scores: Sequence
             "this needs the package supervision: pip install supervision", name="supervision"
         ) from error
 
-    names, classes = np.unique(np.array(labels, dtype=np.str_), return_inverse=True)
+    numbers = {name: number for number, name in enumerate(_class_names(set(labels), categories))}
     return Detections(
         xyxy=np.array(boxes, dtype=np.float32).reshape(-1, 4),
         confidence=np.array(scores, dtype=np.float32),
-        class_id=classes.astype(np.int64),
-        data={"class_name": names[classes]},
+        class_id=np.array([numbers[label] for label in labels], dtype=np.int64),
+        data={"class_name": np.array(labels, dtype=np.str_)},
     )
+
+
+def _class_names(labels: set[str], first: Sequence[str]) -> list[str]:
+    """Return the class names in `first`, then the other labels in alphabetical order, each once."""
+    return [*dict.fromkeys(first), *sorted(labels - set(first))]
 
 
 def _check_lengths(boxes: Sequence[Box], labels: Sequence[str], scores: Sequence[float]) -> None:

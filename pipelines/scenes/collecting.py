@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from geodit.configuration.types_geodit import JsonObject
 from geodit.pipelines.merging import MergeOptions
 from geodit.pipelines.scenes.coco import to_coco
+from geodit.pipelines.scenes.formats import write_layers
 from geodit.pipelines.scenes.geography import concatenate_in_wgs84
 from geodit.pipelines.scenes.layers import Layer
 from geodit.pipelines.scenes.objects import ModelName, window_box
@@ -59,6 +61,20 @@ class JobResult:
             joined.append(Layer.concatenate(layers) if one_system else concatenate_in_wgs84(layers)[0])
         return joined
 
+    def write(self, path: str | Path) -> int:
+        """Write the layers of all images to a file whose suffix decides on its format, see [`find_format`].
+
+        Returns:
+            How many objects were left out because they have no place on the map, or no longitude and latitude.
+
+        Raises:
+            ValueError: As [`layers`], or if there is no such format.
+            OSError: If it cannot be written.
+        """
+        layers = self.layers()
+        found = sum(len(scene.objects) for scene in self.scenes)
+        return found - len(layers[0]) + write_layers(Path(path), layers)
+
     def to_document(self) -> JsonObject:
         """Return all that is known, in types that JSON has."""
         first = self.scenes[0] if self.scenes else None
@@ -81,7 +97,8 @@ class JobResult:
         Raises:
             ValueError: If the task is not answered by boxes.
         """
-        return to_coco([scene.coco_image() for scene in self.scenes])
+        queries = self.scenes[0].job.inquiry.queries if self.scenes else ()
+        return to_coco([scene.coco_image() for scene in self.scenes], queries)
 
 
 def collect(

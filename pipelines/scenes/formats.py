@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,7 +120,9 @@ def write_layers(path: Path, layers: Sequence[Layer]) -> int:
     try:
         # In the same directory, from which files move to their places without being copied.
         with tempfile.TemporaryDirectory(prefix=staging_prefix(target), dir=target.parent) as folder:
-            staged = Path(folder) / target.name
+            if target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            staged = Path(folder) / f"{target.stem}{form.suffix}"  # GDAL knows suffixes in lower case
             num_left_out = form.write(staged, layers)
             _move(form, staged, target)
     except OSError as error:
@@ -139,7 +143,7 @@ def _move(form: Format, staged: Path, target: Path) -> None:
             if path.name not in {new.name for new in written}:
                 path.unlink(missing_ok=True)
     for new in written:
-        new.replace(target.with_name(new.name))
+        new.replace(target if new == staged else target.with_name(new.name))
 
 
 def _one(write: Callable[[Path, Layer], None]) -> Callable[[Path, Sequence[Layer]], int]:

@@ -161,7 +161,7 @@ class _Projection:
             self.unit = float(np.degrees(base.axis_info[0].unit_conversion_factor))
             meridian = base.prime_meridian
             if meridian is not None:
-                self._prime_meridian = float(np.degrees(meridian.longitude * meridian.unit_conversion_factor))
+                self._prime_meridian = float(np.degrees(meridian.longitude * float(meridian.unit_conversion_factor)))
 
     def to_lonlat(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Transform points (..., 2) to degrees of longitude and latitude; infinite where there are none.
@@ -222,7 +222,9 @@ def _continuous_rings(layer: Layer) -> list[NDArray[np.float64] | None]:
             straight = _is_small_and_straight(points)
         else:
             straight = np.ones(len(points), dtype=bool)  # edges are straight in degrees whatever their length
-        for index, ring, is_finite, is_straight in zip(members, points, finite, straight, strict=True):
+        for index, ring, is_finite, is_straight in zip(
+            members.tolist(), points, np.asarray(finite), straight, strict=True
+        ):
             if is_finite:
                 result[index] = ring[::_COARSE] if is_straight else _bent_ring(layer.rings[index], projection)
     return result
@@ -332,10 +334,9 @@ def _cut(ring: NDArray[np.float64]) -> JsonObject | None:
         offset = 360.0 * turn
         part = shapely.intersection(polygon, shapely.box(offset - 180.0, -90.0, offset + 180.0, 90.0))
         parts.append(translate(part, -offset))
-    # What goes around more than once covers some places twice.
-    whole = shapely.union_all(parts) if np.ptp(ring[:, 0]) > 360.0 else shapely.GeometryCollection(parts)
     polygons = []
-    for part in _polygons_of(whole):
+    # Joined, as parts of what goes around the Earth touch or overlap.
+    for part in _polygons_of(shapely.union_all(parts)):
         outer, *holes = [
             _closed(_rounded(shapely.get_coordinates(one)[:-1])) for one in [part.exterior, *part.interiors]
         ]

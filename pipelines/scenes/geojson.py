@@ -15,7 +15,7 @@ __all__ = ["feature_collection", "geojson_bytes", "to_geojson"]
 def to_geojson(layer: Layer) -> JsonObject:
     """Return a layer as a FeatureCollection in WGS 84, ready for `json.dump`.
 
-    Polygons that have no longitude and latitude are left out; `geodit.pipelines.scenes.geography.to_wgs84` counts them.
+    Polygons that have no longitude and latitude are left out; `to_wgs84` of `geography` counts them.
 
     Raises:
         ValueError: If the layer is in pixels, or its reference system has no longitude and latitude.

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
@@ -20,11 +19,11 @@ Value: TypeAlias = str | float | int | bool | None
 ColumnType: TypeAlias = type[str] | type[float] | type[int] | type[bool]
 """What the values of a column are, apart from None."""
 
-RESERVED_COLUMNS = frozenset({"crs", "fid", "geom", "geometry", "ogc_fid", "wkt"})
-"""Names that file formats give to columns of their own, in lower case."""
+RESERVED_COLUMNS = frozenset({"crs", "fid", "geom", "geometry", "ogc_fid", "reference_system", "wkt"})
+"""Names that files and data frames have for something of their own, in lower case."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
     """Polygons with the same properties, in one reference system.
 
@@ -67,7 +66,7 @@ class Layer:
                     "give one per ring"
                 )
             types[name] = _column_type(f"column {name} of layer {self.name}", values, self.types.get(name))
-        object.__setattr__(self, "types", MappingProxyType(types))
+        object.__setattr__(self, "types", types)
 
     def __len__(self) -> int:
         """Return the number of polygons."""

@@ -20,6 +20,7 @@ from geodit.pipelines.imagery import open_image
 from geodit.pipelines.scenes.grid import GridTile, plan_tiles, whole_image
 from geodit.pipelines.scenes.job import SceneJob
 from geodit.pipelines.tile_answers import Tile, TileAnswers, answer_tiles
+from geodit.pipelines.tiling import advise_tiles
 
 __all__ = ["Chunk", "ImageFacts", "JobPlan", "PlannedTile", "answer_chunk"]
 
@@ -92,6 +93,7 @@ class JobPlan:
 
         Raises:
             FileNotFoundError, ValueError: If an image cannot be opened or cut, and the job is not to go on then.
+            ValueError: If the area of interest touches none of the images.
         """
         tiles: list[PlannedTile] = []
         images: dict[int, ImageFacts] = {}
@@ -110,6 +112,12 @@ class JobPlan:
                 failures[number] = str(error)
                 continue
             tiles += [PlannedTile(len(tiles) + index, number, place) for index, place in enumerate(places)]
+        if images and not tiles:
+            # One of several images may lie elsewhere. An area in none of them is one of another reference system.
+            raise ValueError(
+                f"the area of interest {job.tiling.aoi} touches no image: check its coordinates and its reference "
+                "system, which is longitude and latitude (WGS 84) if its file states none"
+            )
         return cls(job, tuple(tiles), images, failures)
 
     def chunks(self) -> list[Chunk]:
@@ -149,7 +157,7 @@ def answer_chunk(
         )
     answers = answer_tiles(
         answerer,
-        _open_tiles(job, chunk, facts, answerer.image_side),
+        _open_tiles(job, chunk, facts, answerer),
         job.inquiry,
         batch_size=job.batch_size,
         retry=retry,
@@ -174,8 +182,9 @@ def _named(image: str, source: ImageSource, job: SceneJob, side: int) -> list[Gr
         raise ValueError(f"{image}: {error}") from error
 
 
-def _open_tiles(job: SceneJob, chunk: Chunk, facts: dict[int, ImageFacts], side: int) -> Iterator[Tile]:
+def _open_tiles(job: SceneJob, chunk: Chunk, facts: dict[int, ImageFacts], answerer: Answerer) -> Iterator[Tile]:
     """Open the images of a chunk, one at a time, and yield its tiles."""
+    side, advises_tiles = answerer.image_side, answerer.lists_objects(job.inquiry.task)
     number, source = -1, None
     try:
         for tile in chunk.tiles:
@@ -196,6 +205,8 @@ def _open_tiles(job: SceneJob, chunk: Chunk, facts: dict[int, ImageFacts], side:
                 yield _unreadable(tile, f"{job.images[number]} cannot be opened any more")
                 continue
             place = tile.place or whole_image(source.image_size, side)
+            if advises_tiles and job.tiling.tile_size is None:
+                advise_tiles(job.images[number], source.image_size, side)
             yield Tile(tile.number, place.window, source.image_size, _reader(source, place))
     finally:
         if source is not None:

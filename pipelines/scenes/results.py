@@ -143,7 +143,7 @@ class SceneResult:
         Raises:
             ValueError: If the task is not answered by boxes.
         """
-        return to_coco([self.coco_image()])
+        return to_coco([self.coco_image()], self.job.inquiry.queries)
 
     def coco_image(self) -> CocoImage:
         """Return what [`to_coco`] takes of an image.
@@ -170,19 +170,21 @@ class SceneResult:
         """
         self._need_boxes("supervision")
         found = self.objects
-        return to_supervision([one.box for one in found], [one.label for one in found], [one.score for one in found])
+        boxes, labels = [one.box for one in found], [one.label for one in found]
+        return to_supervision(boxes, labels, [one.score for one in found], self.job.inquiry.queries)
 
     def write(self, path: str | Path) -> int:
         """Write the layers to a file whose suffix decides on its format, see [`find_format`].
 
         Returns:
-            How many polygons were left out because they have no longitude and latitude.
+            How many objects were left out because they have no place on the map, or no longitude and latitude.
 
         Raises:
             ValueError: If there is no such format, or the place on Earth is needed and not known.
             OSError: If it cannot be written.
         """
-        return write_layers(Path(path), self.layers())
+        layers = self.layers()
+        return len(self.objects) - len(layers[0]) + write_layers(Path(path), layers)
 
     def plot(self, ax: Axes | None = None, max_side: int = 1024) -> Axes:
         """Draw the boxes, or the answers of tiles, on the image.
@@ -220,7 +222,7 @@ class SceneResult:
         if self.job.tiling.tile_size is None:
             # The answer about the whole, with its boxes in the order of the answer.
             return [one for one in detections_of(self.tiles, query) if self.merge.keeps(one)]
-        merged = merge_tiles(self.tiles, query, self.merge)
+        merged = merge_tiles(self.tiles, query, self.image_size, self.merge)
         return merged if self._area is None else self._area.holds(merged)
 
     def _prediction(self, query: str) -> Prediction:

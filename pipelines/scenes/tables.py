@@ -60,11 +60,12 @@ def _text(value: Value) -> str | None:
 def csv_bytes(layer: Layer) -> bytes:
     """Encode a layer as CSV in UTF-8: the polygon as well-known text, the columns, and the reference system.
 
-    The first column is `WKT`, as GDAL and QGIS know it; the last one is `crs`, empty for a layer in pixels.
+    The first column is `WKT`, as GDAL and QGIS know it. The last one is `reference_system`, which is empty for a layer
+    in pixels.
     """
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
-    writer.writerow(["WKT", *layer.columns, "crs"])
+    writer.writerow(["WKT", *layer.columns, "reference_system"])
     columns = [[_cell(value) for value in layer.values(name)] for name in layer.columns]
     for index, ring in enumerate(layer.rings):
         writer.writerow([_well_known_text(ring), *(column[index] for column in columns), layer.crs or ""])

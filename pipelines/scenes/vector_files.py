@@ -28,8 +28,8 @@ __all__ = [
 _DATE = "2000-01-01"
 # Limits of dBASE tables, in bytes.
 _FIELD_NAME, _FIELD_TEXT = 10, 254
-# Field names where those that are cut off would say little.
-_SHORT_NAMES = {"model_revision": "model_rev", "num_attempts": "attempts", "well_formed": "wellformed"}
+# Names that would say little if they were cut off.
+_SHORT_NAMES = {"model_revision": "model_rev"}
 
 
 def write_geopackage(path: Path, layers: Sequence[Layer]) -> None:
@@ -40,11 +40,15 @@ def write_geopackage(path: Path, layers: Sequence[Layer]) -> None:
     """
     for layer in layers:
         _write(to_geodataframe(layer), path, "GPKG", layer.name)
+    indexes = "SELECT count(*) FROM gpkg_extensions WHERE extension_name = 'gpkg_rtree_index'"
     try:
         with closing(sqlite3.connect(path)) as database, database:
             database.execute("UPDATE gpkg_contents SET last_change = ?", [f"{_DATE}T00:00:00.000Z"])
+            (num_indexes,) = database.execute(indexes).fetchone()
     except sqlite3.Error as error:
         raise OSError(str(error)) from error
+    # GDAL makes the spatial indexes when it closes the file, and does not say if that failed.
+    _check_whole(num_indexes == len(layers))
 
 
 def write_flatgeobuf(path: Path, layer: Layer) -> None:
@@ -53,7 +57,15 @@ def write_flatgeobuf(path: Path, layer: Layer) -> None:
     Raises:
         OSError: If it cannot be written; the message is GDAL's reason.
     """
+    import pyogrio
+
     _write(to_geodataframe(layer), path, "FlatGeobuf", layer.name)
+    # The end of the file is written when it is closed, and errors of that are lost.
+    try:
+        fids, _ = pyogrio.read_bounds(path)
+    except (pyogrio.errors.DataLayerError, pyogrio.errors.DataSourceError) as error:
+        raise OSError(str(error)) from error
+    _check_whole(len(fids) == len(layer))
 
 
 def write_shapefile(path: Path, layer: Layer) -> None:
@@ -71,6 +83,16 @@ def write_shapefile(path: Path, layer: Layer) -> None:
     frame = frame.rename(columns=shapefile_field_names(list(layer.columns)))
     options = {"DBF_DATE_LAST_UPDATE": _DATE, "ENCODING": "UTF-8"}
     _write(frame, path, "ESRI Shapefile", path.stem, options)
+    # As above. The headers of .shp and .shx have their lengths in 16-bit words; that of .dbf has the number and the
+    # length of its records.
+    for part in (path, path.with_suffix(".shx")):
+        _check_whole(part.stat().st_size == 2 * int.from_bytes(_head(part)[24:28], "big"))
+    table = path.with_suffix(".dbf")
+    head = _head(table)
+    num_records, header_size, record_size = (
+        int.from_bytes(head[start:end], "little") for start, end in ((4, 8), (8, 10), (10, 12))
+    )
+    _check_whole(num_records == len(layer) and table.stat().st_size >= header_size + num_records * record_size)
 
 
 def write_geoparquet(path: Path, layer: Layer) -> None:
@@ -100,6 +122,16 @@ def shapefile_field_names(names: Sequence[str]) -> dict[str, str]:
         taken.add(candidate.lower())
         result[name] = candidate
     return {name: result[name] for name in names}
+
+
+def _check_whole(whole: bool) -> None:
+    if not whole:
+        raise OSError("only a part of it was written, as on a full disk")
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(32)
 
 
 def _short_text(text: str) -> str:

@@ -2,6 +2,7 @@
 """PNG, JPEG and (Geo)TIFF files of all kinds become 8-bit RGB, or one clear error."""
 
 import logging
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
+from scipy.io import netcdf_file
 
 from geodit.data.windows import Window
 from geodit.pipelines import raster
 from geodit.pipelines.image_source import GeoImage
 from geodit.pipelines.imagery import as_image_source, open_image, read_image
-from geodit.pipelines.rendering import Rendering
+from geodit.pipelines.rendering import Rendering, StretchRule
 
 UTM = {"crs": "EPSG:32617", "transform": Affine(0.5, 0.0, 400000.0, 0.0, -0.5, 3285000.0)}
 RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
@@ -50,8 +52,11 @@ def rgb_tiff(path: Path, **profile: Any) -> Path:
 @pytest.fixture
 def without_rasterio(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if rasterio were not installed."""
-    monkeypatch.delitem(sys.modules, "geodit.pipelines.raster", raising=False)
-    monkeypatch.setitem(sys.modules, "rasterio", None)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "rasterio"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for path in Path(raster.__file__).parent.glob("*.py"):
+        if "rasterio" in path.read_text():
+            monkeypatch.delitem(sys.modules, f"geodit.pipelines.{path.stem}", raising=False)
 
 
 class TestGeoTiff:
@@ -195,27 +200,46 @@ class TestGeoTiff:
         path = write_tiff(tmp_path / "a.tif", np.moveaxis(RGB[..., ::-1], -1, 0), colorinterp=colors)
         assert np.array_equal(read_image(path).pixels, RGB)
 
+    @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+    def test_where_white_is_zero_no_data_is_a_value_as_it_is_stored(self, tmp_path: Path, dtype: str) -> None:
+        bands = np.tile(np.arange(100, 200, dtype=dtype), (1, 100, 1))
+        bands[:, :20] = 0
+        path = write_tiff(tmp_path / "a.tif", bands, photometric="MINISWHITE")
+        image = read_image(path, rendering=Rendering(StretchRule("limits", 100, 199), nodata=0))
+        assert image.valid is not None
+        assert np.flatnonzero(~image.valid.all(axis=1)).tolist() == list(range(20))
+        assert image.pixels[:20].max() == 0
+        assert image.pixels[50, 0, 0] == 255
+        assert image.pixels[50, 99, 0] == 0
+
     def test_where_white_is_zero_it_is_shown_white(self, tmp_path: Path) -> None:
         path = write_tiff(tmp_path / "a.tif", RGB[None, ..., 0], photometric="MINISWHITE")
         assert np.array_equal(read_image(path).pixels[..., 0], 255 - RGB[..., 0])
 
-    @pytest.mark.parametrize("with_overviews", [False, True])
-    def test_a_large_raster_is_sampled(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_overviews: bool
-    ) -> None:
+    @pytest.mark.parametrize("layout", ["strips", "tiles", "overviews"])
+    def test_a_large_raster_is_sampled(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str) -> None:
         """Its black and white are nearly those of the whole; no more than windows or an overview are read."""
         monkeypatch.setattr(raster, "SAMPLE_SIDE", 64)
-        monkeypatch.setattr(raster, "_WINDOW_SIDE", 8)
-        bands = np.random.default_rng(5).integers(0, 10_000, (1, 400, 300)).astype(np.uint16)
-        path = write_tiff(tmp_path / "a.tif", bands)
-        if with_overviews:
+        bands = np.random.default_rng(5).integers(0, 10_000, (1, 1200, 800)).astype(np.uint16)
+        tiles = {"tiled": True, "blockxsize": 128, "blockysize": 128} if layout == "tiles" else {"blockysize": 4}
+        path = write_tiff(tmp_path / "a.tif", bands, **tiles)
+        if layout == "overviews":
             with rasterio.open(path, "r+") as dataset:
-                dataset.build_overviews([4])
+                dataset.build_overviews([8])
+        read: list[int] = []
+        read_values = raster.RasterSource._read_values
+
+        def spy(source: Any, dataset: Any, window: Any, *rest: Any) -> Any:
+            read.append(window.height * window.width)
+            return read_values(source, dataset, window, *rest)
+
+        monkeypatch.setattr(raster.RasterSource, "_read_values", spy)
         with raster.RasterSource(path) as source:
             stretch = source._stretch
         assert stretch is not None
         assert stretch.low[0] == pytest.approx(200, abs=60)
         assert stretch.high[0] == pytest.approx(9800, abs=60)
+        assert len(read) == 1 if layout == "overviews" else max(read) < bands.size / 30
 
     def test_a_band_that_is_mostly_one_value_is_told(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
@@ -246,12 +270,79 @@ class TestGeoTiff:
         with pytest.raises(ValueError, match="type complex64"):
             read_image(path)
 
+    def test_an_error_carries_the_reason_of_gdal(self, tmp_path: Path) -> None:
+        path = write_tiff(tmp_path / "a.tif", np.moveaxis(RGB, -1, 0), compress="DEFLATE", blockysize=4)
+        with rasterio.open(path) as dataset:
+            offset = int(dataset.get_tag_item("BLOCK_OFFSET_0_1", "TIFF", bidx=1))
+        content = bytearray(path.read_bytes())
+        content[offset : offset + 20] = bytes(20)
+        path.write_bytes(content)
+        reason = r"a\.tif is damaged: .*band 1: IReadBlock failed at X offset 0, Y offset 1.*ZIPDecode"
+        with pytest.raises(ValueError, match=reason) as raised:
+            read_image(path)
+        assert "\n" not in str(raised.value)
+        assert "See previous exception" not in str(raised.value)
+
     def test_truncated(self, tmp_path: Path) -> None:
         bands = np.random.default_rng(5).integers(0, 256, (3, 200, 200), dtype=np.uint8)
         path = write_tiff(tmp_path / "a.tif", bands)
         path.write_bytes(path.read_bytes()[:60_000])
         with pytest.raises(ValueError, match=r"a\.tif"):
             read_image(path)
+
+
+class TestPages:
+    @pytest.fixture
+    def pages(self, tmp_path: Path) -> Path:
+        first, second = Image.fromarray(RGB), Image.fromarray(RGB[:5, :7])
+        first.save(tmp_path / "pages.tif", save_all=True, append_images=[second])
+        return tmp_path / "pages.tif"
+
+    def test_the_first_is_shown_and_the_others_are_told(
+        self, pages: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+        monkeypatch.setattr(raster.logger, "propagate", True)
+        with caplog.at_level(logging.WARNING):
+            assert np.array_equal(read_image(pages).pixels, RGB)
+        (record,) = caplog.records
+        assert "has 2 pages, of which the first is shown" in record.getMessage()
+        assert f"GTIFF_DIR:2:{pages}" in record.getMessage()
+
+    def test_another_can_be_named(self, pages: Path) -> None:
+        assert np.array_equal(read_image(f"GTIFF_DIR:2:{pages}").pixels, RGB[:5, :7])
+
+    def test_of_a_file_that_is_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match=r"there is no image .*absent\.tif"):
+            read_image(f"GTIFF_DIR:2:{tmp_path / 'absent.tif'}")
+
+    def test_a_variable_of_a_netcdf_file_has_to_be_named(self, tmp_path: Path) -> None:
+        with netcdf_file(tmp_path / "a.nc", "w") as file:
+            for name in ("y", "x"):
+                file.createDimension(name, 8)
+            for name in ("ice", "snow"):
+                file.createVariable(name, "f4", ("y", "x"))[:] = np.arange(64.0).reshape(8, 8)
+        with pytest.raises(ValueError, match=r'a\.nc holds variables, .*: name one as NETCDF:".*a\.nc":NAME'):
+            read_image(tmp_path / "a.nc")
+        one = f'NETCDF:"{tmp_path / "a.nc"}":snow'
+        assert read_image(one, rendering=Rendering(StretchRule("none"))).pixels.max() == 63
+
+    def test_a_dataset_of_an_hdf5_file_has_to_be_named(self, tmp_path: Path) -> None:
+        (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+        with pytest.raises(ValueError, match=r'a\.h5 holds variables, .*: name one as HDF5:".*a\.h5"://NAME'):
+            read_image(tmp_path / "a.h5")
+
+    def test_the_tables_of_a_geopackage_are_listed(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.gpkg"
+        for append, table in ((False, "first"), (True, "second")):
+            options = {"driver": "GPKG", "RASTER_TABLE": table, "APPEND_SUBDATASET": "YES" if append else "NO"}
+            with rasterio.open(path, "w", count=3, height=12, width=20, dtype="uint8", **UTM, **options) as dataset:
+                dataset.write(np.moveaxis(RGB, -1, 0))
+        with pytest.raises(
+            ValueError, match=r"a\.gpkg .*holds several rasters: name one of GPKG:.*:first, GPKG:.*:second"
+        ):
+            read_image(path)
+        assert read_image(f"GPKG:{path}:second").image_size == (12, 20)
 
 
 class TestTiffWithoutRasterio:
@@ -267,6 +358,19 @@ class TestTiffWithoutRasterio:
         image = read_image(path)
         assert np.array_equal(image.pixels, RGB)
         assert image.georeference is None
+
+    @pytest.mark.usefixtures("without_rasterio")
+    def test_an_address_needs_rasterio(self) -> None:
+        with pytest.raises(ValueError, match=r"https://host/a\.tif is no path; other names need rasterio"):
+            read_image("https://host/a.tif")
+        with pytest.raises(FileNotFoundError, match=r"there is no image absent\.tif"):
+            read_image("absent.tif")
+
+    @pytest.mark.usefixtures("without_rasterio")
+    def test_a_reference_system_needs_rasterio(self, tmp_path: Path) -> None:
+        Image.fromarray(RGB).save(tmp_path / "a.png")
+        with pytest.raises(ValueError, match=r"a\.png is given a coordinate reference system, which needs rasterio"):
+            read_image(tmp_path / "a.png", crs="EPSG:32617")
 
     def test_many_bands_need_rasterio(self, tmp_path: Path, request: pytest.FixtureRequest) -> None:
         path = write_tiff(tmp_path / "a.tif", np.zeros((6, 5, 5), np.uint16), photometric="MINISBLACK")
@@ -342,6 +446,12 @@ class TestPngAndJpeg:
         with pytest.raises(ValueError, match=r"a\.png has 16-bit color, which needs rasterio"):
             read_image(tmp_path / "a.png")
 
+    def test_a_plain_image_needs_no_gdal(self, tmp_path: Path) -> None:
+        Image.fromarray(RGB).save(tmp_path / "a.png")
+        code = "import sys; from geodit.pipelines.imagery import read_image; read_image(sys.argv[1]); "
+        code += "sys.exit('rasterio' in sys.modules)"
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.png")], check=True)
+
     def test_one_channel_of_a_photograph(self, tmp_path: Path) -> None:
         Image.fromarray(RGB).save(tmp_path / "a.png")
         assert np.array_equal(read_image(tmp_path / "a.png", bands=(2,)).pixels[..., 0], RGB[..., 1])
@@ -360,7 +470,8 @@ class TestBadFiles:
         ("content", "reason"),
         [
             (b"", "is empty"),
-            (b"GIF89a and so on", "is not a PNG, JPEG or TIFF"),
+            (b"GIF89a and so on", "is damaged, or not a GIF"),
+            (b"plain text, which is no image", "cannot be read as an image: .*not recognized"),
             (b"\x89PNG\r\n\x1a\n", "is damaged, or not a PNG"),
             (b"\x89PNG\r\n\x1a\n" + bytes(40), "is damaged, or not a PNG"),
             (b"\xff\xd8\xff\xe0 and so on", "is damaged, or not a JPEG"),
@@ -393,12 +504,22 @@ class TestBadFiles:
         with pytest.raises(ValueError, match=r"a\.png"):
             read_image(tmp_path / "a.png")
 
+    @pytest.mark.usefixtures("without_rasterio")
     def test_decompression_bomb(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
         path = tmp_path / "a.png"
         Image.new("RGB", (40, 40)).save(path)
         with pytest.raises(ValueError, match=r"a\.png is damaged, or not a PNG image that can be read.*exceeds limit"):
             read_image(path)
+
+    def test_what_is_too_large_for_pillow_is_read_by_windows(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+        Image.fromarray(RGB).save(tmp_path / "a.png")
+        with open_image(tmp_path / "a.png") as source:
+            assert isinstance(source, raster.RasterSource)
+            assert np.array_equal(source.read().pixels, RGB)
 
 
 class TestImagesInMemory:
@@ -420,6 +541,10 @@ class TestImagesInMemory:
     def test_other_arrays(self, image: NDArray[Any]) -> None:
         with pytest.raises(ValueError, match="uint8 of shape"):
             as_image_source(image)
+
+    def test_have_their_own_place(self) -> None:
+        with pytest.raises(ValueError, match="is for a file, and this image is in memory"):
+            as_image_source(RGB, crs="EPSG:32617")
 
     def test_what_is_no_image(self) -> None:
         with pytest.raises(TypeError, match="not int"):

@@ -3,10 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import resource
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +11,11 @@ from odd_files import KINDS, ends, make_odd_file
 from PIL import Image
 from typer.testing import CliRunner
 
+from full_disk import full_disk
 from geodit.cli.errors import CommandError
 from geodit.cli.main import app
 from geodit.cli.output import check_can_write, make_directory, write_output
 from geodit.tiny.demo import write_demo_scenes
-
-
-@contextlib.contextmanager
-def full_disk(num_bytes: int = 1000) -> Iterator[None]:
-    """No file can be made longer than so many bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, previous)
 
 
 @pytest.fixture
