@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from geodit.pipelines.scenes.journal import Journal
     from geodit.pipelines.scenes.plan import JobPlan
     from geodit.pipelines.tile_answers import TileAnswers
+
+_STDERR = 2
 
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on from the answers of a run with the same --out that did not end.")
@@ -181,16 +183,27 @@ def _all_answers(scenes: "ScenePipeline", plan: "JobPlan", out: Path) -> "Iterab
 
 @contextlib.contextmanager
 def _quiet_ray() -> Iterator[None]:
-    """Keep what Ray says of lost workers out of stdout, and what it says of its own working out of stderr.
+    """Keep what Ray says of lost workers out of stdout, and what its libraries say of their own working out of stderr.
 
-    Its programs read from the environment what they log.
+    The latter write to the descriptor of stderr, and to log files of Ray as well.
     """
-    name = "RAY_BACKEND_LOG_LEVEL"
-    is_set = name in os.environ
-    os.environ.setdefault(name, "fatal")
-    try:
+    if not _is_descriptor(sys.stderr, _STDERR):
         with contextlib.redirect_stdout(sys.stderr):
             yield
-    finally:
-        if not is_set:
-            del os.environ[name]
+        return
+    sys.stderr.flush()
+    shown = os.fdopen(os.dup(_STDERR), "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors, buffering=1)
+    with shown, Path(os.devnull).open("w") as nothing:
+        os.dup2(nothing.fileno(), _STDERR)
+        try:
+            with contextlib.redirect_stderr(shown), contextlib.redirect_stdout(shown):
+                yield
+        finally:
+            os.dup2(shown.fileno(), _STDERR)
+
+
+def _is_descriptor(stream: TextIO, number: int) -> bool:
+    try:
+        return stream.fileno() == number
+    except (OSError, ValueError):
+        return False  # a stream in memory
