@@ -25,7 +25,7 @@ from geodit.pipelines.no_data import clip_to_data
 from geodit.pipelines.prediction import Prediction
 from geodit.pipelines.rendering import Rendering
 from geodit.pipelines.tile_answers import Tile, answer_tiles, by_choice, merge_tiles, tiled_prediction
-from geodit.pipelines.tiling import scaled, shape_seen_whole, tile_windows
+from geodit.pipelines.tiling import advise_tiles, scaled, shape_seen_whole, tile_windows
 from geodit.processing.asking import ImageQuestion
 from geodit.weights.bundled import resolve_checkpoint
 
@@ -214,11 +214,14 @@ class GeoDiTPipeline:
         georeferences: dict[int, MapReference | None] = {}
         sizes: dict[int, tuple[int, int]] = {}
         valid: dict[int, NDArray[np.bool_] | None] = {}
-        side = self.answerer.image_side
+        side, advises_tiles = self.answerer.image_side, self.answerer.lists_objects(task)
 
         def read() -> Iterator[ImageQuestion]:
             for number, image in enumerate(inputs):
                 with as_image_source(image, bands, rendering) as source:
+                    if advises_tiles:
+                        name = str(image) if isinstance(image, str | PathLike) else f"image {number}"
+                        advise_tiles(name, source.image_size, side)
                     loaded = source.read(shape=shape_seen_whole(source.image_size, side))
                     georeferences[number], sizes[number] = source.georeference, source.image_size
                 valid[number] = loaded.valid

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from transformers.utils import logging
+
 from geodit.data.windows import Window, window_grid
 from geodit.pipelines.image_source import fit_within
 
@@ -23,6 +25,8 @@ class Edges(NamedTuple):
 
 
 _UNCUT = Edges()
+
+logger = logging.get_logger(__name__)
 
 # What is asked about at once is read with at most so many times the pixels a side that the model takes in: enough for
 # its own resampling to decide what it sees.
@@ -84,9 +88,20 @@ def shape_seen_whole(image_size: tuple[int, int], model_side: int) -> tuple[int,
     return None if shape == tuple(image_size) else shape
 
 
-def tiles_would_help(image_size: tuple[int, int], model_side: int) -> bool:
-    """Return whether an image shows far more than the model sees of it at once, so that small objects are lost."""
-    return max(image_size) >= _WHOLE_IMAGE_SIDES * model_side
+def advise_tiles(name: str, image_size: tuple[int, int], model_side: int) -> None:
+    """Warn if an image that is searched as a whole shows far more than the model sees, so that small objects are lost.
+
+    Args:
+        name: what the image is called.
+        image_size: (height, width) of the image in pixels.
+        model_side: largest side, in pixels, of what the model takes in.
+    """
+    height, width = image_size
+    if max(image_size) >= _WHOLE_IMAGE_SIDES * model_side:
+        logger.warning_once(
+            f"{name}: the model sees {width} x {height} pixels reduced to {model_side} x {model_side}, in which small "
+            'objects are lost: see it in tiles, by tile_size="auto" or --tile-size auto'
+        )
 
 
 def scaled(detection: Detection, x_factor: float, y_factor: float) -> Detection:

@@ -21,6 +21,7 @@ from geodit.pipelines.imagery import open_image
 from geodit.pipelines.scenes.grid import GridTile, plan_tiles, whole_image
 from geodit.pipelines.scenes.job import SceneJob
 from geodit.pipelines.tile_answers import Tile, TileAnswers, answer_tiles
+from geodit.pipelines.tiling import advise_tiles
 
 __all__ = ["Chunk", "ImageFacts", "JobImages", "JobPlan", "PlannedTile", "answer_chunk"]
 
@@ -202,7 +203,7 @@ def answer_chunk(
         )
     answers = answer_tiles(
         answerer,
-        _open_tiles(job, chunk, images, facts, answerer.image_side),
+        _open_tiles(job, chunk, images, facts, answerer),
         job.inquiry,
         batch_size=job.batch_size,
         retry=retry,
@@ -228,9 +229,10 @@ def _named(image: str, source: ImageSource, job: SceneJob, side: int) -> list[Gr
 
 
 def _open_tiles(
-    job: SceneJob, chunk: Chunk, images: JobImages, facts: dict[int, ImageFacts], side: int
+    job: SceneJob, chunk: Chunk, images: JobImages, facts: dict[int, ImageFacts], answerer: Answerer
 ) -> Iterator[Tile]:
     """Open the images of a chunk, one at a time, and yield its tiles."""
+    side, advises_tiles = answerer.image_side, answerer.lists_objects(job.inquiry.task)
     errors: dict[int, str] = {}
     for tile in chunk.tiles:
         if tile.image in errors:
@@ -246,6 +248,8 @@ def _open_tiles(
             continue
         facts[tile.image] = ImageFacts(source.image_size, source.georeference)
         place = tile.place or whole_image(source.image_size, side)
+        if advises_tiles and job.tiling.tile_size is None:
+            advise_tiles(job.images[tile.image], source.image_size, side)
         yield Tile(tile.number, place.window, source.image_size, _reader(source, place))
 
 
