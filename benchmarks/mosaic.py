@@ -5,7 +5,7 @@
     python benchmarks/mosaic.py --overlap 0.5 --mixed       # scenes of all types side by side
 
 Synthetic test scenes, none of which was trained on, are asked for each class one by one, as in an evaluation, and then
-put side by side to mosaics, each of scenes of one type, which are asked for the same classes in tiles as large as a scene
+put side by side to mosaics, each of scenes of one type, asked for the same classes in tiles as large as a scene
 that do not lie on the scenes. Printed are F1 at IoU 0.5 of both, with their spread over the mosaics, and how many
 objects were found twice.
 """

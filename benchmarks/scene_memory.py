@@ -24,8 +24,8 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window as RasterWindow
 
 from geodit.data.windows import Window
-from geodit.pipelines.image_source import fit_within
-from geodit.pipelines.imagery import open_image
+from geodit.rasters.image_source import fit_within
+from geodit.rasters.imagery import open_image
 
 TILE = 384
 BANDS = 3

@@ -11,7 +11,7 @@ from geodit.cli.lists import positive_integers
 
 if TYPE_CHECKING:
     from geodit.pipelines.merging import MergeOptions
-    from geodit.pipelines.rendering import Rendering
+    from geodit.rasters.rendering import Rendering
 
 # Those of geodit.pipelines.merging, which takes NumPy to import.
 MergeName = Literal["nms", "nmm", "soft-nms", "none"]
@@ -87,7 +87,7 @@ def rendering_of(stretch: str, nodata: float | None, gamma: float, decibels: boo
     Raises:
         CommandError: If an option is out of range.
     """
-    from geodit.pipelines.rendering import Rendering, StretchRule
+    from geodit.rasters.rendering import Rendering, StretchRule
 
     try:
         rule = StretchRule.parse(stretch)

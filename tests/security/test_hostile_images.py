@@ -27,8 +27,8 @@ from geodit.data.readers.files import ImageFileError, decode_image, read_image_s
 from geodit.data.schema import Question, QuestionDataset, decode_stored_image, features, make_row
 from geodit.data.streaming import QuestionStream
 from geodit.data.windows import Window
-from geodit.pipelines.imagery import open_image, read_image
 from geodit.processing.images_geodit import group_images
+from geodit.rasters.imagery import open_image, read_image
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -275,7 +275,7 @@ class TestGdal:
     @pytest.mark.parametrize("kind", ["curl", "streaming", "address", "list of tiles"])
     def test_what_the_checks_let_through_does_not_reach_the_network(self, tmp_path, requests, monkeypatch, kind):
         """GDAL's own settings forbid it, too."""
-        from geodit.pipelines.gdal_access import GdalAccess
+        from geodit.rasters.gdal_access import GdalAccess
 
         for name in ("NO_PROXY", "no_proxy"):
             monkeypatch.delenv(name, raising=False)
@@ -349,7 +349,7 @@ def test_a_box_that_never_ends_is_not_waited_for(tmp_path):
     content = path.read_bytes()
     length_of_box = content.index(b"colr") - 4
     path.write_bytes(content[:length_of_box] + bytes(4) + content[length_of_box + 4 :])
-    code = "import sys; from geodit.pipelines.imagery import read_image; print(read_image(sys.argv[1]).image_size)"
+    code = "import sys; from geodit.rasters.imagery import read_image; print(read_image(sys.argv[1]).image_size)"
     ended = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60)
     assert ended.stdout == "(64, 64)\n" or "ValueError" in ended.stderr
 

@@ -3,7 +3,7 @@
 
 GDAL can be made to open further files, and addresses on the network, by what it reads. Here every raster is opened
 with a list of formats, and with settings that keep a local file off the network. What a local file names beside itself
-is checked before it is opened, see [`geodit.pipelines.local_rasters`].
+is checked before it is opened, see [`geodit.rasters.local_rasters`].
 """
 
 from __future__ import annotations

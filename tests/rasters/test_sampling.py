@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from geodit.data.windows import Window
-from geodit.pipelines.raster_sampling import blocks_of, overview_factor, sample_windows, strips
+from geodit.rasters.sampling import blocks_of, overview_factor, sample_windows, strips
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 
 from geodit.configuration.text_files import check_regular_file
-from geodit.pipelines.gdal_access import SINGLE_FILE_DRIVERS, GdalAccess, local_options, remote_options
-from geodit.pipelines.local_rasters import check_local_raster
+from geodit.rasters.gdal_access import SINGLE_FILE_DRIVERS, GdalAccess, local_options, remote_options
+from geodit.rasters.local_rasters import check_local_raster
 
 __all__ = ["find_raster"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from geodit.configuration.text_files import check_regular_file, read_text
-from geodit.pipelines.gdal_access import LOCAL_DRIVERS, GdalAccess, local_options
-from geodit.pipelines.world_files import world_file_names
+from geodit.rasters.gdal_access import LOCAL_DRIVERS, GdalAccess, local_options
+from geodit.rasters.world_files import world_file_names
 
 __all__ = ["TIFF_MAGIC", "check_local_raster", "check_overviews", "local_access"]
 

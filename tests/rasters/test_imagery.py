@@ -19,9 +19,9 @@ from scipy.io import netcdf_file
 
 from geodit.data.windows import Window
 from geodit.pipelines import raster
-from geodit.pipelines.image_source import GeoImage
-from geodit.pipelines.imagery import as_image_source, open_image, read_image
-from geodit.pipelines.rendering import Rendering, StretchRule
+from geodit.rasters.image_source import GeoImage
+from geodit.rasters.imagery import as_image_source, open_image, read_image
+from geodit.rasters.rendering import Rendering, StretchRule
 
 UTM = {"crs": "EPSG:32617", "transform": Affine(0.5, 0.0, 400000.0, 0.0, -0.5, 3285000.0)}
 RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
@@ -448,7 +448,7 @@ class TestPngAndJpeg:
 
     def test_a_plain_image_needs_no_gdal(self, tmp_path: Path) -> None:
         Image.fromarray(RGB).save(tmp_path / "a.png")
-        code = "import sys; from geodit.pipelines.imagery import read_image; read_image(sys.argv[1]); "
+        code = "import sys; from geodit.rasters.imagery import read_image; read_image(sys.argv[1]); "
         code += "sys.exit('rasterio' in sys.modules)"
         subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.png")], check=True)
 

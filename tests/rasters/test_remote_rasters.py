@@ -15,8 +15,8 @@ from example_rasters import CRS, write_raster
 from file_server import serve_files
 
 from geodit.data.windows import Window
-from geodit.pipelines.image_names import find_raster
-from geodit.pipelines.imagery import open_image, read_image
+from geodit.rasters.image_names import find_raster
+from geodit.rasters.imagery import open_image, read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rasters that GDAL reads by windows. Needs the extra `geodit[geo]`.
 
-What GDAL may open is up to [`geodit.pipelines.gdal_access`]. Errors carry its own reason, with band and block.
+What GDAL may open is up to [`geodit.rasters.gdal_access`]. Errors carry its own reason, with band and block.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from rasterio.windows import Window as RasterWindow
 from transformers.utils import logging
 
 from geodit.data.windows import Window
-from geodit.pipelines.block_checksums import BlockChecksums
-from geodit.pipelines.gdal_access import GDAL_ERRORS, GdalAccess
-from geodit.pipelines.image_source import MAX_WINDOW_PIXELS, ImageSource, choose_bands
-from geodit.pipelines.local_rasters import local_access
-from geodit.pipelines.raster_place import find_place
-from geodit.pipelines.raster_sampling import SAMPLE_SIDE, blocks_of, overview_factor, sample_windows, strips
-from geodit.pipelines.rendering import BandStatistics, Rendering
+from geodit.rasters.block_checksums import BlockChecksums
+from geodit.rasters.gdal_access import GDAL_ERRORS, GdalAccess
+from geodit.rasters.image_source import MAX_WINDOW_PIXELS, ImageSource, choose_bands
+from geodit.rasters.local_rasters import local_access
+from geodit.rasters.place import find_place
+from geodit.rasters.rendering import BandStatistics, Rendering
+from geodit.rasters.sampling import SAMPLE_SIDE, blocks_of, overview_factor, sample_windows, strips
 
 __all__ = ["RasterSource"]
 
