@@ -3,8 +3,7 @@
 
 Example:
     >>> from geodit import ScenePipeline
-    >>> from geodit.pipelines.chunk_tries import ChunkTries
-from geodit.pipelines.pipeline_spec import PipelineSpec
+    >>> from geodit.pipelines.pipeline_spec import PipelineSpec
     >>> from geodit.pipelines.ray import answer_on_ray
     >>> spec = PipelineSpec("geodit-tiny")
     >>> scenes = ScenePipeline(spec.load("cpu"))
