@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
-import resource
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from forked_programs import ForkedPrograms
+from full_disk import full_disk
 from geodit.pipelines.answering import Inquiry
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.pipelines.scene_pipeline import ScenePipeline
@@ -155,19 +153,6 @@ def test_what_a_killed_run_left_of_its_result_is_removed(jobs):
     jobs.resume()
     assert not [path for path in left if path.exists()]
     assert [path for path in others if path.exists()] == others
-
-
-@contextlib.contextmanager
-def full_disk(num_bytes: int) -> Iterator[None]:
-    """No file can be made longer than so many bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, previous)
 
 
 def test_a_full_disk_leaves_what_can_be_gone_on_from(jobs):
