@@ -175,7 +175,6 @@ def test_a_disk_that_is_full_from_the_start_leaves_nothing(jobs):
 
 
 CHUNKS = 6
-KILLS = 5
 
 
 @pytest.fixture(scope="module")
@@ -183,16 +182,18 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_scene(tmp_path_factory.mktemp("scene") / "scene.tif", chunks=CHUNKS)
 
 
-@pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".json"])
-def test_five_kills_do_not_change_the_result(training_programs: ForkedPrograms, scene, checkpoint, tmp_path, suffix):
+@pytest.mark.parametrize(("suffix", "kills"), [(".gpkg", 5), (".geojson", 2), (".json", 2)])
+def test_kills_do_not_change_the_result(
+    geodit, training_programs: ForkedPrograms, scene, checkpoint, tmp_path, suffix, kills
+):
     pytest.importorskip("geopandas")
     plain, killed = tmp_path / "plain" / f"ships{suffix}", tmp_path / "killed" / f"ships{suffix}"
     for out in (plain, killed):
         out.parent.mkdir()
-    finished = training_programs.run([COMMAND, *predict_arguments(scene, checkpoint, plain)])
-    assert finished.returncode == 0, finished.stderr
+    finished = geodit(*predict_arguments(scene, checkpoint, plain))
+    assert finished.exit_code == 0, finished.stderr
     draw = random.Random(suffix)
-    moments = sorted(draw.choices(range(CHUNKS), k=KILLS))  # chunks that are done when it happens
+    moments = sorted(draw.choices(range(CHUNKS), k=kills))  # chunks that are done when it happens
     for moment in moments:
         # The first run has nothing to go on from, and may be told to.
         program = training_programs.start([COMMAND, *predict_arguments(scene, checkpoint, killed, "--resume")])
