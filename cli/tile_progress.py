@@ -42,7 +42,7 @@ class TileProgress:
         seconds = now - begun
         speed = (done - done_before) / seconds if seconds > 0 else 0.0
         if self._bar is not None:
-            (bar, *_) = self._bar.task_ids or [self._bar.add_task("tiles", total=total)]
+            (bar, *_) = self._bar.task_ids or [self._bar.add_task("tiles", total=total, speed="")]
             self._bar.update(bar, completed=done, total=total, speed=f"{speed:.1f}/s" if speed else "")
         elif now - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = now

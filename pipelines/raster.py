@@ -106,7 +106,7 @@ class RasterSource(ImageSource):
             self._stretch = self._rendering.fit(sample, valid, self._statistics())
             names = [f"band {band}" for band in self._bands]
             for doubt in self._rendering.doubts(sample, valid, names):
-                logger.warning("%s: %s", self._access.name, doubt)
+                logger.warning_once(f"{self._access.name}: {doubt}")  # an image is opened several times
 
     def _tell_of_parts(self) -> None:
         parts = self._dataset.subdatasets
@@ -114,11 +114,9 @@ class RasterSource(ImageSource):
             shown = ", ".join(parts[:_MOST_NAMES]) + (", ..." if len(parts) > _MOST_NAMES else "")
             raise ValueError(f"it holds several rasters: name one of {shown}" if parts else "it has no bands")
         if len(parts) > 1:
-            logger.warning(
-                "%s has %d pages, of which the first is shown: to see the second, name it %s",
-                self._access.name,
-                len(parts),
-                parts[1],
+            logger.warning_once(
+                f"{self._access.name} has {len(parts)} pages, of which the first is shown: to see the second, name it "
+                f"{parts[1]}"
             )
 
     def _choose_bands(self, bands: Sequence[int] | None) -> None:

@@ -78,25 +78,25 @@ def ground_sampling_distance(georeference: MapReference, image_size: tuple[int, 
     It is the geometric mean of height and width, where they differ.
 
     Raises:
-        ValueError: If the middle of the image has no longitude and latitude.
+        ValueError: If the middle of the image has no longitude and latitude, or pixels have no size.
     """
-    from pyproj import Geod
-    from rasterio.errors import RasterioError
-    from rasterio.warp import transform
+    from pyproj import Geod, Transformer
+    from pyproj.exceptions import ProjError
 
     height, width = image_size
     middle = np.array([width / 2, height / 2])
     points = georeference.to_map(middle + np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, -0.5], [0.0, 0.5]]))
     try:
-        longitudes, latitudes = transform(georeference.crs, "EPSG:4326", *points.T.tolist())
-    except (RasterioError, ValueError) as error:
+        to_wgs84 = Transformer.from_crs(georeference.crs, "EPSG:4326", always_xy=True)
+        longitudes, latitudes = to_wgs84.transform(*points.T.tolist())
+    except ProjError as error:
         raise ValueError(f"its middle has no longitude and latitude: {error}") from error
-    geod = Geod(ellps="WGS84")
-    _, _, (across, down) = geod.inv(longitudes[::2], latitudes[::2], longitudes[1::2], latitudes[1::2])
-    distance = math.sqrt(across * down)
-    if not 0 < distance < math.inf:
+    if not (np.isfinite(longitudes).all() and np.abs(latitudes).max() <= 90):
         raise ValueError("its middle has no longitude and latitude, from which its ground sampling distance follows")
-    return distance
+    _, _, (across, down) = Geod(ellps="WGS84").inv(longitudes[::2], latitudes[::2], longitudes[1::2], latitudes[1::2])
+    if not across * down > 0:
+        raise ValueError("its pixels have no size on the ground")
+    return math.sqrt(across * down)
 
 
 def _at_scale(window: Window, scale: float) -> GridTile:

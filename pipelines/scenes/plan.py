@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import NamedTuple
 
 from geodit.data.windows import Window
@@ -22,7 +23,7 @@ from geodit.pipelines.scenes.job import SceneJob
 from geodit.pipelines.tile_answers import Tile, TileAnswers, answer_tiles
 from geodit.pipelines.tiling import advise_tiles
 
-__all__ = ["Chunk", "ImageFacts", "JobPlan", "PlannedTile", "answer_chunk"]
+__all__ = ["Chunk", "ImageFacts", "JobImages", "JobPlan", "PlannedTile", "answer_chunk"]
 
 # Questions of a chunk. Few, so that little is asked again after a crash; many, as batches are not full at its end.
 _QUESTIONS_PER_CHUNK = 64
@@ -129,8 +130,49 @@ class JobPlan:
         return [Chunk(number, self.tiles[start : start + size]) for number, start in enumerate(starts)]
 
 
+class JobImages:
+    """Opens the images of a job, and keeps the last one open: the tiles of an image follow each other.
+
+    To open a raster is to look at pixels all over it. It is a context manager: leaving it closes the image.
+
+    Args:
+        job: The job.
+    """
+
+    def __init__(self, job: SceneJob) -> None:
+        self._job = job
+        self._number = -1
+        self._source: ImageSource | None = None
+
+    def open(self, number: int) -> ImageSource:
+        """Open the image of a number; errors are those of [`open_image`]."""
+        if self._source is None or number != self._number:
+            self.close()
+            self._source, self._number = open_job_image(self._job, number), number
+        return self._source
+
+    def close(self) -> None:
+        """Close the image that is open, if there is one."""
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+    def __enter__(self) -> JobImages:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
 def answer_chunk(
-    answerer: Answerer, job: SceneJob, chunk: Chunk, progress: Callable[[int], None] | None = None
+    answerer: Answerer,
+    job: SceneJob,
+    chunk: Chunk,
+    progress: Callable[[int], None] | None = None,
+    *,
+    images: JobImages | None = None,
 ) -> tuple[list[TileAnswers], dict[int, ImageFacts]]:
     """Answer the tiles of a chunk. The answers depend on nothing else than the model, the job and the chunk.
 
@@ -139,6 +181,7 @@ def answer_chunk(
         job: The job.
         chunk: A chunk of its plan.
         progress: Called with the number of tiles of the chunk that are done.
+        images: Where images are open, if other chunks of the job follow; by default they are closed at the end.
 
     Returns:
         What is known of each tile, and of the images that were opened.
@@ -147,6 +190,9 @@ def answer_chunk(
         FileNotFoundError, ValueError: If an image cannot be opened, or not be read as a whole, and the job is not to
             go on then.
     """
+    if images is None:
+        with JobImages(job) as images:
+            return answer_chunk(answerer, job, chunk, progress, images=images)
     facts: dict[int, ImageFacts] = {}
     retry = None
     if job.retry_unparsed:
@@ -157,7 +203,7 @@ def answer_chunk(
         )
     answers = answer_tiles(
         answerer,
-        _open_tiles(job, chunk, facts, answerer),
+        _open_tiles(job, chunk, images, facts, answerer),
         job.inquiry,
         batch_size=job.batch_size,
         retry=retry,
@@ -182,35 +228,29 @@ def _named(image: str, source: ImageSource, job: SceneJob, side: int) -> list[Gr
         raise ValueError(f"{image}: {error}") from error
 
 
-def _open_tiles(job: SceneJob, chunk: Chunk, facts: dict[int, ImageFacts], answerer: Answerer) -> Iterator[Tile]:
+def _open_tiles(
+    job: SceneJob, chunk: Chunk, images: JobImages, facts: dict[int, ImageFacts], answerer: Answerer
+) -> Iterator[Tile]:
     """Open the images of a chunk, one at a time, and yield its tiles."""
     side, advises_tiles = answerer.image_side, answerer.lists_objects(job.inquiry.task)
-    number, source = -1, None
-    try:
-        for tile in chunk.tiles:
-            if tile.image != number:
-                if source is not None:
-                    source.close()
-                    source = None
-                number = tile.image
-                try:
-                    source = open_job_image(job, number)
-                except (ValueError, OSError) as error:
-                    if not job.keep_going:
-                        raise
-                    yield _unreadable(tile, str(error))
-                    continue
-                facts[number] = ImageFacts(source.image_size, source.georeference)
-            if source is None:
-                yield _unreadable(tile, f"{job.images[number]} cannot be opened any more")
-                continue
-            place = tile.place or whole_image(source.image_size, side)
-            if advises_tiles and job.tiling.tile_size is None:
-                advise_tiles(job.images[number], source.image_size, side)
-            yield Tile(tile.number, place.window, source.image_size, _reader(source, place))
-    finally:
-        if source is not None:
-            source.close()
+    errors: dict[int, str] = {}
+    for tile in chunk.tiles:
+        if tile.image in errors:
+            yield _unreadable(tile, errors[tile.image])
+            continue
+        try:
+            source = images.open(tile.image)
+        except (ValueError, OSError) as error:
+            if not job.keep_going:
+                raise
+            errors[tile.image] = str(error)
+            yield _unreadable(tile, errors[tile.image])
+            continue
+        facts[tile.image] = ImageFacts(source.image_size, source.georeference)
+        place = tile.place or whole_image(source.image_size, side)
+        if advises_tiles and job.tiling.tile_size is None:
+            advise_tiles(job.images[tile.image], source.image_size, side)
+        yield Tile(tile.number, place.window, source.image_size, _reader(source, place))
 
 
 def _reader(source: ImageSource, place: GridTile) -> Callable[[], GeoImage]:

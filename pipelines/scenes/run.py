@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from geodit.pipelines.answering import Answerer
 from geodit.pipelines.scenes.journal import Journal
-from geodit.pipelines.scenes.plan import Chunk, JobPlan, answer_chunk
+from geodit.pipelines.scenes.plan import Chunk, JobImages, JobPlan, answer_chunk
 from geodit.pipelines.tile_answers import TileAnswers
 
 __all__ = ["run_chunks"]
@@ -39,18 +39,19 @@ def run_chunks(
     """
     done = 0
     report: Callable[[int], None] | None
-    for chunk in plan.chunks() if chunks is None else chunks:
-        known = None if journal is None else journal.done.get(chunk.number)
-        if known is None:
-            report = None if progress is None else _after(progress, done)
-            known, facts = answer_chunk(answerer, plan.job, chunk, report)
-            plan.images.update(facts)
-            if journal is not None:
-                journal.add(chunk.number, known)
-        elif progress is not None:
-            progress(done + len(known))
-        done += len(known)
-        yield known
+    with JobImages(plan.job) as images:
+        for chunk in plan.chunks() if chunks is None else chunks:
+            known = None if journal is None else journal.done.get(chunk.number)
+            if known is None:
+                report = None if progress is None else _after(progress, done)
+                known, facts = answer_chunk(answerer, plan.job, chunk, report, images=images)
+                plan.images.update(facts)
+                if journal is not None:
+                    journal.add(chunk.number, known)
+            elif progress is not None:
+                progress(done + len(known))
+            done += len(known)
+            yield known
 
 
 def _after(progress: Callable[[int], None], done: int) -> Callable[[int], None]:

@@ -54,7 +54,7 @@ class RedSquareModel:
         """Answers batch by batch, and within a batch the last question first."""
         count = 0
         for batch in batches:
-            pixel_values = batch.pop("pixel_values")
+            pixel_values = batch.pop("image_prefix" if "image_prefix" in batch else "pixel_values")
             assert len(batch.pop("input_ids")) == len(pixel_values) == len(batch.pop("attention_mask"))
             self.calls.append({**arguments, **batch, "images": len(pixel_values), "max_new_tokens": max_new_tokens})
             steps = arguments.get("max_denoising_steps", 4)
@@ -67,9 +67,17 @@ class RedSquareModel:
                     confidences=torch.tensor(confidences),
                     end_probabilities=torch.zeros(max_new_tokens),
                     steps_made=steps,
-                    answer_probabilities=None,
+                    answer_probabilities=self.probabilities(ids, arguments.get("answer_pattern")),
                 )
             count += len(pixel_values)
+
+    def encode_image(self, pixel_values: torch.Tensor, *sizes: object, **options: object) -> torch.Tensor:
+        """All of an image that an answer depends on."""
+        return pixel_values
+
+    def probabilities(self, ids: list[int], pattern: object) -> torch.Tensor | None:
+        """What the model says of each choice."""
+        return None
 
     def answer(self, pixel_values: torch.Tensor, max_new_tokens: int) -> tuple[list[int], list[float]]:
         """Tokens of a canvas, and their confidences: 0.9 a token for the first box, 0.8 for the second ..."""
@@ -123,6 +131,28 @@ class BrokenOffModel(RedSquareModel):
         """Tokens of a canvas, and their confidences."""
         ids = self.processor.encode_answer("<loc_4><loc_6><loc_20><loc_22><loc_30><loc_40>", max_new_tokens)
         return ids, [0.9] * len(ids)
+
+
+class RedOrNotModel(RedSquareModel):
+    """Answers a question with "two" where there is red, else with "none"; of these choices it is 3/4 sure."""
+
+    def answer(self, pixel_values: torch.Tensor, max_new_tokens: int) -> tuple[list[int], list[float]]:
+        """Tokens of a canvas, and their confidences."""
+        is_red = bool((pixel_values[0] - pixel_values[1] > 1.0).any())
+        ids = self.processor.encode_answer("two" if is_red else "none", max_new_tokens)
+        return ids, [0.5] * len(ids)
+
+    def probabilities(self, ids: list[int], pattern: object) -> torch.Tensor | None:
+        """What the model says of each choice."""
+        if pattern is None:
+            return None
+        is_two = self.processor.decode_canvas(torch.tensor(ids)) == "two"
+        return torch.tensor([0.75, 0.25] if is_two else [0.25, 0.75])
+
+
+@pytest.fixture
+def answering_pipe(processor: GeoDiTProcessor, device: torch.device) -> GeoDiTPipeline:
+    return GeoDiTPipeline(RedOrNotModel(processor, device), processor, device)
 
 
 @pytest.fixture

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers of boxes."""
+"""Layers of boxes, scenes of red squares, and areas of interest in them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+import geopandas
 import numpy as np
 import pytest
+import shapely
+from example_rasters import write_raster
 from numpy.typing import NDArray
+from rasterio.transform import from_origin
 
+from geodit.pipelines.georeference import GeoReference
 from geodit.pipelines.scenes.layers import Layer, Value
 
 Box = tuple[float, float, float, float]
@@ -54,3 +61,35 @@ def ships() -> Layer:
 def tiles() -> Layer:
     boxes = [(590000.0, 5754000.0, 590100.0, 5754100.0)]
     return Layer("tiles", "EPSG:32631", tuple(ring_of(box) for box in boxes), {"state": ["unparsed"]})
+
+
+# Pixels of the red squares in the scenes below.
+SQUARES = [(10, 12, 30, 28), (100, 90, 124, 110)]
+WriteScene = Callable[..., Path]
+
+
+@pytest.fixture
+def write_scene(tmp_path: Path, draw: Any) -> WriteScene:
+    """Write a GeoTIFF of red squares, of 128 rows and 160 columns, in UTM with pixels of half a meter."""
+
+    def write(name: str = "scene.tif", squares: Sequence[Box] = tuple(SQUARES), **profile: Any) -> Path:
+        place = {"crs": "EPSG:32617", "transform": from_origin(400000.0, 3285000.0, 0.5, 0.5)}
+        return write_raster(tmp_path / name, draw.scene(128, 160, squares), **(place | profile))
+
+    return write
+
+
+WriteArea = Callable[..., str]
+
+
+@pytest.fixture
+def write_area(tmp_path: Path) -> WriteArea:
+    """Write a GeoPackage of boxes, in pixels of the scenes above, in any reference system."""
+
+    def write(*boxes: Box, name: str = "area.gpkg", crs: str = "EPSG:4326") -> str:
+        place = GeoReference("EPSG:32617", (0.5, 0.0, 400000.0, 0.0, -0.5, 3285000.0))
+        shapes = [shapely.box(*place.bounds(box)) for box in boxes]
+        geopandas.GeoDataFrame(geometry=shapes, crs=place.crs).to_crs(crs).to_file(tmp_path / name)
+        return str(tmp_path / name)
+
+    return write
