@@ -3,6 +3,7 @@
 
 import ast
 import doctest
+import importlib.util
 import inspect
 import pkgutil
 import re
