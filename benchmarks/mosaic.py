@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What detection loses when a scene is seen in tiles: a mosaic whose objects lie across the edges of tiles.
 
-    python benchmarks/mosaic.py --mosaics 6 --side 4 --steps 8
+    python benchmarks/mosaic.py --overlap 0.5
+    python benchmarks/mosaic.py --overlap 0.5 --mixed       # scenes of all types side by side
 
 Synthetic test scenes, none of which was trained on, are asked for each class one by one, as in an evaluation, and then
-put side by side to mosaics, which are asked for the same classes in tiles of a scene's size that do not lie on the
-scenes. Printed are F1 at IoU 0.5 of both, with their spread over the mosaics, and how many objects were found twice.
+put side by side to mosaics, each of scenes of one type, asked for the same classes in tiles as large as a scene
+that do not lie on the scenes. Printed are F1 at IoU 0.5 of both, with their spread over the mosaics, and how many
+objects were found twice.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from geodit.processing.box_ops import box_iou
 from geodit.tiny.scenes.dataset import scene_seed
 from geodit.tiny.scenes.rendering import render_scene
 from geodit.tiny.scenes.scene import REFERENCE_SIZE, Scene, sample_scene
-from geodit.tiny.scenes.vocabulary import label_names
+from geodit.tiny.scenes.vocabulary import label_names, scene_type_names
 
 Box = tuple[float, float, float, float]
 
@@ -78,23 +80,26 @@ def boxes_of(scene: Scene, label: str, left: float = 0, top: float = 0) -> list[
 def main() -> None:
     """Compare and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mosaics", type=int, default=6)
+    parser.add_argument("--mosaics", type=int, default=len(scene_type_names))
+    parser.add_argument("--mixed", action="store_true", help="scenes of all types in a mosaic, not of one")
     parser.add_argument("--side", type=int, default=4, help="scenes along either side of a mosaic")
     parser.add_argument("--overlap", type=float, default=0.25)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--merge", choices=MERGES, default="nms")
+    parser.add_argument("--no-confirm", dest="confirm", action="store_false")
     parser.add_argument("--labels", nargs="+", default=list(label_names))
     arguments = parser.parse_args()
 
     pipeline = GeoDiTPipeline.from_pretrained("geodit-tiny", device="cpu", dtype="float32")
     options = DecodingOptions(max_denoising_steps=arguments.steps)
-    merge = MergeOptions(arguments.merge)
+    merge = MergeOptions(arguments.merge, confirm=arguments.confirm)
     size, per_mosaic = REFERENCE_SIZE, arguments.side**2
     alone, tiled = [], []
     for mosaic in range(arguments.mosaics):
         numbers = range(mosaic * per_mosaic, (mosaic + 1) * per_mosaic)
-        scenes = [sample_scene(scene_seed("test", arguments.seed, number)) for number in numbers]
+        kind = None if arguments.mixed else scene_type_names[mosaic % len(scene_type_names)]
+        scenes = [sample_scene(scene_seed("test", arguments.seed, number), scene_type=kind) for number in numbers]
         pictures = [render_scene(scene) for scene in scenes]
         starts = range(0, per_mosaic, arguments.side)
         whole = np.concatenate([np.concatenate(pictures[start : start + arguments.side], axis=1) for start in starts])
@@ -113,7 +118,7 @@ def main() -> None:
             of_tiled.append(compare(prediction.boxes, truth))
         alone.append(total(of_alone))
         tiled.append(total(of_tiled))
-        print(f"mosaic {mosaic}: F1 {alone[-1].f1:.3f} of the scenes, {tiled[-1].f1:.3f} in tiles", flush=True)
+        print(f"{kind or 'all types'}: F1 {alone[-1].f1:.3f} of the scenes, {tiled[-1].f1:.3f} in tiles", flush=True)
     print(
         f"\n$ python {' '.join(sys.argv)}\ngeodit {geodit.__version__}, geodit-tiny, {arguments.mosaics} mosaics of "
         f"{arguments.side} x {arguments.side} scenes, {total(alone).right + total(alone).missed} objects"

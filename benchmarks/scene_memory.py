@@ -5,7 +5,8 @@
     python benchmarks/scene_memory.py --side 8000 --work-dir /scratch
 
 Each case runs in a process of its own. Prints the peak of its resident memory (VmHWM), what of it is above a process
-that opens and reads a raster of a single tile, and the seconds it took after the imports.
+that does the same with a raster of a single tile, and the seconds it took after the imports. Captions are those of the
+bundled model.
 """
 
 from __future__ import annotations
@@ -23,12 +24,20 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window as RasterWindow
 
 from geodit.data.windows import Window
-from geodit.pipelines.image_source import fit_within
-from geodit.pipelines.imagery import open_image
+from geodit.rasters.image_source import fit_within
+from geodit.rasters.imagery import open_image
 
 TILE = 384
 BANDS = 3
-CASES = ("single tile", "open", "far corner tile", "decimated whole")
+# Each case with the one of a single tile that it is compared with.
+CASES = {
+    "single tile": "single tile",
+    "open": "single tile",
+    "far corner tile": "single tile",
+    "decimated whole": "single tile",
+    "caption of a tile": "caption of a tile",
+    "caption of the whole": "caption of a tile",
+}
 
 
 def main() -> None:
@@ -47,12 +56,11 @@ def main() -> None:
         write_raster(small, TILE)
         write_raster(large, args.side)
         print(f"{args.side:,} x {args.side:,} pixels, {large.stat().st_size / 1e9:.2f} GB on disk")
-        print(f"{'':18} {'peak MB':>8} {'above a tile':>13} {'seconds':>8}")
-        base = 0.0
-        for case in CASES:
-            peak, seconds = measure(case, small if case == CASES[0] else large)
-            base = base or peak
-            print(f"{case:18} {peak:8.0f} {peak - base:13.0f} {seconds:8.2f}")
+        print(f"{'':20} {'peak MB':>8} {'above a tile':>13} {'seconds':>8}")
+        peaks: dict[str, float] = {}
+        for case, base in CASES.items():
+            peaks[case], seconds = measure(case, small if case == base else large)
+            print(f"{case:20} {peaks[case]:8.0f} {peaks[case] - peaks[base]:13.0f} {seconds:8.2f}")
 
 
 def write_raster(path: Path, side: int) -> None:
@@ -77,6 +85,14 @@ def measure(case: str, file: Path) -> tuple[float, float]:
 
 def run_case(case: str, file: Path) -> None:
     """Run one case in this process and print what it took."""
+    if case.startswith("caption"):
+        from geodit import GeoDiTPipeline
+
+        pipeline = GeoDiTPipeline.from_pretrained("geodit-tiny", device="cpu", dtype="float32")
+        started = time.perf_counter()
+        pipeline(file, "caption", max_denoising_steps=4)
+        report(time.perf_counter() - started)
+        return
     started = time.perf_counter()
     with open_image(file) as source:
         height, width = source.image_size
@@ -84,7 +100,11 @@ def run_case(case: str, file: Path) -> None:
             source.read(Window(height - TILE, width - TILE, TILE, TILE))
         elif case == "decimated whole":
             source.read(shape=fit_within(source.image_size, TILE))
-    seconds = time.perf_counter() - started
+    report(time.perf_counter() - started)
+
+
+def report(seconds: float) -> None:
+    """Print the peak memory of this process and how long it took."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
     print(peak / 1024, seconds)

@@ -11,6 +11,7 @@ from geodit.weights.bundled import BUNDLED, resolve_checkpoint
 
 if TYPE_CHECKING:
     from geodit.pipelines.image_pipeline import GeoDiTPipeline
+    from geodit.pipelines.pipeline_spec import PipelineSpec
     from geodit.pipelines.scenes.objects import ModelName
 
 ModelOption = Annotated[
@@ -55,11 +56,25 @@ def load_pipeline(
     Raises:
         CommandError: If there is no such checkpoint, adapter or device, or it is not one of GeoDiT, or it is damaged.
     """
+    return load_from(pipeline_spec(model, adapter=adapter, dtype=dtype), device)
+
+
+def pipeline_spec(model: str | None, *, adapter: str | None = None, dtype: str = "auto") -> "PipelineSpec":
+    """Return what a checkpoint is loaded from, without loading it.
+
+    Args:
+        model: As for [`load_pipeline`].
+        adapter: Likewise.
+        dtype: Likewise.
+
+    Raises:
+        CommandError: If there is no such checkpoint or adapter, or it is not one of GeoDiT.
+    """
     import huggingface_hub
     from transformers.utils import logging
 
     from geodit.configuration.configuration_geodit import GeoDiTConfig
-    from geodit.pipelines.image_pipeline import GeoDiTPipeline
+    from geodit.pipelines.pipeline_spec import PipelineSpec
 
     logging.disable_progress_bar()
     # Its retries are no news: what comes of them is reported.
@@ -73,11 +88,18 @@ def load_pipeline(
             f"{name} is not a GeoDiT checkpoint: its config.json has model_type "
             f"{config.get('model_type')!r}, not {GeoDiTConfig.model_type!r}"
         )
+    return PipelineSpec(name, adapter, revision, adapter_revision, dtype)
+
+
+def load_from(spec: "PipelineSpec", device: str | None = None) -> "GeoDiTPipeline":
+    """Load a checkpoint with its processor.
+
+    Raises:
+        CommandError: If there is no such device.
+    """
     if device is not None:
         _check_device(device)
-    return GeoDiTPipeline.from_pretrained(
-        name, adapter=adapter, device=device, dtype=dtype, revision=revision, adapter_revision=adapter_revision
-    )
+    return spec.load(device)
 
 
 def model_label(model: str | None, adapter: str | None) -> str:

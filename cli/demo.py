@@ -163,8 +163,8 @@ def boxes_picture(answers: Sequence[DemoAnswer]) -> "Image.Image":
     """Draw the scenes side by side, with the boxes that the model found."""
     from PIL import Image
 
-    from geodit.pipelines.imagery import read_image
     from geodit.pipelines.visualization import draw_boxes
+    from geodit.rasters.imagery import read_image
 
     drawn = [
         draw_boxes(

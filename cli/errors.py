@@ -32,6 +32,7 @@ _EXTRAS = {
     "pyproj": "geo",
     "pystac": "stac",
     "rasterio": "geo",
+    "ray": "ray",
     "shapely": "geo",
     "trl": "train",
 }

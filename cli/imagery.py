@@ -11,7 +11,7 @@ from geodit.cli.lists import positive_integers
 
 if TYPE_CHECKING:
     from geodit.pipelines.merging import MergeOptions
-    from geodit.pipelines.rendering import Rendering
+    from geodit.rasters.rendering import Rendering
 
 # Those of geodit.pipelines.merging, which takes NumPy to import.
 MergeName = Literal["nms", "nmm", "soft-nms", "none"]
@@ -58,6 +58,13 @@ MinScoreOption = Annotated[float, typer.Option("--min-score", help="Leave out de
 MinSizeOption = Annotated[
     float, typer.Option("--min-size", help="Leave out boxes whose shorter side is less, in pixels of the image.")
 ]
+ConfirmOption = Annotated[
+    bool,
+    typer.Option(
+        "--confirm/--no-confirm",
+        help="Leave out detections that the tile which sees their place best has not found: fewer are wrong.",
+    ),
+]
 
 
 def chosen_bands(bands: str | None, band: list[int] | None) -> list[int] | None:
@@ -80,7 +87,7 @@ def rendering_of(stretch: str, nodata: float | None, gamma: float, decibels: boo
     Raises:
         CommandError: If an option is out of range.
     """
-    from geodit.pipelines.rendering import Rendering, StretchRule
+    from geodit.rasters.rendering import Rendering, StretchRule
 
     try:
         rule = StretchRule.parse(stretch)
@@ -93,7 +100,7 @@ def rendering_of(stretch: str, nodata: float | None, gamma: float, decibels: boo
 
 
 def merge_of(
-    merge: MergeName, match: MatchName, threshold: float, min_score: float, min_size: float
+    merge: MergeName, match: MatchName, threshold: float, min_score: float, min_size: float, confirm: bool
 ) -> "MergeOptions":
     """Return how detections are merged.
 
@@ -103,6 +110,6 @@ def merge_of(
     from geodit.pipelines.merging import MergeOptions
 
     try:
-        return MergeOptions(merge, match, threshold, min_score, min_size)
+        return MergeOptions(merge, match, threshold, min_score, min_size, confirm)
     except ValueError as error:
         raise CommandError(str(error)) from error

@@ -51,8 +51,8 @@ def write_overlay(picture: Path, scene: "SceneResult") -> None:
         ValueError: If the image cannot be read as a whole.
         CommandError: If the picture cannot be written.
     """
-    from geodit.pipelines.imagery import open_image
     from geodit.pipelines.visualization import draw_boxes
+    from geodit.rasters.imagery import open_image
 
     job = scene.job
     with open_image(scene.image, job.bands, job.rendering, crs=job.crs) as source:

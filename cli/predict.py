@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geodit.cli.checkpoint import AdapterOption, DeviceOption, DtypeOption, ModelOption, load_pipeline, model_name
+from geodit.cli.checkpoint import (
+    AdapterOption,
+    DeviceOption,
+    DtypeOption,
+    ModelOption,
+    load_from,
+    model_name,
+    pipeline_spec,
+)
 from geodit.cli.decoding import (
     BlockLengthOption,
     CaptureOption,
@@ -27,6 +35,7 @@ from geodit.cli.decoding import (
 from geodit.cli.errors import CommandError
 from geodit.cli.imagery import (
     BandsOption,
+    ConfirmOption,
     CrsOption,
     DecibelsOption,
     GammaOption,
@@ -43,6 +52,16 @@ from geodit.cli.imagery import (
     rendering_of,
 )
 from geodit.cli.images import expand_images
+from geodit.cli.interruption import reported_interruptions
+from geodit.cli.job_runs import (
+    Destination,
+    RayOption,
+    RayWorkers,
+    RayWorkersOption,
+    ResumeOption,
+    check_run,
+    run_job,
+)
 from geodit.cli.lists import split_list
 from geodit.cli.output import print_json, results_console
 from geodit.cli.overlays import plan_overlays, write_overlay
@@ -55,16 +74,11 @@ from geodit.cli.scene_output import (
     check_out,
     check_places,
     holds_layers,
-    write_result,
 )
-from geodit.cli.tile_progress import TileProgress
 from geodit.cli.tiles import AoiOption, FullImageOption, GsdOption, OverlapOption, TileSizeOption, tiling_of
 
 if TYPE_CHECKING:
-    from geodit.pipelines.merging import MergeOptions
-    from geodit.pipelines.scene_pipeline import ScenePipeline
     from geodit.pipelines.scenes.collecting import JobResult
-    from geodit.pipelines.scenes.plan import JobPlan
 
 INCOMPLETE = 3
 """Exit code of a job of which some images or tiles could not be read, and the others were answered."""
@@ -91,6 +105,7 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
+    context: typer.Context,
     images: Annotated[
         list[str],
         typer.Argument(
@@ -141,6 +156,7 @@ def predict(
     match_threshold: MatchThresholdOption = 0.5,
     min_score: MinScoreOption = 0.0,
     min_size: MinSizeOption = 0.0,
+    confirm: ConfirmOption = True,
     bands: BandsOption = None,
     band: OldBandOption = None,
     stretch: StretchOption = "auto",
@@ -153,9 +169,9 @@ def predict(
     ] = False,
     out: OutOption = None,
     form: FormatOption = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the answers of a run with the same --out that did not end.")
-    ] = False,
+    resume: ResumeOption = False,
+    ray: RayOption = False,
+    ray_workers: RayWorkersOption = None,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Name an image that cannot be opened, and go on with the others.")
     ] = False,
@@ -177,22 +193,22 @@ def predict(
     A tile is encoded once for all queries. With --out answers are on disk as they come, and --resume goes on after an
     interruption. Exit code 3: some images or tiles could not be read, and the others were answered.
     """
+    processes = context.with_resource(Processes.find())
+    context.with_resource(reported_interruptions(out))
     closed_set = None if choices is None else tuple(split_list("--choices", choices))
-    if resume and out is None:
-        raise CommandError("--resume goes on with the answers of a file: give --out")
+    check_run(processes, out=out, resume=resume, device=device, ray=ray, ray_workers=ray_workers)
     check_out(out, form)
     paths = expand_images(images, keep_going=keep_going)
     check_keeps_images(out, paths)
     pictures = {} if overlay is None else plan_overlays(paths, overlay)
     shown = chosen_bands(bands, band)
     rendering = rendering_of(stretch, nodata, gamma, db)
-    merging = merge_of(merge, match, match_threshold, min_score, min_size)
+    merging = merge_of(merge, match, match_threshold, min_score, min_size, confirm)
     tiling = tiling_of(tile_size, overlap, gsd, full_image, aoi)
     max_denoising_steps = renamed("--steps", steps, "--max-denoising-steps", max_denoising_steps)
-    processes = Processes.find()
-    if processes.count > 1 and out is None:
-        raise CommandError("processes that share a job do so through files beside its result: give --out")
-    pipeline = load_pipeline(model, device or processes.device, adapter=adapter, dtype=dtype)
+    spec = pipeline_spec(model, adapter=adapter, dtype=dtype)
+    # Workers of Ray need the GPUs, and this process only has to know the model.
+    pipeline = load_from(spec, "cpu" if ray else device or processes.device)
 
     from geodit.configuration.decoding_options import DecodingOptions
     from geodit.pipelines.answering import Inquiry
@@ -231,17 +247,14 @@ def predict(
         check_places(out, plan)
     if form == "coco" and not pipeline.answerer.has_boxes(task):
         raise CommandError(f"--format coco is for boxes, but {task} is answered by a text")
-    result = _run(scenes, plan, merging, out, resume, processes)
-    if result is None:
+    workers = RayWorkers(spec.pinned(scenes.name.revision), ray_workers) if ray else None
+    done = run_job(scenes, plan, merging, Destination(out, form, resume), processes, workers)
+    if done is None:
         return
+    result, left_out = done
     if not result.scenes:
-        if out is not None:
-            _forget_journals(out)
         _warn(result, 0, retry_unparsed)
         raise CommandError("no image could be opened")
-    left_out = 0 if out is None else write_result(out, form, result)
-    if out is not None:
-        _forget_journals(out)
     undrawn = _draw(result, pictures)
     _warn(result, left_out, retry_unparsed)
     for picture, reason in undrawn.items():
@@ -256,44 +269,6 @@ def predict(
             console.print(f"wrote {written}", soft_wrap=True, highlight=False, markup=False)
     if undrawn or not result.is_complete:
         raise typer.Exit(INCOMPLETE)
-
-
-def _run(
-    scenes: "ScenePipeline",
-    plan: "JobPlan",
-    merging: "MergeOptions",
-    out: Path | None,
-    resume: bool,
-    processes: Processes,
-) -> "JobResult | None":
-    """Run a job, or this process's share of it; the first process has the result of all, the others `None`."""
-    with TileProgress() as progress:
-        if out is None:
-            return scenes.run(plan, merge=merging, progress=progress)
-        from geodit.pipelines.scenes.journal import find_journals, open_journal, read_journals
-
-        fingerprint = scenes.fingerprint(plan)
-        if not processes.is_first:
-            processes.wait()  # The first looks for the files of an earlier run before this one makes any.
-        with open_journal(out, fingerprint, process=processes.index, resume=resume) as journal:
-            if processes.is_first:
-                processes.wait()
-            if processes.count == 1:
-                return scenes.run(plan, merge=merging, journal=journal, progress=progress)
-            chunks = plan.chunks()[processes.index :: processes.count]
-            scenes.answer(plan, chunks, journal=journal, progress=progress)
-        processes.wait()
-        if not processes.is_first:
-            return None
-        return scenes.collect(plan, read_journals(find_journals(out), fingerprint).values(), merging)
-
-
-def _forget_journals(out: Path) -> None:
-    """Delete the answers as they came, all of which are in the result."""
-    from geodit.pipelines.scenes.journal import find_journals
-
-    for path in find_journals(out):
-        path.unlink()
 
 
 def _draw(result: "JobResult", pictures: Mapping[str, Path]) -> dict[Path, str]:

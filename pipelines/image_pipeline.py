@@ -17,16 +17,16 @@ from geodit.configuration.types_geodit import Arguments
 from geodit.pipelines.answering import Answerer, Inquiry
 from geodit.pipelines.box_scores import DEFAULT_BOX_SCORE, get_box_score
 from geodit.pipelines.fit import check_fit
-from geodit.pipelines.georeference import MapReference
-from geodit.pipelines.image_source import ImageSource
-from geodit.pipelines.imagery import ImageInput, as_image_source
 from geodit.pipelines.merging import MergeOptions
 from geodit.pipelines.no_data import clip_to_data
 from geodit.pipelines.prediction import Prediction
-from geodit.pipelines.rendering import Rendering
 from geodit.pipelines.tile_answers import Tile, answer_tiles, by_choice, merge_tiles, tiled_prediction
 from geodit.pipelines.tiling import advise_tiles, scaled, shape_seen_whole, tile_windows
 from geodit.processing.asking import ImageQuestion
+from geodit.rasters.georeference import MapReference
+from geodit.rasters.image_source import ImageSource
+from geodit.rasters.imagery import ImageInput, as_image_source
+from geodit.rasters.rendering import Rendering
 from geodit.weights.bundled import resolve_checkpoint
 
 if TYPE_CHECKING:

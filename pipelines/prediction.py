@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from geodit.configuration.types_geodit import JsonObject
-from geodit.pipelines.georeference import MapReference
+from geodit.rasters.georeference import MapReference
 
 Box = tuple[float, float, float, float]
 

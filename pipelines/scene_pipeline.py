@@ -14,7 +14,6 @@ from geodit.configuration.types_geodit import JsonObject
 from geodit.pipelines.answering import Inquiry
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.pipelines.merging import MergeOptions
-from geodit.pipelines.rendering import Rendering
 from geodit.pipelines.scenes.collecting import JobResult, collect
 from geodit.pipelines.scenes.job import SceneJob, Tiling
 from geodit.pipelines.scenes.journal import Journal
@@ -23,6 +22,7 @@ from geodit.pipelines.scenes.plan import Chunk, JobPlan
 from geodit.pipelines.scenes.results import SceneResult
 from geodit.pipelines.scenes.run import run_chunks
 from geodit.pipelines.tile_answers import TileAnswers
+from geodit.rasters.rendering import Rendering
 
 __all__ = ["ScenePipeline"]
 
@@ -87,7 +87,7 @@ class ScenePipeline:
         """Ask about all tiles of a raster. A tile is encoded once for all queries.
 
         Args:
-            image: Path or address of a raster, as for [`~geodit.pipelines.imagery.open_image`].
+            image: Path or address of a raster, as for [`~geodit.rasters.imagery.open_image`].
             queries: Classes to detect, or questions.
             task: A task of the model. Each tile is answered, whether by boxes or by a text.
             choices: The only answers that there are, for tasks that are answered by a text.

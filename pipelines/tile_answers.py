@@ -15,13 +15,13 @@ from geodit.configuration.types_geodit import JsonObject
 from geodit.data.windows import Window
 from geodit.pipelines.answering import Answer, Answerer, Inquiry
 from geodit.pipelines.confirmation import leave_out_unconfirmed
-from geodit.pipelines.georeference import MapReference
-from geodit.pipelines.image_source import GeoImage
 from geodit.pipelines.merging import MergeOptions, merge_detections
 from geodit.pipelines.no_data import clip_to_data
 from geodit.pipelines.prediction import Prediction
 from geodit.pipelines.tiling import Detection, Edges, as_box, scaled, to_image
 from geodit.processing.asking import ImageQuestion
+from geodit.rasters.georeference import MapReference
+from geodit.rasters.image_source import GeoImage
 
 __all__ = [
     "QueryAnswer",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from transformers.utils import logging
 
 from geodit.data.windows import Window, window_grid
-from geodit.pipelines.image_source import fit_within
+from geodit.rasters.image_source import fit_within
 
 Box = tuple[float, float, float, float]
 

@@ -19,7 +19,7 @@ LAYERS = (
     ("speed",),
     ("trainers",),
     ("evaluation", "pipelines"),
-    ("tiny",),
+    ("rasters", "tiny"),
     ("hub_cards",),
     ("weights", "data"),
     ("processing",),

@@ -53,6 +53,31 @@ def test_from_a_geotiff_to_geojson(run):
     assert "8 x ship in 9 tiles" in printed
 
 
+def test_the_notebook_ends_with_boxes_on_the_raster(monkeypatch, tmp_path):
+    pytest.importorskip("rasterio")
+    pyogrio = pytest.importorskip("pyogrio")
+    matplotlib = pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((EXAMPLES / "scenes.ipynb").read_text(encoding="utf-8"))
+    assert all(cell.get("outputs", []) == [] for cell in notebook["cells"])
+    names = {}
+    backend = matplotlib.get_backend()
+    matplotlib.use("agg")
+    try:
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                exec("".join(cell["source"]), names)  # what its kernel does
+    finally:
+        matplotlib.pyplot.close("all")
+        matplotlib.use(backend)
+    # Two ships and a building in each of nine harbors.
+    labels = list(pyogrio.read_dataframe("harbors.gpkg", layer="objects")["label"])
+    assert labels.count("ship") == 18
+    assert len(json.loads(Path("harbors.geojson").read_text())["features"]) == len(labels)
+    assert len(names["ax"].patches) == len(labels)
+    assert Image.open("harbors.png").size == (800, 800)
+
+
 def test_publishing_shows_what_it_would_push(run, default_hub):
     printed = run("publish.py", "ada/geodit-harbors")
     for name in ("README.md", "model.safetensors", "modeling_geodit.py", "processor_config.json"):
@@ -72,9 +97,13 @@ def test_publishing_pushes_when_told_to(run, default_hub, monkeypatch):
 
 def test_every_example_is_tested_and_listed():
     names = {path.name for path in EXAMPLES.glob("*.py")}
+    notebooks = {path.name for path in EXAMPLES.glob("*.ipynb")}
     index = (CHECKOUT / "docs" / "index.md").read_text(encoding="utf-8")
     tests = Path(__file__).read_text(encoding="utf-8")
     assert names
     for name in names:
         assert f"(examples/{name})" in index
         assert f'run("{name}"' in tests
+    for name in notebooks:
+        assert f"(examples/{name})" in index
+        assert f'"{name}"' in tests

@@ -11,8 +11,8 @@ import sys
 from importlib.resources import files
 
 from geodit import GeoDiTPipeline
-from geodit.pipelines.imagery import read_image
 from geodit.pipelines.visualization import draw_boxes
+from geodit.rasters.imagery import read_image
 
 image = sys.argv[1] if len(sys.argv) > 1 else str(files("geodit") / "tiny" / "demo_scenes" / "harbor.tif")
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodit.data.windows import Window
-from geodit.pipelines.georeference import MapReference
 from geodit.pipelines.tiling import Detection
+from geodit.rasters.georeference import MapReference
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry

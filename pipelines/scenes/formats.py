@@ -15,6 +15,7 @@ from types import MappingProxyType
 from geodit.pipelines.scenes.geography import check_crs, check_has_wgs84, to_wgs84
 from geodit.pipelines.scenes.geojson import feature_collection, geojson_bytes
 from geodit.pipelines.scenes.layers import Layer
+from geodit.pipelines.scenes.leftovers import staging_prefix
 from geodit.pipelines.scenes.tables import csv_bytes
 from geodit.pipelines.scenes.vector_files import write_flatgeobuf, write_geopackage, write_geoparquet, write_shapefile
 
@@ -118,7 +119,7 @@ def write_layers(path: Path, layers: Sequence[Layer]) -> int:
     staged = target
     try:
         # In the same directory, from which files move to their places without being copied.
-        with tempfile.TemporaryDirectory(prefix=".geodit-", dir=target.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=staging_prefix(target), dir=target.parent) as folder:
             if target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             staged = Path(folder) / f"{target.stem}{form.suffix}"  # GDAL knows suffixes in lower case

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from geodit.data.windows import Window
-from geodit.pipelines.georeference import MapReference
-from geodit.pipelines.image_source import ImageSource, fit_within
 from geodit.pipelines.scenes.aoi import AreaOfInterest
 from geodit.pipelines.scenes.job import Tiling
 from geodit.pipelines.tiling import shape_seen_whole, tile_windows
+from geodit.rasters.georeference import MapReference
+from geodit.rasters.image_source import ImageSource, fit_within
 
 __all__ = ["GridTile", "ground_sampling_distance", "plan_tiles", "whole_image"]
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from geodit.configuration.types_geodit import JsonObject
 from geodit.pipelines.answering import Inquiry
-from geodit.pipelines.rendering import Rendering
+from geodit.rasters.rendering import Rendering
 
 __all__ = ["SceneJob", "Tiling", "file_facts"]
 

@@ -7,14 +7,18 @@ tiles. A line counts once it is complete: what a crash has left of the last one 
 
 from __future__ import annotations
 
-import glob
+import contextlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 
+from geodit.configuration.file_lock import FileLock
 from geodit.configuration.types_geodit import JsonObject
+from geodit.pipelines.scenes.leftovers import remove_leftovers
 from geodit.pipelines.tile_answers import TileAnswers
 
 __all__ = ["Journal", "find_journals", "open_journal", "read_journals"]
@@ -29,6 +33,7 @@ class Journal:
         path: The file. What it holds of the same job is kept.
         fingerprint: What the answers depend on.
         others: Further files of the same job, such as those of other processes, which are only read.
+        lock: A lock that is held, and is released when the file is closed.
 
     Attributes:
         done: The answers of the chunks that are complete, by their numbers.
@@ -38,30 +43,60 @@ class Journal:
         OSError: If it cannot be written.
     """
 
-    def __init__(self, path: Path, fingerprint: JsonObject, others: Iterable[Path] = ()) -> None:
+    def __init__(
+        self, path: Path, fingerprint: JsonObject, others: Iterable[Path] = (), lock: FileLock | None = None
+    ) -> None:
         self.path = path
-        own, size = _read(path, fingerprint)
-        self.done = {**read_journals(others, fingerprint), **own}
-        mode = "r+" if size else "w"
-        self._file = path.open(mode, encoding="utf-8", newline="\n")
-        if size:
-            self._file.seek(size)
-            self._file.truncate()
-        else:
-            self._write({"format": _FORMAT, **fingerprint})
+        self.done = read_journals(others, fingerprint)
+        own, self._size = _read(path, fingerprint)
+        self.done |= own
+        self._lock = lock
+        self._file = _open(path)
+        try:
+            if self._size:
+                self._file.truncate(self._size)
+            else:
+                self._begin({"format": _FORMAT, **fingerprint})
+        except BaseException:
+            self._file.close()
+            raise
 
     def add(self, chunk: int, answers: Sequence[TileAnswers]) -> None:
-        """Append the answers of a chunk; they are on disk when this returns."""
+        """Append the answers of a chunk; they are on disk when this returns.
+
+        Raises:
+            OSError: If they cannot be written, such as on a full disk. What was written before is kept.
+        """
         self._write({"chunk": chunk, "tiles": [tile.to_dict() for tile in answers]})
 
+    def _begin(self, header: JsonObject) -> None:
+        try:
+            self._write(header)
+        except OSError:
+            self.path.unlink()  # There is nothing to go on from.
+            raise
+
     def _write(self, line: JsonObject) -> None:
-        self._file.write(json.dumps(line, ensure_ascii=True, allow_nan=False) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        rest = memoryview(json.dumps(line, ensure_ascii=True, allow_nan=False).encode() + b"\n")
+        size = self._size + len(rest)
+        try:
+            self._file.seek(self._size)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._size)
+            reason = error.strerror or error
+            kept = "; the answers before are kept: go on from them with --resume" if self._size else ""
+            raise OSError(f"cannot write {self.path}: {reason}{kept}") from error
+        self._size = size
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        if self._lock is not None:
+            self._lock.release()
 
     def __enter__(self) -> Journal:
         return self
@@ -74,31 +109,44 @@ class Journal:
 
 def find_journals(out: Path) -> list[Path]:
     """Return the journals of a job whose result goes to `out`."""
-    return sorted(out.parent.glob(f"{glob.escape(out.name)}.answers*.jsonl"))
+    named = re.compile(re.escape(out.name) + r"\.answers(-[1-9][0-9]*)?\.jsonl")
+    return sorted(path for path in out.parent.iterdir() if named.fullmatch(path.name))
 
 
 def open_journal(out: Path, fingerprint: JsonObject, *, process: int = 0, resume: bool = False) -> Journal:
-    """Open the journal of a job, which lies beside its result.
+    """Open the journal of a job, which lies next to its result.
 
     Args:
         out: The file of the result.
         fingerprint: What the answers depend on.
-        process: Number of this process, where several share the job. Each has a file of its own.
+        process: Number of this process, where several share the job. Each has a file of its own; the first one
+            keeps out other runs with the same result.
         resume: Whether to go on from the answers of an earlier run.
 
     Raises:
         ValueError: If there are answers of an earlier run and it is not to go on from them, or they are of another
             job.
+        BlockingIOError: If another process is writing to `out`.
         OSError: If it cannot be written.
     """
-    found = find_journals(out)
-    if process == 0 and found and not resume:
-        raise ValueError(
-            f"{found[0]} holds the answers of a run that did not end: go on from them with --resume, or delete it to "
-            "start over"
-        )
     path = out.with_name(f"{out.name}.answers{f'-{process}' if process else ''}.jsonl")
-    return Journal(path, fingerprint, [other for other in found if other != path] if resume else [])
+    if process:
+        return Journal(path, fingerprint, _others(out, path) if resume else ())
+    lock = FileLock(out.with_name(f".{out.name}.lock"), out)
+    lock.acquire()
+    try:
+        found = find_journals(out)
+        if found and not resume:
+            raise ValueError(
+                f"{found[0]} holds the answers of a run that did not end: go on from them with --resume, or delete "
+                "it to start over"
+            )
+        if lock.held:
+            remove_leftovers(out)
+        return Journal(path, fingerprint, _others(out, path), lock)
+    except BaseException:
+        lock.release()
+        raise
 
 
 def read_journals(paths: Iterable[Path], fingerprint: JsonObject) -> dict[int, list[TileAnswers]]:
@@ -111,6 +159,17 @@ def read_journals(paths: Iterable[Path], fingerprint: JsonObject) -> dict[int, l
     for path in sorted(paths):
         found.update(_read(path, fingerprint)[0])
     return found
+
+
+def _others(out: Path, own: Path) -> list[Path]:
+    return [path for path in find_journals(out) if path != own]
+
+
+def _open(path: Path) -> FileIO:
+    try:
+        return FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _read(path: Path, fingerprint: JsonObject) -> tuple[dict[int, list[TileAnswers]], int]:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.windows import Window
-from geodit.pipelines.georeference import MapReference
 from geodit.pipelines.scenes.job import file_facts
 from geodit.pipelines.scenes.layers import ColumnType, Layer, Value
 from geodit.pipelines.tile_answers import TileAnswers
 from geodit.pipelines.tiling import Box
+from geodit.rasters.georeference import MapReference
 
 __all__ = ["ModelName", "SceneObject", "found_layer", "tiles_layer", "window_box"]
 

@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 from geodit.data.windows import Window
 from geodit.pipelines.answering import Answerer
-from geodit.pipelines.georeference import MapReference
-from geodit.pipelines.image_source import GeoImage, ImageSource
-from geodit.pipelines.imagery import open_image
 from geodit.pipelines.scenes.grid import GridTile, plan_tiles, whole_image
 from geodit.pipelines.scenes.job import SceneJob
 from geodit.pipelines.tile_answers import Tile, TileAnswers, answer_tiles
 from geodit.pipelines.tiling import advise_tiles
+from geodit.rasters.georeference import MapReference
+from geodit.rasters.image_source import GeoImage, ImageSource
+from geodit.rasters.imagery import open_image
 
 __all__ = ["Chunk", "ImageFacts", "JobImages", "JobPlan", "PlannedTile", "answer_chunk"]
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodit.configuration.types_geodit import JsonObject
-from geodit.pipelines.georeference import MapReference
 from geodit.pipelines.merging import MergeOptions
 from geodit.pipelines.prediction import Prediction
 from geodit.pipelines.scenes.aoi import AreaOfInterest
@@ -24,6 +23,7 @@ from geodit.pipelines.scenes.objects import ModelName, SceneObject, found_layer,
 from geodit.pipelines.scenes.tables import to_geodataframe
 from geodit.pipelines.tile_answers import TileAnswers, by_choice, detections_of, merge_tiles, tiled_prediction
 from geodit.pipelines.tiling import Detection
+from geodit.rasters.georeference import MapReference
 
 if TYPE_CHECKING:
     import geopandas
@@ -196,8 +196,8 @@ class SceneResult:
         Returns:
             The axes.
         """
-        from geodit.pipelines.imagery import open_image
         from geodit.pipelines.scenes.plotting import plot_objects
+        from geodit.rasters.imagery import open_image
 
         job = self.job
         with open_image(self.image, job.bands, job.rendering, crs=job.crs) as source:

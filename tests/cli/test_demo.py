@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from geodit.cli.demo import DemoAnswer, map_lines
-from geodit.pipelines.georeference import GeoReference
-from geodit.pipelines.imagery import read_image
 from geodit.pipelines.prediction import Prediction
+from geodit.rasters.georeference import GeoReference
+from geodit.rasters.imagery import read_image
 
 TASKS = {"caption", "ground", "detect", "vqa", "classify"}
 SCENES = Path(str(files("geodit"))) / "tiny" / "demo_scenes"

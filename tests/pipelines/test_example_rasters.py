@@ -17,9 +17,9 @@ from example_rasters import (
 )
 
 from geodit.data.windows import Window
-from geodit.pipelines.image_source import GeoImage
-from geodit.pipelines.imagery import open_image, read_image
-from geodit.pipelines.rendering import Rendering, StretchRule
+from geodit.rasters.image_source import GeoImage
+from geodit.rasters.imagery import open_image, read_image
+from geodit.rasters.rendering import Rendering, StretchRule
 
 HARBOR = harbor()
 REFLECTANCE = Rendering(StretchRule.parse("300,2850"))

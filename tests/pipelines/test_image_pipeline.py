@@ -15,10 +15,10 @@ from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextCo
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.windows import Window
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
-from geodit.pipelines.georeference import GeoReference
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
-from geodit.pipelines.image_source import GeoImage, ImageSource
 from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.rasters.georeference import GeoReference
+from geodit.rasters.image_source import GeoImage, ImageSource
 
 SQUARES = [(4, 6, 20, 22), (30, 40, 50, 56)]
 

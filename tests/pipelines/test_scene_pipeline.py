@@ -15,8 +15,8 @@ from rasterio.warp import transform
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
-from geodit.pipelines.raster import RasterSource
 from geodit.pipelines.scene_pipeline import ScenePipeline
+from geodit.rasters.raster import RasterSource
 
 SQUARES = [(10, 12, 30, 28), (100, 90, 124, 110)]
 

@@ -17,7 +17,6 @@ from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.windows import Window
 from geodit.pipelines.answering import Answer, Answerer, Inquiry, NumberedAnswer
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
-from geodit.pipelines.image_source import GeoImage
 from geodit.pipelines.merging import MergeOptions
 from geodit.pipelines.prediction import Denoising
 from geodit.pipelines.tile_answers import (
@@ -32,6 +31,7 @@ from geodit.pipelines.tile_answers import (
 )
 from geodit.pipelines.tiling import Box, Detection, Edges
 from geodit.processing.asking import ImageQuestion
+from geodit.rasters.image_source import GeoImage
 from tiny_models import build_model
 
 SIDE = 64

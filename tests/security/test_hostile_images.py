@@ -8,6 +8,8 @@ import http.server
 import io
 import os
 import struct
+import subprocess
+import sys
 import threading
 import tracemalloc
 import zipfile
@@ -25,8 +27,8 @@ from geodit.data.readers.files import ImageFileError, decode_image, read_image_s
 from geodit.data.schema import Question, QuestionDataset, decode_stored_image, features, make_row
 from geodit.data.streaming import QuestionStream
 from geodit.data.windows import Window
-from geodit.pipelines.imagery import open_image, read_image
 from geodit.processing.images_geodit import group_images
+from geodit.rasters.imagery import open_image, read_image
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -271,10 +273,12 @@ class TestGdal:
             np.testing.assert_array_equal(read_image(name).pixels, expected)
 
     @pytest.mark.parametrize("kind", ["curl", "streaming", "address", "list of tiles"])
-    def test_what_the_checks_let_through_does_not_reach_the_network(self, tmp_path, requests, kind):
+    def test_what_the_checks_let_through_does_not_reach_the_network(self, tmp_path, requests, monkeypatch, kind):
         """GDAL's own settings forbid it, too."""
-        from geodit.pipelines.gdal_access import GdalAccess
+        from geodit.rasters.gdal_access import GdalAccess
 
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
         address, asked = requests
         (tmp_path / "web_map.xml").write_text(web_map(address))
         path = tmp_path / "list.vrt"
@@ -334,6 +338,20 @@ class TestGdal:
         Image.new("RGB", (7, 5)).save(tmp_path / "own.tif")
         Path("own.tif").rename("GTIFF_DIR:1:x.tif")
         assert read_image("GTIFF_DIR:1:x.tif").image_size == (5, 7)
+
+
+def test_a_box_that_never_ends_is_not_waited_for(tmp_path):
+    """GDAL walks through the boxes of a JPEG 2000 file if it is asked for all of its structure."""
+    path = tmp_path / "scene.jp2"
+    options = {"driver": "JP2OpenJPEG", "height": 64, "width": 64, "count": 3, "dtype": "uint8", "crs": "EPSG:32631"}
+    with rasterio.open(path, "w", **options, transform=rasterio.Affine(1, 0, 9, 0, -1, 9)) as file:
+        file.write(np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8))
+    content = path.read_bytes()
+    length_of_box = content.index(b"colr") - 4
+    path.write_bytes(content[:length_of_box] + bytes(4) + content[length_of_box + 4 :])
+    code = "import sys; from geodit.rasters.imagery import read_image; print(read_image(sys.argv[1]).image_size)"
+    ended = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60)
+    assert ended.stdout == "(64, 64)\n" or "ValueError" in ended.stderr
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])

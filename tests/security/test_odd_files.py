@@ -25,8 +25,8 @@ from geodit.data.readers.files import (
 from geodit.data.readers.reading import BadRecordError, read_dataset
 from geodit.data.schema import decode_stored_image
 from geodit.data.voc import read_voc
-from geodit.pipelines.imagery import open_image
 from geodit.processing.images_geodit import group_images
+from geodit.rasters.imagery import open_image
 
 ANNOTATIONS = {
     "skyscript": "SkyScript_train_top30pct_filtered_by_CLIP_openai.csv",

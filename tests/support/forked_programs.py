@@ -25,8 +25,8 @@ from clients import client_environment
 from hub_server.hub import Hub
 from hub_server.serving import serving
 
-TRAINING = ("geodit.trainers.grpo.trainer", "geodit.trainers.runs.recipes", "peft")
-"""What the programs that train import."""
+TRAINING = ("geodit.trainers.grpo.trainer", "geodit.trainers.runs.recipes", "geodit.pipelines.scene_pipeline", "peft")
+"""What the programs import that train, or ask about scenes."""
 
 _SERVER = """
 import gc, importlib, json, os, runpy, socket, sys, traceback
@@ -126,7 +126,11 @@ class ForkedProgram:
 
     def kill(self) -> None:
         """End it by SIGKILL. It has to be waited for nevertheless."""
-        os.kill(self.pid, signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, such as SIGTERM."""
+        os.kill(self.pid, number)
 
 
 class ForkedPrograms:
@@ -245,7 +249,7 @@ def home_of_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def training_programs(hub_of_programs: Hub, home_of_programs: Path) -> Iterator[ForkedPrograms]:
-    """Starts programs that train, and that may import `tests/support` and the conftest of the trainers."""
+    """Starts programs that train or ask about scenes, and may import `tests/support` and the trainers' conftest."""
     environment = hub_of_programs.environment(home_of_programs, token=None)
     path = client_environment()["PYTHONPATH"]
     with ForkedPrograms(TRAINING, environment | {"PYTHONPATH": path}) as programs:

@@ -15,8 +15,8 @@ from example_rasters import write_raster
 from numpy.typing import NDArray
 from rasterio.transform import from_origin
 
-from geodit.pipelines.georeference import GeoReference
 from geodit.pipelines.scenes.layers import Layer, Value
+from geodit.rasters.georeference import GeoReference
 
 Box = tuple[float, float, float, float]
 MakeLayer = Callable[..., Layer]

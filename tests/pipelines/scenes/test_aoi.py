@@ -13,9 +13,9 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from geodit.data.windows import Window
-from geodit.pipelines.georeference import GeoReference
 from geodit.pipelines.scenes.aoi import AreaOfInterest
 from geodit.pipelines.tiling import Detection
+from geodit.rasters.georeference import GeoReference
 
 UTM = "EPSG:32617"
 # A pixel is half a meter.

@@ -12,10 +12,10 @@ import pytest
 import shapely
 
 from geodit.data.windows import Window
-from geodit.pipelines.georeference import GeoReference, MapReference
-from geodit.pipelines.image_source import ArraySource, GeoImage
 from geodit.pipelines.scenes.grid import GridTile, ground_sampling_distance, plan_tiles, whole_image
 from geodit.pipelines.scenes.job import Tiling
+from geodit.rasters.georeference import GeoReference, MapReference
+from geodit.rasters.image_source import ArraySource, GeoImage
 
 UTM = GeoReference("EPSG:32617", (0.5, 0.0, 400000.0, 0.0, -0.5, 3285000.0))
 # Half the scale of the map is an error of 0.04% at the central meridian of UTM.

@@ -13,8 +13,8 @@ import pytest
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.pipelines.answering import Inquiry
-from geodit.pipelines.rendering import Rendering, StretchRule
 from geodit.pipelines.scenes.job import SceneJob, Tiling, file_facts
+from geodit.rasters.rendering import Rendering, StretchRule
 
 
 @pytest.fixture

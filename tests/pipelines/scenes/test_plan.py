@@ -12,10 +12,10 @@ import pytest
 from geodit.data.windows import Window
 from geodit.pipelines.answering import Inquiry
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
-from geodit.pipelines.imagery import open_image
 from geodit.pipelines.scenes.job import SceneJob, Tiling
 from geodit.pipelines.scenes.plan import JobPlan, answer_chunk
 from geodit.pipelines.scenes.run import run_chunks
+from geodit.rasters.imagery import open_image
 
 SIDE = 64
 SHIP = Inquiry("detect", ("ship",))

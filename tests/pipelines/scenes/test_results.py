@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 from geodit.pipelines.answering import Inquiry
-from geodit.pipelines.georeference import GeoReference
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.pipelines.merging import MergeOptions
 from geodit.pipelines.scene_pipeline import ScenePipeline
 from geodit.pipelines.scenes.job import SceneJob, Tiling
 from geodit.pipelines.scenes.objects import ModelName, SceneObject
 from geodit.pipelines.scenes.results import SceneResult
+from geodit.rasters.georeference import GeoReference
 
 SQUARES = [(10.0, 12.0, 30.0, 28.0), (100.0, 90.0, 124.0, 110.0)]
 Predict = Callable[..., SceneResult]

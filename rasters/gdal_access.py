@@ -3,7 +3,7 @@
 
 GDAL can be made to open further files, and addresses on the network, by what it reads. Here every raster is opened
 with a list of formats, and with settings that keep a local file off the network. What a local file names beside itself
-is checked before it is opened, see [`geodit.pipelines.local_rasters`].
+is checked before it is opened, see [`geodit.rasters.local_rasters`].
 """
 
 from __future__ import annotations
@@ -60,14 +60,12 @@ LOCAL_DRIVERS = (
     "DTED",
     "SRTMHGT",
     "PNM",
-    "GRIB",
-    "netCDF",
-    "HDF4",
-    "HDF4Image",
-    "HDF5",
-    "HDF5Image",
 )
-"""Formats of local files. None of them is a list of addresses on the network, as those of WMS and STACIT are."""
+"""Formats of local files.
+
+None of them is a list of addresses on the network, as those of WMS and STACIT are. netCDF and HDF5 are left out: their
+libraries may end the process on a damaged file, and HDF5 files may link to others. They are read by a variable's name.
+"""
 
 _MOST_REASONS = 4
 
@@ -124,7 +122,11 @@ class GdalAccess:
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
                 return DatasetReader(self.location, driver=list(self.drivers), sharing=False)
         except GDAL_ERRORS as error:
-            raise ValueError(f"{self.name} cannot be read as an image: {gdal_reason(error)}") from error
+            raise ValueError(f"{self.name} cannot be read as an image: {self.reason(error)}") from error
+
+    def reason(self, error: BaseException) -> str:
+        """Return what GDAL says of an error, see [`gdal_reason`], with the name instead of what may hold a secret."""
+        return gdal_reason(error).replace(self.location, self.name)
 
 
 def gdal_reason(error: BaseException) -> str:

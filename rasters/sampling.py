@@ -18,6 +18,9 @@ SAMPLE_SIDE = 1024
 # GDAL keeps the blocks that it has read. So many bytes of them are read for a sample, or for a strip.
 _SAMPLE_BYTES = 2**26
 _STRIP_BYTES = 2**26
+# Of large blocks so many nevertheless, of very large ones a single one.
+_LEAST_BLOCKS = 4
+_LARGE_BLOCK_BYTES = 2**28
 # Windows of a sample a side, and the side of each in pixels.
 _MOST_WINDOWS = 8
 _WINDOW_SIDE = SAMPLE_SIDE // _MOST_WINDOWS
@@ -35,7 +38,7 @@ def sample_windows(image_size: tuple[int, int], block_size: tuple[int, int], blo
         block_bytes: Bytes of one of them in memory.
     """
     (height, width), (block_rows, block_columns) = image_size, block_size
-    blocks = max(_SAMPLE_BYTES // block_bytes, 4)
+    blocks = max(_SAMPLE_BYTES // block_bytes, _LEAST_BLOCKS if block_bytes <= _LARGE_BLOCK_BYTES else 1)
     if block_columns >= width:
         rows = min(height, max(1, min(block_rows, _STRIPE_ROWS)))
         tops = _starts(height, rows, block_rows, min(blocks, _MOST_STRIPES))
@@ -51,7 +54,7 @@ def sample_windows(image_size: tuple[int, int], block_size: tuple[int, int], blo
 
 def _starts(length: int, side: int, block: int, count: int) -> list[int]:
     """Spread windows over a length; each begins with a block, the last ends with the image if it has to."""
-    spread = np.linspace(0, length - side, count)
+    spread = np.linspace(0, length - side, count) if count > 1 else [(length - side) / 2]
     return sorted({min(int(start) // block * block, length - side) for start in spread})
 
 

@@ -12,14 +12,8 @@ import re
 from pathlib import Path
 
 from geodit.configuration.text_files import check_regular_file
-from geodit.pipelines.gdal_access import (
-    LOCAL_DRIVERS,
-    SINGLE_FILE_DRIVERS,
-    GdalAccess,
-    local_options,
-    remote_options,
-)
-from geodit.pipelines.local_rasters import check_local_raster
+from geodit.rasters.gdal_access import SINGLE_FILE_DRIVERS, GdalAccess, local_options, remote_options
+from geodit.rasters.local_rasters import check_local_raster
 
 __all__ = ["find_raster"]
 
@@ -47,7 +41,7 @@ def find_raster(name: str) -> GdalAccess | None:
         name: An address (`https://`, `http://`, `s3://`, `gs://`, `az://`), a member of an archive
             (`zip://scenes.zip!in/a.tif`, `zip+https://...!...`, `/vsizip/scenes.zip/in/a.tif`, and `tar` likewise),
             a name of GDAL's for a file on the network (`/vsicurl/...`), or a part of a file as GDAL names it
-            (`GTIFF_DIR:2:pages.tif`).
+            (`GTIFF_DIR:2:pages.tif`, `NETCDF:"ice.nc":snow`).
 
     Returns:
         `None` if it is none of these, but a path.
@@ -118,8 +112,7 @@ def _part_of_file(name: str) -> GdalAccess | None:
         except FileNotFoundError:
             raise FileNotFoundError(f"there is no image {path}, of which {name} is a part") from None
         absolute = os.path.abspath(path)  # noqa: PTH100
-        drivers = tuple(one for one in LOCAL_DRIVERS if one == driver)
-        return GdalAccess(name, found["before"] + absolute + found["after"], drivers)
+        return GdalAccess(name, found["before"] + absolute + found["after"], (driver,))
     return None
 
 

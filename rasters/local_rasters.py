@@ -16,9 +16,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from geodit.configuration.text_files import check_regular_file, read_text
-from geodit.pipelines.gdal_access import LOCAL_DRIVERS, GdalAccess, local_options
+from geodit.rasters.gdal_access import LOCAL_DRIVERS, GdalAccess, local_options
+from geodit.rasters.world_files import world_file_names
 
-__all__ = ["TIFF_MAGIC", "check_local_raster", "check_overviews", "local_access", "world_file"]
+__all__ = ["TIFF_MAGIC", "check_local_raster", "check_overviews", "local_access"]
 
 TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 """Classic TIFF and BigTIFF, each in both byte orders."""
@@ -39,11 +40,6 @@ def local_access(path: Path) -> GdalAccess:
     check_local_raster(path)
     # As an absolute path it is none of the names that GDAL gives a meaning of its own.
     return GdalAccess(str(path), os.path.abspath(path))  # noqa: PTH100  # links stay: files lie next to them
-
-
-def world_file(path: Path) -> Path | None:
-    """Return the world file next to an image, such as `.jgw` or `.wld`, if there is one."""
-    return next((file for file in _world_files(path) if file.is_file()), None)
 
 
 def check_local_raster(path: Path) -> None:
@@ -126,19 +122,11 @@ def _text_sidecars(path: Path) -> Iterator[Path]:
     for suffix in _TEXT_SIDECARS:
         for form in (suffix, suffix.upper()):
             yield from _existing(path.with_name(path.stem + form), path.with_name(path.name + form))
-    yield from _existing(*_world_files(path))
+    yield from _existing(*world_file_names(path))
 
 
 def _existing(*paths: Path) -> Iterator[Path]:
     return (path for path in paths if os.path.lexists(path))
-
-
-def _world_files(path: Path) -> Iterator[Path]:
-    """Yield the names of world files: of a.jpg a.jgw, a.jpgw and a.wld."""
-    suffix = path.suffix.removeprefix(".")
-    kinds = [f".{suffix[0]}{suffix[-1]}w", f".{suffix}w"] if suffix else []
-    for kind in (*kinds, ".wld"):
-        yield from (path.with_suffix(kind.lower()), path.with_suffix(kind.upper()))
 
 
 def _check_auxiliary(path: Path, beside: Path) -> None:

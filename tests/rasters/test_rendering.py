@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geodit.pipelines.rendering import Rendering, StretchRule
+from geodit.rasters.rendering import Rendering, StretchRule
 
 RAMP = np.arange(0, 1001, dtype=np.uint16).reshape(1, -1, 1)
 

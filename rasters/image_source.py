@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geodit.data.windows import Window
-from geodit.pipelines.georeference import GeoReference, MapReference
+from geodit.rasters.georeference import GeoReference, MapReference
 
 __all__ = ["MAX_WINDOW_PIXELS", "ArraySource", "GeoImage", "ImageSource", "choose_bands", "fit_within"]
 

@@ -2,6 +2,7 @@
 """PNG, JPEG and (Geo)TIFF files of all kinds become 8-bit RGB, or one clear error."""
 
 import logging
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -18,9 +19,9 @@ from scipy.io import netcdf_file
 
 from geodit.data.windows import Window
 from geodit.pipelines import raster
-from geodit.pipelines.image_source import GeoImage
-from geodit.pipelines.imagery import as_image_source, open_image, read_image
-from geodit.pipelines.rendering import Rendering, StretchRule
+from geodit.rasters.image_source import GeoImage
+from geodit.rasters.imagery import as_image_source, open_image, read_image
+from geodit.rasters.rendering import Rendering, StretchRule
 
 UTM = {"crs": "EPSG:32617", "transform": Affine(0.5, 0.0, 400000.0, 0.0, -0.5, 3285000.0)}
 RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
@@ -315,16 +316,33 @@ class TestPages:
         with pytest.raises(FileNotFoundError, match=r"there is no image .*absent\.tif"):
             read_image(f"GTIFF_DIR:2:{tmp_path / 'absent.tif'}")
 
-    def test_the_rasters_of_a_netcdf_file_are_listed(self, tmp_path: Path) -> None:
+    def test_a_variable_of_a_netcdf_file_has_to_be_named(self, tmp_path: Path) -> None:
         with netcdf_file(tmp_path / "a.nc", "w") as file:
             for name in ("y", "x"):
                 file.createDimension(name, 8)
             for name in ("ice", "snow"):
                 file.createVariable(name, "f4", ("y", "x"))[:] = np.arange(64.0).reshape(8, 8)
-        with pytest.raises(ValueError, match=r"a\.nc .*holds several rasters: name one of .*:ice, .*:snow"):
+        with pytest.raises(ValueError, match=r'a\.nc holds variables, .*: name one as NETCDF:".*a\.nc":NAME'):
             read_image(tmp_path / "a.nc")
         one = f'NETCDF:"{tmp_path / "a.nc"}":snow'
         assert read_image(one, rendering=Rendering(StretchRule("none"))).pixels.max() == 63
+
+    def test_a_dataset_of_an_hdf5_file_has_to_be_named(self, tmp_path: Path) -> None:
+        (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+        with pytest.raises(ValueError, match=r'a\.h5 holds variables, .*: name one as HDF5:".*a\.h5"://NAME'):
+            read_image(tmp_path / "a.h5")
+
+    def test_the_tables_of_a_geopackage_are_listed(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.gpkg"
+        for append, table in ((False, "first"), (True, "second")):
+            options = {"driver": "GPKG", "RASTER_TABLE": table, "APPEND_SUBDATASET": "YES" if append else "NO"}
+            with rasterio.open(path, "w", count=3, height=12, width=20, dtype="uint8", **UTM, **options) as dataset:
+                dataset.write(np.moveaxis(RGB, -1, 0))
+        with pytest.raises(
+            ValueError, match=r"a\.gpkg .*holds several rasters: name one of GPKG:.*:first, GPKG:.*:second"
+        ):
+            read_image(path)
+        assert read_image(f"GPKG:{path}:second").image_size == (12, 20)
 
 
 class TestTiffWithoutRasterio:
@@ -340,6 +358,19 @@ class TestTiffWithoutRasterio:
         image = read_image(path)
         assert np.array_equal(image.pixels, RGB)
         assert image.georeference is None
+
+    @pytest.mark.usefixtures("without_rasterio")
+    def test_an_address_needs_rasterio(self) -> None:
+        with pytest.raises(ValueError, match=r"https://host/a\.tif is no path; other names need rasterio"):
+            read_image("https://host/a.tif")
+        with pytest.raises(FileNotFoundError, match=r"there is no image absent\.tif"):
+            read_image("absent.tif")
+
+    @pytest.mark.usefixtures("without_rasterio")
+    def test_a_reference_system_needs_rasterio(self, tmp_path: Path) -> None:
+        Image.fromarray(RGB).save(tmp_path / "a.png")
+        with pytest.raises(ValueError, match=r"a\.png is given a coordinate reference system, which needs rasterio"):
+            read_image(tmp_path / "a.png", crs="EPSG:32617")
 
     def test_many_bands_need_rasterio(self, tmp_path: Path, request: pytest.FixtureRequest) -> None:
         path = write_tiff(tmp_path / "a.tif", np.zeros((6, 5, 5), np.uint16), photometric="MINISBLACK")
@@ -414,6 +445,12 @@ class TestPngAndJpeg:
         (tmp_path / "a.png").write_bytes(header)
         with pytest.raises(ValueError, match=r"a\.png has 16-bit color, which needs rasterio"):
             read_image(tmp_path / "a.png")
+
+    def test_a_plain_image_needs_no_gdal(self, tmp_path: Path) -> None:
+        Image.fromarray(RGB).save(tmp_path / "a.png")
+        code = "import sys; from geodit.rasters.imagery import read_image; read_image(sys.argv[1]); "
+        code += "sys.exit('rasterio' in sys.modules)"
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.png")], check=True)
 
     def test_one_channel_of_a_photograph(self, tmp_path: Path) -> None:
         Image.fromarray(RGB).save(tmp_path / "a.png")

@@ -22,8 +22,8 @@ from rasterio.rpc import RPC
 from rasterio.transform import GCPTransformer, RPCTransformer
 
 from geodit.data.windows import Window
-from geodit.pipelines.gdal_access import GDAL_ERRORS
-from geodit.pipelines.georeference import MapReference
+from geodit.rasters.gdal_access import GDAL_ERRORS
+from geodit.rasters.georeference import MapReference
 
 __all__ = ["ControlPoint", "ControlPointReference", "RpcReference"]
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from geodit.data.windows import Window
-from geodit.pipelines.georeference import GeoReference
-from geodit.pipelines.image_source import ArraySource, GeoImage, fit_within
+from geodit.rasters.georeference import GeoReference
+from geodit.rasters.image_source import ArraySource, GeoImage, fit_within
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 PLACE = GeoReference("EPSG:32617", (0.5, 0.0, 400000.0, 0.0, -0.5, 3285000.0))

@@ -15,7 +15,8 @@ from example_rasters import CRS, write_raster
 from file_server import serve_files
 
 from geodit.data.windows import Window
-from geodit.pipelines.imagery import open_image, read_image
+from geodit.rasters.image_names import find_raster
+from geodit.rasters.imagery import open_image, read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8)
 
@@ -54,11 +55,33 @@ class TestAddresses:
         assert np.array_equal(read_image(form.format(address)).pixels, PIXELS)
         assert set(asked) == {"/a.zip"}
 
-    def test_one_that_is_not_there_is_one_error_without_its_signature(self, server: tuple[str, list[str]]) -> None:
+    @pytest.mark.parametrize(("name", "reason"), [("b.tif", "404"), ("text.tif", "not recognized")])
+    def test_one_that_cannot_be_read_is_one_error_without_its_signature(
+        self, server: tuple[str, list[str]], folder: Path, name: str, reason: str
+    ) -> None:
+        (folder / "text.tif").write_text("no image")
         address, _ = server
-        with pytest.raises(ValueError, match=r"/b\.tif cannot be read as an image: .*404") as raised:
-            open_image(f"{address}/b.tif?signature=secret")
+        with pytest.raises(ValueError, match=rf"/{name} cannot be read as an image: .*{reason}") as raised:
+            open_image(f"{address}/{name}?signature=secret")
         assert "secret" not in str(raised.value)
+
+    @pytest.mark.parametrize(
+        ("name", "location", "fetched"),
+        [
+            ("s3://bucket/a.tif", "/vsis3/bucket/a.tif", "/vsis3/bucket/a.tif"),
+            ("gs://bucket/a.tif", "/vsigs/bucket/a.tif", "/vsigs/bucket/a.tif"),
+            ("HTTPS://host/a.tif", "/vsicurl/https://host/a.tif", "/vsicurl/https://host/a.tif"),
+            ("/vsis3/bucket/a.tif", "/vsis3/bucket/a.tif", "/vsis3/bucket/a.tif"),
+            ("zip+s3://bucket/a.zip!b/c.tif", "/vsizip/{/vsis3/bucket/a.zip}/b/c.tif", "/vsis3/bucket/a.zip"),
+            ("/vsitar/{/vsigs/b/a.x}/c.tif", "/vsitar/{/vsigs/b/a.x}/c.tif", "/vsigs/b/a.x"),
+        ],
+    )
+    def test_only_the_file_that_is_named_is_fetched(self, name: str, location: str, fetched: str) -> None:
+        access = find_raster(name)
+        assert access is not None
+        assert access.location == location
+        assert access.options["CPL_VSIL_CURL_ALLOWED_FILENAME"] == fetched
+        assert "VRT" not in access.drivers
 
     def test_what_it_names_itself_is_not_fetched(self, server: tuple[str, list[str]], folder: Path) -> None:
         address, asked = server

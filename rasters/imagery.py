@@ -2,7 +2,7 @@
 """Read images and rasters as 8-bit RGB.
 
 * Bands of 16 bits or more, and floats, are stretched linearly, each from its 2nd to its 98th percentile, or as
-  [`~geodit.pipelines.rendering.Rendering`] says.
+  [`~geodit.rasters.rendering.Rendering`] says.
 * Of more than three bands those that the file calls red, green and blue are taken, else the first three, or the ones
   asked for; one band is shown as gray.
 * Where alpha is zero the image has no data, which `GeoImage.valid` tells; such pixels are black.
@@ -14,12 +14,13 @@ large. Other PNG, JPEG, WebP, BMP and GIF files are read by Pillow, whole. Witho
 palette and 8-bit RGB TIFF, without a georeference.
 
 Of an image its file is read, with the files next to it that hold its georeference, statistics, overviews and mask,
-and nothing else: see [`geodit.pipelines.local_rasters`]. Addresses and archives are opened if the user names them.
+and nothing else: see [`geodit.rasters.local_rasters`]. Addresses and archives are opened if the user names them.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from os import PathLike
@@ -30,10 +31,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from geodit.configuration.text_files import check_regular_file
-from geodit.pipelines.image_source import ArraySource, GeoImage, ImageSource, choose_bands
-from geodit.pipelines.rendering import Rendering
-from geodit.pipelines.stac_items import find_asset, names_stac_item
 from geodit.processing.images_geodit import DAMAGE
+from geodit.rasters.image_source import ArraySource, GeoImage, ImageSource, choose_bands
+from geodit.rasters.rendering import Rendering
+from geodit.rasters.stac_items import find_asset, names_stac_item
+from geodit.rasters.world_files import has_world_file
 
 __all__ = ["ImageInput", "as_image_source", "open_image", "read_image"]
 
@@ -41,14 +43,16 @@ ImageInput = str | PathLike[str] | Image.Image | NDArray[np.uint8] | GeoImage
 
 # What Pillow is asked to read, by how the file begins. Only the one decoder that fits is let near a file.
 _PILLOW_FORMATS = {
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"RIFF": "WEBP",
-    b"GIF8": "GIF",
-    b"BM": "BMP",
+    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "JPEG": re.compile(rb"\xff\xd8\xff"),
+    "WEBP": re.compile(rb"RIFF....WEBP", re.DOTALL),
+    "GIF": re.compile(rb"GIF8[79]a"),
+    "BMP": re.compile(rb"BM....\0\0\0\0", re.DOTALL),
 }
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _ZIP = b"PK\x03\x04"
+# netCDF, and HDF5, which a netCDF file may be as well.
+_CONTAINERS = re.compile(rb"CDF[\x01\x02\x05]|\x89HDF\r\n\x1a\n")
 _GEO_HINT = 'pip install "geodit[geo]"'
 # Larger images are read by windows where GDAL can.
 _MAX_PILLOW_PIXELS = 2**24
@@ -67,8 +71,8 @@ def read_image(
 
     Args:
         path: An image or raster of any kind that is named above; what counts is its content, not its name. Also an
-            address, a member of an archive or a part of a file, as [`~geodit.pipelines.image_names.find_raster`]
-            names them, or a STAC item, see [`~geodit.pipelines.stac_items.find_asset`].
+            address, a member of an archive or a part of a file, as [`~geodit.rasters.image_names.find_raster`]
+            names them, or a STAC item, see [`~geodit.rasters.stac_items.find_asset`].
         bands: The band to show as gray, or the three to show as red, green and blue, counted from 1.
         rendering: How they become 8-bit RGB.
         crs: The coordinate reference system of a raster that states its transform, but none. One that the file states
@@ -108,9 +112,11 @@ def _open_named(name: str, bands: Sequence[int] | None, rendering: Rendering, cr
     if names_stac_item(name):
         return _open_asset(name, bands, rendering, crs)
     try:
-        from geodit.pipelines.image_names import find_raster
-        from geodit.pipelines.raster import RasterSource
+        from geodit.rasters.image_names import find_raster
+        from geodit.rasters.raster import RasterSource
     except ImportError:
+        if "://" in name or name.startswith("/vsi"):
+            raise ValueError(f"{name.partition('?')[0]} is no path; other names need rasterio: {_GEO_HINT}") from None
         raise FileNotFoundError(f"there is no image {name}") from None
     access = find_raster(name)
     if access is None:
@@ -140,14 +146,17 @@ def _open_file(path: Path, bands: Sequence[int] | None, rendering: Rendering, cr
         return _open_asset(str(path), bands, rendering, crs)
     if header.startswith(_ZIP):
         raise ValueError(f"{path} is an archive: name an image in it, such as zip://{path}!in/a.tif")
-    kind = next((kind for magic, kind in _PILLOW_FORMATS.items() if header.startswith(magic)), None)
+    if found := _CONTAINERS.match(header):
+        form = 'HDF5:"{}"://NAME' if b"HDF" in found[0] else 'NETCDF:"{}":NAME'
+        raise ValueError(f"{path} holds variables, which may be several images: name one as {form.format(path)}")
+    kind = next((kind for kind, magic in _PILLOW_FORMATS.items() if magic.match(header)), None)
+    if kind is not None and crs is None and not _is_deep_color_png(header) and not _is_for_gdal(path, kind):
+        return _open_with_pillow(path, kind, bands, rendering)
     try:
-        from geodit.pipelines.raster import RasterSource
+        from geodit.rasters.raster import RasterSource
     except ImportError:
         return _open_without_rasterio(path, header, kind, bands, rendering, crs)
-    if kind is None or crs is not None or _is_deep_color_png(header) or _is_for_gdal(path, kind):
-        return RasterSource(path, bands, rendering, crs=crs)
-    return _open_with_pillow(path, kind, bands, rendering)
+    return RasterSource(path, bands, rendering, crs=crs)
 
 
 def _open_without_rasterio(
@@ -171,9 +180,7 @@ def _open_without_rasterio(
 
 def _is_for_gdal(path: Path, kind: str) -> bool:
     """Return whether GDAL reads a PNG, JPEG and the like: if it is georeferenced, or too large to be decoded whole."""
-    from geodit.pipelines.local_rasters import world_file
-
-    if world_file(path) is not None:
+    if has_world_file(path):
         return True
     try:
         with warnings.catch_warnings():

@@ -11,8 +11,8 @@ from rasterio.io import DatasetReader
 from transformers.utils import logging
 
 from geodit.configuration.text_files import read_text
-from geodit.pipelines.control_points import ControlPointReference, RpcReference
-from geodit.pipelines.georeference import GeoReference, MapReference
+from geodit.rasters.control_points import ControlPointReference, RpcReference
+from geodit.rasters.georeference import GeoReference, MapReference
 
 __all__ = ["find_place"]
 

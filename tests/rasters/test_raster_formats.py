@@ -16,12 +16,12 @@ from rasterio.rpc import RPC
 
 from geodit.data.windows import Window
 from geodit.pipelines import imagery, raster, raster_sampling
-from geodit.pipelines.control_points import ControlPointReference, RpcReference
-from geodit.pipelines.gdal_access import GdalAccess
-from geodit.pipelines.image_source import ArraySource, GeoImage
-from geodit.pipelines.imagery import open_image, read_image
-from geodit.pipelines.raster import RasterSource
-from geodit.pipelines.rendering import Rendering, StretchRule
+from geodit.rasters.control_points import ControlPointReference, RpcReference
+from geodit.rasters.gdal_access import GdalAccess
+from geodit.rasters.image_source import ArraySource, GeoImage
+from geodit.rasters.imagery import open_image, read_image
+from geodit.rasters.raster import RasterSource
+from geodit.rasters.rendering import Rendering, StretchRule
 
 HARBOR = harbor()
 NAMED_COLORS = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]

@@ -15,7 +15,7 @@ from rasterio.enums import Compression, Interleaving
 from rasterio.io import DatasetReader
 
 from geodit.data.windows import Window
-from geodit.pipelines.raster_sampling import blocks_of
+from geodit.rasters.sampling import blocks_of
 
 __all__ = ["BlockChecksums"]
 

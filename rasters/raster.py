@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rasters that GDAL reads by windows. Needs the extra `geodit[geo]`.
 
-What GDAL may open is up to [`geodit.pipelines.gdal_access`]. Errors carry its own reason, with band and block.
+What GDAL may open is up to [`geodit.rasters.gdal_access`]. Errors carry its own reason, with band and block.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, Interleaving, MaskFlags, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 from transformers.utils import logging
 
 from geodit.data.windows import Window
-from geodit.pipelines.block_checksums import BlockChecksums
-from geodit.pipelines.gdal_access import GDAL_ERRORS, GdalAccess, gdal_reason
-from geodit.pipelines.image_source import MAX_WINDOW_PIXELS, ImageSource, choose_bands
-from geodit.pipelines.local_rasters import local_access
-from geodit.pipelines.raster_place import find_place
-from geodit.pipelines.raster_sampling import SAMPLE_SIDE, blocks_of, overview_factor, sample_windows, strips
-from geodit.pipelines.rendering import BandStatistics, Rendering
+from geodit.rasters.block_checksums import BlockChecksums
+from geodit.rasters.gdal_access import GDAL_ERRORS, GdalAccess
+from geodit.rasters.image_source import MAX_WINDOW_PIXELS, ImageSource, choose_bands
+from geodit.rasters.local_rasters import local_access
+from geodit.rasters.place import find_place
+from geodit.rasters.rendering import BandStatistics, Rendering
+from geodit.rasters.sampling import SAMPLE_SIDE, blocks_of, overview_factor, sample_windows, strips
 
 __all__ = ["RasterSource"]
 
@@ -74,7 +74,9 @@ class RasterSource(ImageSource):
                 self._prepare(bands, crs, source if isinstance(source, Path) else None)
         except GDAL_ERRORS as error:
             self.close()
-            raise ValueError(f"{self._access.name} cannot be read as an image: {gdal_reason(error)}") from error
+            raise ValueError(
+                f"{self._access.name} cannot be read as an image: {self._access.reason(error)}"
+            ) from error
         except ValueError as error:
             self.close()
             raise ValueError(f"{self._access.name} cannot be shown as RGB: {error}") from error
@@ -126,8 +128,9 @@ class RasterSource(ImageSource):
         self._palette: NDArray[np.uint8] | None = None
         if len(self._bands) == 1 and interpretations[self._bands[0] - 1] == ColorInterp.palette:
             self._palette = _palette_array(dataset.colormap(self._bands[0]))
-        self._white_is_zero = dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
-        flags = [dataset.mask_flag_enums[band - 1] for band in self._bands]
+        self._white_is_zero = self._structure("MINISWHITE") == "YES"
+        flags_of_bands = dataset.mask_flag_enums
+        flags = [flags_of_bands[band - 1] for band in self._bands]
         shows_alpha = any(interpretations[band - 1] == ColorInterp.alpha for band in self._bands)
         self._masked = any(
             MaskFlags.all_valid not in flag and not (shows_alpha and MaskFlags.alpha in flag) for flag in flags
@@ -138,8 +141,7 @@ class RasterSource(ImageSource):
 
     def _check_blocks(self) -> None:
         rows, columns = self._dataset.block_shapes[self._bands[0] - 1]
-        interleaved = self._dataset.interleaving == Interleaving.pixel
-        read_together = self._dataset.count if interleaved else len(self._bands)
+        read_together = self._dataset.count if self._structure("INTERLEAVE") == "PIXEL" else len(self._bands)
         self._block_size = (rows, columns)
         self._pixel_bytes = self._kind.itemsize * read_together
         self._kept: set[tuple[int, int]] = set()
@@ -148,6 +150,14 @@ class RasterSource(ImageSource):
                 f"it is stored in blocks of {columns} x {rows} pixels, of which one takes more than "
                 f"{_MAX_BLOCK_BYTES:,} bytes: store it in tiles"
             )
+
+    def _structure(self, name: str) -> str | None:
+        """Return one item of how the file is stored.
+
+        For all of them GDAL walks through a JPEG 2000 file, which may never end if that is damaged.
+        """
+        value: str | None = self._dataset.get_tag_item(name, "IMAGE_STRUCTURE")
+        return value
 
     def _sample(self) -> tuple[_Values, _Mask | None]:
         """Read pixels (H, W, C) from all over the raster, without reading all of it, and where they have data."""
@@ -268,7 +278,7 @@ class RasterSource(ImageSource):
             if self._masked:
                 valid = dataset.read_masks(self._bands, window=part, out_shape=out_shape).any(axis=0)
         except GDAL_ERRORS as error:
-            raise ValueError(f"{self._access.name} is damaged: {gdal_reason(error)}") from error
+            raise ValueError(f"{self._access.name} is damaged: {self._access.reason(error)}") from error
         return np.moveaxis(values, 0, -1), valid
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 from rasterio.transform import Affine, xy
 
 from geodit.data.windows import Window
-from geodit.pipelines.georeference import GeoReference
+from geodit.rasters.georeference import GeoReference
 
 NORTH_UP = GeoReference("EPSG:32617", (0.5, 0.0, 400000.0, 0.0, -0.5, 3285000.0))
 
