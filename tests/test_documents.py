@@ -47,6 +47,7 @@ NEEDED = {
     "runs/": "a training run of the reader's",
     "DistributedConfig": "eight processes",
     "GeoDiTGRPOTrainer": "minutes of sampling; tests/trainers/grpo trains with it",
+    "answer_on_ray": "a Ray cluster; tests/pipelines/test_ray.py runs on one",
 }
 
 
@@ -219,7 +220,7 @@ def docstring_of(name: str) -> str | None:
     """The docstring of a name, which for a module is there even if what the module needs is not installed."""
     try:
         return inspect.getdoc(pkgutil.resolve_name(name))
-    except ImportError:
+    except (ImportError, AttributeError):  # the one that its import raises, or its absence from the package
         spec = importlib.util.find_spec(name)
         assert spec is not None
         assert spec.origin is not None
