@@ -8,7 +8,7 @@ import pytest
 from geodit.cli.errors import CommandError
 from geodit.cli.scene_output import check_keeps_images, check_out, check_places, holds_layers
 from geodit.pipelines.answering import Inquiry
-from geodit.pipelines.georeference import GeoReference
+from geodit.rasters.georeference import GeoReference
 from geodit.pipelines.scenes.job import SceneJob
 from geodit.pipelines.scenes.plan import ImageFacts, JobPlan
 
