@@ -8,9 +8,9 @@ import pytest
 from geodit.cli.errors import CommandError
 from geodit.cli.scene_output import check_keeps_images, check_out, check_places, holds_layers
 from geodit.pipelines.answering import Inquiry
-from geodit.rasters.georeference import GeoReference
 from geodit.pipelines.scenes.job import SceneJob
 from geodit.pipelines.scenes.plan import ImageFacts, JobPlan
+from geodit.rasters.georeference import GeoReference
 
 SUFFIXES = [".geojson", ".gpkg", ".parquet", ".fgb", ".shp", ".csv"]
 UTM = GeoReference("EPSG:32631", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
