@@ -68,11 +68,14 @@ def check_places(out: Path, plan: "JobPlan") -> None:
     """Check whether the images of a job have their place in the file.
 
     Raises:
-        CommandError: If one has none, or in a table only some have one.
+        CommandError: If one has none, in a table only some have one, or they have none in common.
     """
     from geodit.pipelines.scenes.formats import find_format
+    from geodit.pipelines.scenes.geography import check_has_wgs84
 
     form = find_format(out)
+    places = [facts.georeference for facts in plan.images.values() if facts.georeference is not None]
+    has_one_crs = len({place.crs for place in places}) < 2
     without = [plan.job.images[number] for number, facts in sorted(plan.images.items()) if facts.georeference is None]
     if 0 < len(without) < len(plan.images) and form.suffix == ".csv":
         raise CommandError(
@@ -90,6 +93,8 @@ def check_places(out: Path, plan: "JobPlan") -> None:
             )
         try:
             form.check_crs(facts.georeference.crs)
+            if not has_one_crs:
+                check_has_wgs84(facts.georeference.crs)  # in which layers of several reference systems are joined
         except ValueError as error:
             raise CommandError(f"{image}: {error}") from error
 
