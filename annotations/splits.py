@@ -67,13 +67,13 @@ class SplitReport:
             how += f" in blocks of {self.block_size:,.6g} {unit} with a margin of {self.margin:,.6g} {unit}"
         lines = [how + "."]
         for name, count in self.tiles.items():
-            objects = ", ".join(f"{number:,} {label}" for label, number in self.objects[name].items()) or "no objects"
-            lines.append(f"{name}: {count:,} tiles of {self.images[name]:,} images; {objects}")
+            objects = "".join(f", {label}: {number:,}" for label, number in self.objects[name].items())
+            lines.append(f"{name}: tiles: {count:,}, images: {self.images[name]:,}{objects}")
         if self.left_out:
-            lines.append(f"{self.left_out:,} tiles left out: they share pixels with another split, or are too near")
+            lines.append(f"tiles left out, as they share pixels with another split or are too near: {self.left_out:,}")
         if self.shared_images:
-            why = "in parts that share no pixel" if self.by == "area" else "as the source says: they leak"
-            lines.append(f"{self.shared_images:,} images are in several splits, {why}")
+            why = "in parts that share no pixel" if self.by == "area" else "as the source says, so that they leak"
+            lines.append(f"images in several splits, {why}: {self.shared_images:,}")
         return lines
 
 

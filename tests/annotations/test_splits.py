@@ -250,7 +250,7 @@ def test_splits_of_the_source_are_kept() -> None:
     assert found.splits == ("test", "train", "test")
     assert found.report.objects == {"test": {"ship": 2}, "train": {}}
     assert found.report.shared_images == 1
-    assert "as the source says: they leak" in "\n".join(found.report.lines())
+    assert "as the source says, so that they leak: 1" in "\n".join(found.report.lines())
     with pytest.raises(ValueError, match=r"of 2 tiles 1, such as of c\.tif, have no split"):
         assign_splits([tiles[0], tile("c.tif")], {}, by="source")
 
@@ -261,9 +261,9 @@ def test_the_report_says_what_was_done() -> None:
     assert lines[0] == "Split by area in blocks of 32 m with a margin of 2 m."
     assert [line.partition(":")[0] for line in lines[1:4]] == list(SHARES)
     assert "tiles left out" in lines[4]
-    assert lines[5] == "1 images are in several splits, in parts that share no pixel"
+    assert lines[5] == "images in several splits, in parts that share no pixel: 1"
     found = assign_splits([tile(f"{number}.tif", objects=(SHIP,)) for number in range(10)], SHARES)
-    assert found.report.lines()[:2] == ["Split by image.", "train: 8 tiles of 8 images; 8 ship"]
+    assert found.report.lines()[:2] == ["Split by image.", "train: tiles: 8, images: 8, ship: 8"]
 
 
 @pytest.mark.parametrize(
