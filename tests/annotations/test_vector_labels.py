@@ -107,7 +107,7 @@ def test_a_polygon_whose_box_alone_touches_a_raster_is_not_in_it(raster: str, tm
     (image,), (bad,) = read([raster], write(tmp_path / "a.gpkg", [corner, shapely.box(1, 1, 5, 5)]))
     assert [one.line for one in image.objects] == [2]
     assert bad.origin.endswith("a.gpkg, feature 1")
-    assert bad.reason == "1 of 2 features is outside all images"
+    assert bad.reason == "1 of 2 features is outside all images that can be read"
 
 
 def test_rasters_may_be_in_different_reference_systems(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_what_is_wrong_with_features_is_counted_and_the_first_are_named(raster: 
         (", feature 3", "1 of 12 features is invalid"),
         (", feature 5", "1 of 12 features is without a class in the field name"),
         (", feature 4", "1 of 12 features is neither polygon nor point"),
-        (", features 6, 7, 8, 9, 10, ...", "7 of 12 features are outside all images"),
+        (", features 6, 7, 8, 9, 10, ...", "7 of 12 features are outside all images that can be read"),
     ]
     (image,), bad = read([raster], path, default_label="thing")
     assert [one.label for one in image.objects] == ["b", "thing"]
