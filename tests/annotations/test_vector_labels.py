@@ -7,14 +7,17 @@ import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import example_rasters
 import geopandas
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine
 from shapely.affinity import rotate
 from shapely.geometry.base import BaseGeometry
@@ -198,6 +201,53 @@ def test_control_points_place_features(tmp_path: Path) -> None:
     assert (x1, y1) == pytest.approx((144, 144), abs=1.0)
     assert x2 > 192
     assert y2 > 192
+
+
+def test_long_edges_bend_as_the_map_does(tmp_path: Path) -> None:
+    """A parallel is an arc on the map, which bends by half a kilometer over two degrees."""
+    raster = write_raster(tmp_path / "coarse.tif", transform=Affine(2000, 0, 400000, 0, -500, 5790000))
+    geopandas.GeoDataFrame(geometry=[shapely.box(2.0, 52.0, 4.0, 52.1)], crs="EPSG:4326").to_file(tmp_path / "a.gpkg")
+    (image,), _ = read([raster], str(tmp_path / "a.gpkg"), label_field=None, default_label="x")
+    lower = shapely.LineString([(2.0, 52.0), (4.0, 52.0)])
+    (arc, chord) = geopandas.GeoSeries([shapely.segmentize(lower, 0.001), lower], crs="EPSG:4326").to_crs(PLACE.crs)
+    (_, lowest, _, _), (_, ends, _, _) = arc.bounds, chord.bounds
+    assert ends - lowest > 400
+    assert image.objects[0].box[3] == pytest.approx((5790000 - lowest) / 500, abs=0.05)
+
+
+def cubic(columns: Any, rows: Any) -> tuple[Any, Any]:
+    """A camera that looks to the east: pixels grow with the third power of their column."""
+    return 4.0 + 1e-5 * (columns + 2e-5 * columns**3), 52.0 - 1e-5 * rows
+
+
+def test_far_outside_an_image_control_points_are_not_followed(tmp_path: Path) -> None:
+    """The polynomial that fits them turns back there: what is far to the east would come in from the west."""
+    points = [
+        GroundControlPoint(row, column, *cubic(column, row)) for row in (0, 33, 66, 100) for column in (0, 33, 66, 100)
+    ]
+    pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
+    path = tmp_path / "a.tif"
+    example_rasters.write_raster(path, pixels, placed=False, gcps=points, crs=rasterio.CRS.from_epsg(4326))
+    left, top = cubic(60, 40)
+    right, bottom = cubic(1000, 60)
+    frame = geopandas.GeoDataFrame(geometry=[shapely.box(left, bottom, right, top)], crs="EPSG:4326")
+    frame.to_file(tmp_path / "a.gpkg")
+    (image,), bad = read([str(path)], str(tmp_path / "a.gpkg"), label_field=None, default_label="x")
+    assert bad == []
+    assert image.objects[0].box[:2] == pytest.approx((60, 40), abs=2.0)
+    assert image.objects[0].box[2] > SIDE
+
+
+def test_what_a_map_does_not_show_is_outside(tmp_path: Path) -> None:
+    """A satellite above the Gulf of Guinea sees neither the other side of the Earth, nor what is half there."""
+    disk = "+proj=geos +h=35785831 +lon_0=0 +sweep=y"
+    raster = write_raster(tmp_path / "a.tif", crs=disk, transform=Affine(3e4, 0, -1.5e6, 0, -3e4, 1.5e6))
+    shapes = [shapely.box(-1, -1, 1, 1), shapely.box(179, -1, 180, 1), shapely.box(-5, -5, 179, 5)]
+    geopandas.GeoDataFrame(geometry=shapes, crs="EPSG:4326").to_file(tmp_path / "a.gpkg")
+    (image,), (bad,) = read([raster], str(tmp_path / "a.gpkg"), label_field=None, default_label="x")
+    assert [one.line for one in image.objects] == [1]
+    assert image.objects[0].box == pytest.approx((46.3, 46.3, 53.7, 53.7), abs=0.1)
+    assert bad.reason == "2 of 3 features are outside all images that can be read"
 
 
 def test_what_is_wrong_with_features_is_counted_and_the_first_are_named(raster: str, tmp_path: Path) -> None:
