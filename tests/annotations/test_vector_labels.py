@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,17 @@ import rasterio
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine
 from shapely.affinity import rotate
 from shapely.geometry.base import BaseGeometry
 
 from geodit.annotations.records import BadRecord, LabeledImage
-from geodit.annotations.vector_labels import read_vector_labels
-from geodit.rasters.georeference import GeoReference
+from geodit.annotations.vector_features import VectorFeatures
+from geodit.annotations.vector_labels import _Faults, _Parts, read_vector_labels
+from geodit.data.windows import Window
+from geodit.rasters.georeference import GeoReference, MapReference
 
 PLACE = GeoReference(example_rasters.CRS, tuple(example_rasters.PLACE)[:6])
 SIDE = 100
@@ -248,6 +252,45 @@ def test_what_a_map_does_not_show_is_outside(tmp_path: Path) -> None:
     assert [one.line for one in image.objects] == [1]
     assert image.objects[0].box == pytest.approx((46.3, 46.3, 53.7, 53.7), abs=0.1)
     assert bad.reason == "2 of 3 features are outside all images that can be read"
+
+
+@dataclass(frozen=True)
+class FoldedReference(MapReference):
+    """A camera that folds the map at column 80, and knows nothing from column 120 on; 30 km to a pixel."""
+
+    def to_map(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (points - SIDE / 2) * [3e4, -3e4]
+
+    def to_pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = np.moveaxis(points / [3e4, -3e4] + SIDE / 2, -1, 0)
+        return np.stack([np.where(x > 120, np.nan, np.where(x > 80, 160 - x, x)), y], axis=-1)
+
+    def window(self, window: Window) -> MapReference:
+        return self
+
+    def scaled(self, row_factor: float, column_factor: float) -> MapReference:
+        return self
+
+
+def test_shapes_that_a_camera_folds_or_does_not_know_do_no_harm() -> None:
+    disk = "+proj=geos +h=35785831 +lon_0=0 +sweep=y"
+    place = FoldedReference(disk)
+    on_disk = [
+        shapely.box(10, 10, 20, 20),
+        shapely.box(90, 10, 130, 20),  # reaches into what is not known
+        shapely.Polygon([(60, -10), (95, 5), (75, 30), (90, 45), (62, 25)]),  # crosses itself when folded
+    ]
+    shapes = geopandas.GeoSeries([shapely.transform(one, place.to_map) for one in on_disk], crs=disk).to_crs(
+        "EPSG:4326"
+    )
+    shapes = geopandas.GeoSeries([*shapes, shapely.box(-5, -5, 179, 5)], crs="EPSG:4326")  # around the Earth
+    parts = _Parts.of(VectorFeatures(shapes, ("ship",) * len(shapes)), _Faults("a.gpkg"), None)
+    moved = parts.move_to(disk)
+    assert not isinstance(moved, str)
+    found = dict(moved.objects_in(place, (SIDE, SIDE), None))
+    assert sorted(found) == [0, 2]
+    assert found[0].box == pytest.approx((10, 10, 20, 20), abs=0.1)
+    assert found[2].box == pytest.approx((60, -10, 80, 45), abs=1.0)
 
 
 def test_what_is_wrong_with_features_is_counted_and_the_first_are_named(raster: str, tmp_path: Path) -> None:
