@@ -51,7 +51,8 @@ def json_head(path: Path) -> JsonHead:
     if text[:1] not in ("{", "["):
         return JsonHead("")
     depth, name = 0, ""
-    outer, inner = set(), set()
+    outer: set[str] = set()
+    inner: set[str] = set()
     outer_depth = 1 if text[0] == "{" else 2
     for match in _TOKEN.finditer(text):
         token = match[0]

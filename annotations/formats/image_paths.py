@@ -81,10 +81,11 @@ class ImageFinder:
         return self._stems[stem]
 
     def _candidates(self, parts: Sequence[str]) -> Iterator[str]:
-        # "../images/a.png" is fine if that folder is one of those that count.
-        path = os.path.normpath(os.path.join(self._start, *parts))  # noqa: PTH118
-        if any(path.startswith(os.path.join(folder, "")) for folder in self._folders):  # noqa: PTH118
-            yield path
+        if ".." in parts:
+            # "../images/a.png" is fine if that folder is one of those that count.
+            path = os.path.normpath(os.path.join(self._start, *parts))  # noqa: PTH118
+            if any(path.startswith(os.path.join(folder, "")) for folder in self._folders):  # noqa: PTH118
+                yield path
         for folder in self._folders:
             for number in range(len(parts)):
                 if ".." not in parts[number:]:

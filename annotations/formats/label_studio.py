@@ -13,6 +13,7 @@ from geodit.annotations.formats.annotation_format import AnnotationFormat, Recor
 from geodit.annotations.formats.drafts import Draft
 from geodit.annotations.formats.file_heads import json_head
 from geodit.annotations.formats.image_paths import ImageFinder, is_image_name
+from geodit.annotations.formats.json_arrays import iter_array
 from geodit.annotations.formats.shapes import (
     box_object,
     ellipse_object,
@@ -21,7 +22,6 @@ from geodit.annotations.formats.shapes import (
 )
 from geodit.annotations.records import LabeledObject
 from geodit.data.readers.fields import as_record, brief, clean_text, list_field, numbers
-from geodit.data.readers.files import iter_json_array
 
 __all__ = ["LABEL_STUDIO"]
 
@@ -55,7 +55,7 @@ def read_label_studio(source: Path, *, images: Path | None = None) -> Iterator[R
         ValueError: If it is not a JSON array, or is damaged.
     """
     finder = ImageFinder(source.parent, source.parent / "images", images=images)
-    for number, value in enumerate(iter_json_array(source), start=1):
+    for number, value in enumerate(iter_array(source), start=1):
         origin = f"{source}, task {number}"
         try:
             task = as_record(value)

@@ -10,9 +10,10 @@ from typing import IO
 
 from geodit.annotations.formats.annotation_format import bad_record
 from geodit.annotations.formats.file_heads import delimiter_of, read_head
+from geodit.annotations.formats.json_arrays import iter_array
 from geodit.annotations.records import BadRecord
 from geodit.data.readers.fields import as_record, brief
-from geodit.data.readers.files import iter_json_array, iter_json_lines, open_text
+from geodit.data.readers.files import iter_json_lines, open_text
 
 __all__ = ["Row", "iter_rows"]
 
@@ -35,7 +36,7 @@ def iter_rows(path: Path, *columns: str) -> Iterator[Row | BadRecord]:
     """
     head = read_head(path).lstrip()
     if head.startswith("["):
-        yield from _iter_objects(path, iter_json_array(path))
+        yield from _iter_objects(path, iter_array(path))
     elif head.startswith("{"):
         yield from _iter_objects(path, iter_json_lines(path))
     else:

@@ -52,7 +52,11 @@ def read_voc_folder(source: Path, *, images: Path | None = None) -> Iterator[Rec
     for path in paths:
         folder = path.parent
         if folder not in splits:
-            splits[folder] = _listed_splits(folder.parent / "ImageSets" / "Main")
+            splits[folder] = {}
+            try:
+                splits[folder] = _listed_splits(folder.parent / "ImageSets" / "Main")
+            except ValueError as error:
+                yield bad_record(str(folder.parent / "ImageSets" / "Main"), error)
         split = splits[folder].get(path.stem) or (split_of(path, source) if source.is_dir() else "")
         try:
             yield _read_file(path, images, split)
@@ -62,7 +66,7 @@ def read_voc_folder(source: Path, *, images: Path | None = None) -> Iterator[Rec
 
 def _listed_splits(folder: Path) -> dict[str, str]:
     """Return the splits of the images that the lists of a folder name."""
-    splits = {}
+    splits: dict[str, str] = {}
     for name, split in _LISTS.items():
         path = folder / f"{name}.txt"
         if path.is_file():

@@ -14,10 +14,10 @@ from geodit.annotations.formats.annotation_format import AnnotationFormat, Recor
 from geodit.annotations.formats.drafts import Draft, Drafts
 from geodit.annotations.formats.file_heads import json_head
 from geodit.annotations.formats.image_paths import ImageFinder
+from geodit.annotations.formats.json_arrays import iter_array
 from geodit.annotations.formats.shapes import box_object
 from geodit.annotations.records import LabeledObject
 from geodit.data.readers.fields import as_record, brief, id_field, numbers, text_field
-from geodit.data.readers.files import iter_json_array
 
 __all__ = ["XVIEW", "XVIEW_CLASSES"]
 
@@ -57,7 +57,7 @@ def read_xview(source: Path, *, images: Path | None = None) -> Iterator[Record]:
     folder = source.parent
     finder, drafts = ImageFinder(folder, folder / "train_images", folder / "images", images=images), Drafts()
     missing: set[str] = set()
-    for number, value in enumerate(iter_json_array(source, "features"), start=1):
+    for number, value in enumerate(iter_array(source, "features"), start=1):
         origin = f"{source}, feature {number}"
         try:
             properties = as_record(as_record(value).get("properties"))
