@@ -96,7 +96,5 @@ class _Lines:
             raise StopIteration
         self.number += 1
         if len(line) == _MAX_LINE:
-            raise ValueError(
-                f"line {self.number} of {self._path} has more than {_MAX_LINE:,} characters: no table has"
-            )
+            raise ValueError(f"line {self.number} of {self._path} is longer than {_MAX_LINE:,} characters: split it")
         return line
