@@ -10,7 +10,7 @@ from pathlib import Path
 
 from geodit.configuration.text_files import check_regular_file
 
-__all__ = ["JsonHead", "delimiter_of", "json_head", "read_head", "table_columns", "xml_root"]
+__all__ = ["JsonHead", "json_head", "read_head", "split_header", "table_columns", "xml_root"]
 
 _HEAD_BYTES = 2**16
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
@@ -33,13 +33,14 @@ class JsonHead:
 
 
 def read_head(path: Path) -> str:
-    """Return the beginning of a text file; "" for what is no regular file, cannot be read or is not text."""
+    """Return the beginning of a text file, "" if it is no regular file, or cannot be read.
+
+    What is not UTF-8 is replaced: that is said where the file is read.
+    """
     try:
         check_regular_file(path)
         with path.open("rb") as file:
-            content = file.read(_HEAD_BYTES)
-        # The last character may be cut off.
-        text = content.decode("utf-8-sig", errors="strict" if len(content) < _HEAD_BYTES else "ignore")
+            text = file.read(_HEAD_BYTES).decode("utf-8-sig", errors="replace")
     except (OSError, ValueError):
         return ""
     return "" if "\0" in text else text
@@ -79,14 +80,23 @@ def table_columns(path: Path) -> frozenset[str]:
     text = read_head(path).lstrip()
     if text[:1] in ("{", "["):
         return json_head(path).outer
-    line, _, _ = text.partition("\n")
-    delimiter = delimiter_of(line)
     try:
-        return frozenset(name.strip().lower() for name in next(csv.reader([line], delimiter=delimiter), []))
-    except csv.Error:
+        return frozenset(split_header(text.partition("\n")[0])[0])
+    except ValueError:
         return frozenset()
 
 
-def delimiter_of(header: str) -> str:
-    """Return what separates the columns of a table: the comma, semicolon or tab, as its first line has most of."""
-    return max(",;\t", key=header.count)
+def split_header(line: str) -> tuple[list[str], str]:
+    """Return the names of the columns of a table, in lower case, and what separates them.
+
+    Args:
+        line: The first line. A comma, a semicolon or a tab separates columns, whichever it has most of.
+
+    Raises:
+        ValueError: If it is no line of a table.
+    """
+    delimiter = max(",;\t", key=line.count)
+    try:
+        return [name.strip().lower() for name in next(csv.reader([line], delimiter=delimiter), [])], delimiter
+    except csv.Error as error:
+        raise ValueError(f"its first line does not name columns: {error}") from error

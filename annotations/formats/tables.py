@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from geodit.annotations.formats.annotation_format import bad_record
-from geodit.annotations.formats.file_heads import delimiter_of, read_head
+from geodit.annotations.formats.file_heads import read_head, split_header
 from geodit.annotations.formats.json_arrays import iter_array
 from geodit.annotations.records import BadRecord
 from geodit.data.readers.fields import as_record, brief
@@ -57,9 +57,10 @@ def _iter_objects(path: Path, values: Iterator[object]) -> Iterator[Row | BadRec
 def _iter_csv(path: Path, columns: tuple[str, ...]) -> Iterator[Row | BadRecord]:
     with open_text(path, newline="") as file:
         lines = _Lines(file, path)
-        header = next(lines, "")
-        delimiter = delimiter_of(header)
-        names = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
+        try:
+            names, delimiter = split_header(next(lines, ""))
+        except ValueError as error:
+            raise ValueError(f"{path} is not a table: {error}") from error
         if missing := [column for column in columns if column not in names]:
             raise ValueError(f"{path} has no column {', '.join(missing)}, only {brief(names)[1:-1] or 'nothing'}")
         rows = csv.reader(lines, delimiter=delimiter)
