@@ -13,6 +13,8 @@ from geodit.data.readers.fields import one_line
 
 __all__ = ["AnnotationFormat", "ReadAnnotations", "Record", "bad_record"]
 
+_MAX_REASON = 500  # characters
+
 Record: TypeAlias = LabeledImage | BadRecord
 
 
@@ -55,5 +57,6 @@ class AnnotationFormat:
 
 
 def bad_record(origin: str, error: Exception | str) -> BadRecord:
-    """Make a bad record of an error, on one line."""
-    return BadRecord(origin, one_line(str(error)).rstrip("."))
+    """Make a bad record of an error, on one line and cut off if it is long."""
+    reason = one_line(str(error)).rstrip(".")
+    return BadRecord(origin, reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}...")

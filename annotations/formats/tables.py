@@ -57,8 +57,9 @@ def _iter_objects(path: Path, values: Iterator[object]) -> Iterator[Row | BadRec
 def _iter_csv(path: Path, columns: tuple[str, ...]) -> Iterator[Row | BadRecord]:
     with open_text(path, newline="") as file:
         lines = _Lines(file, path)
+        header = next(lines, "")
         try:
-            names, delimiter = split_header(next(lines, ""))
+            names, delimiter = split_header(header)
         except ValueError as error:
             raise ValueError(f"{path} is not a table: {error}") from error
         if missing := [column for column in columns if column not in names]:
