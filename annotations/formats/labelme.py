@@ -92,7 +92,8 @@ def _object(shape: Mapping[str, object], number: int) -> LabeledObject:
         return object_in_points(label, points, difficult=difficult, line=number)
     if kind in ("rectangle", "mask") and len(points) == 2:
         (x1, y1), (x2, y2) = points
-        box = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+        end = 1 if kind == "mask" else 0  # the points of a mask are its first and last pixel
+        box = min(x1, x2), min(y1, y2), max(x1, x2) + end, max(y1, y2) + end
         return box_object(label, box, difficult=difficult, line=number)
     if kind == "circle" and len(points) == 2:
         center, edge = points

@@ -47,7 +47,7 @@ def test_shapes_with_a_size_become_boxes(write, read, folder):
         ("ship", (10, 10, 35, 30)),
         ("ship", (10, 10, 35, 30)),
         ("tank", (15, 15, 25, 25)),
-        ("ship", (2, 3, 12, 13)),
+        ("ship", (2, 3, 13, 14)),
     ]
     assert [found.difficult for found in objects] == [number == 2 for number in range(7)]
     assert [found.corners is not None for found in objects] == [number in (3, 4) for number in range(7)]
