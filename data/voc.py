@@ -53,7 +53,7 @@ def read_voc(path: str | Path) -> VocAnnotation:
     """
     check_regular_file(path)
     try:
-        text = read_text(path)
+        text = read_text(path, encoding="utf-8-sig")
         # Entities are declared in a DOCTYPE, and can be made to expand without bound. VOC needs none.
         if "<!DOCTYPE" in text:
             raise ValueError("it has a DOCTYPE, which is not read")

@@ -59,4 +59,4 @@ class AnnotationFormat:
 def bad_record(origin: str, error: Exception | str) -> BadRecord:
     """Make a bad record of an error, on one line and cut off if it is long."""
     reason = one_line(str(error)).rstrip(".")
-    return BadRecord(origin, reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}...")
+    return BadRecord(one_line(origin), reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}...")

@@ -24,21 +24,27 @@ def _matches(source: Path) -> bool:
     if not source.is_dir():
         return False
     roots = [path for path in _folders(source) if split_of(path / "image", source)] or [source]
-    labels = (path for path in islice(files_below(source, *_LABEL_FILES), 1) if "readme" not in path.name.lower())
+    labels = (path for path in files_below(source, *_LABEL_FILES) if "readme" not in path.name.lower())
     classes = {folder.name for root in roots for folder in _folders(root) if _has_image(folder)}
     return len(classes) > 1 and not classes & set(_OTHER_NAMES) and next(labels, None) is None
 
 
 def _folders(path: Path) -> list[Path]:
     """Return the folders of a folder, ordered."""
-    with os.scandir(path) as entries:
-        found = [entry.name for entry in islice(entries, _MAX_LOOKED_AT) if entry.is_dir() and entry.name[0] != "."]
-    return [path / name for name in sorted(found)]
+    return [path / entry.name for entry in _entries(path) if entry.is_dir() and not entry.name.startswith(".")]
 
 
 def _has_image(folder: Path) -> bool:
-    with os.scandir(folder) as entries:
-        return any(is_image_name(entry.name) for entry in islice(entries, _MAX_LOOKED_AT))
+    return any(is_image_name(entry.name) for entry in _entries(folder))
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what a folder holds, as far as it is looked at; nothing if it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(islice(entries, _MAX_LOOKED_AT), key=lambda entry: entry.name)
+    except OSError:
+        return []
 
 
 def read_class_folders(source: Path, *, images: Path | None = None) -> Iterator[Record]:

@@ -143,14 +143,21 @@ def _object(record: Mapping[str, object], names: Mapping[object, object], number
             raise ValueError(f"its bbox {brief(record['bbox'])} is (left, top, width, height), neither below zero")
         box = (left, top, left + width, top + height)
         found = box_object(label, box, difficult=difficult, line=number)
-        return replace(found, corners=_known_corners(record.get("segmentation")))
+        corners = _known_corners(record.get("segmentation"))
+        return found if corners is None else replace(found, corners=corners)
     return _outlined(label, record.get("segmentation"), difficult, number)
 
 
 def _known_corners(segmentation: object) -> Corners | None:
     """Return the corners that the outline of an object with a box tells, if it does; many tools leave it empty."""
+    if not isinstance(segmentation, list) or len(segmentation) != 1:
+        return None
+    polygon = segmentation[0]
+    # Four points, and the first again in some files.
+    if not isinstance(polygon, list) or len(polygon) not in (8, 10):
+        return None
     try:
-        return _outlined("any", segmentation, False, 0).corners if isinstance(segmentation, list) else None
+        return object_in_points("any", pair_points(_polygon(polygon))).corners
     except ValueError:
         return None
 

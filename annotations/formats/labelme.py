@@ -13,13 +13,14 @@ from geodit.annotations.formats.file_heads import json_head
 from geodit.annotations.formats.image_paths import ImageFinder, files_below, split_of
 from geodit.annotations.formats.shapes import box_object, ellipse_object, object_in_points
 from geodit.annotations.records import LabeledImage, LabeledObject, Point
-from geodit.configuration.text_files import read_json_object
+from geodit.configuration.text_files import read_json
 from geodit.data.readers.fields import as_record, brief, list_field, numbers
 
 __all__ = ["LABELME"]
 
 _OUTLINES = ("polygon", "rotation", "oriented_rectangle", "quadrilateral")
 _MAX_LOOKED_AT = 10
+_MAX_BYTES = 2**28  # the image may be in it, too
 
 
 def _matches(source: Path) -> bool:
@@ -58,7 +59,9 @@ def read_labelme(source: Path, *, images: Path | None = None) -> Iterator[Record
 
 def _read_file(path: Path, finder: ImageFinder, split: str) -> Iterator[Record]:
     try:
-        content = read_json_object(path)
+        content = read_json(path, max_bytes=_MAX_BYTES)
+        if not isinstance(content, dict):
+            raise ValueError(f"it should be a JSON object, not {brief(content)}")
         shapes = list_field(content, "shapes")
         image = finder.find(content.get("imagePath"))
         image_size = _image_size(content)

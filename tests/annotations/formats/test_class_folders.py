@@ -46,6 +46,7 @@ def test_folders_of_classes_are_splits(tree, read):
         ("images/a.png", "labels/a.png"),
         ("airport/a.png",),
         ("airport/a.png", "port/b.png", "port/b.xml"),
+        ("README.txt", "airport/a.png", "port/b.png", "port/b.xml"),
         ("airport/notes.md", "port/notes.md"),
     ],
 )

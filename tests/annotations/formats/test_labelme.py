@@ -66,6 +66,12 @@ def test_images_may_be_in_a_folder_next_to_the_labels(write, read, folder):
     assert len(read(path, images=folder / "images").images) == 1
 
 
+def test_a_byte_order_mark_is_passed_over(write, read):
+    path = write(shape("rectangle", [[1, 2], [3, 4]]))
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert read(path).images["a.png"].objects[0].box == (1, 2, 3, 4)
+
+
 def test_what_is_wrong_is_said_and_reading_goes_on(write, read, folder):
     write(
         shape("point", [[3, 4]]),

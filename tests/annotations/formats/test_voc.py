@@ -25,7 +25,7 @@ def one(*box, name="ship", difficult=0):
 
 def test_boxes_are_as_the_file_has_them(folder, read):
     (folder / "a.xml").write_text(annotation(one(1, 2, 30.5, 40), one(5, 5, 9, 9, name="storage  tank", difficult=1)))
-    (folder / "b.xml").write_text(annotation(filename="", size=(0, 0)))
+    (folder / "b.xml").write_text(annotation(filename="", size=(0, 0)), encoding="utf-8-sig")
     images, bad = read(folder)
     assert bad == []
     assert [(found.label, found.box, found.difficult, found.line) for found in images["a.png"].objects] == [
