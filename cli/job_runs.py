@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -82,6 +83,8 @@ def check_run(
         raise CommandError("--resume goes on with the answers of a file: give --out")
     if ray_workers is not None and not ray:
         raise CommandError("--ray-workers is for --ray: give both")
+    if ray and find_spec("ray") is None:
+        raise CommandError("--ray needs the package ray: pip install 'geodit[ray]'")
     if device is not None and ray:
         raise CommandError("--device is for this process, but with --ray the cluster decides: leave out --device")
     if processes.count > 1 and out is None:

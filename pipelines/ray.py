@@ -1,16 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scene jobs on a Ray cluster: workers that hold the model answer the chunks of a plan. Needs `geodit[ray]`.
-
-Example:
-    >>> from geodit import ScenePipeline
-    >>> from geodit.pipelines.chunk_tries import ChunkTries
-from geodit.pipelines.pipeline_spec import PipelineSpec
-    >>> from geodit.pipelines.ray import answer_on_ray
-    >>> spec = PipelineSpec("geodit-tiny")
-    >>> scenes = ScenePipeline(spec.load("cpu"))
-    >>> plan = scenes.plan(job)  # a SceneJob
-    >>> result = scenes.collect(plan, answer_on_ray(plan, spec))
-"""
+"""Scene jobs on a Ray cluster: workers that hold the model answer the chunks of a plan. Needs `geodit[ray]`."""
 
 from __future__ import annotations
 
@@ -138,6 +127,15 @@ def answer_on_ray(
     The cluster is the one that Ray is connected to. If it is to none, `ray.init` decides: a cluster that the
     environment names or that runs on this machine, otherwise one of this machine alone that ends with this function.
     All machines need geodit, and the files of the job and of the model under the same paths.
+
+    Example:
+        >>> from geodit import ScenePipeline
+        >>> from geodit.pipelines.pipeline_spec import PipelineSpec
+        >>> from geodit.pipelines.ray import answer_on_ray
+        >>> spec = PipelineSpec("geodit-tiny")
+        >>> scenes = ScenePipeline(spec.load("cpu"))
+        >>> plan = scenes.plan(job)
+        >>> result = scenes.collect(plan, answer_on_ray(plan, spec))
 
     Args:
         plan: The plan of the job. What becomes known of its images is noted there.

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from forked_programs import ForkedProgram, ForkedPrograms
+from geodit.cli import job_runs
 from scene_jobs import COMMAND, chunks_in, journal_of, predict_arguments, wait_until, write_scene
 
 
@@ -113,8 +114,15 @@ def test_half_a_launcher_is_named(geodit, monkeypatch, image, variables, options
     [
         (["--resume"], "--resume goes on with the answers of a file: give --out"),
         (["--ray-workers", "2"], "--ray-workers is for --ray: give both"),
-        (["--ray", "--device", "cpu"], "with --ray the cluster decides: leave out --device"),
+        (["--ray"], "--ray needs the package ray: pip install 'geodit[ray]'"),
     ],
 )
-def test_options_that_do_not_fit_are_refused_before_work(geodit, image, options, reason):
+def test_options_that_do_not_fit_are_refused_before_work(geodit, image, monkeypatch, options, reason):
+    monkeypatch.setattr(job_runs, "find_spec", lambda name: None)
     assert reason in geodit.fails("predict", image, "--task", "caption", *options)
+
+
+def test_where_workers_run_is_for_the_cluster_to_say(geodit, image, monkeypatch):
+    monkeypatch.setattr(job_runs, "find_spec", lambda name: name)
+    line = geodit.fails("predict", image, "--task", "caption", "--ray", "--device", "cpu")
+    assert "with --ray the cluster decides: leave out --device" in line

@@ -18,7 +18,7 @@ from rasterio.transform import Affine
 from scipy.io import netcdf_file
 
 from geodit.data.windows import Window
-from geodit.pipelines import raster
+from geodit.rasters import raster
 from geodit.rasters.image_source import GeoImage
 from geodit.rasters.imagery import as_image_source, open_image, read_image
 from geodit.rasters.rendering import Rendering, StretchRule

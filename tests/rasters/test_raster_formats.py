@@ -15,7 +15,7 @@ from rasterio.enums import ColorInterp
 from rasterio.rpc import RPC
 
 from geodit.data.windows import Window
-from geodit.pipelines import imagery, raster, raster_sampling
+from geodit.rasters import imagery, raster, sampling
 from geodit.rasters.control_points import ControlPointReference, RpcReference
 from geodit.rasters.gdal_access import GdalAccess
 from geodit.rasters.image_source import ArraySource, GeoImage
@@ -217,7 +217,7 @@ class TestOtherSizes:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: dict[str, Any]
     ) -> None:
         path = write_raster(tmp_path / "a.tif", HARBOR, NAMED_COLORS, **layout)
-        monkeypatch.setattr(raster_sampling, "_STRIP_BYTES", 192 * 3 * 20)
+        monkeypatch.setattr(sampling, "_STRIP_BYTES", 192 * 3 * 20)
         with open_image(path) as source:
             image = source.read(shape=(24, 24))
         assert np.abs(image.pixels - mean_of_blocks(HARBOR, 8)).max() <= 1

@@ -357,7 +357,7 @@ def test_a_box_that_never_ends_is_not_waited_for(tmp_path):
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_an_image_that_is_decoded_whole_has_a_limit(tmp_path, monkeypatch, kind):
     """Of these formats a window at the bottom costs as much as the whole image."""
-    from geodit.pipelines import imagery, raster
+    from geodit.rasters import imagery, raster
 
     monkeypatch.setattr(imagery, "_MAX_PILLOW_PIXELS", 1000)
     monkeypatch.setattr(raster, "MAX_WINDOW_PIXELS", 2000)
