@@ -20,11 +20,13 @@ class VocObject:
         name: its class; "" if the file names none.
         box: (x1, y1, x2, y2) in pixels. Nothing is subtracted, where the VOC challenge counted pixels from 1.
         description: the phrase that refers to it, an addition of DIOR-RSVG; "" if there is none.
+        difficult: whether the file calls it hard to see.
     """
 
     name: str
     box: Box
     description: str
+    difficult: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def read_voc(path: str | Path) -> VocAnnotation:
 
 def _object(item: ElementTree.Element) -> VocObject:
     x1, y1, x2, y2 = (_number(item, f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax"))
-    return VocObject(_text(item, "name"), (x1, y1, x2, y2), _text(item, "description"))
+    difficult = _text(item, "difficult").lower() in ("1", "true")
+    return VocObject(_text(item, "name"), (x1, y1, x2, y2), _text(item, "description"), difficult)
 
 
 def _text(element: ElementTree.Element, name: str) -> str:
