@@ -60,6 +60,8 @@ class LabeledImage:
         category: Class of the whole scene; empty if unknown.
         split: `"train"`, `"validation"` or `"test"` if the source says so, else empty.
         group: What the image belongs to, such as its raster, for splits that do not leak; empty if unknown.
+        partial_labels: Classes of which there may be objects that are not in `objects`, so that they can neither be
+            counted nor said to be absent.
     """
 
     image: str
@@ -71,6 +73,7 @@ class LabeledImage:
     category: str = ""
     split: str = ""
     group: str = ""
+    partial_labels: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
-
-import numpy as np
 
 from geodit.data.windows import Window
 from geodit.pipelines.scenes.aoi import AreaOfInterest
 from geodit.pipelines.scenes.job import Tiling
 from geodit.pipelines.tiling import shape_seen_whole, tile_windows
-from geodit.rasters.georeference import MapReference
+from geodit.rasters.ground_sampling import ground_sampling_distance
 from geodit.rasters.image_source import ImageSource, fit_within
 
-__all__ = ["GridTile", "ground_sampling_distance", "plan_tiles", "whole_image"]
+__all__ = ["GridTile", "plan_tiles", "whole_image"]
 
 
 class GridTile(NamedTuple):
@@ -70,33 +67,6 @@ def plan_tiles(source: ImageSource, tiling: Tiling, model_side: int) -> list[Gri
     area = AreaOfInterest.read(tiling.aoi, source.georeference)
     touched = area.touches([tile.window for tile in tiles])
     return [tile for tile, is_touched in zip(tiles, touched, strict=True) if is_touched]
-
-
-def ground_sampling_distance(georeference: MapReference, image_size: tuple[int, int]) -> float:
-    """Return the side of a pixel in the middle of an image, in meters on the ellipsoid of WGS 84.
-
-    It is the geometric mean of height and width, where they differ.
-
-    Raises:
-        ValueError: If the middle of the image has no longitude and latitude, or pixels have no size.
-    """
-    from pyproj import Geod, Transformer
-    from pyproj.exceptions import ProjError
-
-    height, width = image_size
-    middle = np.array([width / 2, height / 2])
-    points = georeference.to_map(middle + np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, -0.5], [0.0, 0.5]]))
-    try:
-        to_wgs84 = Transformer.from_crs(georeference.crs, "EPSG:4326", always_xy=True)
-        longitudes, latitudes = to_wgs84.transform(*points.T.tolist())
-    except ProjError as error:
-        raise ValueError(f"its middle has no longitude and latitude: {error}") from error
-    if not (np.isfinite(longitudes).all() and np.abs(latitudes).max() <= 90):
-        raise ValueError("its middle has no longitude and latitude, from which its ground sampling distance follows")
-    _, _, (across, down) = Geod(ellps="WGS84").inv(longitudes[::2], latitudes[::2], longitudes[1::2], latitudes[1::2])
-    if not across * down > 0:
-        raise ValueError("its pixels have no size on the ground")
-    return math.sqrt(across * down)
 
 
 def _at_scale(window: Window, scale: float) -> GridTile:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import geopandas
@@ -12,7 +11,7 @@ import pytest
 import shapely
 
 from geodit.data.windows import Window
-from geodit.pipelines.scenes.grid import GridTile, ground_sampling_distance, plan_tiles, whole_image
+from geodit.pipelines.scenes.grid import GridTile, plan_tiles, whole_image
 from geodit.pipelines.scenes.job import Tiling
 from geodit.rasters.georeference import GeoReference, MapReference
 from geodit.rasters.image_source import ArraySource, GeoImage
@@ -24,10 +23,6 @@ UTM_SCALE = 0.9996
 
 def source(height: int, width: int, place: MapReference | None = UTM) -> ArraySource:
     return ArraySource(GeoImage(np.zeros((height, width, 3), np.uint8), place))
-
-
-def degrees(latitude: float, side: float) -> GeoReference:
-    return GeoReference("EPSG:4326", (side, 0.0, 10.0, 0.0, -side, latitude))
 
 
 def test_pixels_are_taken_as_they_are_unless_asked_for() -> None:
@@ -46,44 +41,6 @@ def test_without_a_tile_size_the_image_is_seen_as_a_whole() -> None:
 def test_auto_has_to_be_resolved() -> None:
     with pytest.raises(ValueError, match="resolve"):
         plan_tiles(source(64, 64), Tiling("auto"), 64)
-
-
-@pytest.mark.parametrize(
-    ("place", "expected", "tolerance"),
-    [
-        (UTM, 0.5 / UTM_SCALE, 2e-3),
-        # A US survey foot is 1200/3937 meters.
-        (GeoReference("EPSG:2236", (1.0, 0.0, 700000.0, 0.0, -1.0, 600000.0)), 1200 / 3937, 1e-3),
-        # At 60 degrees north a degree of longitude is half as long as one of latitude.
-        (degrees(60.0, 1e-5), math.sqrt(1.11412 * 0.55800), 1e-3),
-        # Web Mercator stretches the map by 1 / cos(60 degrees) there.
-        (GeoReference("EPSG:3857", (1.0, 0.0, 1e6, 0.0, -1.0, 8399737.9)), 0.5, 4e-3),
-        # Turned by 30 degrees, with pixels that are no squares.
-        (GeoReference("EPSG:32617", (0.866, 1.0, 5e5, 0.5, -1.732, 3285000.0)), math.sqrt(2) / UTM_SCALE, 1e-3),
-    ],
-)
-def test_ground_sampling_distance_is_in_meters_on_the_ground(
-    place: MapReference, expected: float, tolerance: float
-) -> None:
-    assert ground_sampling_distance(place, (100, 100)) == pytest.approx(expected, rel=tolerance)
-
-
-@pytest.mark.parametrize(
-    "place",
-    [
-        GeoReference('LOCAL_CS["a yard",UNIT["metre",1]]', UTM.transform),
-        GeoReference("+proj=geos +h=35785831 +lon_0=0 +sweep=y", (3000.0, 0.0, -9e6, 0.0, -3000.0, 9e6)),
-        degrees(150.0, 1e-3),
-    ],
-)
-def test_off_the_earth_there_is_no_ground(place: MapReference) -> None:
-    with pytest.raises(ValueError, match="its middle has no longitude and latitude"):
-        ground_sampling_distance(place, (100, 100))
-
-
-def test_pixels_without_a_size_have_no_distance() -> None:
-    with pytest.raises(ValueError, match="no size"):
-        ground_sampling_distance(GeoReference("EPSG:32617", (0.0, 0.0, 5e5, 0.0, 0.0, 3285000.0)), (100, 100))
 
 
 def test_a_raster_is_resampled_to_the_distance_asked_for() -> None:

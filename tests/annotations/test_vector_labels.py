@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Features of a vector file become boxes in the rasters that they touch."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import example_rasters
+import geopandas
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from rasterio.transform import Affine
+from shapely.affinity import rotate
+from shapely.geometry.base import BaseGeometry
+
+from geodit.annotations.records import BadRecord, LabeledImage
+from geodit.annotations.vector_labels import read_vector_labels
+from geodit.rasters.georeference import GeoReference
+
+PLACE = GeoReference(example_rasters.CRS, tuple(example_rasters.PLACE)[:6])
+SIDE = 100
+
+
+def write_raster(path: Path, left: int = 0, crs: str = PLACE.crs, transform: Affine = example_rasters.PLACE) -> str:
+    """A black raster, so many pixels east of the place of the others."""
+    pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
+    example_rasters.write_raster(path, pixels, crs=crs, transform=transform @ Affine.translation(left, 0))
+    return str(path)
+
+
+@pytest.fixture
+def raster(tmp_path: Path) -> str:
+    return write_raster(tmp_path / "a.tif")
+
+
+def on_map(shape: BaseGeometry) -> BaseGeometry:
+    return shapely.transform(shape, PLACE.to_map)
+
+
+def write(
+    path: Path,
+    shapes: Sequence[BaseGeometry | None],
+    labels: Sequence[object] | None = None,
+    crs: str | None = PLACE.crs,
+    **options: str,
+) -> str:
+    """Shapes in pixels of `PLACE`, as features on the map."""
+    moved = [None if shape is None else on_map(shape) for shape in shapes]
+    columns = {"name": list(labels) if labels is not None else ["ship"] * len(moved)}
+    frame = geopandas.GeoDataFrame(columns, geometry=moved, crs=PLACE.crs)
+    frame = frame if crs is None else frame.to_crs(crs)
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_file(path, **options)
+    return str(path)
+
+
+def read(images: Sequence[str], labels: str, **options: object) -> tuple[list[LabeledImage], list[BadRecord]]:
+    records = list(read_vector_labels(images, labels, **({"label_field": "name"} | options)))
+    good = [record for record in records if isinstance(record, LabeledImage)]
+    return good, [record for record in records if isinstance(record, BadRecord)]
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".shp", ".geojson", ".fgb", ".parquet"])
+@pytest.mark.parametrize("crs", [PLACE.crs, "EPSG:4326", "EPSG:3857"])
+def test_boxes_are_in_pixels_whatever_the_format_and_reference_system(
+    raster: str, tmp_path: Path, suffix: str, crs: str
+) -> None:
+    labels = write(tmp_path / f"labels{suffix}", [shapely.box(10, 20, 30, 50), shapely.box(60.5, 5, 70, 9)], crs=crs)
+    (image,), bad = read([raster], labels)
+    assert bad == []
+    assert image.image_size == (SIDE, SIDE)
+    assert image.group == raster
+    assert [one.label for one in image.objects] == ["ship", "ship"]
+    assert sorted(one.line for one in image.objects) == [1, 2]
+    boxes = {one.box[0] > 50: one.box for one in image.objects}
+    assert boxes[False] == pytest.approx((10, 20, 30, 50), abs=0.5)
+    assert boxes[True] == pytest.approx((60.5, 5, 70, 9), abs=0.5)
+    assert all(one.corners is None for one in image.objects)
+
+
+def test_features_belong_to_every_raster_that_they_touch(tmp_path: Path) -> None:
+    rasters = [write_raster(tmp_path / f"{left}.tif", left) for left in (0, SIDE, 5 * SIDE)]
+    labels = write(tmp_path / "a.gpkg", [shapely.box(90, 10, 120, 20), shapely.box(10, 10, 20, 20)])
+    (first, second, far), bad = read(rasters, labels)
+    assert bad == []
+    # Boxes reach beyond the raster: what share of one is seen is decided later.
+    assert [one.box for one in first.objects] == [
+        pytest.approx((90, 10, 120, 20), abs=1e-6),
+        pytest.approx((10, 10, 20, 20), abs=1e-6),
+    ]
+    assert [one.box for one in second.objects] == [pytest.approx((-10, 10, 20, 20), abs=1e-6)]
+    assert far.objects == ()
+
+
+def test_a_polygon_whose_box_alone_touches_a_raster_is_not_in_it(raster: str, tmp_path: Path) -> None:
+    corner = shapely.Polygon([(95, -40), (140, -40), (140, 5)])  # around the corner of the raster
+    assert corner.bounds[0] < SIDE
+    assert corner.bounds[3] > 0
+    (image,), (bad,) = read([raster], write(tmp_path / "a.gpkg", [corner, shapely.box(1, 1, 5, 5)]))
+    assert [one.line for one in image.objects] == [2]
+    assert bad.origin.endswith("a.gpkg, feature 1")
+    assert bad.reason == "1 of 2 features is outside all images"
+
+
+def test_rasters_may_be_in_different_reference_systems(tmp_path: Path) -> None:
+    labels = write(tmp_path / "a.gpkg", [shapely.box(40, 40, 60, 60)])
+    x, y = geopandas.GeoSeries([on_map(shapely.Point(50, 50))], crs=PLACE.crs).to_crs("EPSG:4326")[0].coords[0]
+    degree = 1e-5
+    place = Affine(degree, 0, x - 50 * degree, 0, -degree, y + 50 * degree)
+    other = write_raster(tmp_path / "degrees.tif", crs="EPSG:4326", transform=place)
+    (utm, degrees), bad = read([write_raster(tmp_path / "utm.tif"), other], labels)
+    assert bad == []
+    assert utm.objects[0].box == pytest.approx((40, 40, 60, 60), abs=1e-6)
+    x1, y1, x2, y2 = degrees.objects[0].box
+    assert ((x1 + x2) / 2, (y1 + y2) / 2) == pytest.approx((50, 50), abs=0.01)
+    # 10 m: 0.6 m to a pixel from west to east at 52 degrees north, 1.1 m from north to south.
+    assert y2 - y1 == pytest.approx(10 / 1.1127, rel=0.05)
+    assert x2 - x1 == pytest.approx(10 / 0.686, rel=0.05)
+
+
+def test_turned_rectangles_keep_their_corners(raster: str, tmp_path: Path) -> None:
+    turned = rotate(shapely.box(20, 40, 60, 50), 30)
+    shapes = [turned, shapely.Polygon([(70, 70), (90, 75), (85, 90), (72, 80)]), shapely.box(1, 1, 9, 9)]
+    (image,), _ = read([raster], write(tmp_path / "a.gpkg", shapes, crs="EPSG:4326"))
+    corners = [one.corners for one in image.objects]
+    assert corners[1:] == [None, None]
+    assert corners[0] is not None
+    # Writers may begin a ring elsewhere.
+    expected = np.array(sorted(turned.exterior.coords[:-1]))
+    assert np.array(sorted(corners[0])) == pytest.approx(expected, abs=0.1)
+    assert image.objects[0].box == pytest.approx(turned.bounds, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform", "width", "height"),
+    [
+        (PLACE.crs, example_rasters.PLACE, 12.0, 12.0),
+        # At 60 degrees north, a degree of longitude is half as long.
+        ("EPSG:4326", Affine(1e-5, 0, 3.0, 0, -1e-5, 60.0), 6 / 0.558, 6 / 1.114),
+        # Web Mercator is twice as large there.
+        ("EPSG:3857", Affine(1, 0, 333958.5, 0, -1, 8399737.9), 12.0, 12.0),
+    ],
+)
+def test_points_become_squares_on_the_ground(
+    tmp_path: Path, crs: str, transform: Affine, width: float, height: float
+) -> None:
+    raster = write_raster(tmp_path / "a.tif", crs=crs, transform=transform)
+    points = geopandas.GeoDataFrame(geometry=[shapely.Point(transform @ (50, 40))], crs=crs)
+    points.to_file(tmp_path / "points.gpkg")
+    (image,), bad = read(
+        [raster], str(tmp_path / "points.gpkg"), label_field=None, default_label="tree", point_size=6.0
+    )
+    assert bad == []
+    (one,) = image.objects
+    assert one.label == "tree"
+    expected = (50 - width / 2, 40 - height / 2, 50 + width / 2, 40 + height / 2)
+    assert one.box == pytest.approx(expected, abs=0.06)
+
+
+def test_points_need_a_size(raster: str, tmp_path: Path) -> None:
+    labels = write(tmp_path / "a.gpkg", [shapely.Point(5, 5)])
+    with pytest.raises(ValueError, match="give point_size"):
+        read([raster], labels)
+    with pytest.raises(ValueError, match="above 0"):
+        read([raster], labels, point_size=0.0)
+
+
+def test_parts_are_objects(raster: str, tmp_path: Path) -> None:
+    parts = shapely.MultiPolygon([shapely.box(1, 1, 5, 5), shapely.box(500, 1, 505, 5), shapely.box(11, 1, 15, 5)])
+    (image,), bad = read([raster], write(tmp_path / "a.gpkg", [parts]))
+    assert [one.box for one in image.objects] == [
+        pytest.approx((1, 1, 5, 5), abs=1e-6),
+        pytest.approx((11, 1, 15, 5), abs=1e-6),
+    ]
+    assert bad == []
+
+
+def test_control_points_place_features(tmp_path: Path) -> None:
+    example_rasters._write_control_points(tmp_path / "gcps.tif", example_rasters.harbor())
+    left, top, right, bottom = example_rasters.GCP_BOUNDS
+    width, height = right - left, top - bottom
+    middle = shapely.box(left + width / 4, top - height / 2, left + width / 2, top - height / 4)
+    beyond = shapely.box(right - width / 4, bottom - 5 * height, right + 5 * width, bottom + height / 4)
+    frame = geopandas.GeoDataFrame(geometry=[middle, beyond], crs="EPSG:4326")
+    frame.to_crs(PLACE.crs).to_file(tmp_path / "a.gpkg")
+    (image,), bad = read([str(tmp_path / "gcps.tif")], str(tmp_path / "a.gpkg"), label_field=None, default_label="x")
+    assert bad == []
+    assert image.objects[0].box == pytest.approx((48, 48, 96, 96), abs=0.1)
+    x1, y1, x2, y2 = image.objects[1].box
+    assert (x1, y1) == pytest.approx((144, 144), abs=1.0)
+    assert x2 > 192
+    assert y2 > 192
+
+
+def test_what_is_wrong_with_features_is_counted_and_the_first_are_named(raster: str, tmp_path: Path) -> None:
+    bow_tie = shapely.Polygon([(10, 10), (20, 20), (20, 10), (10, 20)])
+    shapes = [None, shapely.box(1, 1, 5, 5), bow_tie, shapely.LineString([(1, 1), (5, 5)]), shapely.box(1, 1, 4, 4)]
+    shapes += [shapely.box(300, 0, 310, 10)] * 7
+    labels = ["a", "b", "c", "d", None, *"efghijk"]
+    path = write(tmp_path / "a.gpkg", shapes, labels)
+    (image,), bad = read([raster], path)
+    assert [(one.label, one.line) for one in image.objects] == [("b", 2)]
+    assert [(record.origin.removeprefix(path), record.reason.partition(" (")[0]) for record in bad] == [
+        (", feature 1", "1 of 12 features is without a geometry"),
+        (", feature 3", "1 of 12 features is invalid"),
+        (", feature 5", "1 of 12 features is without a class in the field name"),
+        (", feature 4", "1 of 12 features is neither polygon nor point"),
+        (", features 6, 7, 8, 9, 10, ...", "7 of 12 features are outside all images"),
+    ]
+    (image,), bad = read([raster], path, default_label="thing")
+    assert [one.label for one in image.objects] == ["b", "thing"]
+
+
+def test_numbers_are_class_names(raster: str, tmp_path: Path) -> None:
+    shapes = [shapely.box(1, 1, 5, 5)] * 3
+    (image,), _ = read([raster], write(tmp_path / "a.gpkg", shapes, [3.0, 4.5, None]), default_label="none")
+    assert [one.label for one in image.objects] == ["3", "4.5", "none"]
+
+
+def test_images_that_cannot_be_used_are_bad_records(raster: str, tmp_path: Path) -> None:
+    pixels = np.zeros((5, 5, 3), np.uint8)
+    nowhere = str(example_rasters.write_raster(tmp_path / "nowhere.tif", pixels, placed=False))
+    local = write_raster(tmp_path / "local.tif", crs='LOCAL_CS["a yard",UNIT["metre",1]]')
+    missing = str(tmp_path / "missing.tif")
+    (image,), bad = read([nowhere, missing, local, raster], write(tmp_path / "a.gpkg", [shapely.box(1, 1, 5, 5)]))
+    assert image.image == raster
+    assert [record.origin for record in bad] == [nowhere, missing, local]
+    assert "no place on Earth" in bad[0].reason
+    assert "there is no image" in bad[1].reason
+    assert "cannot be found in the map" in bad[2].reason
+
+
+def test_a_file_without_a_reference_system_is_in_longitude_and_latitude(raster: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.shp", [shapely.box(10, 20, 30, 50)], crs="EPSG:4326")
+    (tmp_path / "a.prj").unlink()
+    (image,), _ = read([raster], path)
+    assert image.objects[0].box == pytest.approx((10, 20, 30, 50), abs=0.5)
+    path = write(tmp_path / "b.shp", [shapely.box(10, 20, 30, 50)])
+    (tmp_path / "b.prj").unlink()
+    with pytest.raises(ValueError, match="states no reference system"):
+        read([raster], path)
+
+
+def test_one_of_several_layers_is_named(raster: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gpkg", [shapely.box(1, 1, 5, 5)], layer="ships")
+    write(tmp_path / "a.gpkg", [shapely.box(7, 7, 9, 9)], layer="planes")
+    (image,), _ = read([raster], path, layer="planes")
+    assert image.objects[0].box == pytest.approx((7, 7, 9, 9), abs=1e-6)
+    with pytest.raises(ValueError, match="has 2 layers: choose one by layer, of ships, planes"):
+        read([raster], path)
+    with pytest.raises(ValueError, match="no layer cars; its layers are ships, planes"):
+        read([raster], path, layer="cars")
+
+
+def test_fields_and_classes_have_to_be_there(raster: str, tmp_path: Path) -> None:
+    for path in (tmp_path / "a.gpkg", tmp_path / "a.parquet"):
+        labels = write(path, [shapely.box(1, 1, 5, 5)])
+        with pytest.raises(ValueError, match="no field type; its fields are name"):
+            read([raster], labels, label_field="type")
+        with pytest.raises(ValueError, match="give label_field or default_label"):
+            read([raster], labels, label_field=None)
+
+
+def test_archives_are_read(raster: str, tmp_path: Path) -> None:
+    write(tmp_path / "a.shp", [shapely.box(1, 1, 5, 5)])
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in tmp_path.glob("a.*"):
+            if path.suffix not in (".zip", ".tif"):
+                archive.write(path, path.name)
+    (image,), _ = read([raster], str(tmp_path / "a.zip"))
+    assert len(image.objects) == 1
+
+
+VRT = '<OGRVRTDataSource><OGRVRTLayer name="a"><SrcDataSource>{}</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        VRT,
+        "\n<?xml version='1.0'?><!-- kml -->" + VRT,
+        '<!DOCTYPE kml [<!ENTITY a "b">]><kml/>',
+        "<OGRWFSDataSource><URL>http://127.0.0.1:1/</URL></OGRWFSDataSource>",
+        '{"type": "gdal_streamed_alg", "command_line": "gdal vector pipeline ! read {}"}',
+    ],
+)
+@pytest.mark.parametrize("archived", [False, True])
+def test_files_that_name_others_are_refused(raster: str, tmp_path: Path, content: str, archived: bool) -> None:
+    other = write(tmp_path / "a.gpkg", [shapely.box(1, 1, 5, 5)])
+    path = tmp_path / "b.vrt"
+    path.write_text(content.replace("{}", other))
+    if archived:
+        with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+            archive.write(path, "b.vrt")
+        path = tmp_path / "b.zip"
+    with pytest.raises(ValueError, match="may name other files or addresses"):
+        read([raster], str(path))
+
+
+def test_addresses_and_folders_are_refused(raster: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no file"):
+        read([raster], "http://127.0.0.1:1/a.geojson")
+    with pytest.raises(ValueError, match="is a folder"):
+        read([raster], str(tmp_path))
+
+
+def test_a_table_is_no_layer(raster: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("name,x\na,1\n")
+    with pytest.raises(ValueError, match="table without geometries"):
+        read([raster], str(tmp_path / "a.csv"))
+
+
+def test_a_layer_without_features_says_so(raster: str, tmp_path: Path) -> None:
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": []}))
+    with pytest.raises(ValueError, match=r"a\.geojson"):
+        read([raster], str(tmp_path / "a.geojson"), label_field=None, default_label="x")
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, bytes]]:
+    folder = tmp_path_factory.mktemp("sound")
+    shapes = [shapely.box(1, 1, 5, 5), rotate(shapely.box(20, 40, 60, 50), 30), shapely.Point(7, 7)]
+    contents = {}
+    for suffix in (".gpkg", ".geojson", ".fgb", ".parquet", ".kml"):
+        options = {"driver": "KML"} if suffix == ".kml" else {}
+        contents[suffix] = Path(write(folder / f"a{suffix}", shapes, crs="EPSG:4326", **options)).read_bytes()
+    return write_raster(folder / "a.tif"), contents
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("damaged")
+
+
+@given(data=st.data())
+def test_damaged_files_end_in_one_line(
+    sound: tuple[str, dict[str, bytes]], damaged: Path, data: st.DataObject
+) -> None:
+    raster, contents = sound
+    suffix = data.draw(st.sampled_from(sorted(contents)))
+    content = bytearray(contents[suffix])
+    for _ in range(data.draw(st.integers(0, 4))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        piece = data.draw(st.binary(min_size=1, max_size=8) | st.sampled_from([b"NaN", b"1e999", b"null", b"-"]))
+        content[place : place + len(piece)] = piece
+    path = damaged / f"a{suffix}"
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    try:
+        good, _ = read([raster], str(path), label_field=None, default_label="x", point_size=2.0)
+    except ValueError as error:
+        said = str(error)
+    else:
+        said = str(path)
+        assert all(np.isfinite(one.box).all() for image in good for one in image.objects)
+    assert str(path) in said
+    assert "\n" not in said
