@@ -17,8 +17,9 @@ from geodit.annotations.formats.drafts import Draft, Drafts
 from geodit.annotations.formats.file_heads import json_head
 from geodit.annotations.formats.image_paths import ImageFinder, files_below, split_of
 from geodit.annotations.formats.run_lengths import box_of_mask
-from geodit.annotations.formats.shapes import Corners, box_object, object_in_points, pair_points
+from geodit.annotations.formats.shapes import box_object, label_set, object_in_points, pair_points
 from geodit.annotations.records import LabeledObject
+from geodit.annotations.rectangles import Corners
 from geodit.configuration.text_files import read_json
 from geodit.data.readers.fields import as_record, brief, clean_text, list_field, numbers
 
@@ -100,8 +101,13 @@ def _read_file(path: Path, images: Path | None, split: str, root: Path | None = 
                 raise ValueError(f"there is no image with the id {identifier!r}")
             if "caption" in record:
                 found.captions.append(clean_text(record["caption"], "the caption"))
-            else:
-                found.objects.append(_object(record, names, number))
+                continue
+            label = _label(record, names)
+            try:
+                found.objects.append(_object(record, label, number))
+            except ValueError:
+                found.partial_labels |= label_set(label)
+                raise
         except ValueError as error:
             yield bad_record(f"{path}, annotation {number}", error)
     yield from drafts.finish()
@@ -132,11 +138,15 @@ def _image_size(record: Mapping[str, object]) -> tuple[int, int] | None:
     return height, width
 
 
-def _object(record: Mapping[str, object], names: Mapping[object, object], number: int) -> LabeledObject:
+def _label(record: Mapping[str, object], names: Mapping[object, object]) -> object:
     identifier = _identifier(record, "category_id")
     if identifier not in names:
         raise ValueError(f"there is no category with the id {identifier!r}")
-    label, difficult = names[identifier], record.get("iscrowd") in (1, True)
+    return names[identifier]
+
+
+def _object(record: Mapping[str, object], label: object, number: int) -> LabeledObject:
+    difficult = record.get("iscrowd") in (1, True)
     if record.get("bbox"):
         left, top, width, height = numbers(list_field(record, "bbox"), 4)
         if width < 0 or height < 0:

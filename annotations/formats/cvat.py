@@ -13,6 +13,7 @@ from geodit.annotations.formats.image_paths import ImageFinder, split_of
 from geodit.annotations.formats.shapes import (
     box_object,
     ellipse_object,
+    label_set,
     object_in_points,
     pair_points,
     rectangle_corners,
@@ -65,17 +66,27 @@ def _read_image(element: Element, origin: str, finder: ImageFinder) -> Iterator[
     except ValueError as error:
         yield bad_record(origin, error)
         return
-    objects = []
+    objects: list[LabeledObject] = []
+    partial: set[str] = set()
     for number, shape in enumerate(element, start=1):
         try:
             if shape.tag not in _NO_SHAPES:
                 objects.append(_object(shape, number))
         except ValueError as error:
+            partial |= label_set(shape.get("label"))
             yield bad_record(f"{origin}, shape {number}", error)
     tag = element.find("tag")
     category = "" if tag is None else " ".join((tag.get("label") or "").split())
     split = split_of(Path(element.get("subset") or "none"))
-    yield LabeledImage(image, origin, (height, width), tuple(objects), category=category, split=split)
+    yield LabeledImage(
+        image,
+        origin,
+        (height, width),
+        tuple(objects),
+        category=category,
+        split=split,
+        partial_labels=frozenset(partial),
+    )
 
 
 def _object(shape: Element, number: int) -> LabeledObject:

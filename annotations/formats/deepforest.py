@@ -10,7 +10,7 @@ from geodit.annotations.formats.annotation_format import AnnotationFormat, Recor
 from geodit.annotations.formats.drafts import Draft, Drafts
 from geodit.annotations.formats.file_heads import table_columns
 from geodit.annotations.formats.image_paths import ImageFinder
-from geodit.annotations.formats.shapes import box_object
+from geodit.annotations.formats.shapes import box_object, label_set
 from geodit.annotations.formats.tables import iter_rows
 from geodit.annotations.records import BadRecord
 from geodit.data.readers.fields import numbers, text_field
@@ -56,9 +56,13 @@ def read_deepforest(source: Path, *, images: Path | None = None) -> Iterator[Rec
             corners = [fields.get(corner) for corner in _CORNERS]
             if all(corner in ("", None) for corner in corners):
                 continue
-            box = numbers(corners, 4)
-            if any(box):
-                draft.objects.append(box_object(fields.get("label"), box, line=number))
+            try:
+                box = numbers(corners, 4)
+                if any(box):
+                    draft.objects.append(box_object(fields.get("label"), box, line=number))
+            except ValueError:
+                draft.partial_labels |= label_set(fields.get("label"))
+                raise
         except ValueError as error:
             yield bad_record(where, error)
     yield from drafts.finish()

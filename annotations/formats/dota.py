@@ -20,6 +20,7 @@ __all__ = ["DOTA"]
 
 _NUMBER = r"-?\d+(?:\.\d*)?"
 _OBJECT = re.compile(rf"\s*(?:{_NUMBER}\s+){{8}}(?=\S*[^\W\d])\S+(?:\s+\d)?\s*")
+_NUMBERS = re.compile(r"[-+.\deE]+|nan|-?inf", re.IGNORECASE)
 _ABOUT_THE_IMAGE = ("imagesource:", "gsd:")
 _MAX_LOOKED_AT = 20
 
@@ -69,16 +70,30 @@ def _read_file(path: Path, finder: ImageFinder, split: str) -> Iterator[Record]:
     except ValueError as error:
         yield bad_record(str(path), error)
         return
-    objects = []
+    objects: list[LabeledObject] = []
+    partial: set[str] = set()
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.lower().startswith(_ABOUT_THE_IMAGE):
             continue
         try:
             objects.append(_object(line.split(), number))
         except ValueError as error:
+            partial |= _names_in(line)
             yield bad_record(f"{path}, line {number}", error)
     raster, cut, _ = path.stem.partition("__")
-    yield LabeledImage(image, str(path), objects=tuple(objects), split=split, group=raster if cut else "")
+    yield LabeledImage(
+        image,
+        str(path),
+        objects=tuple(objects),
+        split=split,
+        group=raster if cut else "",
+        partial_labels=frozenset(partial),
+    )
+
+
+def _names_in(line: str) -> set[str]:
+    """Return the words of a damaged line that are no numbers, among which its class is."""
+    return {word for word in line.split() if not _NUMBERS.fullmatch(word)}
 
 
 def _object(words: list[str], line: int) -> LabeledObject:

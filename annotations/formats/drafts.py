@@ -24,6 +24,7 @@ class Draft:
     category: str = ""
     split: str = ""
     group: str = ""
+    partial_labels: set[str] = field(default_factory=set)
 
     def finish(self) -> LabeledImage:
         """Return the image with all that is known of it."""
@@ -37,6 +38,7 @@ class Draft:
             self.category,
             self.split,
             self.group,
+            frozenset(self.partial_labels),
         )
 
 

@@ -17,6 +17,7 @@ from geodit.annotations.formats.json_arrays import iter_array
 from geodit.annotations.formats.shapes import (
     box_object,
     ellipse_object,
+    label_set,
     object_in_points,
     rectangle_corners,
 )
@@ -69,6 +70,7 @@ def read_label_studio(source: Path, *, images: Path | None = None) -> Iterator[R
             try:
                 _add(as_record(result), phrases, draft, place)
             except ValueError as error:
+                draft.partial_labels |= _labels_of(result)
                 yield bad_record(f"{origin}, result {place}", error)
         yield draft.finish()
 
@@ -120,6 +122,13 @@ def _phrases(results: list[object]) -> dict[str, str]:
 def _is_about_region(result: Mapping[str, object]) -> bool:
     value = result.get("value")
     return isinstance(value, Mapping) and ("x" in value or "points" in value)
+
+
+def _labels_of(result: object) -> set[str]:
+    """Return the classes of a region that cannot be used."""
+    value = result.get("value") if isinstance(result, dict) else None
+    lists = [labels for name, labels in value.items() if name.endswith("labels")] if isinstance(value, dict) else []
+    return {name for labels in lists if isinstance(labels, list) for label in labels for name in label_set(label)}
 
 
 def _add(result: Mapping[str, object], phrases: Mapping[str, str], draft: Draft, place: int) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from geodit.annotations.formats.annotation_format import AnnotationFormat, Record, bad_record
 from geodit.annotations.formats.file_heads import json_head
 from geodit.annotations.formats.image_paths import ImageFinder, files_below, split_of
-from geodit.annotations.formats.shapes import box_object, ellipse_object, object_in_points
+from geodit.annotations.formats.shapes import box_object, ellipse_object, label_set, object_in_points
 from geodit.annotations.records import LabeledImage, LabeledObject, Point
 from geodit.configuration.text_files import read_json
 from geodit.data.readers.fields import as_record, brief, list_field, numbers
@@ -68,13 +68,15 @@ def _read_file(path: Path, finder: ImageFinder, split: str) -> Iterator[Record]:
     except ValueError as error:
         yield bad_record(str(path), error)
         return
-    objects = []
+    objects: list[LabeledObject] = []
+    partial: set[str] = set()
     for number, shape in enumerate(shapes, start=1):
         try:
             objects.append(_object(as_record(shape), number))
         except ValueError as error:
+            partial |= label_set(shape.get("label")) if isinstance(shape, dict) else set()
             yield bad_record(f"{path}, shape {number}", error)
-    yield LabeledImage(image, str(path), image_size, tuple(objects), split=split)
+    yield LabeledImage(image, str(path), image_size, tuple(objects), split=split, partial_labels=frozenset(partial))
 
 
 def _image_size(content: Mapping[str, object]) -> tuple[int, int] | None:

@@ -11,27 +11,22 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geodit.annotations.records import LabeledObject, Point
+from geodit.annotations.rectangles import surrounding_box, turned_corners
 from geodit.data.readers.fields import brief, clean_text
-from geodit.data.schema import Box
 
 __all__ = [
-    "Corners",
     "box_object",
     "ellipse_object",
+    "label_set",
     "object_in_points",
     "oriented_object",
     "pair_points",
     "rectangle_corners",
 ]
 
-Corners = tuple[Point, Point, Point, Point]
-
 _MAX_COORDINATE = 1e9  # pixels: no image is as large, and sums and squares of it are exact enough
-_RECTANGLE_TOLERANCE = 1.0  # pixels that a corner may be off its place in a rectangle
-_UPRIGHT_TOLERANCE = 0.5  # pixels: what turns a box by less is rounding
 
 
 def box_object(label: object, box: Sequence[float], *, difficult: bool = False, line: int = 0) -> LabeledObject:
@@ -67,8 +62,8 @@ def object_in_points(
         ValueError: If there is no class, there are fewer than three points, or a number is not one of pixels.
     """
     outline = _outline(points)
-    corners = _corners(outline) if len(outline) == 4 and _is_rectangle(outline) else None
-    return LabeledObject(clean_text(label, "the class"), _box_around(outline), corners, difficult, line=line)
+    corners, box = turned_corners(outline), surrounding_box(outline)
+    return LabeledObject(clean_text(label, "the class"), box, corners, difficult, line=line)
 
 
 def oriented_object(
@@ -90,10 +85,10 @@ def oriented_object(
     """
     if len(corners) != 4:
         raise ValueError(f"an oriented box has four corners, not {len(corners)}")
-    outline = np.array([(_coordinate(x), _coordinate(y)) for x, y in corners], dtype=np.float64)
-    rectangle = outline if _is_rectangle(outline) else _smallest_rectangle(outline)
-    box = _box_around(outline)
-    return LabeledObject(clean_text(label, "the class"), box, _corners(rectangle), difficult, line=line)
+    outline = [(_coordinate(x), _coordinate(y)) for x, y in corners]
+    # Corners that are no rectangle and those of an upright one are not told apart here: both have a smallest one.
+    turned = turned_corners(outline) or turned_corners(_smallest_rectangle(outline))
+    return LabeledObject(clean_text(label, "the class"), surrounding_box(outline), turned, difficult, line=line)
 
 
 def rectangle_corners(box: Sequence[float], angle: float, pivot: Point | None = None) -> list[Point]:
@@ -142,6 +137,14 @@ def ellipse_object(
     return box_object(label, (x - half_width, y - half_height, x + half_width, y + half_height), line=line)
 
 
+def label_set(label: object) -> set[str]:
+    """Return the class of an object that cannot be read, which may be seen somewhere, if it has one."""
+    try:
+        return {clean_text(label, "the class")}
+    except ValueError:
+        return set()
+
+
 def pair_points(values: Sequence[float]) -> list[Point]:
     """Return the points of x1, y1, x2, y2 and so on.
 
@@ -163,41 +166,21 @@ def _shown(values: Sequence[float]) -> str:
     return "(" + ", ".join(f"{value:g}" for value in values) + ")"
 
 
-def _outline(points: Sequence[Point]) -> NDArray[np.float64]:
-    outline = np.array([(_coordinate(x), _coordinate(y)) for x, y in points], dtype=np.float64)
-    if len(outline) > 3 and np.array_equal(outline[0], outline[-1]):
+def _outline(points: Sequence[Point]) -> list[Point]:
+    outline = [(_coordinate(x), _coordinate(y)) for x, y in points]
+    if len(outline) > 3 and outline[0] == outline[-1]:
         outline = outline[:-1]
     if len(outline) < 3:
         raise ValueError(f"an outline has three points at least, not {len(outline)}")
     return outline
 
 
-def _box_around(outline: NDArray[np.float64]) -> Box:
-    (x1, y1), (x2, y2) = outline.min(axis=0).tolist(), outline.max(axis=0).tolist()
-    return x1, y1, x2, y2
-
-
-def _is_rectangle(corners: NDArray[np.float64]) -> bool:
-    """Return whether four corners are those of a rectangle within the tolerance.
-
-    The diagonals of a rectangle are equally long and halve each other: the nearest one has its corners on the
-    diagonals, all as far from the center as they are on average.
-    """
-    center = corners.mean(axis=0)
-    diagonals = (corners[2:] - corners[:2]) / 2
-    lengths = np.hypot(*diagonals.T)
-    if not lengths.all():
-        return False
-    spokes = diagonals * (lengths.mean() / lengths)[:, None]
-    nearest = center + np.concatenate([-spokes, spokes])
-    return bool((np.hypot(*(corners - nearest).T) <= _RECTANGLE_TOLERANCE).all())
-
-
-def _smallest_rectangle(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _smallest_rectangle(corners: Sequence[Point]) -> list[Point]:
     """Return the corners of the rectangle of the least area around four points.
 
     One of its sides lies along a side of their convex hull, which joins two of them.
     """
+    points = np.array(corners, dtype=np.float64)
     best, least = points, math.inf
     for first, second in itertools.combinations(points, 2):
         length = math.hypot(*(second - first))
@@ -210,15 +193,4 @@ def _smallest_rectangle(points: NDArray[np.float64]) -> NDArray[np.float64]:
         if (u2 - u1) * (v2 - v1) < least:
             least = (u2 - u1) * (v2 - v1)
             best = np.array([(u1, v1), (u2, v1), (u2, v2), (u1, v2)]) @ axes
-    return best
-
-
-def _corners(outline: NDArray[np.float64]) -> Corners | None:
-    """Return four corners, or `None` for those of an upright box."""
-    x1, y1, x2, y2 = _box_around(outline)
-    upright = np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)])
-    distances = np.hypot(*(outline[:, None] - upright[None]).transpose(2, 0, 1))
-    if (distances.min(axis=1) <= _UPRIGHT_TOLERANCE).all():
-        return None
-    first, second, third, fourth = ((x, y) for x, y in outline.tolist())
-    return first, second, third, fourth
+    return [(x, y) for x, y in best.tolist()]

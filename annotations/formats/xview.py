@@ -64,26 +64,34 @@ def read_xview(source: Path, *, images: Path | None = None) -> Iterator[Record]:
             name = text_field(properties, "image_id")
             if name in missing:
                 continue  # that has been said
-            found = _object(properties, number)
             draft = drafts.get(name)
             if draft is None:
                 missing.add(name)
                 draft = drafts.add(name, Draft(finder.find(name), origin))
                 missing.remove(name)
-            draft.objects.append(found)
+            label = _label(properties)
+            try:
+                draft.objects.append(_object(properties, label, number))
+            except ValueError:
+                draft.partial_labels.add(label)
+                raise
         except ValueError as error:
             yield bad_record(origin, error)
     yield from drafts.finish()
 
 
-def _object(properties: Mapping[str, object], number: int) -> LabeledObject:
+def _label(properties: Mapping[str, object]) -> str:
     type_id = id_field(properties, "type_id")
     if type_id not in XVIEW_CLASSES:
         raise ValueError(f"xView has no class {type_id}")
+    return XVIEW_CLASSES[type_id]
+
+
+def _object(properties: Mapping[str, object], label: str, number: int) -> LabeledObject:
     bounds = text_field(properties, "bounds_imcoords")
     if bounds.count(",") != 3:
         raise ValueError(f"its bounds_imcoords are {brief(bounds)}, not four numbers")
-    return box_object(XVIEW_CLASSES[type_id], numbers(bounds.split(","), 4), line=number)
+    return box_object(label, numbers(bounds.split(","), 4), line=number)
 
 
 XVIEW = AnnotationFormat("xview", "xView: GeoJSON with bounds_imcoords", _matches, read_xview)

@@ -18,7 +18,7 @@ from geodit.annotations.formats.annotation_format import AnnotationFormat, Recor
 from geodit.annotations.formats.file_heads import read_head
 from geodit.annotations.formats.image_paths import ImageFinder, files_below, split_of
 from geodit.annotations.formats.image_sizes import oriented_size
-from geodit.annotations.formats.shapes import box_object, object_in_points, oriented_object, pair_points
+from geodit.annotations.formats.shapes import box_object, label_set, object_in_points, oriented_object, pair_points
 from geodit.annotations.records import LabeledImage, LabeledObject
 from geodit.configuration.text_files import parse_yaml, read_text
 from geodit.data.readers.fields import brief, numbers
@@ -210,15 +210,30 @@ def _read_image(
     except (OSError, ValueError) as error:
         yield bad_record(origin, error)
         return
-    objects = []
+    objects: list[LabeledObject] = []
+    partial: set[str] = set()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             objects.append(_object(line.split(), image_size, settings, is_oriented, number))
         except ValueError as error:
+            partial |= _possible_labels(line.split()[0], settings.names)
             yield bad_record(f"{labels}, line {number}", error)
-    yield LabeledImage(os.path.abspath(path), origin, image_size, tuple(objects), split=split)  # noqa: PTH100
+    yield LabeledImage(
+        os.path.abspath(path),  # noqa: PTH100
+        origin,
+        image_size,
+        tuple(objects),
+        split=split,
+        partial_labels=frozenset(partial),
+    )
+
+
+def _possible_labels(word: str, names: Mapping[int, str]) -> set[str]:
+    """Return the class that a line begins with, or all if it cannot be told."""
+    chosen = [names[int(word)]] if word.isdecimal() and len(word) < 10 and int(word) in names else names.values()
+    return {name for label in chosen for name in label_set(label)}
 
 
 def _object(

@@ -128,6 +128,7 @@ def test_what_is_wrong_is_said_and_reading_goes_on(write, read):
     found, bad = read(path)
     assert [one.box for one in found["a.png"].objects] == [(1, 2, 4, 6)]
     assert list(found) == ["a.png"]
+    assert found["a.png"].partial_labels == {"ship"}
     assert [line.partition(":")[0] for line in bad] == [
         *(f"image {number}" for number in range(2, 7)),
         *(f"annotation {number}" for number in (1, 2, 3, 4, 5, 7, 8, 9, 10, 11)),

@@ -59,6 +59,7 @@ def test_what_is_wrong_is_said_and_reading_goes_on(write, read):
     )
     images, bad = read(source)
     assert [found.line for found in images["a.png"].objects] == [10]
+    assert images["a.png"].partial_labels == {"ship", "road"}
     expected = [f"annotations.xml, image 1, shape {number}" for number in range(1, 10)]
     assert [line.partition(":")[0] for line in bad] == expected
     assert bad[0].endswith("a shape of the kind 'points' has no box")

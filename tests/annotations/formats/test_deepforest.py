@@ -41,6 +41,7 @@ def test_what_is_wrong_is_said_and_reading_goes_on(folder, read):
     path.write_text(HEADER + "\n".join([*rows, "gone.png,1,2,3,4,Tree", "a.png,1,2,3,4,Tree"]))
     images, bad = read(path)
     assert [found.line for found in images["a.png"].objects] == [9]
+    assert images["a.png"].partial_labels == {"Tree"}
     assert [line.partition(":")[0] for line in bad] == [f"line {number}" for number in (2, 3, 4, 5, 7)]
 
 

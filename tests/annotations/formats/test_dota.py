@@ -63,7 +63,8 @@ def test_what_is_wrong_is_said_and_reading_goes_on(dota, read):
     (dota / "train/labelTxt/gone.txt").write_text(TEXT)
     (dota / "train/labelTxt/latin.txt").write_bytes(b"\xe9 1 2")
     images, bad = read(dota / "train")
-    assert [len(image.objects) for image in images.values()] == [1]
+    (image,) = images.values()
+    assert (len(image.objects), image.partial_labels) == (1, {"ship", "hard", "large", "vehicle"})
     assert [line.partition(":")[0] for line in bad] == [
         *(f"labelTxt/P0003__1__0___824.txt, line {number}" for number in (2, 3, 4, 5)),
         "labelTxt/gone.txt",

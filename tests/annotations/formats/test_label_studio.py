@@ -149,6 +149,7 @@ def test_what_is_wrong_is_said_and_reading_goes_on(write, read):
     )
     images, bad = read(path)
     assert [found.line for found in images["a.png"].objects] == [12]
+    assert images["a.png"].partial_labels == {"ship", "boat"}
     expected = [f"task 1, result {number}" for number in range(1, 12)] + [f"task {number}" for number in range(2, 6)]
     assert [line.partition(":")[0] for line in bad] == expected
 

@@ -91,6 +91,7 @@ def test_what_is_wrong_is_said_and_reading_goes_on(write, read, folder):
     (folder / "e.json").write_text("[]")
     images, bad = read(folder)
     assert [found.line for found in images["a.png"].objects] == [10]
+    assert images["a.png"].partial_labels == {"ship"}
     assert [line.partition(":")[0] for line in bad] == [
         *(f"a.json, shape {number}" for number in range(1, 10)),
         *(f"{name}.json" for name in "bcde"),

@@ -79,11 +79,11 @@ def test_four_corners_by_hand_get_the_smallest_rectangle_around_them(corners):
     size = np.hypot(*along) + np.hypot(*across)
     area = abs(along[0] * across[1] - along[1] * across[0])
     assert found.box == (*np.min(corners, axis=0), *np.max(corners, axis=0))
-    # All points are in it, up to the tolerance within which corners count as a rectangle.
+    # All points are in it, up to the tolerance within which corners count as a rectangle, at both ends.
     center = rectangle.mean(axis=0)
     for axis in (along, across):
         if length := np.hypot(*axis):
-            assert (np.abs((np.array(corners) - center) @ axis / length) <= length / 2 + 1.01).all()
+            assert (np.abs((np.array(corners) - center) @ axis / length) <= length / 2 + 2.5).all()
     # None that is turned by whole degrees is smaller.
     for angle in range(90):
         direction = np.array([math.cos(math.radians(angle)), math.sin(math.radians(angle))])

@@ -58,6 +58,7 @@ def test_what_is_wrong_is_said_and_reading_goes_on(write, read):
     )
     images, bad = read(path)
     assert [found.line for found in images["a.png"].objects] == [10]
+    assert images["a.png"].partial_labels == {"Small Car"}
     assert [line.partition(":")[0] for line in bad] == [f"feature {number}" for number in (1, 2, 3, 4, 5, 7, 8, 9)]
     assert bad[0] == "feature 1: xView has no class 75"
 
