@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import json
 
+import geopandas
+import numpy as np
 import pytest
+from shapely.geometry import box
 
 from geodit.annotations.formats.xview import XVIEW_CLASSES
 
@@ -36,6 +39,27 @@ def test_objects_are_gathered_by_image(write, read):
         ("Tower", (5, 6, 7, 8), 3),
     ]
     assert images["b.png"].objects[0].label == "Building"
+
+
+def test_what_geopandas_writes_is_read(folder, read):
+    rng = np.random.default_rng(0)
+    corners = np.sort(rng.integers(0, 40, (30, 2, 2)), axis=1).reshape(30, 4)
+    types = rng.choice(list(XVIEW_CLASSES), 30)
+    table = geopandas.GeoDataFrame(
+        {
+            "bounds_imcoords": [",".join(map(str, bounds)) for bounds in corners],
+            "type_id": types,
+            "image_id": np.where(np.arange(30) % 2, "a.png", "b.png"),
+        },
+        geometry=[box(*bounds) for bounds in corners / 1000],
+        crs="EPSG:4326",
+    )
+    table.to_file(folder / "xView_train.geojson", driver="GeoJSON")
+    images, bad = read(folder / "xView_train.geojson")
+    assert bad == []
+    for name, rows in table.groupby("image_id"):
+        assert [found.label for found in images[name].objects] == [XVIEW_CLASSES[number] for number in rows["type_id"]]
+        assert np.array_equal([found.box for found in images[name].objects], corners[rows.index])
 
 
 def test_there_are_60_classes():
