@@ -105,7 +105,7 @@ def read_yolo(source: Path, *, images: Path | None = None) -> Iterator[Record]:
     used = set(labeled)
     for folder in sorted({path.parent for path in labeled}):
         for path in sorted(folder.glob("*.txt")):
-            if path not in used and path.name not in _LISTS_OF_NAMES and path.parent.name == "labels":
+            if path not in used and path.name not in _LISTS_OF_NAMES and "labels" in path.parts:
                 yield bad_record(str(path), "there is no image of this name")
 
 
@@ -231,9 +231,10 @@ def _read_image(
 
 
 def _possible_labels(word: str, names: Mapping[int, str]) -> set[str]:
-    """Return the class that a line begins with, or all if it cannot be told."""
-    chosen = [names[int(word)]] if word.isdecimal() and len(word) < 10 and int(word) in names else names.values()
-    return {name for label in chosen for name in label_set(label)}
+    """Return the class that a line begins with: none if it has no name, and all if there is no number."""
+    if word.isdecimal():
+        return label_set(names.get(int(word))) if len(word) < 10 else set()
+    return {name for label in names.values() for name in label_set(label)}
 
 
 def _object(

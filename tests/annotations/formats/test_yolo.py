@@ -147,6 +147,7 @@ def test_what_is_wrong_is_said_and_reading_goes_on(layout, read):
             "labels/a.txt": "\n".join(lines),
             "images/b.png": "no image",
             "labels/c.txt": "0 0.5 0.5 0.5 0.5",
+            "labels/classes.txt": "ship",
         }
     )
     images, bad = read(source)
@@ -162,6 +163,13 @@ def test_what_is_wrong_is_said_and_reading_goes_on(layout, read):
     assert "there is no class '2' in the 2 names" in bad[1]
     assert "must not be negative" in bad[2]
     assert "there is no image of this name" in bad[-1]
+
+
+def test_a_class_without_a_name_is_no_other(layout, read):
+    source = layout({"classes.txt": "ship\ntank\n", "a.png": None, "a.txt": "7 0.5 0.5 0.1 0.1\n1 0.5 0.5 -1 0.1"})
+    images, bad = read(source)
+    assert images["a.png"].partial_labels == {"tank"}
+    assert len(bad) == 2
 
 
 @pytest.mark.parametrize(
