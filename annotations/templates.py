@@ -65,10 +65,19 @@ class Templates:
         values = {**shipped, **given}
         questions = {name: str(values[name]) for name in _QUESTIONS}
         captions = {name: tuple(str(one) for one in _as_list(values[name], name, path)) for name in _CAPTIONS}
-        for name, allowed in {**_QUESTIONS, **_CAPTIONS}.items():
-            for text in [questions[name]] if name in questions else captions[name]:
+        for name, allowed in _QUESTIONS.items():
+            _check(questions[name], name, allowed, path)
+        for name, allowed in _CAPTIONS.items():
+            for text in captions[name]:
                 _check(text, name, allowed, path)
-        return cls(**questions, **captions)
+        return cls(
+            questions["count"],
+            questions["presence"],
+            questions["compare"],
+            captions["captions"],
+            captions["captions_of_a_place"],
+            captions["captions_of_an_empty_place"],
+        )
 
 
 def _parse(text: str, name: str) -> dict[str, object]:

@@ -57,7 +57,7 @@ class ClassWords:
 
     def counted(self, count: int, label: str) -> str:
         """Write how many there are: "one ship", "three ships", "12 ships"."""
-        number = str(self._engine.number_to_words(count)) if 0 < count <= _MOST_IN_WORDS else str(count)
+        number = str(self._engine.number_to_words(str(count))) if 0 < count <= _MOST_IN_WORDS else str(count)
         number = "no" if count == 0 else number
         return f"{number} {self.singular(label) if count == 1 else self.plural(label)}"
 

@@ -119,7 +119,7 @@ class Augmentation:
         draws = [(rng.random() < self.pixels, rng.uniform(-1, 1), rng.uniform(-1, 1)) for _ in range(5)]
         light, air, lens, file, sensor = draws
         noise = np.random.default_rng(rng.getrandbits(64))
-        pixels = np.asarray(image, dtype=np.float32)
+        pixels = np.asarray(image, dtype=np.float64)
         if light[0]:
             contrast, brightness = (1.0 + self.brightness * value for value in light[1:])
             pixels = ((pixels - 127.5) * contrast + 127.5) * brightness
