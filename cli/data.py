@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from geodit.cli import data_import
 from geodit.cli.errors import FAILURE, CommandError
 from geodit.cli.lists import split_list
 from geodit.cli.output import make_directory, plain, print_json, progress_bar, results_console
@@ -29,7 +30,8 @@ SCENES_EXAMPLES = """Examples:
 
 NEON_DIRECTORY = Path("geodit-data/neon")
 
-app = typer.Typer(help="Download, generate and check data.", no_args_is_help=True, rich_markup_mode="markdown")
+app = typer.Typer(help="Import, download, generate and check data.", no_args_is_help=True, rich_markup_mode="markdown")
+data_import.register(app)
 
 
 @app.command(epilog="Example: `geodit data fetch neon`")

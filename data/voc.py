@@ -20,11 +20,13 @@ class VocObject:
         name: its class; "" if the file names none.
         box: (x1, y1, x2, y2) in pixels. Nothing is subtracted, where the VOC challenge counted pixels from 1.
         description: the phrase that refers to it, an addition of DIOR-RSVG; "" if there is none.
+        difficult: whether the file calls it hard to see.
     """
 
     name: str
     box: Box
     description: str
+    difficult: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def read_voc(path: str | Path) -> VocAnnotation:
     """
     check_regular_file(path)
     try:
-        text = read_text(path)
+        text = read_text(path, encoding="utf-8-sig")
         # Entities are declared in a DOCTYPE, and can be made to expand without bound. VOC needs none.
         if "<!DOCTYPE" in text:
             raise ValueError("it has a DOCTYPE, which is not read")
@@ -65,7 +67,8 @@ def read_voc(path: str | Path) -> VocAnnotation:
 
 def _object(item: ElementTree.Element) -> VocObject:
     x1, y1, x2, y2 = (_number(item, f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax"))
-    return VocObject(_text(item, "name"), (x1, y1, x2, y2), _text(item, "description"))
+    difficult = _text(item, "difficult").lower() in ("1", "true")
+    return VocObject(_text(item, "name"), (x1, y1, x2, y2), _text(item, "description"), difficult)
 
 
 def _text(element: ElementTree.Element, name: str) -> str:

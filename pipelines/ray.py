@@ -22,7 +22,7 @@ from geodit.pipelines.chunk_tries import ChunkTries
 from geodit.pipelines.pipeline_spec import PipelineSpec
 from geodit.pipelines.scenes.job import SceneJob
 from geodit.pipelines.scenes.journal import Journal
-from geodit.pipelines.scenes.plan import Chunk, ImageFacts, JobPlan, answer_chunk
+from geodit.pipelines.scenes.plan import Chunk, ImageFacts, JobImages, JobPlan, answer_chunk
 from geodit.pipelines.tile_answers import TileAnswers
 
 __all__ = ["answer_on_ray"]
@@ -100,6 +100,7 @@ class _Worker:
         self._job = job
         self._tries = tries
         self._answerer: Answerer | None = None
+        self._images = JobImages(job)
 
     def __call__(self, row: dict[str, _Asked]) -> dict[str, _Answered]:
         chunk = row["chunk"].chunk
@@ -108,7 +109,7 @@ class _Worker:
                 raise RuntimeError(f"{_MAX_TRIES} workers in a row were lost with chunk {chunk.number} of the job")
             if self._answerer is None:  # loaded here and not in __init__, whose errors Ray would not hand over
                 self._answerer = self._spec.load().answerer
-            tiles, images = answer_chunk(self._answerer, self._job, chunk)
+            tiles, images = answer_chunk(self._answerer, self._job, chunk, images=self._images)
         except Exception as error:
             return {"answer": _Answered(chunk.number, error=_sendable(error))}
         return {"answer": _Answered(chunk.number, tiles, images)}

@@ -99,8 +99,57 @@ def draw_answer(image: Image.Image, question: Question, answer: Mapping[str, Any
     picture = draw_boxes(image, boxes, labels)
     truth = question.answer or f"{len(question.boxes)} boxes"
     said = f"{len(answer['boxes'])} boxes" if answer["boxes"] else answer["text"] or "nothing"
+    return _captioned(picture, (f"{question.task} {question.query}".strip(), f"answer: {said}", f"truth: {truth}"))
+
+
+def draw_questions(image: Image.Image, questions: Sequence[Question]) -> Image.Image:
+    """Draw an image with all that is asked about it: the boxes of detection on it, and the rest below.
+
+    Args:
+        image: The image.
+        questions: What is asked about it, with answers.
+    """
+    # Boxes of grounding are mostly among those of detection.
+    found = (pair for one in questions for pair in zip(one.boxes, one.labels, strict=True))
+    boxes = list(dict.fromkeys(found))
+    picture = draw_boxes(image, [box for box, _ in boxes], [label for _, label in boxes])
+    return _captioned(picture, [_as_line(one) for one in questions])
+
+
+def contact_sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Put pictures side by side, in rows that are as high as their highest picture.
+
+    Args:
+        pictures: At least one.
+        columns: Pictures in a row.
+    """
+    gap = 8
+    width = max(picture.width for picture in pictures)
+    rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
+    heights = [max(picture.height for picture in row) for row in rows]
+    columns = min(columns, len(pictures))
+    sheet = Image.new("RGB", (gap + (width + gap) * columns, gap + sum(height + gap for height in heights)), _WHITE)
+    top = gap
+    for row, height in zip(rows, heights, strict=True):
+        for column, picture in enumerate(row):
+            sheet.paste(picture, (gap + (width + gap) * column, top))
+        top += height + gap
+    return sheet
+
+
+def _as_line(question: Question) -> str:
+    """Return a question and its answer as a line of text."""
+    asked = f"{question.task} {question.query}".strip()
+    if question.task not in ("detect", "ground"):
+        return f"{asked}: {question.answer}"
+    if not question.boxes:
+        return f"{asked}: none"
+    return f"{asked}: {len(question.boxes)} box{'es' * (len(question.boxes) > 1)}"
+
+
+def _captioned(picture: Image.Image, texts: Sequence[str]) -> Image.Image:
+    """Return a picture with lines of text below it."""
     font = ImageFont.load_default(14)
-    texts = (f"{question.task} {question.query}".strip(), f"answer: {said}", f"truth: {truth}")
     lines = [line for text in texts for line in _wrap(text, font, picture.width - 12)]
     framed = Image.new("RGB", (picture.width, picture.height + 20 * len(lines) + 8), _WHITE)
     framed.paste(picture)

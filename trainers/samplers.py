@@ -34,3 +34,31 @@ class EpochLengthGroupedSampler(LengthGroupedSampler):
         self.generator.manual_seed(self._seed + self._epoch)
         order: Iterator[int] = super().__iter__()  # type: ignore[no-untyped-call]
         return order
+
+
+class EpochIndexSampler(torch.utils.data.Sampler[int]):
+    """The indices of another sampler, each with the number of the epoch: `epoch * length + index`.
+
+    The worker that reads an item knows the epoch by that.
+
+    Args:
+        sampler: The order of the items.
+        length: How many items there are.
+    """
+
+    def __init__(self, sampler: torch.utils.data.Sampler[int], length: int) -> None:
+        self.sampler = sampler
+        self._length = length
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; data loaders call this at its start."""
+        self._epoch = epoch
+        if hasattr(self.sampler, "set_epoch"):
+            self.sampler.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.sampler)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[int]:
+        return (self._epoch * self._length + index for index in self.sampler)

@@ -15,6 +15,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
 from geodit.configuration.types_geodit import Arguments, Batch
+from geodit.data.augmentation import AugmentedDataset
 from geodit.modeling_geodit.diffusion_geodit import (
     NoisedBatch,
     answer_losses,
@@ -36,7 +37,7 @@ from geodit.trainers.noise import UpdateNoise
 from geodit.trainers.preparation import prepare_model
 from geodit.trainers.publishing import PublishingTrainer
 from geodit.trainers.sample_callback import SampleCallback
-from geodit.trainers.samplers import EpochLengthGroupedSampler
+from geodit.trainers.samplers import EpochIndexSampler, EpochLengthGroupedSampler
 from geodit.trainers.streaming import StreamingTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
@@ -300,6 +301,12 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
         dataset = self.train_dataset if train_dataset is None else train_dataset
+        sampler = self._train_order(dataset, train_dataset)
+        if sampler is None or not isinstance(dataset, AugmentedDataset):
+            return sampler
+        return EpochIndexSampler(sampler, len(dataset))
+
+    def _train_order(self, dataset: object, train_dataset: Any) -> Sampler[int] | None:
         lengths = self._lengths(dataset)
         if lengths is None:
             return super()._get_train_sampler(train_dataset)

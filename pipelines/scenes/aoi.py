@@ -48,8 +48,9 @@ class AreaOfInterest:
             ValueError: If the file cannot be read or holds no polygons, or it is not known where the image is.
         """
         import geopandas
-        import shapely
+        import shapely.affinity
         from pyogrio.errors import DataLayerError, DataSourceError
+        from pyproj import CRS
         from pyproj.exceptions import CRSError, ProjError
 
         if georeference is None:
@@ -75,6 +76,10 @@ class AreaOfInterest:
             (on_map,) = pieces.to_crs(georeference.crs)
         except (CRSError, ProjError) as error:
             raise ValueError(f"the area of interest {path} cannot be found in the image's own map: {error}") from error
+
+        if CRS.from_user_input(georeference.crs).is_geographic:
+            # Longitudes of an image may go on beyond 180 degrees, where the same place is a turn away.
+            on_map = shapely.union_all([shapely.affinity.translate(on_map, turn) for turn in (-360.0, 0.0, 360.0)])
 
         def to_pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
             return georeference.to_pixels(points)

@@ -289,3 +289,5 @@ class TestOverlays:
         images = [tmp_path / "a.png", tmp_path / "b.png"]
         with pytest.raises(Exception, match="overwrite"):
             plan_overlays(images, tmp_path)
+        with pytest.raises(Exception, match="overwrite"):
+            plan_overlays(images[:1], images[0])

@@ -14,8 +14,11 @@ from rasterio.transform import Affine, from_origin
 from rasterio.warp import transform
 
 from geodit.configuration.decoding_options import DecodingOptions
+from geodit.pipelines.answering import Inquiry
+from geodit.pipelines.box_scores import BOX_SCORES
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.pipelines.scene_pipeline import ScenePipeline
+from geodit.pipelines.scenes.job import SceneJob
 from geodit.rasters.raster import RasterSource
 
 SQUARES = [(10, 12, 30, 28), (100, 90, 124, 110)]
@@ -124,3 +127,73 @@ def test_image_without_a_place_is_refused(pipe: GeoDiTPipeline, tmp_path: Path, 
     Image.fromarray(draw.scene(64, 64, [])).save(path)
     with pytest.raises(ValueError, match=r"photo\.png has no place on Earth"):
         ScenePipeline(pipe)(path, "ship", tile_size=64)
+
+
+class TestPredict:
+    def test_has_boxes_of_all_queries(self, pipe: GeoDiTPipeline, scene: Path) -> None:
+        found = ScenePipeline(pipe).predict(scene, queries=["ship", "tank"], tile_size=64, overlap=0.5)
+        assert [one.query for one in found] == ["ship", "ship", "tank", "tank"]
+
+    def test_sees_tiles_of_the_size_of_the_training(self, pipe: GeoDiTPipeline, scene: Path) -> None:
+        found = ScenePipeline(pipe).predict(scene, "ship", overlap=0.5)
+        assert {tile.window[2:] for tile in found.tiles} == {(64, 64)}
+        assert np.allclose(sorted(one.box for one in found), SQUARES, atol=0.51)
+
+    def test_needs_no_place_on_earth(self, pipe: GeoDiTPipeline, tmp_path: Path, draw: Any) -> None:
+        path = tmp_path / "photo.png"
+        Image.fromarray(draw.scene(64, 64, SQUARES[:1])).save(path)
+        found = ScenePipeline(pipe).predict(path, "ship")
+        assert [one.box for one in found] == [pytest.approx(SQUARES[0], abs=0.51)]
+        assert found.georeference is None
+
+    @pytest.mark.parametrize("full_image", [False, True])
+    def test_an_object_larger_than_a_tile_is_found_once(
+        self, pipe: GeoDiTPipeline, tmp_path: Path, draw: Any, full_image: bool
+    ) -> None:
+        """Its pieces are joined, and a look at the whole image adds no second box."""
+        large, small = (4, 4, 156, 116), (200, 40, 220, 60)
+        path = write_scene(tmp_path / "scene.tif", draw.scene(128, 240, [large, small]))
+        found = ScenePipeline(pipe).predict(path, "ship", tile_size=64, overlap=0.0, full_image=full_image)
+        boxes = sorted(one.box for one in found)
+        assert boxes == [pytest.approx(large, abs=4), pytest.approx(small, abs=4)]
+        assert len(found.tiles) == 8 + full_image
+
+    def test_a_task_of_one_box_is_about_the_whole_image(self, pipe: GeoDiTPipeline, scene: Path) -> None:
+        with pytest.raises(ValueError, match="tile_size is for tasks that list objects"):
+            ScenePipeline(pipe).predict(scene, "the ship", task="ground")
+        assert len(ScenePipeline(pipe).predict(scene, "the ship", task="ground", tile_size=None).tiles) == 1
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"queries": []}, "nothing to ask"),
+            ({"queries": ["ship", "ship"]}, "twice"),
+            ({"queries": ""}, "detect"),
+            ({"queries": "ship", "task": "segment"}, "segment"),
+            ({"queries": "ship", "choices": ["yes"]}, "answered by boxes"),
+            ({"queries": "ship", "overlap": 1.0}, "overlap"),
+            ({"queries": "ship", "batch_size": 0}, "batch_size"),
+            ({"queries": "ship", "gsd": -1.0}, "gsd"),
+            ({"queries": "ship", "aoi": "missing.geojson"}, "missing.geojson cannot be read"),
+            ({"queries": "ship", "bands": [7, 8, 9]}, "bands"),
+        ],
+    )
+    def test_what_cannot_be_is_refused(
+        self, pipe: GeoDiTPipeline, scene: Path, options: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(ValueError, match=message):
+            ScenePipeline(pipe).predict(scene, **options)
+
+
+def test_a_pipeline_has_its_device_already(pipe: GeoDiTPipeline) -> None:
+    with pytest.raises(ValueError, match="leave out device"):
+        ScenePipeline(pipe, device="cpu")
+
+
+def test_answers_depend_on_how_boxes_are_scored(model: Any, processor: Any, device: Any, scene: Path) -> None:
+    job = SceneJob((str(scene),), Inquiry("detect", ("ship",)))
+    first, second = (
+        ScenePipeline(GeoDiTPipeline(model, processor, device, box_score=name)) for name in sorted(BOX_SCORES)[:2]
+    )
+    assert first.fingerprint(first.plan(job)) != second.fingerprint(second.plan(job))
+    assert first.fingerprint(first.plan(job)) == first.fingerprint(first.plan(job))

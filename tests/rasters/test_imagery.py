@@ -56,7 +56,7 @@ def without_rasterio(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, name, None)
     for path in Path(raster.__file__).parent.glob("*.py"):
         if "rasterio" in path.read_text():
-            monkeypatch.delitem(sys.modules, f"geodit.pipelines.{path.stem}", raising=False)
+            monkeypatch.delitem(sys.modules, f"geodit.rasters.{path.stem}", raising=False)
 
 
 class TestGeoTiff:

@@ -28,8 +28,9 @@ def on_map(x1: float, y1: float, x2: float, y2: float) -> BaseGeometry:
     return shapely.box(left, bottom, right, top)
 
 
-def write(path: Path, *shapes: BaseGeometry | None, crs: str | None = UTM) -> str:
-    geopandas.GeoDataFrame(geometry=list(shapes), crs=UTM).to_crs(crs or UTM).to_file(path)
+def write(path: Path, *shapes: BaseGeometry | None, given: str = UTM, crs: str = UTM) -> str:
+    """Write shapes that are given in a reference system, in the same or another one."""
+    geopandas.GeoDataFrame(geometry=list(shapes), crs=given).to_crs(crs).to_file(path)
     return str(path)
 
 
@@ -49,6 +50,7 @@ def test_polygons_come_in_any_reference_system(tmp_path: Path, crs: str) -> None
     assert pixels_of(AreaOfInterest.read(path, PLACE)) == pytest.approx((10, 20, 30, 50), abs=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
 def test_a_file_without_a_reference_system_is_in_longitude_and_latitude(tmp_path: Path) -> None:
     (shape,) = geopandas.GeoSeries([on_map(10, 20, 30, 50)], crs=UTM).to_crs("EPSG:4326")
     path = tmp_path / "area.shp"
@@ -94,6 +96,17 @@ def test_a_polygon_that_crosses_itself_is_taken_for_what_it_covers(tmp_path: Pat
     assert not tie.is_valid
     path = write(tmp_path / "area.gpkg", tie, on_map(20, 0, 60, 40))
     assert pixels_of(AreaOfInterest.read(path, PLACE)) == pytest.approx((0, 0, 60, 40), abs=1e-6)
+
+
+@pytest.mark.parametrize("west", [170.0, -190.0])
+def test_longitudes_may_go_on_beyond_the_antimeridian(tmp_path: Path, west: float) -> None:
+    """An image of 20 degrees around it, and an area on each side."""
+    place = GeoReference("EPSG:4326", (0.1, 0.0, west, 0.0, -0.1, 10.0))
+    shapes = [shapely.box(171, 5, 172, 6), shapely.box(-172, 5, -171, 6)]
+    path = write(tmp_path / "area.gpkg", *shapes, given="EPSG:4326", crs="EPSG:3857")
+    area = AreaOfInterest.read(path, place)
+    columns = [Window(0, column, 100, 9) for column in (0, 10, 21, 90, 170, 180, 191)]
+    assert area.touches(columns) == [False, True, False, False, False, True, False]
 
 
 def test_what_is_no_polygon_is_passed_over(tmp_path: Path) -> None:

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Import annotations: check them, cut images into tiles, ask about these, and write a data set for training."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import geodit
+from geodit.annotations.checks import check_records
+from geodit.annotations.import_report import BadRecordsError, ImportReport
+from geodit.annotations.questions import KnownImage, QuestionMaker, QuestionNumbers, class_shares
+from geodit.annotations.records import BadRecord, LabeledImage
+from geodit.annotations.splits import SplitAssignment, SplitBy, SplitReport, assign_splits
+from geodit.annotations.stored import SPLITS, write_manifest, write_split
+from geodit.annotations.templates import Templates
+from geodit.annotations.tiles import LabeledTile, TileCounts, TileOptions, TileReader, cut_tiles
+from geodit.annotations.words import ClassWords
+from geodit.configuration.new_folders import new_folder
+from geodit.configuration.types_geodit import Item, JsonObject
+from geodit.data.schema import TASKS, StoredImage, make_row
+from geodit.rasters.rendering import Rendering
+
+__all__ = ["ImportOptions", "ImportResult", "import_annotations"]
+
+_JPEG = (".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """How annotations become a data set.
+
+    Args:
+        tiles: How images are cut.
+        classes: The classes that there are; others are problems. By default all that are found.
+        names: Other names for classes, by those of the source. Classes of one name become one.
+        shares: Share of each split of the tiles.
+        split_by: What stays in one split.
+        block_size: By area, the side of a block.
+        margin: By area, the distance between splits.
+        tasks: Which tasks are asked for.
+        numbers: How many questions.
+        plurals: Plural of a class, where the rules of English are not what is wanted.
+        templates: File of other wordings; `None` for those of the package.
+        bands: The band to show as gray, or the three to show as red, green and blue.
+        rendering: How bands become 8-bit RGB.
+        crs: Reference system of images that have a transform and none.
+        skip_bad: Whether to go on without what cannot be used.
+        find_duplicates: Whether to look for images that look the same.
+        seed: Of splits and questions.
+    """
+
+    tiles: TileOptions = field(default_factory=TileOptions)
+    classes: tuple[str, ...] | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=lambda: {"train": 0.8, "validation": 0.1, "test": 0.1})
+    split_by: SplitBy = "group"
+    block_size: float | None = None
+    margin: float = 0.0
+    tasks: tuple[str, ...] = TASKS
+    numbers: QuestionNumbers = field(default_factory=QuestionNumbers)
+    plurals: Mapping[str, str] = field(default_factory=dict)
+    templates: str | None = None
+    bands: tuple[int, ...] | None = None
+    rendering: Rendering | None = None
+    crs: str | None = None
+    skip_bad: bool = False
+    find_duplicates: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.shares) - set(SPLITS))
+        if unknown:
+            raise ValueError(f"unknown splits {', '.join(unknown)}; the splits are {', '.join(SPLITS)}")
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """What was imported.
+
+    Args:
+        report: What was found wrong.
+        counts: What became of the images.
+        splits: How tiles were shared out.
+        rows: Images, or tiles of them, of each split that have questions.
+        questions: Questions of each task, by split.
+        longest: The most objects of a class in an image.
+    """
+
+    report: ImportReport
+    counts: TileCounts
+    splits: SplitReport
+    rows: Mapping[str, int]
+    questions: Mapping[str, Mapping[str, int]]
+    longest: int
+
+
+def import_annotations(
+    records: Iterable[LabeledImage | BadRecord],
+    output_dir: str | Path,
+    options: ImportOptions,
+    *,
+    source: JsonObject | None = None,
+    progress: Callable[[str, int], None] | None = None,
+) -> ImportResult:
+    """Make a data set of annotated images.
+
+    Args:
+        records: What a reader yields.
+        output_dir: The folder to make. It appears when it is complete.
+        options: How.
+        source: What the records were read from, for the manifest.
+        progress: Called with what is counted, `"tiles"` that were found or `"written"`, and how many there are so far.
+
+    Raises:
+        BadRecordsError: If something cannot be used, and that is not allowed; it has the report.
+        FileExistsError: If the folder exists.
+        ValueError: If nothing is left, or the tiles cannot be split as asked for.
+    """
+    report, counts = ImportReport(), TileCounts()
+    templates = Templates.read(options.templates)
+    tile_reader = TileReader(options.bands, options.rendering, crs=options.crs)
+    with new_folder(Path(output_dir)) as folder, tile_reader as reader:
+        tiles = _find_tiles(records, options, reader, report, counts, progress)
+        if not tiles:
+            raise ValueError("there is no image that can be used")
+        assignment = assign_splits(
+            tiles,
+            options.shares,
+            by=options.split_by,
+            seed=options.seed,
+            block_size=options.block_size,
+            margin=options.margin,
+        )
+        known = _known_images(tiles)
+        labels = sorted({one.label for image in known for one in image.objects})
+        maker = QuestionMaker(
+            options.classes or tuple(labels),
+            class_shares(known),
+            options.tasks,
+            options.numbers,
+            ClassWords(options.plurals),
+            templates,
+            options.seed,
+        )
+        writer = _Writer(folder, reader, maker, progress)
+        for split in [name for name in SPLITS if name in assignment.splits]:
+            writer.write(split, _of_split(tiles, known, assignment, split))
+        longest = max(most_of_a_class(image) for image in known)
+        result = ImportResult(report, counts, assignment.report, writer.rows, writer.questions, longest)
+        write_manifest(folder, _manifest(options, maker.classes, source or {}, result))
+    return result
+
+
+def most_of_a_class(image: KnownImage) -> int:
+    """Return the most objects of one class that an image shows."""
+    return max(Counter(one.label for one in image.objects).values(), default=0)
+
+
+def _find_tiles(
+    records: Iterable[LabeledImage | BadRecord],
+    options: ImportOptions,
+    reader: TileReader,
+    report: ImportReport,
+    counts: TileCounts,
+    progress: Callable[[str, int], None] | None,
+) -> list[LabeledTile]:
+    """Return the tiles of all images that can be used."""
+    checked = check_records(
+        (_renamed(record, options.names) for record in records),
+        report,
+        skip_bad=True,
+        classes=options.classes,
+        find_duplicates=options.find_duplicates,
+        crs=options.crs,
+    )
+    tiles: list[LabeledTile] = []
+    for tile in cut_tiles(checked, options.tiles, reader, counts):
+        if isinstance(tile, BadRecord):
+            report.add("record", tile.origin, tile.reason)
+            continue
+        tiles.append(tile)
+        if progress is not None:
+            progress("tiles", len(tiles))
+    if report.num_bad and not options.skip_bad:
+        raise BadRecordsError(report)
+    return tiles
+
+
+def _renamed(record: LabeledImage | BadRecord, names: Mapping[str, str]) -> LabeledImage | BadRecord:
+    if isinstance(record, BadRecord) or not names:
+        return record
+    objects = tuple(replace(one, label=names.get(one.label, one.label)) for one in record.objects)
+    return replace(record, objects=objects, category=names.get(record.category, record.category))
+
+
+def _known_images(tiles: Sequence[LabeledTile]) -> list[KnownImage]:
+    """Return what is known of each tile, under a name that no other has."""
+    names: Counter[str] = Counter()
+    known = []
+    for tile in tiles:
+        top, left, height, width = tile.window
+        name = f"{Path(tile.image).name}@{left},{top},{width}x{height}"
+        names[name] += 1
+        known.append(
+            KnownImage(
+                name if names[name] == 1 else f"{name}#{names[name]}",
+                tile.shape,
+                tile.objects,
+                tile.partial_labels,
+                tile.captions,
+                tile.answers,
+                tile.category,
+                is_searched=not tile.only_text,
+            )
+        )
+    return known
+
+
+def _of_split(
+    tiles: Sequence[LabeledTile], known: Sequence[KnownImage], assignment: SplitAssignment, split: str
+) -> Iterator[tuple[LabeledTile, KnownImage]]:
+    for tile, image, name in zip(tiles, known, assignment.splits, strict=True):
+        if name == split:
+            yield tile, image
+
+
+class _Writer:
+    """Writes splits and counts what they hold."""
+
+    def __init__(
+        self, folder: Path, reader: TileReader, maker: QuestionMaker, progress: Callable[[str, int], None] | None
+    ) -> None:
+        self._folder, self._reader, self._maker, self._progress = folder, reader, maker, progress
+        self.rows: dict[str, int] = {}
+        self.questions: dict[str, Counter[str]] = {}
+
+    def write(self, split: str, images: Iterable[tuple[LabeledTile, KnownImage]]) -> None:
+        self.questions[split] = Counter()
+        self.rows[split] = write_split(self._folder, split, self._rows(split, images))
+
+    def _rows(self, split: str, images: Iterable[tuple[LabeledTile, KnownImage]]) -> Iterator[Item]:
+        written = sum(self.rows.values())
+        for tile, image in images:
+            questions = self._maker.questions(image)
+            if not questions:
+                continue
+            self.questions[split].update(question.task for question in questions)
+            yield make_row(self._stored(tile), image.image_id, questions, json.dumps(_meta(tile)))
+            written += 1
+            if self._progress is not None:
+                self._progress("written", written)
+
+    def _stored(self, tile: LabeledTile) -> StoredImage:
+        """Return a tile as it is stored: a whole JPEG as it is, all else as PNG."""
+        source = self._reader.open(tile.image)
+        is_whole = tile.window == (0, 0, *source.image_size) and tile.shape == source.image_size
+        path = Path(tile.image)
+        if is_whole and path.suffix.lower() in _JPEG and path.is_file():
+            return {"bytes": path.read_bytes(), "path": None}
+        return {"bytes": self._reader.read_png(tile), "path": None}
+
+
+def _meta(tile: LabeledTile) -> JsonObject:
+    top, left, height, width = tile.window
+    meta: JsonObject = {"source": tile.image, "origin": tile.origin, "window": [left, top, left + width, top + height]}
+    if tile.place is not None:
+        meta["crs"] = tile.place.crs
+        transform = getattr(tile.place, "transform", None)
+        if transform is not None:
+            meta["transform"] = list(transform)
+    return meta
+
+
+def _manifest(options: ImportOptions, classes: Sequence[str], source: JsonObject, result: ImportResult) -> JsonObject:
+    values: JsonObject = asdict(options)
+    return {
+        "geodit": geodit.__version__,
+        "source": source,
+        "options": json.loads(json.dumps(values)),
+        "classes": list(classes),
+        "rows": dict(result.rows),
+        "questions": {split: dict(counts) for split, counts in result.questions.items()},
+        "most_objects_of_a_class": result.longest,
+        "problems": dict(result.report.counts),
+        "tiles": asdict(result.counts),
+        "splits": {"by": result.splits.by, "left_out": result.splits.left_out, "tiles": dict(result.splits.tiles)},
+    }
