@@ -250,7 +250,7 @@ class _MovedParts:
 
         height, width = image_size
         frame = shapely.box(0, 0, width, height)
-        indices, shapes = self._near(place, image_size)
+        indices, shapes, turns = self._near(place, image_size)
         if not len(indices):
             return []
 
@@ -260,7 +260,7 @@ class _MovedParts:
 
         pixels = shapely.transform(shapes, to_pixels)
         known = _are_finite(pixels)
-        indices, pixels = indices[known], pixels[known]
+        indices, pixels, turns = indices[known], pixels[known], turns[known]
         broken = ~shapely.is_valid(pixels)
         pixels[broken] = shapely.make_valid(pixels[broken])
         points = self.parts.types[indices] == _POINT
@@ -268,13 +268,14 @@ class _MovedParts:
         seen = (boxes[:, :2] >= 0).all(axis=1) & (boxes[:, 2:] <= (width, height)).all(axis=1)
         (over,) = np.nonzero(~seen & ~points)
         seen[over] = shapely.area(shapely.intersection(pixels[over], frame)) > 0
-        indices, boxes, points = indices[seen], boxes[seen], points[seen]
+        indices, boxes, points, turns = indices[seen], boxes[seen], points[seen], turns[seen]
         if point_size is not None and points.any():
             half = point_size / 2 / pixel_sizes(place, boxes[points, :2])
             if not np.isfinite(half).all():
                 raise ValueError("a point in it has no size, as its pixels have none on the ground")
             boxes[points] += np.concatenate([-half, half], axis=1)
         corners = self.corners[indices]
+        corners[..., 0] += turns[:, None]
         four = np.isfinite(corners).all(axis=(1, 2))
         if four.any():
             corners[four] = place.to_pixels(corners[four])
@@ -288,9 +289,16 @@ class _MovedParts:
         turned: Corners | None = turned_corners([(x, y) for x, y in corners.tolist()])
         return LabeledObject(self.parts.labels[index], (x1, y1, x2, y2), turned, line=int(self.parts.numbers[index]))
 
-    def _near(self, place: MapReference, image_size: tuple[int, int]) -> tuple[_Indices, _Geometries]:
-        """Return the shapes that may touch an image, and their indices, ascending."""
+    def _near(
+        self, place: MapReference, image_size: tuple[int, int]
+    ) -> tuple[_Indices, _Geometries, NDArray[np.float64]]:
+        """Return the shapes that may touch an image, where it has them.
+
+        Returns:
+            Their indices, ascending; the shapes; and by how much each has been moved to the east.
+        """
         import shapely
+        from pyproj import CRS
 
         outline = place.to_map(_outline(image_size))
         outline = outline[np.isfinite(outline).all(axis=1)]
@@ -299,12 +307,25 @@ class _MovedParts:
         low, high = outline.min(axis=0), outline.max(axis=0)
         affine = isinstance(place, GeoReference)
         margin = 0.0 if affine else _WIDENED * (high - low)
-        indices = np.sort(self.tree.query(shapely.box(*(low - margin), *(high + margin))))
+        # Longitudes of an image may go on beyond 180 degrees, where the same place is a turn away.
+        offsets = (-360.0, 0.0, 360.0) if CRS.from_user_input(place.crs).is_geographic else (0.0,)
+        east = np.array([1.0, 0.0])
+        found = [
+            self.tree.query(shapely.box(*(low - margin - offset * east), *(high + margin - offset * east)))
+            for offset in offsets
+        ]
+        indices = np.concatenate(found)
+        turns = np.repeat(offsets, [len(some) for some in found])
+        order = np.argsort(indices, kind="stable")
+        indices, turns = indices[order], turns[order]
         shapes = self.shapes[indices]
+        for offset in set(offsets) - {0.0}:
+            moved = turns == offset
+            shapes[moved] = shapely.transform(shapes[moved], lambda points, by=offset * east: points + by)
         if not affine:
             # Far outside, control points and cameras put things anywhere: boxes reach beyond by the image's size.
             shapes = _clipped(shapes, shapely.box(*(low - (high - low)), *(high + (high - low))))
-        return indices, shapes
+        return indices, shapes, turns
 
 
 def _clipped(shapes: _Geometries, frame: object) -> _Geometries:

@@ -254,6 +254,20 @@ def test_what_a_map_does_not_show_is_outside(tmp_path: Path) -> None:
     assert bad.reason == "2 of 3 features are outside all images that can be read"
 
 
+@pytest.mark.parametrize("west", [-180.5, 179.5])
+def test_features_are_found_on_both_sides_of_the_antimeridian(tmp_path: Path, west: float) -> None:
+    raster = write_raster(tmp_path / "a.tif", crs="EPSG:4326", transform=Affine(0.01, 0, west, 0, -0.01, 10.0))
+    turned = rotate(shapely.box(-179.9, 9.2, -179.7, 9.3), 30)
+    shapes = [shapely.box(179.6, 9.4, 179.8, 9.9), turned, shapely.box(0.1, 9.4, 0.3, 9.9)]
+    geopandas.GeoDataFrame(geometry=shapes, crs="EPSG:4326").to_file(tmp_path / "a.gpkg")
+    (image,), (bad,) = read([raster], str(tmp_path / "a.gpkg"), label_field=None, default_label="x")
+    assert [one.line for one in image.objects] == [1, 2]
+    assert image.objects[0].box == pytest.approx((10, 10, 30, 60), abs=1e-6)
+    middle = np.mean(image.objects[1].corners, axis=0)
+    assert middle == pytest.approx([70, 75], abs=1e-6)
+    assert bad.origin.endswith("feature 3")
+
+
 @dataclass(frozen=True)
 class FoldedReference(MapReference):
     """A camera that folds the map at column 80, and knows nothing from column 120 on; 30 km to a pixel."""
