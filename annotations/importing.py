@@ -211,6 +211,7 @@ def _known_images(tiles: Sequence[LabeledTile]) -> list[KnownImage]:
                 tile.shape,
                 tile.objects,
                 tile.partial_labels,
+                tile.cut_labels,
                 tile.captions,
                 tile.answers,
                 tile.category,

@@ -28,8 +28,9 @@ class KnownImage:
         image_id: Its name, on which depends what is asked.
         image_size: `(height, width)` in pixels.
         objects: All objects of the classes that were looked for, except those of `partial`.
-        partial: Classes of which it shows objects that are not among `objects`, such as those that the edge of a tile
-            cuts away: nothing is asked for which these would have to be known.
+        partial: Classes of which not all objects are known: nothing is asked about them.
+        cut: Classes of which the edge of a tile cuts objects, so that the larger part is not seen. Those that are seen
+            are asked for, as a rule that a model can learn; nothing is asked for which the others would be counted.
         captions: Each describes the whole image.
         answers: Questions with their answers.
         category: Class of the whole scene; empty if unknown.
@@ -40,6 +41,7 @@ class KnownImage:
     image_size: tuple[int, int]
     objects: tuple[LabeledObject, ...] = ()
     partial: frozenset[str] = frozenset()
+    cut: frozenset[str] = frozenset()
     captions: tuple[str, ...] = ()
     answers: tuple[TextAnswer, ...] = ()
     category: str = ""
@@ -115,8 +117,9 @@ class QuestionMaker:
         return [question for task in TASKS if task in self.tasks for question in makers[task](image, rng)]
 
     def _counts(self, image: KnownImage) -> dict[str, int]:
-        """Return how many objects there are of each class whose objects are all known."""
-        counts = dict.fromkeys(sorted({*self.classes, *(one.label for one in image.objects)} - image.partial), 0)
+        """Return how many objects there are of each class of which that is beyond doubt."""
+        doubtful = image.partial | image.cut
+        counts = dict.fromkeys(sorted({*self.classes, *(one.label for one in image.objects)} - doubtful), 0)
         for one in image.objects:
             if one.label in counts:
                 counts[one.label] += 1
@@ -139,7 +142,7 @@ class QuestionMaker:
 
     def _phrases(self, image: KnownImage, rng: random.Random) -> list[Question]:
         by_sort: dict[str, list[Question]] = {}
-        for one in referring_phrases(image.objects, image.image_size, self.words, image.partial):
+        for one in referring_phrases(image.objects, image.image_size, self.words, image.partial | image.cut):
             question = Question("ground", query=one.text, boxes=(one.target.box,), labels=(one.target.label,))
             by_sort.setdefault(one.sort, []).append(question)
         # What the source itself says comes first, of the rest every sort in turn.
@@ -156,7 +159,7 @@ class QuestionMaker:
             return []
         counts = self._counts(image)
         questions = []
-        for label in [label for label, count in counts.items() if count]:
+        for label in sorted({one.label for one in image.objects} - image.partial):
             objects = sorted((one for one in image.objects if one.label == label), key=lambda one: one.box)
             boxes = tuple(one.box for one in objects)
             questions.append(Question("detect", query=label, boxes=boxes, labels=(label,) * len(boxes)))

@@ -33,7 +33,8 @@ class SeenObjects(NamedTuple):
 
     Args:
         kept: The objects of which enough is seen, in pixels of the part.
-        left_out: The classes of those of which something is seen, but not enough: one for each object.
+        left_out: The classes of those of which something is seen, but not enough: one for each object. Of an object of
+            which hardly anything is seen nobody could tell, and it counts as not there.
     """
 
     kept: tuple[LabeledObject, ...]
@@ -50,11 +51,12 @@ class ObjectsInWindows:
     Args:
         objects: In pixels of the image.
         min_visible: Least share, above 0 to 1.
+        min_noticed: Share below which an object counts as not there.
     """
 
-    def __init__(self, objects: Sequence[LabeledObject], min_visible: float) -> None:
+    def __init__(self, objects: Sequence[LabeledObject], min_visible: float, min_noticed: float = 0.0) -> None:
         self._objects = objects
-        self._min_visible = min_visible
+        self._min_visible, self._min_noticed = min_visible, min_noticed
         self._boxes = np.array([one.box for one in objects], dtype=np.float64).reshape(-1, 4)
 
     def find(self, window: Window) -> SeenObjects:
@@ -74,15 +76,22 @@ class ObjectsInWindows:
             if one.corners is not None:
                 share, found = _see_turned(one, one.corners, window)
                 found = found if share >= self._min_visible else None
-                if not share:
-                    continue
             else:
+                share = _share_in(self._boxes[index], window)
                 found = _with_box(one, upright[index]) if index in upright else None
-            if found is None:
-                cut.append(one.label)
-            else:
+            if found is not None:
                 kept.append(found)
+            elif share > 0 and share >= self._min_noticed:
+                cut.append(one.label)
         return SeenObjects(tuple(kept), tuple(cut))
+
+
+def _share_in(box: NDArray[np.float64], window: Window) -> float:
+    """Return the share of the area of a box that lies in a window that it touches."""
+    x1, y1, x2, y2 = box.tolist()
+    width = min(x2, window.left + window.width) - max(x1, window.left)
+    height = min(y2, window.top + window.height) - max(y1, window.top)
+    return width * height / ((x2 - x1) * (y2 - y1))
 
 
 def scaled_object(one: LabeledObject, x_factor: float, y_factor: float) -> LabeledObject:

@@ -36,6 +36,7 @@ class TileOptions:
         size: Side of a tile in pixels. An image that is no larger is one tile.
         overlap: Share of a tile's side that neighbors have in common at least, 0 to below 1.
         min_visible: Least share of an object's area that a tile has to show for the object to be in it, above 0 to 1.
+        min_noticed: Of an object of which a tile shows a smaller share nobody could tell: it counts as not there.
         min_valid: Least share of a tile's pixels that have data, 0 to 1; other tiles are left out.
         gsd: Ground sampling distance in meters at which tiles are read; by default pixels are taken as they are.
         max_objects: Objects of one class in a tile at most. A tile with more is cut into four, again and again.
@@ -48,6 +49,7 @@ class TileOptions:
     size: int = 512
     overlap: float = 0.0
     min_visible: float = 0.5
+    min_noticed: float = 0.15
     min_valid: float = 0.5
     gsd: float | None = None
     max_objects: int | None = None
@@ -60,6 +62,8 @@ class TileOptions:
             raise ValueError(f"overlap must be a share from 0 to below 1, got {self.overlap}")
         if not 0.0 < self.min_visible <= 1.0:
             raise ValueError(f"min_visible must be a share above 0, and 1 at most, got {self.min_visible}")
+        if not 0.0 <= self.min_noticed < 1.0:
+            raise ValueError(f"min_noticed must be a share from 0 to below 1, got {self.min_noticed}")
         if not 0.0 <= self.min_valid <= 1.0:
             raise ValueError(f"min_valid must be a share from 0 to 1, got {self.min_valid}")
         if self.gsd is not None and not 0.0 < self.gsd < math.inf:
@@ -78,8 +82,9 @@ class LabeledTile:
         window: What part of it, in its pixels.
         shape: `(height, width)` of the tile in pixels of its own, to which the window is resampled.
         objects: In pixels of the tile.
-        partial_labels: Classes of which the tile may show more than `objects` has, such as pieces of objects that its
-            edge has cut: they can neither be counted nor said to be absent.
+        partial_labels: Classes of which not all objects are known: nothing can be asked about them.
+        cut_labels: Classes of which the tile shows a part of an object that is not in `objects`, as its edge cuts away
+            the larger part or there is no data: they can neither be counted nor said to be absent.
         only_text: Whether the tile is the whole of an image that was cut, or whose objects are unknown: nothing may be
             asked about its objects.
         captions: Each describes all of the image; tiles of one that was cut have none.
@@ -96,6 +101,7 @@ class LabeledTile:
     shape: tuple[int, int]
     objects: tuple[LabeledObject, ...] = ()
     partial_labels: frozenset[str] = frozenset()
+    cut_labels: frozenset[str] = frozenset()
     only_text: bool = False
     captions: tuple[str, ...] = ()
     answers: tuple[TextAnswer, ...] = ()
@@ -231,7 +237,7 @@ class _ImageCutter:
     def __init__(self, record: LabeledImage, source: ImageSource, options: TileOptions, counts: TileCounts) -> None:
         self._record, self._source, self._options, self._counts = record, source, options, counts
         self._scale = _scale(record.image, source, options)
-        self._objects = ObjectsInWindows(record.objects, options.min_visible)
+        self._objects = ObjectsInWindows(record.objects, options.min_visible, options.min_noticed)
         self._whole = Window(0, 0, *source.image_size)
 
     def tiles(self) -> Iterator[LabeledTile | BadRecord]:
@@ -281,7 +287,8 @@ class _ImageCutter:
         tile = replace(
             self._tile(window, shape),
             objects=tuple(scaled_object(one, *factors) for one in shown.kept),
-            partial_labels=self._record.partial_labels | frozenset(shown.left_out),
+            partial_labels=self._record.partial_labels,
+            cut_labels=frozenset(shown.left_out),
         )
         for read in self._read(tile):
             self._counts.cut_objects += len(shown.left_out) if isinstance(read, LabeledTile) else 0
@@ -300,7 +307,7 @@ class _ImageCutter:
         shown = split_hidden(tile.objects, valid, self._options.min_visible)
         self._counts.tiles += 1
         self._counts.hidden_objects += len(shown.left_out)
-        yield replace(tile, objects=shown.kept, partial_labels=tile.partial_labels | frozenset(shown.left_out))
+        yield replace(tile, objects=shown.kept, cut_labels=tile.cut_labels | frozenset(shown.left_out))
 
     def _tile(self, window: Window, shape: tuple[int, int]) -> LabeledTile:
         record, place = self._record, self._source.georeference

@@ -74,6 +74,17 @@ class TestDetection:
             assert "ship" not in question.query + question.answer
             assert "bus" not in question.query
 
+    def test_of_a_class_that_an_edge_cuts_what_is_seen_is_asked_for_and_nothing_is_counted(self):
+        image = KnownImage("a", SIZE, HARBOR, cut=frozenset({"ship", "bus"}))
+        questions = QuestionMaker(("ship", "storage tank", "bus")).questions(image)
+        assert [(one.query, len(one.boxes)) for one in questions if one.task == "detect"] == [
+            ("ship", 3),
+            ("storage tank", 1),
+        ]
+        assert not any(
+            "ship" in one.query + one.answer or "bus" in one.query for one in questions if one.task != "detect"
+        )
+
     def test_nothing_is_absent_where_nobody_has_looked(self):
         image = KnownImage("a", SIZE, category="harbor", is_searched=False)
         tasks = {question.task for question in QuestionMaker(("ship",)).questions(image)}

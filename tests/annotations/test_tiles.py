@@ -88,10 +88,19 @@ def test_boxes_are_clipped_or_left_out_by_the_share_that_is_seen(harbor: str) ->
         ("ship", (90, 10, 96, 20)),
         ("plane", (80, 30, 96, 40)),
     ]
-    assert left.partial_labels == {"car"}
+    assert left.cut_labels == {"car"}
     assert right.objects == ()
-    assert right.partial_labels == {"ship", "plane", "car"}
+    assert right.cut_labels == {"ship", "plane", "car"}
     assert counts.cut_objects == 4
+
+
+def test_what_hardly_shows_counts_as_not_there(harbor: str) -> None:
+    objects = (thing(86, 10, 96.9, 20, "ship"), thing(86, 30, 98, 40, "car"))
+    record = LabeledImage(harbor, "a.json", objects=objects)
+    _, right, *_ = tiles_of(record, size=96)
+    assert right.cut_labels == {"car"}
+    _, right, *_ = tiles_of(record, size=96, min_noticed=0.0)
+    assert right.cut_labels == {"ship", "car"}
 
 
 def test_classes_that_a_record_knows_in_part_stay_so_in_every_tile(harbor: str) -> None:
@@ -172,7 +181,7 @@ def test_tiles_without_data_are_left_out(tmp_path: Path) -> None:
     assert [tile.window.left for tile in tiles] == [96, 96]
     assert counts.without_data == 2
     assert [one.label for one in tiles[0].objects] == ["car"]
-    assert tiles[0].partial_labels == {"plane"}
+    assert tiles[0].cut_labels == {"plane"}
     assert counts.hidden_objects == 1
     assert len(tiles_of(LabeledImage(str(path), "a.json"), size=96, min_valid=0.0)) == 4
 
@@ -228,7 +237,7 @@ def test_pieces_of_a_crowded_tile_overlap_as_tiles_do(harbor: str) -> None:
         tiles = tiles_of(record, size=SIDE, overlap=overlap, max_objects=39)
         assert len(tiles) == 4
         assert sum("plane" in [one.label for one in tile.objects] for tile in tiles) == whole
-        assert all(("plane" in tile.partial_labels) == (not whole) for tile in tiles)
+        assert all(("plane" in tile.cut_labels) == (not whole) for tile in tiles)
 
 
 def test_what_stays_crowded_is_named(harbor: str) -> None:
