@@ -61,9 +61,14 @@ class ObjectsInWindows:
         """Return what a window shows."""
         kept: list[LabeledObject] = []
         cut: list[str] = []
-        _, touched = boxes_in_window(self._boxes, window, 0.0)
-        clipped, seen = boxes_in_window(self._boxes, window, self._min_visible)
-        upright = dict(zip(seen.tolist(), clipped.tolist(), strict=True))
+        x1, y1, x2, y2 = self._boxes.T
+        right, bottom = window.left + window.width, window.top + window.height
+        # All at once, as there may be many objects in an image and few in a window.
+        touched = np.flatnonzero(
+            (x2 > np.maximum(x1, window.left)) & (y2 > np.maximum(y1, window.top)) & (x1 < right) & (y1 < bottom)
+        )
+        clipped, seen = boxes_in_window(self._boxes[touched], window, self._min_visible)
+        upright = dict(zip(touched[seen].tolist(), clipped.tolist(), strict=True))
         for index in touched.tolist():
             one = self._objects[index]
             if one.corners is not None:

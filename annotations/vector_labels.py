@@ -33,7 +33,7 @@ _Indices = NDArray[np.intp]
 
 _POINT, _POLYGON = 0, 3  # as shapely numbers its types
 # Edges of a feature are moved in pieces of at most this share of the longer side of the feature.
-_PIECES = 16
+_PIECES = 8
 # Points along each edge of a raster, between which its outline on the map may bend.
 _OUTLINE_POINTS = 32
 # Share of its size by which the place of a raster is widened that has no affine transform, whose inverse is only near.
@@ -115,7 +115,7 @@ def read_vector_labels(
         inside = set(parts.numbers[placed].tolist())
         for number in dict.fromkeys(parts.numbers.tolist()):
             if number not in inside:
-                faults.add("outside all images", number)
+                faults.add("outside all images that can be read", number)
     yield from faults.records(len(features))
 
 
@@ -264,11 +264,11 @@ class _MovedParts:
         broken = ~shapely.is_valid(pixels)
         pixels[broken] = shapely.make_valid(pixels[broken])
         points = self.parts.types[indices] == _POINT
-        seen = np.where(
-            points, shapely.intersects(pixels, frame), shapely.area(shapely.intersection(pixels, frame)) > 0
-        )
-        indices, pixels, points = indices[seen], pixels[seen], points[seen]
         boxes = shapely.bounds(pixels).reshape(-1, 4)
+        seen = (boxes[:, :2] >= 0).all(axis=1) & (boxes[:, 2:] <= (width, height)).all(axis=1)
+        (over,) = np.nonzero(~seen & ~points)
+        seen[over] = shapely.area(shapely.intersection(pixels[over], frame)) > 0
+        indices, boxes, points = indices[seen], boxes[seen], points[seen]
         if point_size is not None and points.any():
             half = point_size / 2 / pixel_sizes(place, boxes[points, :2])
             if not np.isfinite(half).all():

@@ -140,8 +140,8 @@ def test_without_leave_to_skip_all_is_read_and_then_refused(folder: Path) -> Non
         kept.extend(check_records(records, report))
     assert str(caught.value) == (
         "not all annotations can be used (images that are missing: 1, objects whose box has no area: 1), the first "
-        f"being a.json, none.png: there is no image {folder / 'none.png'}: correct them, or leave them out by --skip-bad "
-        "(skip_bad=True)"
+        f"being a.json, none.png: there is no image {folder / 'none.png'}: correct them, or leave them out by "
+        "--skip-bad (skip_bad=True)"
     )
     assert caught.value.report is report
     assert report.images == 2

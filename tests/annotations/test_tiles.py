@@ -220,6 +220,17 @@ def test_crowded_tiles_are_cut_into_four_until_they_are_not(harbor: str) -> None
     assert counts.crowded == 4
 
 
+def test_pieces_of_a_crowded_tile_overlap_as_tiles_do(harbor: str) -> None:
+    crowd = tuple(thing(4 * x, 4, 4 * x + 3, 7) for x in range(40))
+    middle = thing(90, 90, 102, 102, "plane")
+    record = LabeledImage(harbor, "a.json", objects=(*crowd, middle))
+    for overlap, whole in ((0.0, 0), (0.25, 4)):
+        tiles = tiles_of(record, size=SIDE, overlap=overlap, max_objects=39)
+        assert len(tiles) == 4
+        assert sum("plane" in [one.label for one in tile.objects] for tile in tiles) == whole
+        assert all(("plane" in tile.partial_labels) == (not whole) for tile in tiles)
+
+
 def test_what_stays_crowded_is_named(harbor: str) -> None:
     counts = TileCounts()
     crowd = tuple(thing(5, 5, 6 + index / 100, 6) for index in range(30))

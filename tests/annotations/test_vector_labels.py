@@ -6,22 +6,29 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import example_rasters
 import geopandas
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine
 from shapely.affinity import rotate
 from shapely.geometry.base import BaseGeometry
 
 from geodit.annotations.records import BadRecord, LabeledImage
-from geodit.annotations.vector_labels import read_vector_labels
-from geodit.rasters.georeference import GeoReference
+from geodit.annotations.vector_features import VectorFeatures
+from geodit.annotations.vector_labels import _Faults, _Parts, read_vector_labels
+from geodit.data.windows import Window
+from geodit.rasters.georeference import GeoReference, MapReference
 
 PLACE = GeoReference(example_rasters.CRS, tuple(example_rasters.PLACE)[:6])
 SIDE = 100
@@ -107,7 +114,7 @@ def test_a_polygon_whose_box_alone_touches_a_raster_is_not_in_it(raster: str, tm
     (image,), (bad,) = read([raster], write(tmp_path / "a.gpkg", [corner, shapely.box(1, 1, 5, 5)]))
     assert [one.line for one in image.objects] == [2]
     assert bad.origin.endswith("a.gpkg, feature 1")
-    assert bad.reason == "1 of 2 features is outside all images"
+    assert bad.reason == "1 of 2 features is outside all images that can be read"
 
 
 def test_rasters_may_be_in_different_reference_systems(tmp_path: Path) -> None:
@@ -200,6 +207,92 @@ def test_control_points_place_features(tmp_path: Path) -> None:
     assert y2 > 192
 
 
+def test_long_edges_bend_as_the_map_does(tmp_path: Path) -> None:
+    """A parallel is an arc on the map, which bends by half a kilometer over two degrees."""
+    raster = write_raster(tmp_path / "coarse.tif", transform=Affine(2000, 0, 400000, 0, -500, 5790000))
+    geopandas.GeoDataFrame(geometry=[shapely.box(2.0, 52.0, 4.0, 52.1)], crs="EPSG:4326").to_file(tmp_path / "a.gpkg")
+    (image,), _ = read([raster], str(tmp_path / "a.gpkg"), label_field=None, default_label="x")
+    lower = shapely.LineString([(2.0, 52.0), (4.0, 52.0)])
+    (arc, chord) = geopandas.GeoSeries([shapely.segmentize(lower, 0.001), lower], crs="EPSG:4326").to_crs(PLACE.crs)
+    (_, lowest, _, _), (_, ends, _, _) = arc.bounds, chord.bounds
+    assert ends - lowest > 400
+    assert image.objects[0].box[3] == pytest.approx((5790000 - lowest) / 500, abs=0.05)
+
+
+def cubic(columns: Any, rows: Any) -> tuple[Any, Any]:
+    """A camera that looks to the east: pixels grow with the third power of their column."""
+    return 4.0 + 1e-5 * (columns + 2e-5 * columns**3), 52.0 - 1e-5 * rows
+
+
+def test_far_outside_an_image_control_points_are_not_followed(tmp_path: Path) -> None:
+    """The polynomial that fits them turns back there: what is far to the east would come in from the west."""
+    points = [
+        GroundControlPoint(row, column, *cubic(column, row)) for row in (0, 33, 66, 100) for column in (0, 33, 66, 100)
+    ]
+    pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
+    path = tmp_path / "a.tif"
+    example_rasters.write_raster(path, pixels, placed=False, gcps=points, crs=rasterio.CRS.from_epsg(4326))
+    left, top = cubic(60, 40)
+    right, bottom = cubic(1000, 60)
+    frame = geopandas.GeoDataFrame(geometry=[shapely.box(left, bottom, right, top)], crs="EPSG:4326")
+    frame.to_file(tmp_path / "a.gpkg")
+    (image,), bad = read([str(path)], str(tmp_path / "a.gpkg"), label_field=None, default_label="x")
+    assert bad == []
+    assert image.objects[0].box[:2] == pytest.approx((60, 40), abs=2.0)
+    assert image.objects[0].box[2] > SIDE
+
+
+def test_what_a_map_does_not_show_is_outside(tmp_path: Path) -> None:
+    """A satellite above the Gulf of Guinea sees neither the other side of the Earth, nor what is half there."""
+    disk = "+proj=geos +h=35785831 +lon_0=0 +sweep=y"
+    raster = write_raster(tmp_path / "a.tif", crs=disk, transform=Affine(3e4, 0, -1.5e6, 0, -3e4, 1.5e6))
+    shapes = [shapely.box(-1, -1, 1, 1), shapely.box(179, -1, 180, 1), shapely.box(-5, -5, 179, 5)]
+    geopandas.GeoDataFrame(geometry=shapes, crs="EPSG:4326").to_file(tmp_path / "a.gpkg")
+    (image,), (bad,) = read([raster], str(tmp_path / "a.gpkg"), label_field=None, default_label="x")
+    assert [one.line for one in image.objects] == [1]
+    assert image.objects[0].box == pytest.approx((46.3, 46.3, 53.7, 53.7), abs=0.1)
+    assert bad.reason == "2 of 3 features are outside all images that can be read"
+
+
+@dataclass(frozen=True)
+class FoldedReference(MapReference):
+    """A camera that folds the map at column 80, and knows nothing from column 120 on; 30 km to a pixel."""
+
+    def to_map(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (points - SIDE / 2) * [3e4, -3e4]
+
+    def to_pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = np.moveaxis(points / [3e4, -3e4] + SIDE / 2, -1, 0)
+        return np.stack([np.where(x > 120, np.nan, np.where(x > 80, 160 - x, x)), y], axis=-1)
+
+    def window(self, window: Window) -> MapReference:
+        return self
+
+    def scaled(self, row_factor: float, column_factor: float) -> MapReference:
+        return self
+
+
+def test_shapes_that_a_camera_folds_or_does_not_know_do_no_harm() -> None:
+    disk = "+proj=geos +h=35785831 +lon_0=0 +sweep=y"
+    place = FoldedReference(disk)
+    on_disk = [
+        shapely.box(10, 10, 20, 20),
+        shapely.box(90, 10, 130, 20),  # reaches into what is not known
+        shapely.Polygon([(60, -10), (95, 5), (75, 30), (90, 45), (62, 25)]),  # crosses itself when folded
+    ]
+    shapes = geopandas.GeoSeries([shapely.transform(one, place.to_map) for one in on_disk], crs=disk).to_crs(
+        "EPSG:4326"
+    )
+    shapes = geopandas.GeoSeries([*shapes, shapely.box(-5, -5, 179, 5)], crs="EPSG:4326")  # around the Earth
+    parts = _Parts.of(VectorFeatures(shapes, ("ship",) * len(shapes)), _Faults("a.gpkg"), None)
+    moved = parts.move_to(disk)
+    assert not isinstance(moved, str)
+    found = dict(moved.objects_in(place, (SIDE, SIDE), None))
+    assert sorted(found) == [0, 2]
+    assert found[0].box == pytest.approx((10, 10, 20, 20), abs=0.1)
+    assert found[2].box == pytest.approx((60, -10, 80, 45), abs=1.0)
+
+
 def test_what_is_wrong_with_features_is_counted_and_the_first_are_named(raster: str, tmp_path: Path) -> None:
     bow_tie = shapely.Polygon([(10, 10), (20, 20), (20, 10), (10, 20)])
     shapes = [None, shapely.box(1, 1, 5, 5), bow_tie, shapely.LineString([(1, 1), (5, 5)]), shapely.box(1, 1, 4, 4)]
@@ -213,7 +306,7 @@ def test_what_is_wrong_with_features_is_counted_and_the_first_are_named(raster: 
         (", feature 3", "1 of 12 features is invalid"),
         (", feature 5", "1 of 12 features is without a class in the field name"),
         (", feature 4", "1 of 12 features is neither polygon nor point"),
-        (", features 6, 7, 8, 9, 10, ...", "7 of 12 features are outside all images"),
+        (", features 6, 7, 8, 9, 10, ...", "7 of 12 features are outside all images that can be read"),
     ]
     (image,), bad = read([raster], path, default_label="thing")
     assert [one.label for one in image.objects] == ["b", "thing"]
