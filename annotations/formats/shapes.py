@@ -26,6 +26,7 @@ __all__ = [
     "rectangle_corners",
 ]
 
+_ROUNDING = 0.25  # pixels that corners of a rectangle may be off by
 _MAX_COORDINATE = 1e9  # pixels: no image is as large, and sums and squares of it are exact enough
 
 
@@ -86,8 +87,10 @@ def oriented_object(
     if len(corners) != 4:
         raise ValueError(f"an oriented box has four corners, not {len(corners)}")
     outline = [(_coordinate(x), _coordinate(y)) for x, y in corners]
-    # Corners that are no rectangle and those of an upright one are not told apart here: both have a smallest one.
-    turned = turned_corners(outline) or turned_corners(_smallest_rectangle(outline))
+    turned = turned_corners(_smallest_rectangle(outline))
+    if turned is not None:
+        # A rectangle keeps its corners, in their order.
+        turned = turned_corners(outline, _ROUNDING) or turned
     return LabeledObject(clean_text(label, "the class"), surrounding_box(outline), turned, difficult, line=line)
 
 
