@@ -54,7 +54,7 @@ class LabeledImage:
         image: Its path, or what else [`~geodit.rasters.imagery.open_image`] takes.
         origin: File, and where there is one line or record, that says so; for messages.
         image_size: `(height, width)` in pixels as the source states it; `None` if it does not.
-        objects: All objects of the classes that were labelled. No objects is a statement, too.
+        objects: All objects of the classes that were labeled. No objects is a statement, too.
         captions: Each describes the whole image.
         answers: Questions with their answers.
         category: Class of the whole scene; empty if unknown.

@@ -23,6 +23,7 @@ _EXTRAS = {
     "evaluate": "eval",
     "faster_coco_eval": "eval",
     "geopandas": "geo",
+    "inflect": "labels",
     "matplotlib": "hub",
     "outlines_core": "structured",
     "peft": "train",

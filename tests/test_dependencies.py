@@ -18,6 +18,7 @@ LAYERS = (
     ("cli",),
     ("speed",),
     ("trainers",),
+    ("annotations",),
     ("evaluation", "pipelines"),
     ("rasters", "tiny"),
     ("hub_cards",),

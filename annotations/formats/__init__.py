@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read the formats of labelling tools and of published annotations, one module per format."""
+"""Read the formats of labeling tools and of published annotations, one module per format."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects from the shapes that labelling tools draw: boxes, turned boxes, outlines, circles and ellipses.
+"""Objects from the shapes that labeling tools draw: boxes, turned boxes, outlines, circles and ellipses.
 
 The angle of an object is kept if its outline is a turned rectangle. All other shapes become upright boxes.
 """
