@@ -91,7 +91,8 @@ def _share_in(box: NDArray[np.float64], window: Window) -> float:
     x1, y1, x2, y2 = box.tolist()
     width = min(x2, window.left + window.width) - max(x1, window.left)
     height = min(y2, window.top + window.height) - max(y1, window.top)
-    return width * height / ((x2 - x1) * (y2 - y1))
+    share: float = width * height / ((x2 - x1) * (y2 - y1))
+    return share
 
 
 def scaled_object(one: LabeledObject, x_factor: float, y_factor: float) -> LabeledObject:

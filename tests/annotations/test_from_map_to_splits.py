@@ -46,7 +46,7 @@ def test_white_squares_on_a_map_are_white_squares_in_tiles(tmp_path: Path) -> No
     records = read_vector_labels(rasters, str(tmp_path / "squares.gpkg"), label_field="kind")
     checked = list(check_records(records, report, classes=["square"]))
     assert (report.images, report.objects, report.num_bad) == (2, 80, 0)
-    options = TileOptions(size=48, overlap=0.25, min_visible=0.5)
+    options = TileOptions(size=48, overlap=0.25, min_visible=0.5, min_noticed=0.0)
     with TileReader() as reader:
         cut = list(cut_tiles(checked, options, reader, counts))
         tiles = [tile for tile in cut if isinstance(tile, LabeledTile)]
@@ -59,7 +59,7 @@ def test_white_squares_on_a_map_are_white_squares_in_tiles(tmp_path: Path) -> No
                 found[y1:y2, x1:x2] = True
             assert (white | ~found).all()
             # What is seen and not found has been cut by an edge, and the tile says so.
-            assert (white == found).all() or tile.partial_labels == {"square"}
+            assert (white == found).all() or tile.cut_labels == {"square"}
     splits = assign_splits(tiles, {"train": 0.6, "test": 0.4}, by="area", block_size=60, margin=2)
     assert shared_area(tiles, splits.splits) == pytest.approx(0.0, abs=1e-9)
     assert splits.report.objects["test"]["square"] > 0
