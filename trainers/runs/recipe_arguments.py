@@ -90,6 +90,17 @@ class DataArguments:
         default=None,
         metadata={"help": "Published data sets to train on, such as rsicd=PATH or mmrs-1m:optical=PATH with a split."},
     )
+    imported: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Folders that `geodit data import` has made: their training splits are trained on, their "
+            "validation splits held out."
+        },
+    )
+    augment: bool = field(
+        default=False,
+        metadata={"help": "See images otherwise each time: turned, mirrored, tilted, in other light and air."},
+    )
     skip_bad_records: bool = field(
         default=False, metadata={"help": "Leave records of published data sets out that cannot be read."}
     )
@@ -110,8 +121,14 @@ class DataArguments:
             raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}.")
         if self.num_neon_tiles and self.neon_dir is None:
             raise ValueError("num_neon_tiles needs neon_dir: run `geodit data fetch neon DIR` and give DIR.")
-        if not (self.num_scenes or self.num_text_scenes or self.num_neon_tiles or self.datasets):
-            raise ValueError("Nothing to train on: give num_scenes, num_text_scenes, num_neon_tiles or datasets.")
+        if not (self.num_scenes or self.num_text_scenes or self.num_neon_tiles or self.datasets or self.imported):
+            raise ValueError(
+                "Nothing to train on: give num_scenes, num_text_scenes, num_neon_tiles, datasets or imported."
+            )
+        if self.imported and self.objective == "dense_vision":
+            raise ValueError("imported data have no dense labels: leave them out of a recipe with dense_vision.")
+        if self.augment and (self.streaming or self.objective != "masked_diffusion"):
+            raise ValueError("augment is for objective masked_diffusion and data that are not streamed.")
         if self.datasets and self.objective == "dense_vision":
             raise ValueError("datasets have no dense labels: leave them out of a recipe with objective dense_vision.")
         if self.num_text_scenes and self.objective != "masked_diffusion":

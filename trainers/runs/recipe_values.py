@@ -84,6 +84,8 @@ def resolve_paths(arguments: Any) -> None:
     if datasets := getattr(arguments, "datasets", None):
         named = (entry.partition("=") for entry in datasets)
         arguments.datasets = [f"{name}={resolve_path('datasets', path)}" for name, _, path in named]
+    if imported := getattr(arguments, "imported", None):
+        arguments.imported = [resolve_path("imported", path) for path in imported]
 
 
 def resolve_path(name: str, value: str) -> str:

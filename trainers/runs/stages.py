@@ -16,6 +16,7 @@ from trl.trainer.utils import get_peft_config
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.types_geodit import Item
+from geodit.data.augmentation import Augmentation, AugmentedDataset
 from geodit.hub_cards.publish.run_folders import RUN_LOG, RUN_RECIPE
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
@@ -36,6 +37,7 @@ from geodit.trainers.runs.quantization import quantization_config
 from geodit.trainers.runs.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.runs.training_data import (
     ImageQuestions,
+    imported_datasets,
     neon_tiles,
     published_datasets,
     rendered_scenes,
@@ -127,6 +129,8 @@ def run_masked_diffusion(
     with _rendering_once(data_args, training_args):
         train_dataset = training_questions(data_args, processor)
         eval_dataset = evaluation_questions(data_args, processor)
+    if data_args.augment:
+        train_dataset = AugmentedDataset(train_dataset, Augmentation(), training_args.seed)
     trainer = GeoDiTTrainer(
         model=model,
         args=training_args,
@@ -225,7 +229,7 @@ def training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Datas
         images.append(rendered_scenes(args, "train", args.num_scenes))
     if args.num_neon_tiles:
         images.append(neon_tiles(args, "train"))
-    published = published_datasets(args)
+    published = [*published_datasets(args), *imported_datasets(args, "train")]
     if args.streaming:
         return streamed_questions([*images, *published], args)
     parts: list[ImageQuestions | SceneTextDataset] = [
@@ -238,7 +242,14 @@ def training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Datas
 
 
 def evaluation_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Item] | None:
-    """Return the held-out questions of a recipe, on images if it trains on any; `None` without `num_eval_scenes`."""
+    """Return the held-out questions of a recipe: of imported data their validation splits, else of synthetic scenes.
+
+    Scenes are images if the recipe trains on any. `None` if there is neither a split nor `num_eval_scenes`.
+    """
+    held_out = imported_datasets(args, "validation")
+    if held_out:
+        parts = [ImageQuestions(part, processor, args.questions_per_row, in_memory=False) for part in held_out]
+        return parts[0] if len(parts) == 1 else _Concatenation(parts)
     if not args.num_eval_scenes:
         return None
     if args.num_scenes or args.num_neon_tiles or args.datasets:

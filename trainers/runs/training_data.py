@@ -13,6 +13,7 @@ import datasets
 import numpy as np
 import torch
 
+from geodit.annotations.stored import read_split
 from geodit.configuration.types_geodit import Item
 from geodit.data.neon import neon_dataset
 from geodit.data.readers.reading import BadRecords, read_dataset
@@ -122,6 +123,18 @@ def published_datasets(args: DataArguments) -> list[datasets.Dataset]:
         read_dataset(name, path, split, bad_records=bad_records, cache_dir=args.cache_dir)
         for name, split, path in args.named_datasets()
     ]
+
+
+def imported_datasets(args: DataArguments, split: str) -> list[datasets.Dataset]:
+    """Return a split of each folder of `args.imported`; of held-out splits those that there are."""
+    found = []
+    for folder in args.imported or ():
+        try:
+            found.append(read_split(folder, split))
+        except FileNotFoundError:
+            if split == "train" or not Path(folder).is_dir():
+                raise
+    return found
 
 
 def vocabulary_texts(num_scenes: int = 2000) -> Iterator[str]:
