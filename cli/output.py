@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -40,10 +40,21 @@ def bytes_progress_bar() -> "Progress":
     return _progress_bar(DownloadColumn(), TransferSpeedColumn())
 
 
-def _progress_bar(*counters: "ProgressColumn") -> "Progress":
+def tiles_progress_bar(stream: TextIO) -> "Progress":
+    """Return a progress bar that counts tiles and shows the field `speed` of its task; otherwise as [`progress_bar`].
+
+    Args:
+        stream: Where to, in place of stderr.
+    """
+    from rich.progress import MofNCompleteColumn, TextColumn
+
+    return _progress_bar(MofNCompleteColumn(), TextColumn("{task.fields[speed]}"), stream=stream)
+
+
+def _progress_bar(*counters: "ProgressColumn", stream: TextIO | None = None) -> "Progress":
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(file=sys.stderr)
+    console = Console(file=stream or sys.stderr)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

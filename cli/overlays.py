@@ -52,10 +52,8 @@ def write_overlay(picture: Path, scene: "SceneResult") -> None:
         CommandError: If the picture cannot be written.
     """
     from geodit.pipelines.visualization import draw_boxes
-    from geodit.rasters.imagery import open_image
 
-    job = scene.job
-    with open_image(scene.image, job.bands, job.rendering, crs=job.crs) as source:
+    with scene.job.open(scene.image) as source:
         shape = source.fit_within(_MAX_SIDE)
         pixels = source.read(shape=shape).pixels
     x_factor, y_factor = shape[1] / scene.image_size[1], shape[0] / scene.image_size[0]

@@ -5,12 +5,11 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from geodit.cli.output import tiles_progress_bar
 
 # A log gets a line at most so often, and none of a job that is done before.
 _SECONDS_BETWEEN_LINES = 30.0
@@ -29,7 +28,7 @@ class TileProgress:
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream or sys.stderr
         self._clock = clock
-        self._bar = _bar(self._stream) if self._stream.isatty() else None
+        self._bar = tiles_progress_bar(self._stream) if self._stream.isatty() else None
         self._first: tuple[float, int] | None = None
         self._last_line = clock()
 
@@ -79,18 +78,3 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 120 else f"{hours:.1f} h"
-
-
-def _bar(stream: TextIO) -> "Progress":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
-        console=Console(file=stream),
-        transient=True,
-    )

@@ -64,14 +64,13 @@ class GeoDiTPipeline:
         *,
         box_score: str = DEFAULT_BOX_SCORE,
     ) -> None:
-        get_box_score(box_score)  # before the model is moved
+        self.answerer = Answerer(model, processor, box_score)  # raises before the model is moved
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = model
         network: torch.nn.Module = model  # in Transformers `to` and `eval` have no types
         network.to(device).eval()
         self.processor = processor
-        self.answerer = Answerer(model, processor, box_score)
 
     @classmethod
     def from_pretrained(

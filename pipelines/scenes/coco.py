@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geodit.configuration.types_geodit import JsonObject
+from geodit.pipelines.tiling import Box
 
 if TYPE_CHECKING:
     from supervision import Detections
 
 __all__ = ["CocoImage", "to_coco", "to_supervision"]
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)

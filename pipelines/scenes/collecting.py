@@ -14,7 +14,7 @@ from geodit.pipelines.scenes.formats import write_layers
 from geodit.pipelines.scenes.geography import concatenate_in_wgs84
 from geodit.pipelines.scenes.layers import Layer
 from geodit.pipelines.scenes.objects import ModelName, window_box
-from geodit.pipelines.scenes.plan import ImageFacts, JobPlan, open_job_image
+from geodit.pipelines.scenes.plan import ImageFacts, JobPlan
 from geodit.pipelines.scenes.results import SceneResult
 from geodit.pipelines.tile_answers import TileAnswers
 
@@ -139,7 +139,7 @@ def collect(
 
 
 def _look_at(plan: JobPlan, number: int) -> ImageFacts:
-    with open_job_image(plan.job, number) as source:
+    with plan.job.open(plan.job.images[number]) as source:
         return ImageFacts(source.image_size, source.georeference)
 
 

@@ -9,6 +9,8 @@ from typing import Literal
 
 from geodit.configuration.types_geodit import JsonObject
 from geodit.pipelines.answering import Inquiry
+from geodit.rasters.image_source import ImageSource
+from geodit.rasters.imagery import open_image
 from geodit.rasters.rendering import Rendering
 
 __all__ = ["SceneJob", "Tiling", "file_facts"]
@@ -92,6 +94,10 @@ class SceneJob:
             raise ValueError("there is no image to ask about")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+    def open(self, image: str) -> ImageSource:
+        """Open an image as the job sees it; errors are those of [`open_image`]."""
+        return open_image(image, self.bands, self.rendering, crs=self.crs)
 
     def fingerprint(self) -> JsonObject:
         """Return all that the answers depend on beside the model, in types that JSON has.

@@ -21,7 +21,6 @@ from geodit.pipelines.tile_answers import Tile, TileAnswers, answer_tiles
 from geodit.pipelines.tiling import advise_tiles
 from geodit.rasters.georeference import MapReference
 from geodit.rasters.image_source import GeoImage, ImageSource
-from geodit.rasters.imagery import open_image
 
 __all__ = ["Chunk", "ImageFacts", "JobImages", "JobPlan", "PlannedTile", "answer_chunk"]
 
@@ -104,7 +103,7 @@ class JobPlan:
                 tiles.append(PlannedTile(len(tiles), number, None))
                 continue
             try:
-                with open_job_image(job, number) as source:
+                with job.open(image) as source:
                     places = _named(image, source, job, side)
                     images[number] = ImageFacts(source.image_size, source.georeference)
             except (ValueError, OSError) as error:
@@ -148,7 +147,7 @@ class JobImages:
         """Open the image of a number; errors are those of [`open_image`]."""
         if self._source is None or number != self._number:
             self.close()
-            self._source, self._number = open_job_image(self._job, number), number
+            self._source, self._number = self._job.open(self._job.images[number]), number
         return self._source
 
     def close(self) -> None:
@@ -214,11 +213,6 @@ def answer_chunk(
             if tile.error:
                 raise ValueError(tile.error)
     return answers, facts
-
-
-def open_job_image(job: SceneJob, number: int) -> ImageSource:
-    """Open an image of a job; errors are those of [`open_image`]."""
-    return open_image(job.images[number], job.bands, job.rendering, crs=job.crs)
 
 
 def _named(image: str, source: ImageSource, job: SceneJob, side: int) -> list[GridTile]:

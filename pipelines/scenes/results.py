@@ -197,10 +197,8 @@ class SceneResult:
             The axes.
         """
         from geodit.pipelines.scenes.plotting import plot_objects
-        from geodit.rasters.imagery import open_image
 
-        job = self.job
-        with open_image(self.image, job.bands, job.rendering, crs=job.crs) as source:
+        with self.job.open(self.image) as source:
             picture = source.read(shape=source.fit_within(max_side))
         return plot_objects(self.objects, picture.pixels, self.image_size, self.has_boxes, ax)
 

@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import io
 import os
 import struct
 import subprocess
 import sys
-import threading
 import tracemalloc
 import zipfile
 import zlib
@@ -21,6 +19,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
+from file_server import serve_files
 from PIL import Image
 
 from geodit.data.readers.files import ImageFileError, decode_image, read_image_size
@@ -111,27 +110,10 @@ def test_postscript_is_not_run(tmp_path, reader, monkeypatch):
 
 
 @pytest.fixture
-def requests() -> Iterator[tuple[str, list[str]]]:
-    """An address, and what was asked of it."""
-    asked: list[str] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_error(404)
-
-        do_HEAD = do_GET  # noqa: N815
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def requests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[str]]]:
+    """An address where there is nothing, and what was asked of it."""
+    with serve_files(tmp_path_factory.mktemp("nothing")) as served:
+        yield served
 
 
 def write_tiff(path: Path, **overviews: str) -> None:

@@ -173,7 +173,7 @@ def test_an_image_stays_open_from_chunk_to_chunk(
         opened.append(Path(path).name)
         return open_image(path, *args, **options)
 
-    monkeypatch.setattr("geodit.pipelines.scenes.plan.open_image", counted)
+    monkeypatch.setattr("geodit.pipelines.scenes.job.open_image", counted)
     answers = list(run_chunks(pipe.answerer, plan))
     assert len(answers) > 1
     assert opened == ["a.tif", "b.tif"]
