@@ -34,10 +34,14 @@ app = typer.Typer(help="Import, download, generate and check data.", no_args_is_
 data_import.register(app)
 
 
-@app.command(epilog="Example: `geodit data fetch neon`")
+@app.command(epilog="Examples:\n\n`geodit data fetch neon`\n\n`geodit data fetch neon --as-map crowns-map`")
 def fetch(
     name: Annotated[Literal["neon"], typer.Argument(help="The data set.")],
     directory: Annotated[Path, typer.Argument(help="Directory to create.")] = NEON_DIRECTORY,
+    as_map: Annotated[
+        Path | None,
+        typer.Option("--as-map", help="Also write GeoTIFF files, with the boxes as a GeoPackage, to this new folder."),
+    ] = None,
 ) -> None:
     """Download a data set of real images.
 
@@ -50,7 +54,13 @@ def fetch(
         fetched = fetch_neon(directory)
     except RuntimeError as error:
         raise CommandError(str(error), FAILURE) from error
-    results_console().print(f"{name} is in {fetched}", soft_wrap=True, highlight=False, markup=False)
+    console = results_console()
+    console.print(f"{name} is in {fetched}", soft_wrap=True, highlight=False, markup=False)
+    if as_map is not None:
+        from geodit.data.neon_map import write_neon_map
+
+        written = write_neon_map(fetched, as_map)
+        console.print(f"the map is in {written}", soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command(epilog="Example: `geodit data demo-scenes my-scenes`")

@@ -189,7 +189,7 @@ def _run(
             overwrite=overwrite,
             announce=announce,
             progress=report_progress,
-            callbacks=() if as_json else (TrainingProgress(bars, options.metric),),
+            callbacks=[TrainingProgress(bars, options.metric, prints=not as_json)],
         )
 
 

@@ -19,11 +19,13 @@ class TrainingProgress(TrainerCallback):
     Args:
         progress: The bar, which somebody else starts and stops.
         metric: The figure by which checkpoints are compared.
+        prints: Whether lines are printed.
     """
 
-    def __init__(self, progress: "Progress", metric: str) -> None:
+    def __init__(self, progress: "Progress", metric: str, *, prints: bool = True) -> None:
         self._progress = progress
         self._metric = metric
+        self._prints = prints
         self._bar: TaskID | None = None
         self._losses: dict[str, float] = {}
 
@@ -56,7 +58,7 @@ class TrainingProgress(TrainerCallback):
             tasks = {name: value for name, value in logs.items() if name.startswith(_LOSS) and "_t_" not in name}
             self._losses = {"loss": logs["loss"], **tasks}
             self._progress.update(self._bar, description=f"training, loss {logs['loss']:.3f}")
-        if f"eval_{self._metric}" in logs:
+        if self._prints and f"eval_{self._metric}" in logs:
             self._print(state, logs)
 
     def on_train_end(

@@ -121,8 +121,8 @@ def _planned(sources: Sequence[str], folder: Path, options: FinetuneOptions) -> 
             )
         plan: JsonObject = kept["plan"]
         return plan
+    plan = json.loads(json.dumps(plan_of(sources, folder, options).to_dict()))
     with RunFolder(folder).opened(None):  # refuses what is there of somebody else
-        plan = json.loads(json.dumps(plan_of(sources, folder, options).to_dict()))
         own.mkdir(parents=True, exist_ok=True)
         write_atomically(own / _RECIPE, FinetunePlan.from_dict(plan).to_yaml().encode())
         write_atomically(own / _PLAN, json.dumps({"request": request, "plan": plan}, indent=1).encode())

@@ -10,7 +10,7 @@ import rasterio
 import shapely
 
 from geodit.annotations.import_report import BadRecordsError
-from geodit.annotations.importing import ImportOptions, import_annotations
+from geodit.annotations.importing import ImportOptions, held_out_images, import_annotations
 from geodit.annotations.records import BadRecord, LabeledImage, LabeledObject
 from geodit.annotations.stored import read_manifest, read_split
 from geodit.annotations.tiles import TileOptions
@@ -49,6 +49,7 @@ def labels(tmp_path):
 
 def options(**changes):
     plain = {"tiles": TileOptions(size=TILE), "find_duplicates": False, "split_by": "area", "block_size": 32.0}
+    plain |= {"empty_share": 1.0}
     return ImportOptions(**{**plain, "shares": {"train": 0.5, "test": 0.5}, **changes})
 
 
@@ -128,3 +129,26 @@ def test_the_same_annotations_give_the_same_bytes(raster, labels, tmp_path):
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         contents.append([(path.relative_to(tmp_path / name), path.read_bytes()) for path in files])
     assert contents[0] == contents[1]
+
+
+def test_images_are_held_out_by_name(tmp_path):
+    found = held_out_images({"maps/OSBS_029.tif", "maps/SOAP_061.tif"}, {"test": ("OSBS_*",)})
+    assert found == {"maps/OSBS_029.tif": "test"}
+    assert held_out_images({"maps/a.tif"}, {"test": ("maps/*",)}) == {"maps/a.tif": "test"}
+    with pytest.raises(ValueError, match=r"no image is named nothing\*, which is held out for test"):
+        held_out_images({"a.tif"}, {"test": ("nothing*",)})
+    with pytest.raises(ValueError, match=r"a\.tif is held out for validation and for test"):
+        held_out_images({"a.tif"}, {"validation": ("a*",), "test": ("*.tif",)})
+
+
+def test_what_is_left_out_is_counted(raster, labels, tmp_path):
+    records = list(read_vector_labels([str(raster)], str(labels), label_field="class"))
+    tiles = TileOptions(size=TILE, overlap=0.5)
+    shares = {"train": 0.8, "test": 0.2}
+    result = import_annotations(records, tmp_path / "few", options(tiles=tiles, shares=shares, empty_share=0.2))
+    everything = import_annotations(records, tmp_path / "all", options(tiles=tiles, shares=shares))
+    assert everything.empty == 0 < result.empty
+    assert result.rows["train"] == everything.rows["train"] - result.empty
+    assert result.rows["test"] == everything.rows["test"]
+    assert result.repeats == everything.repeats > 0
+    assert read_manifest(tmp_path / "few")["splits"]["empty"] == result.empty

@@ -287,3 +287,36 @@ def test_what_cannot_be_done_is_said(options: dict[str, Any], message: str) -> N
     arguments = {"tiles": grid("a.tif", (256, 256), 32, 32), "shares": SHARES} | options
     with pytest.raises(ValueError, match=message):
         assign_splits(arguments.pop("tiles"), arguments.pop("shares"), **arguments)
+
+
+def test_images_that_are_held_out_are_in_their_split_alone() -> None:
+    tiles = [one for number in range(20) for one in grid(f"{number}.tif", (64, 64), 32, 32)]
+    found = assign_splits(tiles, SHARES, held_out={"3.tif": "test", "5.tif": "test"})
+    images = {name: {one.image for one in some} for name, some in by_split(tiles, found).items()}
+    assert images["test"] == {"3.tif", "5.tif"}
+    assert {name: len(some) for name, some in images.items()} == {"train": 16, "validation": 2, "test": 2}
+
+
+def test_by_area_what_is_held_out_shares_no_pixel_with_the_rest() -> None:
+    # Two rasters of one place on the map.
+    tiles = [*grid("a.tif", (256, 256), 32, 16, UTM), *grid("b.tif", (64, 64), 32, 32, UTM)]
+    found = assign_splits(tiles, {"train": 1.0}, by="area", held_out={"b.tif": "test"})
+    assert all(name == "test" for name in found.splits[-4:])
+    assert "train" in found.splits
+    assert shared_area(tiles, found.splits) < 1e-9
+
+
+def test_a_group_goes_with_an_image_that_is_held_out() -> None:
+    tiles = [tile("a.tif", group="harbor"), tile("b.tif", group="harbor"), tile("c.tif"), tile("d.tif")]
+    found = assign_splits(tiles, {"train": 0.5, "validation": 0.5}, by="group", held_out={"a.tif": "test"})
+    assert found.splits[:2] == ("test", "test")
+    assert sorted(str(name) for name in found.splits[2:]) == ["train", "validation"]
+    with pytest.raises(ValueError, match="images of one group are held out for test and for validation"):
+        assign_splits(tiles, SHARES, by="group", held_out={"a.tif": "test", "b.tif": "validation"})
+
+
+def test_held_out_images_leave_a_split_to_the_others() -> None:
+    with pytest.raises(ValueError, match="held out for every split that has a share"):
+        assign_splits([tile("a.tif"), tile("b.tif")], {"train": 1.0}, held_out={"a.tif": "train"})
+    with pytest.raises(ValueError, match='not for by="source"'):
+        assign_splits([tile(split="train")], SHARES, by="source", held_out={"a.tif": "test"})

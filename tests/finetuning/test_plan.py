@@ -11,10 +11,11 @@ from geodit.annotations.stored import write_split
 from geodit.finetuning.device_memory import DeviceMemory, device_memory
 from geodit.finetuning.options import FinetuneOptions
 from geodit.finetuning.plan import FinetunePlan, plan_finetuning
+from geodit.processing.processing_geodit import GeoDiTProcessor
 
 GIB = 2**30
 CPU = DeviceMemory("the CPU", 8 * GIB, False)
-GPU = DeviceMemory("a GPU", 80 * GIB, True)
+GPU = DeviceMemory("the CPU", 80 * GIB, True)  # as if it computed like a GPU
 
 
 def plan(ships, checkpoint, memory=CPU, processes=1, **options):
@@ -68,28 +69,29 @@ def test_less_memory_takes_smaller_batches_then_recomputes_then_gives_up(ships, 
     free = 2**30
     while True:
         free = int(free * 0.9)
+        memory = DeviceMemory("a small device", free, False)
         try:
-            recipe = plan(ships, checkpoint, DeviceMemory("a GPU", free, False), quantize="none").recipe
-        except ValueError as error:
-            assert "GiB at least" in str(error)
-            assert "choose a smaller model" in str(error)
+            recipe = plan(ships, checkpoint, memory, quantize="none", use_cpu=True).recipe
+        except ValueError:
             break
         assert recipe["per_device_train_batch_size"] * recipe["gradient_accumulation_steps"] == 16
         found.append((recipe["activation_checkpointing"], -recipe["per_device_train_batch_size"]))
     assert found == sorted(found)
     assert len(set(found)) > 3
+    with pytest.raises(ValueError, match=r"GiB at least, and a small device has .* free: choose a smaller model"):
+        plan(ships, checkpoint, memory, quantize="none", use_cpu=True)
 
 
-def test_canvases_grow_with_the_longest_answer(ships, checkpoint, model_and_processor):
-    _, processor = model_and_processor
-    write_split(ships, "train", [ship_row(20, boxes=5), *(ship_row(number) for number in range(8))])
+def test_canvases_grow_with_the_longest_answer(ships, checkpoint):
+    processor = GeoDiTProcessor.from_pretrained(checkpoint)
+    write_split(ships, "train", [ship_row(20, boxes=9), *(ship_row(number) for number in range(8))])
     found = plan(ships, checkpoint)
-    needed = 5 * 4  # location tokens
+    needed = 9 * 4  # location tokens
     assert processor.canvas_length("detect") < needed
-    assert found.canvas_lengths == {"detect": 24}
-    assert found.recipe["canvas_lengths"] == ["detect=24"]
-    assert plan(ships, checkpoint, canvas_lengths=(("detect", 40),)).canvas_lengths == {"detect": 40}
-    with pytest.raises(ValueError, match="too short: its answers have up to 20 tokens"):
+    assert found.canvas_lengths == {"detect": 40}
+    assert found.recipe["canvas_lengths"] == ["detect=40"]
+    assert plan(ships, checkpoint, canvas_lengths=(("detect", 48),)).canvas_lengths == {"detect": 48}
+    with pytest.raises(ValueError, match="too short: its answers have up to 36 tokens"):
         plan(ships, checkpoint, canvas_lengths=(("detect", 16),))
 
 

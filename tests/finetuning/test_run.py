@@ -17,7 +17,7 @@ from geodit.pipelines.image_pipeline import GeoDiTPipeline
 STEPS = {"max_steps": 6, "evaluations": 3, "batch_size": 2, "use_cpu": True, "patience": 0}
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """As a process that is killed, as far as files can tell."""
 
 
@@ -33,7 +33,7 @@ class StopAt(TrainerCallback):
 
             def stop(args, state, control, **kwargs):
                 if state.global_step == step:
-                    raise Stopped
+                    raise StoppedError
 
             return stop
         return object.__getattribute__(self, name)
@@ -92,7 +92,7 @@ def test_the_best_checkpoint_is_kept(tmp_path, ships, checkpoint):
 )
 def test_stopped_and_started_again_it_ends_with_the_same_weights(tmp_path, ships, checkpoint, whole_run, moment, step):
     folder = tmp_path / "run"
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         run(ships, folder, checkpoint, callbacks=[StopAt(moment, step)])
     report = run(ships, folder, checkpoint)
     weights = adapter(whole_run)

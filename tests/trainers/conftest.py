@@ -92,6 +92,7 @@ def build_trainer(
     eval_items=None,
     peft_config=None,
     model_init=None,
+    score_answers=None,
     **arguments,
 ) -> GeoDiTTrainer:
     """A Trainer for a few updates, on a CPU unless told otherwise, with whatever arguments else."""
@@ -111,6 +112,7 @@ def build_trainer(
         args=GeoDiTTrainingArguments(**settings),
         peft_config=peft_config,
         model_init=model_init,
+        score_answers=score_answers,
         data_collator=GeoDiTDataCollator(processor),
         processing_class=processor,
         train_dataset=items,

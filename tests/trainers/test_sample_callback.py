@@ -111,3 +111,10 @@ def test_there_must_be_images_and_someone_to_draw_them(make_trainer, model_and_p
     with pytest.raises(ValueError, match="needs a SampleCallback among the callbacks"):
         make_trainer(*model_and_processor, items, tmp_path, sample_every_steps=1)
     assert torch.is_grad_enabled()
+
+
+def test_tensorboard_shows_the_pictures(make_trainer, make_model, items, tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(make_trainer, make_model, items, tmp_path, draw_answer, sample_every_steps=2, report_to="tensorboard")
+    events = accumulator.EventAccumulator(str(tmp_path / "runs" / "samples")).Reload()
+    assert events.Tags()["images"] == ["samples/00-detect", "samples/01-vqa", "samples/02-vqa"]

@@ -26,11 +26,12 @@ _WEIGHTS = r"(?:pytorch_model|model|adapter_model)(?:-\d+-of-\d+)?\.(?:safetenso
 _SIGNS = re.compile(rf"checkpoint-\d+|{_WEIGHTS}|{re.escape(RUN_LOG)}|{re.escape(RUN_RECIPE)}|{re.escape(_STATE)}")
 # By these it is known that a run has written it, and not only a model saved there.
 _TRACES = re.compile(rf"checkpoint-\d+|{re.escape(RUN_LOG)}|{re.escape(_STATE)}|training_args\.bin")
-# All else that a run leaves, with its model and processor. A card is not among it: people write in theirs.
+# All else that a run leaves, with its model and processor. A card is not among it: people write in theirs. The one
+# that PEFT saves with an adapter is, as long as nobody has.
 _LEFT_BY_A_RUN = re.compile(
     rf"{_SIGNS.pattern}|broken-checkpoint-\d+|training_args\.bin|(?:all|train|eval|test)_results\.json"
     r"|(?:config|generation_config|adapter_config|preprocessor_config|processor_config|tokenizer|tokenizer_config"
-    r"|special_tokens_map|added_tokens)\.json|chat_template\.(?:jinja|json)|\w+_geodit\.py|samples|runs|{FINETUNING}"
+    rf"|special_tokens_map|added_tokens)\.json|chat_template\.(?:jinja|json)|\w+_geodit\.py|samples|runs|{FINETUNING}"
 )
 # Of folders whose names others use, too, what a run writes to them: pictures of its answers, files of TensorBoard.
 _CONTENTS = {
@@ -38,6 +39,7 @@ _CONTENTS = {
     "samples": re.compile(r"step-\d+/.+"),
     "runs": re.compile(r"(?:.+/)?events\.out\.tfevents\..+"),
 }
+_PEFT_CARD = "# Model Card for Model ID\n"
 # Neither a run's result nor somebody else's.
 _PASSED_OVER = re.compile(rf"{re.escape(PRIVATE)}|replaced-\d+|broken-checkpoint-\d+")
 
@@ -224,11 +226,21 @@ def is_new_start(resume: str | bool | None) -> bool:
 
 
 def _is_of_a_run(path: Path) -> bool:
+    if path.name == "README.md":
+        return _is_empty_card(path)
     contents = _CONTENTS.get(path.name)
     return _LEFT_BY_A_RUN.fullmatch(path.name) is not None and (
         contents is None
         or all(contents.fullmatch(file.relative_to(path).as_posix()) for file in path.rglob("*") if not file.is_dir())
     )
+
+
+def _is_empty_card(path: Path) -> bool:
+    """Return whether a card is the template that PEFT saves, in which nobody has written."""
+    try:
+        return _PEFT_CARD in read_text(path)
+    except (OSError, ValueError):
+        return False
 
 
 def _is_weights(name: str) -> bool:
