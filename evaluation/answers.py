@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import Box, Question, QuestionItem
 from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.processing.turned_boxes_geodit import Corners
 
 __all__ = ["AnswerRecord", "read_answer", "record_answer"]
 
@@ -25,6 +26,7 @@ class AnswerRecord:
         labels: Class name of each box.
         parsed: Whether the text could be read as an answer to the task.
         num_steps: In how many denoising steps it was made, in each of which a token was committed.
+        corners: Corners of each box that was read as a turned one, and `None` for each upright one; empty if all are.
     """
 
     image_id: str
@@ -35,6 +37,7 @@ class AnswerRecord:
     labels: tuple[str, ...]
     parsed: bool
     num_steps: int
+    corners: tuple[Corners | None, ...] = ()
 
 
 def read_answer(processor: GeoDiTProcessor, item: QuestionItem, text: str, num_steps: int) -> AnswerRecord:
@@ -69,4 +72,5 @@ def record_answer(item: QuestionItem, answer: JsonObject, num_steps: int) -> Ans
         labels=tuple(answer["labels"]),
         parsed=answer["parsed"],
         num_steps=num_steps,
+        corners=tuple(answer.get("corners", ())),
     )
