@@ -18,6 +18,7 @@ __all__ = [
     "box_corners",
     "clip_polygon",
     "clip_to_frame",
+    "is_clockwise",
     "polygon_area",
     "shared_area",
     "surrounding_box",
@@ -43,6 +44,11 @@ def surrounding_box(points: Sequence[Point]) -> tuple[float, float, float, float
 def polygon_area(points: Sequence[Point]) -> float:
     """Return the area of a polygon that does not cross itself."""
     return abs(_signed_area(points))
+
+
+def is_clockwise(points: Sequence[Point]) -> bool:
+    """Return whether the points of a polygon go around it clockwise as seen in the image."""
+    return _signed_area(points) > 0
 
 
 def shared_area(first: Sequence[Point], second: Sequence[Point]) -> float:

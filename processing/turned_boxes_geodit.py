@@ -12,7 +12,16 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["Corners", "OrientedBox", "Point", "as_corners", "corners_of", "oriented_box_of"]
+__all__ = [
+    "Corners",
+    "OrientedBox",
+    "Point",
+    "as_corners",
+    "corners_of",
+    "moved_corners",
+    "oriented_box_of",
+    "scaled_corners",
+]
 
 Point = tuple[float, float]
 
@@ -74,6 +83,23 @@ def oriented_box_of(corners: Sequence[Sequence[float]]) -> OrientedBox:
     quarters = math.ceil((angle - 45) / 90)
     width, height = sides if quarters % 2 == 0 else sides[::-1]
     return OrientedBox((ax + bx + cx + dx) / 4, (ay + by + cy + dy) / 4, width, height, angle - 90 * quarters)
+
+
+def scaled_corners(corners: Corners, x_factor: float, y_factor: float) -> Corners:
+    """Return corners in pixels of which there are so many to one of theirs."""
+    (ax, ay), (bx, by), (cx, cy), (dx, dy) = corners
+    return (
+        (ax * x_factor, ay * y_factor),
+        (bx * x_factor, by * y_factor),
+        (cx * x_factor, cy * y_factor),
+        (dx * x_factor, dy * y_factor),
+    )
+
+
+def moved_corners(corners: Corners, x: float, y: float) -> Corners:
+    """Return corners moved by so many pixels to the right and down."""
+    (ax, ay), (bx, by), (cx, cy), (dx, dy) = corners
+    return (ax + x, ay + y), (bx + x, by + y), (cx + x, cy + y), (dx + x, dy + y)
 
 
 def as_corners(points: Sequence[Sequence[float]]) -> Corners:
