@@ -229,6 +229,16 @@ def make_dataset(rows: Sequence[Item]) -> datasets.Dataset:
     return datasets.Dataset.from_dict({name: [row[name] for row in rows] for name in names}, features=names)
 
 
+def with_all_features(dataset: datasets.Dataset) -> datasets.Dataset:
+    """Return a data set with all that `features` describes, so that it can be joined with others.
+
+    One that was written when questions had no `corners` gets a column of none.
+    """
+    wanted = features()
+    given = dataset.features.get("questions")
+    return dataset if given == wanted["questions"] else dataset.cast_column("questions", wanted["questions"])
+
+
 def row_questions(row: Item) -> list[Question]:
     """Return the questions of one row of a data set."""
     return [Question.from_dict(question) for question in row["questions"]]

@@ -49,9 +49,9 @@ def plot_objects(
         x1, y1, x2, y2 = one.box
         color = colors(labels.index(one.label) % colors.N)
         style = {"facecolor": "none"} if has_boxes else {"facecolor": color, "alpha": 0.35}
-        style |= {"edgecolor": color, "linewidth": 1.5}
-        upright = Rectangle((x1, y1), x2 - x1, y2 - y1, **style)
-        ax.add_patch(upright if one.corners is None else Polygon(one.corners, **style))
+        patch = Rectangle((x1, y1), x2 - x1, y2 - y1) if one.corners is None else Polygon(one.corners)
+        patch.set(edgecolor=color, linewidth=1.5, **style)
+        ax.add_patch(patch)
     legend = [Patch(color=colors(index % colors.N), label=label) for index, label in enumerate(labels[: colors.N])]
     if legend:
         ax.legend(handles=legend, loc="upper right")
