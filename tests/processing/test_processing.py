@@ -481,7 +481,7 @@ class TestFormatAnswer:
                 assert text == upright
                 assert "corners" not in answer
                 continue
-            assert text == "{<6><47><16><62>|<0>} {<25><54><56><70>|<30>}"
+            assert text == "{<6><47><16><63>|<0>} {<25><54><56><70>|<30>}"
             left, found = answer["corners"]  # from left to right, as boxes
             assert left is None
             assert np.array(found) == pytest.approx(np.array(turned), abs=0.75)
