@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from geodit.pipelines.tiling import Box, Detection, Edges
 from geodit.processing.box_ops import as_boxes, box_area
-from geodit.processing.polygons import box_corners, polygon_area, shared_area, surrounding_rectangle
+from geodit.processing.polygons import box_corners, clip_polygon, polygon_area, shared_area, surrounding_rectangle
 from geodit.processing.turned_boxes_geodit import Corners
 
 __all__ = [
@@ -113,7 +113,8 @@ def merge_detections(
     3. What is left is merged as `options.merge` says, whole boxes before pieces and higher scores before lower ones.
 
     Where one of two boxes is turned they match by the area that they themselves have in common, not the upright boxes
-    around them. Boxes that are joined become one that is turned as the largest turned one of them.
+    around them, and pieces cover what lies in the strip that both tiles see. Boxes that are joined become one that is
+    turned as the largest turned one of them.
 
     Args:
         detections: Of all tiles, in pixels of the image.
@@ -293,14 +294,28 @@ def _continues(before: Detection, after: Detection, axis: int, options: MergeOpt
     """Return whether a piece goes on in another one, to the right (axis 0) or downwards (axis 1)."""
     if not (before.cut_edges[axis + 2] and after.cut_edges[axis]):
         return False
-    across = 1 - axis
     begin, end = axis, axis + 2
     # Both cover all that their tiles have in common: an object that begins there is whole in the tile after it.
     if before.box[begin] > after.box[begin] + margin or before.box[end] > after.box[end] + margin:
         return False
-    shared = min(before.box[across + 2], after.box[across + 2]) - max(before.box[across], after.box[across])
-    shorter = min(one.box[across + 2] - one.box[across] for one in (before, after))
+    # Of pieces that lie aslant, only what lies in the strip that both see is at the same place.
+    ends = sorted((after.box[begin], before.box[end]))
+    strip = ends[0] - margin - 0.5, ends[1] + margin + 0.5
+    sides = [_extent(one, axis, strip) for one in (before, after)]
+    shared = min(high for _, high in sides) - max(low for low, _ in sides)
+    shorter = min(high - low for low, high in sides)
     return shared > 0 and shared >= options.threshold * shorter
+
+
+def _extent(detection: Detection, axis: int, strip: tuple[float, float]) -> tuple[float, float]:
+    """Return from where to where a detection reaches across an axis; if it is turned, within a strip of that axis."""
+    across = 1 - axis
+    if detection.corners is not None:
+        low, high = strip
+        seen = clip_polygon(detection.corners, (lambda point: point[axis] - low, lambda point: high - point[axis]))
+        if seen:
+            return min(point[across] for point in seen), max(point[across] for point in seen)
+    return detection.box[across], detection.box[across + 2]
 
 
 def _joined(one: Detection, other: Detection, margin: float) -> Detection:

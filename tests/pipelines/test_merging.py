@@ -18,8 +18,8 @@ from geodit.pipelines.merging import (
     overlapping_pairs,
 )
 from geodit.pipelines.tiling import Detection, Edges, tile_windows, to_image
-from geodit.processing.polygons import surrounding_box
-from geodit.processing.turned_boxes_geodit import OrientedBox, corners_of, oriented_box_of
+from geodit.processing.polygons import surrounding_box, surrounding_rectangle
+from geodit.processing.turned_boxes_geodit import OrientedBox, corners_of, moved_corners, oriented_box_of
 
 corners = st.integers(0, 12)
 boxes = st.builds(
@@ -177,6 +177,33 @@ def test_pieces_of_a_turned_object_are_joined():
     assert found.angle == pytest.approx(8)
     assert found.width == pytest.approx(60, abs=1)
     assert not ship.cut
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25])
+@pytest.mark.parametrize("angle", [45, -45, 30])
+def test_pieces_that_lie_aslant_are_joined(angle, overlap):
+    # What tiles show of a ship that is longer than any of them is the part of it between two edges.
+    ship = OrientedBox(100, 80, 150, 8, angle)
+    outline, found = shapely.Polygon(corners_of(ship)), []
+    for number, window in enumerate(tile_windows((200, 200), 100, overlap)):
+        top, left, height, width = window
+        seen = outline.intersection(shapely.box(left, top, left + width, top + height))
+        if seen.area < 20:
+            continue
+        corners = surrounding_rectangle(list(seen.exterior.coords), corners_of(ship))
+        x1, y1, x2, y2 = seen.bounds
+        detection = Detection(
+            (x1 - left, y1 - top, x2 - left, y2 - top),
+            "ship",
+            0.5,
+            tile=number,
+            corners=moved_corners(corners, -left, -top),
+        )
+        found.append(to_image(detection, window, (200, 200), margin=2.0))
+    assert len(found) > 1
+    (joined,) = merge_detections(found, MergeOptions("nms"), margin=2.0)
+    whole = shapely.Polygon(joined.corners)
+    assert whole.intersection(outline).area / whole.union(outline).area > 0.95
 
 
 def test_the_size_of_a_turned_box_is_its_own():
