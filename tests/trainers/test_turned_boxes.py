@@ -22,6 +22,7 @@ from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.processing.tasks_geodit import DEFAULT_TASKS, Task
 from geodit.processing.turned_boxes_geodit import oriented_box_of
 from geodit.trainers.data_collator import GeoDiTDataCollator
+from geodit.trainers.runs.canvas_lengths import longest_answers
 
 SIDE = 96
 # Of a ship, in pixels: 60 long and 15 wide, its right end lower.
@@ -88,6 +89,12 @@ def test_a_batch_has_the_angle(questions, model_and_processor):
     batch = GeoDiTDataCollator(processor)([item])
     canvas = batch["labels"][batch["labels"] != -100]
     assert processor.decode_canvas(canvas) == ANSWER
+
+
+def test_canvases_are_long_enough_for_the_angle(questions, model_and_processor):
+    _, processor = model_and_processor
+    length = len(processor.tokenizer(ANSWER, add_special_tokens=False)["input_ids"])
+    assert longest_answers(questions.dataset, processor) == {"detect": length}
 
 
 def test_an_answer_is_kept_with_its_corners(questions, model_and_processor):

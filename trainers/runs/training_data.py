@@ -130,7 +130,7 @@ def imported_datasets(args: DataArguments, split: str) -> list[datasets.Dataset]
     found = []
     for folder in args.imported or ():
         try:
-            found.append(read_split(folder, split))
+            found.append(with_all_features(read_split(folder, split)))
         except FileNotFoundError:
             if split == "train" or not Path(folder).is_dir():
                 raise
