@@ -99,8 +99,7 @@ class Question:
             "kind": self.kind,
         }
         if self.corners:
-            # Eight numbers of a turned box, none of an upright one.
-            question["corners"] = [[value for point in one or () for value in point] for one in self.corners]
+            question["corners"] = plain_corners(self.corners)
         return question
 
     @classmethod
@@ -119,7 +118,7 @@ class Question:
             labels=tuple(question["labels"]),
             references=tuple(question["references"]),
             kind=question["kind"],
-            corners=_read_corners(question.get("corners") or ()),
+            corners=read_corners(question.get("corners") or ()),
         )
 
 
@@ -136,8 +135,13 @@ def read_boxes(boxes: Iterable[Iterable[float]]) -> tuple[Box, ...]:
     return tuple(read)
 
 
-def _read_corners(of_boxes: Iterable[Sequence[float]]) -> tuple[Corners | None, ...]:
-    """Read the corners of boxes from eight numbers each; those of an upright box are none.
+def plain_corners(of_boxes: Iterable[Corners | None]) -> list[list[float]]:
+    """Return the corners of boxes in plain types: eight numbers of each turned box, none of an upright one."""
+    return [[value for point in one or () for value in point] for one in of_boxes]
+
+
+def read_corners(of_boxes: Iterable[Sequence[float]]) -> tuple[Corners | None, ...]:
+    """Read the corners of boxes as `plain_corners` returns them.
 
     Raises:
         ValueError: If it is another number.

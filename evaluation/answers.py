@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from geodit.configuration.plain_fields import check_field_names
 from geodit.configuration.types_geodit import JsonObject
-from geodit.data.schema import Box, Question, QuestionItem, read_boxes
+from geodit.data.schema import Box, Question, QuestionItem, plain_corners, read_boxes, read_corners
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.processing.turned_boxes_geodit import Corners
 
@@ -41,8 +41,8 @@ class AnswerRecord:
     corners: tuple[Corners | None, ...] = ()
 
     def to_dict(self) -> JsonObject:
-        """Return the record in types that JSON has."""
-        return {
+        """Return the record in types that JSON has; `corners` is left out where all boxes are upright."""
+        record: JsonObject = {
             "image_id": self.image_id,
             "image_size": list(self.image_size),
             "question": self.question.to_dict(),
@@ -52,15 +52,16 @@ class AnswerRecord:
             "parsed": self.parsed,
             "num_steps": self.num_steps,
         }
+        return record | {"corners": plain_corners(self.corners)} if self.corners else record
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> AnswerRecord:
         """Make a record from what `to_dict` returns.
 
         Raises:
-            ValueError: If a field is missing or unknown, or as [`Question.from_dict`].
+            ValueError: If a field other than `corners` is missing, or one is unknown, or as [`Question.from_dict`].
         """
-        check_field_names(cls, values, "an answer")
+        check_field_names(cls, {*values, "corners"}, "an answer")
         height, width = values["image_size"]
         return cls(
             image_id=values["image_id"],
@@ -71,6 +72,7 @@ class AnswerRecord:
             labels=tuple(values["labels"]),
             parsed=values["parsed"],
             num_steps=values["num_steps"],
+            corners=read_corners(values.get("corners", ())),
         )
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A turned box, all the way: from a file of DOTA to a model that answers with its angle, and a polygon on a map."""
 
+import json
 import math
 
 import geopandas
@@ -15,7 +16,7 @@ from geodit.annotations.importing import ImportOptions, import_annotations
 from geodit.annotations.stored import read_split
 from geodit.annotations.tiles import TileOptions
 from geodit.data.schema import QuestionDataset
-from geodit.evaluation.answers import read_answer
+from geodit.evaluation.answers import AnswerRecord, read_answer
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.pipelines.scene_pipeline import ScenePipeline
 from geodit.processing.processing_geodit import GeoDiTProcessor
@@ -103,7 +104,11 @@ def test_an_answer_is_kept_with_its_corners(questions, model_and_processor):
     record = read_answer(processor, item, ANSWER, 1)
     (corners,) = record.corners
     assert overlap(shapely.Polygon(corners), shapely.Polygon(SHIP)) > 0.95
-    assert read_answer(processor, item, "{<10><20><30><40>|<0>}", 1).corners == ()
+    assert AnswerRecord.from_dict(json.loads(json.dumps(record.to_dict()))) == record
+    upright = read_answer(processor, item, "{<10><20><30><40>|<0>}", 1)
+    assert upright.corners == ()
+    assert "corners" not in upright.to_dict()
+    assert AnswerRecord.from_dict(json.loads(json.dumps(upright.to_dict()))) == upright
 
 
 def test_a_model_learns_the_angle_and_puts_the_ship_on_the_map(
