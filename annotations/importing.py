@@ -15,9 +15,10 @@ from geodit.annotations.checks import check_records
 from geodit.annotations.import_report import BadRecordsError, ImportReport
 from geodit.annotations.questions import KnownImage, QuestionMaker, QuestionNumbers, class_shares
 from geodit.annotations.records import BadRecord, LabeledImage
-from geodit.annotations.splits import SplitAssignment, SplitBy, SplitReport, assign_splits
+from geodit.annotations.splits import SplitBy, SplitReport, assign_splits
 from geodit.annotations.stored import SPLITS, write_manifest, write_split
 from geodit.annotations.templates import Templates
+from geodit.annotations.thinning import without_empty, without_repeats
 from geodit.annotations.tiles import LabeledTile, TileCounts, TileOptions, TileReader, cut_tiles
 from geodit.annotations.words import ClassWords
 from geodit.configuration.new_folders import new_folder
@@ -44,6 +45,7 @@ class ImportOptions:
         margin: By area, the distance between splits.
         held_out: Images of a split, by patterns of their names or paths, such as `{"test": ("OSBS_*.tif",)}`; the
             others are shared out among the other splits.
+        empty_share: Share of the training tiles that may show no object, 0 to 1; others of them are left out.
         tasks: Which tasks are asked for.
         numbers: How many questions.
         plurals: Plural of a class, where the rules of English are not what is wanted.
@@ -64,6 +66,7 @@ class ImportOptions:
     block_size: float | None = None
     margin: float = 0.0
     held_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    empty_share: float = 0.1
     tasks: tuple[str, ...] = TASKS
     numbers: QuestionNumbers = field(default_factory=QuestionNumbers)
     plurals: Mapping[str, str] = field(default_factory=dict)
@@ -79,6 +82,8 @@ class ImportOptions:
         unknown = sorted((set(self.shares) | set(self.held_out)) - set(SPLITS))
         if unknown:
             raise ValueError(f"unknown splits {', '.join(unknown)}; the splits are {', '.join(SPLITS)}")
+        if not 0.0 <= self.empty_share <= 1.0:
+            raise ValueError(f"empty_share must be a share from 0 to 1, got {self.empty_share}")
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ class ImportResult:
         report: What was found wrong.
         counts: What became of the images.
         splits: How tiles were shared out.
+        empty: Tiles without an object that training does without.
+        repeats: Tiles of validation and test left out, as others of them have the same pixels.
         rows: Images, or tiles of them, of each split that have questions.
         questions: Questions of each task, by split.
         longest: The most objects of a class in an image.
@@ -97,6 +104,8 @@ class ImportResult:
     report: ImportReport
     counts: TileCounts
     splits: SplitReport
+    empty: int
+    repeats: int
     rows: Mapping[str, int]
     questions: Mapping[str, Mapping[str, int]]
     longest: int
@@ -140,6 +149,8 @@ def import_annotations(
             margin=options.margin,
             held_out=held_out_images({tile.image for tile in tiles}, options.held_out),
         )
+        without_repeated = without_repeats(tiles, assignment.splits)
+        splits = without_empty(tiles, without_repeated, options.empty_share, options.seed)
         known = _known_images(tiles)
         labels = sorted({one.label for image in known for one in image.objects})
         maker = QuestionMaker(
@@ -152,10 +163,20 @@ def import_annotations(
             options.seed,
         )
         writer = _Writer(folder, reader, maker, progress)
-        for split in [name for name in SPLITS if name in assignment.splits]:
-            writer.write(split, _of_split(tiles, known, assignment, split))
+        for split in [name for name in SPLITS if name in splits]:
+            writer.write(split, _of_split(tiles, known, splits, split))
         longest = max(most_of_a_class(image) for image in known)
-        result = ImportResult(report, counts, assignment.report, writer.rows, writer.questions, longest)
+        repeats = without_repeated.count(None) - assignment.splits.count(None)
+        result = ImportResult(
+            report,
+            counts,
+            assignment.report,
+            splits.count(None) - without_repeated.count(None),
+            repeats,
+            writer.rows,
+            writer.questions,
+            longest,
+        )
         write_manifest(folder, _manifest(options, maker.classes, source or {}, result))
     return result
 
@@ -250,9 +271,9 @@ def _known_images(tiles: Sequence[LabeledTile]) -> list[KnownImage]:
 
 
 def _of_split(
-    tiles: Sequence[LabeledTile], known: Sequence[KnownImage], assignment: SplitAssignment, split: str
+    tiles: Sequence[LabeledTile], known: Sequence[KnownImage], splits: Sequence[str | None], split: str
 ) -> Iterator[tuple[LabeledTile, KnownImage]]:
-    for tile, image, name in zip(tiles, known, assignment.splits, strict=True):
+    for tile, image, name in zip(tiles, known, splits, strict=True):
         if name == split:
             yield tile, image
 
@@ -316,5 +337,11 @@ def _manifest(options: ImportOptions, classes: Sequence[str], source: JsonObject
         "most_objects_of_a_class": result.longest,
         "problems": dict(result.report.counts),
         "tiles": asdict(result.counts),
-        "splits": {"by": result.splits.by, "left_out": result.splits.left_out, "tiles": dict(result.splits.tiles)},
+        "splits": {
+            "by": result.splits.by,
+            "left_out": result.splits.left_out,
+            "empty": result.empty,
+            "repeats": result.repeats,
+            "tiles": dict(result.splits.tiles),
+        },
     }
