@@ -143,7 +143,10 @@ class QuestionMaker:
     def _phrases(self, image: KnownImage, rng: random.Random) -> list[Question]:
         by_sort: dict[str, list[Question]] = {}
         for one in referring_phrases(image.objects, image.image_size, self.words, image.partial | image.cut):
-            question = Question("ground", query=one.text, boxes=(one.target.box,), labels=(one.target.label,))
+            target = one.target
+            question = Question(
+                "ground", one.text, boxes=(target.box,), labels=(target.label,), corners=(target.corners,)
+            )
             by_sort.setdefault(one.sort, []).append(question)
         # What the source itself says comes first, of the rest every sort in turn.
         chosen = by_sort.pop("source", [])
@@ -162,7 +165,8 @@ class QuestionMaker:
         for label in sorted({one.label for one in image.objects} - image.partial):
             objects = sorted((one for one in image.objects if one.label == label), key=lambda one: one.box)
             boxes = tuple(one.box for one in objects)
-            questions.append(Question("detect", query=label, boxes=boxes, labels=(label,) * len(boxes)))
+            corners = tuple(one.corners for one in objects)
+            questions.append(Question("detect", label, boxes=boxes, labels=(label,) * len(boxes), corners=corners))
         absent = [label for label, count in counts.items() if not count]
         for _ in range(min(self.numbers.negatives, len(absent))):
             label = rng.choices(absent, [self._odds(label) for label in absent])[0]

@@ -6,10 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from geodit.data.schema import Box
+from geodit.processing.turned_boxes_geodit import Corners, Point
 
 __all__ = ["BadRecord", "LabeledImage", "LabeledObject", "Point", "TextAnswer"]
-
-Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class LabeledObject:
 
     label: str
     box: Box
-    corners: tuple[Point, Point, Point, Point] | None = None
+    corners: Corners | None = None
     difficult: bool = False
     phrase: str = ""
     line: int = 0

@@ -21,6 +21,7 @@ from geodit.annotations.rectangles import (
 )
 from geodit.data.schema import Box
 from geodit.data.windows import Window, boxes_in_window
+from geodit.processing.turned_boxes_geodit import moved_corners, scaled_corners
 
 __all__ = ["ObjectsInWindows", "SeenObjects", "scaled_object", "split_hidden"]
 
@@ -101,16 +102,7 @@ def scaled_object(one: LabeledObject, x_factor: float, y_factor: float) -> Label
         return one
     x1, y1, x2, y2 = one.box
     box = (x1 * x_factor, y1 * y_factor, x2 * x_factor, y2 * y_factor)
-    if one.corners is None:
-        return replace(one, box=box)
-    (ax, ay), (bx, by), (cx, cy), (dx, dy) = one.corners
-    corners = (
-        (ax * x_factor, ay * y_factor),
-        (bx * x_factor, by * y_factor),
-        (cx * x_factor, cy * y_factor),
-        (dx * x_factor, dy * y_factor),
-    )
-    return replace(one, box=box, corners=corners)
+    return replace(one, box=box, corners=one.corners and scaled_corners(one.corners, x_factor, y_factor))
 
 
 def split_hidden(objects: Iterable[LabeledObject], valid: NDArray[np.bool_] | None, min_visible: float) -> SeenObjects:
@@ -150,5 +142,4 @@ def _see_turned(one: LabeledObject, corners: Corners, window: Window) -> tuple[f
     shown = corners if share >= 1.0 - _ROUNDING else surrounding_rectangle(left, corners)
     x1, y1, x2, y2 = surrounding_box(left)
     box = (x1 - window.left, y1 - window.top, x2 - window.left, y2 - window.top)
-    (ax, ay), (bx, by), (cx, cy), (dx, dy) = ((x - window.left, y - window.top) for x, y in shown)
-    return share, replace(one, box=box, corners=((ax, ay), (bx, by), (cx, cy), (dx, dy)))
+    return share, replace(one, box=box, corners=moved_corners(shown, -window.left, -window.top))

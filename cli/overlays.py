@@ -52,6 +52,7 @@ def write_overlay(picture: Path, scene: "SceneResult") -> None:
         CommandError: If the picture cannot be written.
     """
     from geodit.pipelines.visualization import draw_boxes
+    from geodit.processing.turned_boxes_geodit import scaled_corners
 
     with scene.job.open(scene.image) as source:
         shape = source.fit_within(_MAX_SIDE)
@@ -61,5 +62,6 @@ def write_overlay(picture: Path, scene: "SceneResult") -> None:
     boxes = [
         (x1 * x_factor, y1 * y_factor, x2 * x_factor, y2 * y_factor) for x1, y1, x2, y2 in (one.box for one in found)
     ]
-    drawn = draw_boxes(pixels, boxes, [one.label for one in found], [one.score for one in found])
+    corners = [one.corners and scaled_corners(one.corners, x_factor, y_factor) for one in found]
+    drawn = draw_boxes(pixels, boxes, [one.label for one in found], [one.score for one in found], corners)
     write_output(picture, png_bytes(drawn))

@@ -96,6 +96,7 @@ MODULES = (
     "geodit.processing.images_geodit",
     "geodit.processing.processing_geodit",
     "geodit.processing.tasks_geodit",
+    "geodit.processing.turned_boxes_geodit",
 )
 """The modules of this package that a checkpoint carries."""
 

@@ -21,6 +21,8 @@ from PIL import Image, ImageFilter
 from geodit.configuration.types_geodit import Item
 from geodit.data.schema import Box, Question
 from geodit.data.views import VIEWS, are_turnable
+from geodit.processing.polygons import box_corners, clip_to_frame, surrounding_box
+from geodit.processing.turned_boxes_geodit import Point, as_corners
 
 __all__ = ["Augmentation", "AugmentedDataset"]
 
@@ -107,11 +109,7 @@ class Augmentation:
         (a, b), (d, e) = inverse.tolist()
         c, f = (-inverse @ offset).tolist()
         tilted = image.transform(image.size, Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BILINEAR)
-        moved = [
-            replace(one, boxes=tuple(_moved(box, matrix, offset, (height, width)) for box in one.boxes))
-            for one in questions
-        ]
-        return tilted, moved
+        return tilted, [_moved_question(one, matrix, offset, (height, width)) for one in questions]
 
     def _seen_otherwise(self, image: Image.Image, rng: random.Random) -> Image.Image:
         """Change light, air and sensor."""
@@ -180,6 +178,32 @@ class AugmentedDataset(torch.utils.data.Dataset[Item]):
         questions = item["questions"] if several else [item["question"]]
         item["image"], questions = self._augmentation.apply(image, questions, rng)
         return item | ({"questions": questions} if several else {"question": questions[0]})
+
+
+def _moved_question(
+    question: Question, matrix: NDArray[np.float64], offset: NDArray[np.float64], image_size: tuple[int, int]
+) -> Question:
+    """Return a question with its boxes after a linear map.
+
+    Where one of its boxes is turned the upright ones are rectangles as well, and become turned ones.
+    """
+    if not question.corners:
+        return replace(question, boxes=tuple(_moved(box, matrix, offset, image_size) for box in question.boxes))
+    height, width = image_size
+    frame = (0.0, 0.0, float(width), float(height))
+
+    def move(points: Sequence[Point]) -> list[Point]:
+        moved: list[Point] = [(x, y) for x, y in (np.array(points) @ matrix.T + offset).tolist()]
+        return moved
+
+    boxes, corners = [], []
+    for box, one in zip(question.boxes, question.corners, strict=True):
+        before = one or box_corners(box)
+        corners.append(as_corners(move(before)))
+        # Around what the image shows of it: what lay outside of it is now black.
+        x1, y1, x2, y2 = surrounding_box(move(clip_to_frame(before, frame) or box_corners(box)))
+        boxes.append((max(x1, 0.0), max(y1, 0.0), min(x2, frame[2]), min(y2, frame[3])))
+    return replace(question, boxes=tuple(boxes), corners=tuple(corners))
 
 
 def _moved(box: Box, matrix: NDArray[np.float64], offset: NDArray[np.float64], image_size: tuple[int, int]) -> Box:

@@ -23,6 +23,7 @@ from geodit.configuration.plain_fields import check_field_names
 from geodit.configuration.text_files import check_regular_file
 from geodit.configuration.types_geodit import Item, JsonObject
 from geodit.processing.images_geodit import DAMAGE, IMAGE_FORMATS
+from geodit.processing.turned_boxes_geodit import Corners, as_corners
 
 Box = tuple[float, float, float, float]
 
@@ -45,10 +46,12 @@ class Question:
         labels: Class name of each box.
         references: All reference captions, for `caption`.
         kind: Finer sort for reports, e.g. "count", "presence", "compare". Defaults to the task.
+        corners: The four corners `(x, y)` of each box that is turned, and `None` for each that is upright; empty if
+            all are. The box of a turned one is upright, around what of it lies in the image; corners may lie outside.
 
     Raises:
         ValueError: If the task is unknown, if there is not one label per box, if a box is not x1 <= x2 and
-            y1 <= y2, or if a field is given that the task does not have.
+            y1 <= y2, if corners are not four for each turned box, or if a field is given that the task does not have.
     """
 
     task: str
@@ -58,6 +61,7 @@ class Question:
     labels: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     kind: str = ""
+    corners: tuple[Corners | None, ...] = ()
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -67,6 +71,13 @@ class Question:
         for box in self.boxes:
             if len(box) != 4 or not (box[0] <= box[2] and box[1] <= box[3]):
                 raise ValueError(f"box {box} is not (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2")
+        if self.corners:
+            if len(self.corners) != len(self.boxes):
+                raise ValueError(
+                    f"{len(self.boxes)} boxes but corners of {len(self.corners)}; give corners, or None, for each box"
+                )
+            corners = tuple(None if one is None else as_corners(one) for one in self.corners)
+            object.__setattr__(self, "corners", corners if any(corners) else ())
         if self.task in _BOX_TASKS and self.answer:
             raise ValueError(f"task {self.task!r} is answered by boxes; leave answer empty, not {self.answer!r}")
         if self.task not in _BOX_TASKS and self.boxes:
@@ -77,8 +88,8 @@ class Question:
             object.__setattr__(self, "kind", self.task)
 
     def to_dict(self) -> JsonObject:
-        """Return the plain types that `features` describes."""
-        return {
+        """Return the plain types that `features` describes; `corners` is left out where all boxes are upright."""
+        question: JsonObject = {
             "task": self.task,
             "query": self.query,
             "answer": self.answer,
@@ -87,15 +98,18 @@ class Question:
             "references": list(self.references),
             "kind": self.kind,
         }
+        if self.corners:
+            question["corners"] = plain_corners(self.corners)
+        return question
 
     @classmethod
     def from_dict(cls, question: JsonObject) -> Question:
         """Make a question from what `to_dict` returns.
 
         Raises:
-            ValueError: If a field is missing or unknown, or as the constructor does.
+            ValueError: If a field other than `corners` is missing, or one is unknown, or as the constructor does.
         """
-        check_field_names(cls, question, "a question")
+        check_field_names(cls, {*question, "corners"}, "a question")
         return cls(
             task=question["task"],
             query=question["query"],
@@ -104,6 +118,7 @@ class Question:
             labels=tuple(question["labels"]),
             references=tuple(question["references"]),
             kind=question["kind"],
+            corners=read_corners(question.get("corners") or ()),
         )
 
 
@@ -118,6 +133,22 @@ def read_boxes(boxes: Iterable[Iterable[float]]) -> tuple[Box, ...]:
         x1, y1, x2, y2 = (float(value) for value in box)
         read.append((x1, y1, x2, y2))
     return tuple(read)
+
+
+def plain_corners(of_boxes: Iterable[Corners | None]) -> list[list[float]]:
+    """Return the corners of boxes in plain types: eight numbers of each turned box, none of an upright one."""
+    return [[value for point in one or () for value in point] for one in of_boxes]
+
+
+def read_corners(of_boxes: Iterable[Sequence[float]]) -> tuple[Corners | None, ...]:
+    """Read the corners of boxes as `plain_corners` returns them.
+
+    Raises:
+        ValueError: If it is another number.
+    """
+    return tuple(
+        as_corners([one[place : place + 2] for place in range(0, len(one), 2)]) if one else None for one in of_boxes
+    )
 
 
 class StoredImage(TypedDict):
@@ -152,6 +183,7 @@ def features() -> datasets.Features:
                     "labels": datasets.List(text),
                     "references": datasets.List(text),
                     "kind": text,
+                    "corners": datasets.List(datasets.List(datasets.Value("float64"))),
                 }
             ),
             "meta": text,
@@ -199,6 +231,16 @@ def make_dataset(rows: Sequence[Item]) -> datasets.Dataset:
     """Make a data set in memory (no cache file is written) from rows made by `make_row`."""
     names = features()
     return datasets.Dataset.from_dict({name: [row[name] for row in rows] for name in names}, features=names)
+
+
+def with_all_features(dataset: datasets.Dataset) -> datasets.Dataset:
+    """Return a data set with all that `features` describes, so that it can be joined with others.
+
+    One that was written when questions had no `corners` gets a column of none.
+    """
+    wanted = features()
+    given = dataset.features.get("questions")
+    return dataset if given == wanted["questions"] else dataset.cast_column("questions", wanted["questions"])
 
 
 def row_questions(row: Item) -> list[Question]:

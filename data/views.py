@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geodit.data.schema import Box, Question
+from geodit.processing.turned_boxes_geodit import Corners, as_corners
 
 __all__ = ["VIEWS", "View"]
 
@@ -78,6 +79,10 @@ class View:
         (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
         return left, top, right, bottom
 
+    def corners(self, corners: Corners, image_size: tuple[int, int]) -> Corners:
+        """Move the corners of a turned box of an image of a size `(height, width)`."""
+        return as_corners(self.points(np.array(corners), image_size).tolist())
+
     def text(self, text: str) -> str:
         """Return a text whose words for sides and corners follow: "on the left" becomes "at the top"."""
         return _PLACES.sub(self._moved, text)
@@ -90,6 +95,7 @@ class View:
             answer=self.text(question.answer),
             references=tuple(self.text(one) for one in question.references),
             boxes=tuple(self.box(box, image_size) for box in question.boxes),
+            corners=tuple(one and self.corners(one, image_size) for one in question.corners),
         )
 
     def _side(self, side: str) -> str:

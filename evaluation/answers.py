@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from geodit.configuration.plain_fields import check_field_names
 from geodit.configuration.types_geodit import JsonObject
-from geodit.data.schema import Box, Question, QuestionItem, read_boxes
+from geodit.data.schema import Box, Question, QuestionItem, plain_corners, read_boxes, read_corners
 from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.processing.turned_boxes_geodit import Corners
 
 __all__ = ["AnswerRecord", "read_answer", "record_answer"]
 
@@ -26,6 +27,7 @@ class AnswerRecord:
         labels: Class name of each box.
         parsed: Whether the text could be read as an answer to the task.
         num_steps: In how many denoising steps it was made, in each of which a token was committed.
+        corners: Corners of each box that was read as a turned one, and `None` for each upright one; empty if all are.
     """
 
     image_id: str
@@ -36,10 +38,11 @@ class AnswerRecord:
     labels: tuple[str, ...]
     parsed: bool
     num_steps: int
+    corners: tuple[Corners | None, ...] = ()
 
     def to_dict(self) -> JsonObject:
-        """Return the record in types that JSON has."""
-        return {
+        """Return the record in types that JSON has; `corners` is left out where all boxes are upright."""
+        record: JsonObject = {
             "image_id": self.image_id,
             "image_size": list(self.image_size),
             "question": self.question.to_dict(),
@@ -49,15 +52,16 @@ class AnswerRecord:
             "parsed": self.parsed,
             "num_steps": self.num_steps,
         }
+        return record | {"corners": plain_corners(self.corners)} if self.corners else record
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> AnswerRecord:
         """Make a record from what `to_dict` returns.
 
         Raises:
-            ValueError: If a field is missing or unknown, or as [`Question.from_dict`].
+            ValueError: If a field other than `corners` is missing, or one is unknown, or as [`Question.from_dict`].
         """
-        check_field_names(cls, values, "an answer")
+        check_field_names(cls, {*values, "corners"}, "an answer")
         height, width = values["image_size"]
         return cls(
             image_id=values["image_id"],
@@ -68,6 +72,7 @@ class AnswerRecord:
             labels=tuple(values["labels"]),
             parsed=values["parsed"],
             num_steps=values["num_steps"],
+            corners=read_corners(values.get("corners", ())),
         )
 
 
@@ -103,4 +108,5 @@ def record_answer(item: QuestionItem, answer: JsonObject, num_steps: int) -> Ans
         labels=tuple(answer["labels"]),
         parsed=answer["parsed"],
         num_steps=num_steps,
+        corners=tuple(answer.get("corners", ())),
     )

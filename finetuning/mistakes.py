@@ -56,6 +56,11 @@ def draw_mistakes(answers: Sequence[AnswerRecord], rows: datasets.Dataset) -> Im
     pictures = []
     for answer in answers:
         image = decode_stored_image(cast(StoredImage, stored[places[answer.image_id]]["image"]))
-        said = {"text": answer.text, "boxes": [list(box) for box in answer.boxes], "labels": list(answer.labels)}
+        said = {
+            "text": answer.text,
+            "boxes": [list(box) for box in answer.boxes],
+            "labels": list(answer.labels),
+            "corners": list(answer.corners),
+        }
         pictures.append(draw_answer(image, answer.question, said))
     return contact_sheet(pictures, _COLUMNS)

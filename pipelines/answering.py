@@ -219,9 +219,10 @@ class Answerer:
             end_probabilities = tokens.end_probabilities.tolist()
             of_boxes = read_box_tokens(self.processor, ids, image_size, confidences, end_probabilities)
         scores = [self._box_score(of_box) for of_box in of_boxes]
+        corners = answer.get("corners") or [None] * len(scores)
         detections = tuple(
-            Detection(as_box(box), label, score)
-            for box, label, score in zip(answer["boxes"], answer["labels"], scores, strict=True)
+            Detection(as_box(box), label, score, corners=turned)
+            for box, label, score, turned in zip(answer["boxes"], answer["labels"], scores, corners, strict=True)
         )
         probabilities = tokens.answer_probabilities
         return Answer(

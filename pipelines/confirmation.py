@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodit.data.windows import Window
-from geodit.pipelines.merging import MergeOptions, overlapping_pairs
+from geodit.pipelines.merging import MergeOptions, areas_of, overlapping_detections, overlapping_pairs
 from geodit.pipelines.tiling import Detection
-from geodit.processing.box_ops import as_boxes, box_area
+from geodit.processing.box_ops import as_boxes
 
 __all__ = ["leave_out_unconfirmed"]
 
@@ -46,9 +46,9 @@ def leave_out_unconfirmed(
     own = np.array([-1 if detection.tile is None else detection.tile for detection in detections], dtype=np.int64)
     best = _seen_best(boxes, own, numbers, tiles, image_size)
     confirmed = (own == -1) | (own == best)
-    area = box_area(boxes)
+    area = areas_of(detections)
     labels = np.unique([detection.label for detection in detections], return_inverse=True)[1]
-    for first, second, shared in overlapping_pairs(boxes):
+    for first, second, shared in overlapping_detections(detections):
         smaller = np.minimum(area[first], area[second])
         whole = smaller if options.match == "ios" else area[first] + area[second] - shared
         same = (labels[first] == labels[second]) & (shared >= options.threshold * whole)

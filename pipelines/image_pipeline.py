@@ -21,7 +21,7 @@ from geodit.pipelines.merging import MergeOptions
 from geodit.pipelines.no_data import clip_to_data
 from geodit.pipelines.prediction import Prediction
 from geodit.pipelines.tile_answers import Tile, answer_tiles, by_choice, merge_tiles, tiled_prediction
-from geodit.pipelines.tiling import advise_tiles, scaled, shape_seen_whole, tile_windows
+from geodit.pipelines.tiling import advise_tiles, corners_of_all, scaled, shape_seen_whole, tile_windows
 from geodit.processing.asking import ImageQuestion
 from geodit.rasters.georeference import MapReference
 from geodit.rasters.image_source import ImageSource
@@ -239,6 +239,7 @@ class GeoDiTPipeline:
                 boxes=tuple(detection.box for detection in detections),
                 labels=tuple(detection.label for detection in detections),
                 scores=tuple(detection.score for detection in detections),
+                corners=corners_of_all(detections),
                 parsed=answer.parsed,
                 choice_probabilities=by_choice(choices, answer.choice_probabilities),
                 georeference=georeferences[number],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
@@ -17,8 +18,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from geodit.pipelines.tiling import Box, Detection, Edges
 from geodit.processing.box_ops import as_boxes, box_area
+from geodit.processing.polygons import box_corners, clip_polygon, polygon_area, shared_area, surrounding_rectangle
+from geodit.processing.turned_boxes_geodit import Corners
 
-__all__ = ["MATCHES", "MERGES", "Match", "Merge", "MergeOptions", "merge_detections", "overlapping_pairs"]
+__all__ = [
+    "MATCHES",
+    "MERGES",
+    "Match",
+    "Merge",
+    "MergeOptions",
+    "areas_of",
+    "merge_detections",
+    "overlapping_detections",
+    "overlapping_pairs",
+]
 
 Merge = Literal["nms", "nmm", "soft-nms", "none"]
 Match = Literal["ios", "iou"]
@@ -48,7 +61,7 @@ class MergeOptions:
             of an object gives a box that lies within the whole: only `"ios"` takes them for one.
         threshold: From which match on two boxes are of one object; above 0 and at most 1.
         min_score: Detections with a lower score are left out, with `"soft-nms"` also what falls below it.
-        min_size: Boxes whose shorter side, in pixels of the image, is less are left out.
+        min_size: Boxes whose shorter side, in pixels of the image, is less are left out; of a turned box its own side.
         confirm: Whether detections are left out that the tile which sees their place best has not found; see
             [`~geodit.pipelines.confirmation`].
 
@@ -77,8 +90,13 @@ class MergeOptions:
 
     def keeps(self, detection: Detection) -> bool:
         """Return whether a detection has the least score and the least size."""
-        x1, y1, x2, y2 = detection.box
-        return detection.score >= self.min_score and min(x2 - x1, y2 - y1) >= self.min_size
+        if detection.corners is not None:
+            first, second, third, _ = detection.corners
+            sides = math.dist(first, second), math.dist(second, third)
+        else:
+            x1, y1, x2, y2 = detection.box
+            sides = x2 - x1, y2 - y1
+        return detection.score >= self.min_score and min(sides) >= self.min_size
 
 
 def merge_detections(
@@ -93,6 +111,10 @@ def merge_detections(
        edge of its tile, the other begins at the left edge of its own, and both cover all that the tiles have in
        common there; likewise from top to bottom. Chains of pieces are joined to one box.
     3. What is left is merged as `options.merge` says, whole boxes before pieces and higher scores before lower ones.
+
+    Where one of two boxes is turned they match by the area that they themselves have in common, not the upright boxes
+    around them, and pieces cover what lies in the strip that both tiles see. Boxes that are joined become one that is
+    turned as the largest turned one of them.
 
     Args:
         detections: Of all tiles, in pixels of the image.
@@ -154,11 +176,39 @@ def overlapping_pairs(boxes: ArrayLike) -> Iterator[_Pairs]:
         start = stop
 
 
-def _matches(boxes: NDArray[np.float64], options: MergeOptions) -> _Pairs:
-    """Return the pairs of boxes that match, and how much, as first, second and values."""
-    area = box_area(boxes)
+def overlapping_detections(detections: Sequence[Detection]) -> Iterator[_Pairs]:
+    """Find all pairs of detections that share an area; see [`overlapping_pairs`].
+
+    Where one of a pair is turned the area is that of the turned boxes, which may reach out of the image.
+    """
+    turned = np.array([detection.corners is not None for detection in detections], dtype=bool)
+    for first, second, shared in overlapping_pairs(_boxes_of(detections)):
+        (exact,) = np.nonzero(turned[first] | turned[second])
+        for pair in exact.tolist():
+            one, other = (_outline(detections[index]) for index in (first[pair], second[pair]))
+            shared[pair] = shared_area(one, other)
+        chosen = shared > 0
+        yield first[chosen], second[chosen], shared[chosen]
+
+
+def areas_of(detections: Sequence[Detection]) -> NDArray[np.float64]:
+    """Return the area of each detection (K,), of turned ones that of the turned box."""
+    areas = box_area(_boxes_of(detections))
+    for index, detection in enumerate(detections):
+        if detection.corners is not None:
+            areas[index] = polygon_area(detection.corners)
+    return areas
+
+
+def _outline(detection: Detection) -> Corners:
+    return detection.corners or box_corners(detection.box)
+
+
+def _matches(detections: Sequence[Detection], options: MergeOptions) -> _Pairs:
+    """Return the pairs of detections that match, and how much, as first, second and values."""
+    area = areas_of(detections)
     found: list[_Pairs] = []
-    for first, second, shared in overlapping_pairs(boxes):
+    for first, second, shared in overlapping_detections(detections):
         smaller = np.minimum(area[first], area[second])
         whole = smaller if options.match == "ios" else area[first] + area[second] - shared
         # As a product: the quotient of two numbers may round down to below the threshold.
@@ -171,15 +221,15 @@ def _matches(boxes: NDArray[np.float64], options: MergeOptions) -> _Pairs:
 
 
 class _Neighbors:
-    """The boxes that match each box, and how much."""
+    """The detections that match each detection, and how much."""
 
-    def __init__(self, boxes: NDArray[np.float64], options: MergeOptions) -> None:
-        first, second, values = _matches(boxes, options)
+    def __init__(self, detections: Sequence[Detection], options: MergeOptions) -> None:
+        first, second, values = _matches(detections, options)
         ends = np.concatenate([first, second])
         order = np.argsort(ends, kind="stable")
         self._others = np.concatenate([second, first])[order]
         self._values = np.concatenate([values, values])[order]
-        self._starts = np.searchsorted(ends[order], np.arange(len(boxes) + 1))
+        self._starts = np.searchsorted(ends[order], np.arange(len(detections) + 1))
 
     def __getitem__(self, index: int) -> NDArray[np.intp]:
         return self._others[self._starts[index] : self._starts[index + 1]]
@@ -202,7 +252,7 @@ def _without_seen_pieces(group: list[Detection], options: MergeOptions) -> list[
     """Leave out pieces of objects that another tile saw whole."""
     if not any(detection.cut for detection in group):
         return group
-    neighbors = _Neighbors(_boxes_of(group), replace(options, match="ios"))
+    neighbors = _Neighbors(group, replace(options, match="ios"))
     return [
         detection
         for index, detection in enumerate(group)
@@ -244,14 +294,28 @@ def _continues(before: Detection, after: Detection, axis: int, options: MergeOpt
     """Return whether a piece goes on in another one, to the right (axis 0) or downwards (axis 1)."""
     if not (before.cut_edges[axis + 2] and after.cut_edges[axis]):
         return False
-    across = 1 - axis
     begin, end = axis, axis + 2
     # Both cover all that their tiles have in common: an object that begins there is whole in the tile after it.
     if before.box[begin] > after.box[begin] + margin or before.box[end] > after.box[end] + margin:
         return False
-    shared = min(before.box[across + 2], after.box[across + 2]) - max(before.box[across], after.box[across])
-    shorter = min(one.box[across + 2] - one.box[across] for one in (before, after))
+    # Of pieces that lie aslant, only what lies in the strip that both see is at the same place.
+    ends = sorted((after.box[begin], before.box[end]))
+    strip = ends[0] - margin - 0.5, ends[1] + margin + 0.5
+    sides = [_extent(one, axis, strip) for one in (before, after)]
+    shared = min(high for _, high in sides) - max(low for low, _ in sides)
+    shorter = min(high - low for low, high in sides)
     return shared > 0 and shared >= options.threshold * shorter
+
+
+def _extent(detection: Detection, axis: int, strip: tuple[float, float]) -> tuple[float, float]:
+    """Return from where to where a detection reaches across an axis; if it is turned, within a strip of that axis."""
+    across = 1 - axis
+    if detection.corners is not None:
+        low, high = strip
+        seen = clip_polygon(detection.corners, (lambda point: point[axis] - low, lambda point: high - point[axis]))
+        if seen:
+            return min(point[across] for point in seen), max(point[across] for point in seen)
+    return detection.box[across], detection.box[across + 2]
 
 
 def _joined(one: Detection, other: Detection, margin: float) -> Detection:
@@ -262,7 +326,7 @@ def _joined(one: Detection, other: Detection, margin: float) -> Detection:
         at_edge = [piece for piece in (one, other) if abs(piece.box[edge] - box[edge]) <= margin]
         cut.append(all(piece.cut_edges[edge] for piece in at_edge))
     best = max(one, other, key=lambda piece: piece.score)
-    return replace(best, box=box, cut_edges=Edges(*cut))
+    return replace(best, box=box, cut_edges=Edges(*cut), corners=_corners_around((one, other)))
 
 
 def _around(boxes: Sequence[Box]) -> Box:
@@ -270,8 +334,17 @@ def _around(boxes: Sequence[Box]) -> Box:
     return min(x1), min(y1), max(x2), max(y2)
 
 
+def _corners_around(detections: Sequence[Detection]) -> Corners | None:
+    """Return the smallest rectangle around detections that is turned as the largest turned one, if there is one."""
+    turned = [detection.corners for detection in detections if detection.corners is not None]
+    if not turned or len(detections) == 1:
+        return detections[0].corners
+    points = [point for detection in detections for point in _outline(detection)]
+    return surrounding_rectangle(points, max(turned, key=polygon_area))
+
+
 def _keep_best(group: list[Detection], options: MergeOptions) -> list[Detection]:
-    neighbors = _Neighbors(_boxes_of(group), options)
+    neighbors = _Neighbors(group, options)
     open_ = np.ones(len(group), dtype=bool)
     kept = []
     for index in _in_order(group):
@@ -282,7 +355,7 @@ def _keep_best(group: list[Detection], options: MergeOptions) -> list[Detection]
 
 
 def _join_matches(group: list[Detection], options: MergeOptions) -> list[Detection]:
-    neighbors = _Neighbors(_boxes_of(group), options)
+    neighbors = _Neighbors(group, options)
     open_ = np.ones(len(group), dtype=bool)
     kept = []
     for index in _in_order(group):
@@ -293,12 +366,13 @@ def _join_matches(group: list[Detection], options: MergeOptions) -> list[Detecti
         open_[neighbors[index]] = False
         # A piece adds nothing to a box that was seen whole.
         around = [group[index], *(other for other in others if group[index].cut or not other.cut)]
-        kept.append(replace(group[index], box=_around([one.box for one in around])))
+        box = _around([one.box for one in around])
+        kept.append(replace(group[index], box=box, corners=_corners_around(around)))
     return kept
 
 
 def _lower_scores(group: list[Detection], options: MergeOptions) -> list[Detection]:
-    neighbors = _Neighbors(_boxes_of(group), options)
+    neighbors = _Neighbors(group, options)
     scores = [detection.score for detection in group]
     waiting = [(group[index].cut, -scores[index], index) for index in range(len(group))]
     heapq.heapify(waiting)

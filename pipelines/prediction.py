@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from geodit.configuration.types_geodit import JsonObject
+from geodit.processing.turned_boxes_geodit import Corners
 from geodit.rasters.georeference import MapReference
 
 Box = tuple[float, float, float, float]
@@ -49,6 +54,9 @@ class Prediction:
             are those of the first denoising step; later steps may decide otherwise.
         georeference: where the image is on Earth, if that is known.
         denoising: how the answer came about, if that was asked for.
+        corners: the four corners `(x, y)` of each box that is turned, in pixels of the image, which they may leave,
+            and `None` for each upright one; empty if all are upright. `boxes` has the upright box around what of a
+            turned one lies in the image.
     """
 
     task: str
@@ -64,6 +72,7 @@ class Prediction:
     choice_probabilities: dict[str, float] | None = None
     georeference: MapReference | None = None
     denoising: Denoising | None = None
+    corners: tuple[Corners | None, ...] = ()
 
     @property
     def map_boxes(self) -> tuple[Box, ...] | None:
@@ -72,8 +81,20 @@ class Prediction:
             return None
         return tuple(self.georeference.bounds(box) for box in self.boxes)
 
+    @property
+    def map_corners(self) -> tuple[Corners | None, ...] | None:
+        """The corners of turned boxes in map coordinates; None without a georeference."""
+        if self.georeference is None:
+            return None
+        to_map = self.georeference.to_map
+        return tuple(one and _as_corners(to_map(np.array(one, dtype=np.float64))) for one in self.corners)
+
     def to_dict(self) -> JsonObject:
-        """Return the prediction in types that JSON has. A georeferenced image has `crs` and `map_boxes` as well."""
+        """Return the prediction in types that JSON has.
+
+        A georeferenced image has `crs` and `map_boxes` as well. Where a box is turned there are `corners`, and
+        `map_corners`.
+        """
         result: JsonObject = {
             "task": self.task,
             "query": self.query,
@@ -91,6 +112,10 @@ class Prediction:
         if self.georeference is not None:
             result["crs"] = self.georeference.crs
             result["map_boxes"] = [list(box) for box in self.map_boxes or ()]
+        if self.corners:
+            result["corners"] = _corners_to_lists(self.corners)
+            if self.georeference is not None:
+                result["map_corners"] = _corners_to_lists(self.map_corners or ())
         if self.denoising is not None:
             result["denoising"] = {
                 "tokens": list(self.denoising.tokens),
@@ -99,3 +124,13 @@ class Prediction:
                 "num_steps": self.denoising.num_steps,
             }
         return result
+
+
+def _as_corners(points: NDArray[np.float64]) -> Corners:
+    """Return four points as corners; those that have no place on the map are NaN."""
+    (ax, ay), (bx, by), (cx, cy), (dx, dy) = points.tolist()
+    return (ax, ay), (bx, by), (cx, cy), (dx, dy)
+
+
+def _corners_to_lists(corners: Sequence[Corners | None]) -> list[list[list[float]] | None]:
+    return [None if one is None else [list(point) for point in one] for one in corners]

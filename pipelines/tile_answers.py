@@ -18,8 +18,9 @@ from geodit.pipelines.confirmation import leave_out_unconfirmed
 from geodit.pipelines.merging import MergeOptions, merge_detections
 from geodit.pipelines.no_data import clip_to_data
 from geodit.pipelines.prediction import Prediction
-from geodit.pipelines.tiling import Detection, Edges, as_box, scaled, to_image
+from geodit.pipelines.tiling import Detection, Edges, as_box, corners_of_all, scaled, to_image
 from geodit.processing.asking import ImageQuestion
+from geodit.processing.turned_boxes_geodit import as_corners
 from geodit.rasters.georeference import MapReference
 from geodit.rasters.image_source import GeoImage
 
@@ -264,6 +265,7 @@ def tiled_prediction(
         boxes=tuple(detection.box for detection in found),
         labels=tuple(detection.label for detection in found),
         scores=tuple(detection.score for detection in found),
+        corners=corners_of_all(found),
         parsed=unparsed == 0,
         num_tiles=len(answers),
         num_unparsed_tiles=unparsed,
@@ -336,26 +338,35 @@ def _answer_to_dict(answer: QueryAnswer) -> JsonObject:
         "parsed": answer.parsed,
         "score": answer.score,
         "attempts": answer.attempts,
-        "detections": [
-            {
-                "box": list(detection.box),
-                "label": detection.label,
-                "score": detection.score,
-                "cut": list(detection.cut_edges),
-                "tile": detection.tile,
-            }
-            for detection in answer.detections
-        ],
+        "detections": [_detection_to_dict(detection) for detection in answer.detections],
     }
     if answer.choice_probabilities is not None:
         result["choice_probabilities"] = list(answer.choice_probabilities)
     return result
 
 
+def _detection_to_dict(detection: Detection) -> JsonObject:
+    result: JsonObject = {
+        "box": list(detection.box),
+        "label": detection.label,
+        "score": detection.score,
+        "cut": list(detection.cut_edges),
+        "tile": detection.tile,
+    }
+    if detection.corners is not None:
+        result["corners"] = [list(point) for point in detection.corners]
+    return result
+
+
 def _answer_from_dict(values: JsonObject) -> QueryAnswer:
     detections = tuple(
         Detection(
-            as_box(one["box"]), str(one["label"]), float(one["score"]), Edges(*map(bool, one["cut"])), one["tile"]
+            as_box(one["box"]),
+            str(one["label"]),
+            float(one["score"]),
+            Edges(*map(bool, one["cut"])),
+            one["tile"],
+            as_corners(one["corners"]) if "corners" in one else None,
         )
         for one in values["detections"]
     )

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from transformers.utils import logging
 
 from geodit.data.windows import Window, window_grid
+from geodit.processing.turned_boxes_geodit import Corners, moved_corners, scaled_corners
 from geodit.rasters.image_source import fit_within
 
 Box = tuple[float, float, float, float]
@@ -43,6 +44,8 @@ class Detection:
         score: 0 to 1, how sure the model was of the tokens of the box.
         cut_edges: where the box ends at the edge of a tile after which the image goes on.
         tile: number of the tile that has found it; of pieces that were joined, of the best.
+        corners: of a turned box, in pixels of the original image, which they may leave; `box` is the upright one
+            around what of it lies in the image. `None` for an upright box.
     """
 
     box: Box
@@ -50,6 +53,7 @@ class Detection:
     score: float
     cut_edges: Edges = _UNCUT
     tile: int | None = None
+    corners: Corners | None = None
 
     @property
     def cut(self) -> bool:
@@ -109,7 +113,11 @@ def scaled(detection: Detection, x_factor: float, y_factor: float) -> Detection:
     if x_factor == y_factor == 1.0:
         return detection
     x1, y1, x2, y2 = detection.box
-    return replace(detection, box=(x1 * x_factor, y1 * y_factor, x2 * x_factor, y2 * y_factor))
+    return replace(
+        detection,
+        box=(x1 * x_factor, y1 * y_factor, x2 * x_factor, y2 * y_factor),
+        corners=detection.corners and scaled_corners(detection.corners, x_factor, y_factor),
+    )
 
 
 def to_image(detection: Detection, window: Window, image_size: tuple[int, int], margin: float) -> Detection:
@@ -130,7 +138,14 @@ def to_image(detection: Detection, window: Window, image_size: tuple[int, int], 
         bottom=y2 >= window.height - margin and window.top + window.height < height,
     )
     box = (x1 + window.left, y1 + window.top, x2 + window.left, y2 + window.top)
-    return replace(detection, box=box, cut_edges=cut)
+    corners = detection.corners and moved_corners(detection.corners, window.left, window.top)
+    return replace(detection, box=box, cut_edges=cut, corners=corners)
+
+
+def corners_of_all(detections: Sequence[Detection]) -> tuple[Corners | None, ...]:
+    """Return the corners of each detection; nothing if all are upright."""
+    corners = tuple(detection.corners for detection in detections)
+    return corners if any(corners) else ()
 
 
 def as_box(values: Sequence[float]) -> Box:

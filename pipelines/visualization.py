@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from geodit.processing.turned_boxes_geodit import Corners
+
 if TYPE_CHECKING:
     # Not for use: the data packages need `datasets`, which answering does without.
     from geodit.data.schema import Question
@@ -41,6 +43,7 @@ def draw_boxes(
     boxes: Sequence[Sequence[float]],
     labels: Sequence[str] | None = None,
     scores: Sequence[float] | None = None,
+    corners: Sequence[Corners | None] | None = None,
 ) -> Image.Image:
     """Draws boxes with their labels and scores.
 
@@ -49,15 +52,16 @@ def draw_boxes(
         boxes: `[x1, y1, x2, y2]` in pixels of the image.
         labels: one a box; boxes of one label have one color.
         scores: one a box.
+        corners: the four corners of each box that is turned, and None for each upright one.
 
     Returns:
         A picture of the image, enlarged by a whole factor if its short side is under 480 pixels. Among many
         boxes a text that is wider than its box gives way to the score alone, or to nothing.
 
     Raises:
-        ValueError: if there are not as many labels or scores as boxes.
+        ValueError: if there are not as many labels, scores or corners as boxes.
     """
-    for name, values in (("labels", labels), ("scores", scores)):
+    for name, values in (("labels", labels), ("scores", scores), ("corners", corners)):
         if values is not None and len(values) != len(boxes):
             raise ValueError(f"there must be one of {name} a box: {len(boxes)} boxes, {len(values)} {name}")
     picture = (image if isinstance(image, Image.Image) else Image.fromarray(image)).convert("RGB")
@@ -73,8 +77,14 @@ def draw_boxes(
         label = labels[index] if labels is not None else ""
         color = _LABEL_COLORS[names.index(label) % len(_LABEL_COLORS) if label else 0]
         x1, y1, x2, y2 = (value * factor for value in box)
-        draw.rectangle((x1 - unit, y1 - unit, x2 + unit, y2 + unit), outline=_BLACK, width=1)
-        draw.rectangle((x1, y1, x2, y2), outline=color, width=unit + 1)
+        turned = None if corners is None else corners[index]
+        if turned is None:
+            draw.rectangle((x1 - unit, y1 - unit, x2 + unit, y2 + unit), outline=_BLACK, width=1)
+            draw.rectangle((x1, y1, x2, y2), outline=color, width=unit + 1)
+        else:
+            ring = [(x * factor, y * factor) for x, y in (*turned, turned[0])]
+            draw.line(ring, fill=_BLACK, width=unit + 3, joint="curve")
+            draw.line(ring, fill=color, width=unit + 1, joint="curve")
         score = f"{scores[index]:.2f}" if scores is not None else ""
         candidates = [" ".join(part for part in (label, score) if part), score]
         if len(boxes) > _CROWD:
@@ -92,11 +102,15 @@ def draw_answer(image: Image.Image, question: Question, answer: Mapping[str, Any
     Args:
         image: the image that was asked about.
         question: what was asked, with the true answer; its boxes are labelled `true`.
-        answer: `text`, `boxes` and `labels`, as `GeoDiTProcessor.post_process_generation` returns them.
+        answer: what `GeoDiTProcessor.post_process_generation` returns.
     """
     boxes = [*question.boxes, *answer["boxes"]]
     labels = ["true"] * len(question.boxes) + list(answer["labels"])
-    picture = draw_boxes(image, boxes, labels)
+    corners = [
+        *(question.corners or [None] * len(question.boxes)),
+        *(answer.get("corners") or [None] * len(answer["boxes"])),
+    ]
+    picture = draw_boxes(image, boxes, labels, corners=corners)
     truth = question.answer or f"{len(question.boxes)} boxes"
     said = f"{len(answer['boxes'])} boxes" if answer["boxes"] else answer["text"] or "nothing"
     return _captioned(picture, (f"{question.task} {question.query}".strip(), f"answer: {said}", f"truth: {truth}"))
@@ -110,9 +124,18 @@ def draw_questions(image: Image.Image, questions: Sequence[Question]) -> Image.I
         questions: What is asked about it, with answers.
     """
     # Boxes of grounding are mostly among those of detection.
-    found = (pair for one in questions for pair in zip(one.boxes, one.labels, strict=True))
+    found = (
+        seen
+        for one in questions
+        for seen in zip(one.boxes, one.labels, one.corners or [None] * len(one.boxes), strict=True)
+    )
     boxes = list(dict.fromkeys(found))
-    picture = draw_boxes(image, [box for box, _ in boxes], [label for _, label in boxes])
+    picture = draw_boxes(
+        image,
+        [box for box, _, _ in boxes],
+        [label for _, label, _ in boxes],
+        corners=[corners for _, _, corners in boxes],
+    )
     return _captioned(picture, [_as_line(one) for one in questions])
 
 

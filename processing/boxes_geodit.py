@@ -20,7 +20,9 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
+
+from geodit.processing.turned_boxes_geodit import Corners, OrientedBox, as_corners, corners_of, oriented_box_of
 
 NO_BOXES = "none"
 """What is written when there is no box to write."""
@@ -37,16 +39,8 @@ BOX_FORMATS = (
 
 # What may stand around a label or between two boxes without meaning anything.
 _SEPARATORS = " \t\r\n,;:."
-
-
-class OrientedBox(NamedTuple):
-    """A rotated rectangle: centre and side lengths in pixels, angle in degrees."""
-
-    center_x: float
-    center_y: float
-    width: float
-    height: float
-    angle: float
+# A notation that has no place for all of a turned box writes it shorter, as long as this share of its area is left.
+_LEAST_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,7 +52,7 @@ class BoxParse:
         labels: One label for each box; None where the text names none.
         parsed: True if all of the text was understood: at least one box or the word `none`, no box rejected,
             nothing left over.
-        oriented_boxes: For notations with an angle, the rotated rectangle after each of `boxes`; otherwise
+        oriented_boxes: For notations with an angle, the rotated rectangle of each of `boxes`; otherwise
             empty.
     """
 
@@ -66,6 +60,13 @@ class BoxParse:
     labels: list[str | None] = field(default_factory=list)
     parsed: bool = False
     oriented_boxes: list[OrientedBox] = field(default_factory=list)
+
+    @property
+    def corners(self) -> list[Corners | None]:
+        """The corners of each of `boxes`, which may reach out of the image; `None` for an upright box."""
+        if not self.oriented_boxes:
+            return [None] * len(self.boxes)
+        return [None if box.is_upright else corners_of(box) for box in self.oriented_boxes]
 
 
 class BoxCodec(ABC):
@@ -80,6 +81,9 @@ class BoxCodec(ABC):
 
     name: str
     """The name under which `get_box_codec` finds the codec."""
+
+    has_angle: ClassVar[bool] = False
+    """Whether a box that is not upright is written as such. If not, the upright box around it is written."""
 
     _separator: ClassVar[str] = " "
     _box_pattern: ClassVar[re.Pattern[str]]
@@ -102,24 +106,35 @@ class BoxCodec(ABC):
         boxes: Iterable[Sequence[float]],
         image_size: tuple[int, int],
         labels: Sequence[str | None] | None = None,
+        *,
+        corners: Sequence[Sequence[Sequence[float]] | None] | None = None,
     ) -> str:
         """Write boxes as text, in the order given.
 
         Args:
-            boxes: `[x1, y1, x2, y2]` in pixels of the image.
+            boxes: `[x1, y1, x2, y2]` in pixels of the image; of a turned box, the upright one around what of it lies
+                in the image.
             image_size: `(height, width)` of the image in pixels.
             labels: One label for each box, or None to write no labels. A label equal to the one before it is
                 not repeated.
+            corners: The four corners `[x, y]` of each box that is turned, and None for each that is upright; by
+                default all are. A notation without an angle (`has_angle`) does not look at them.
 
         Returns:
             The text; `none` if there are no boxes.
 
         Raises:
-            ValueError: If a box is not finite, has no area or leaves the image, or a label could not be read
-                back.
+            ValueError: If a box is not finite, has no area or leaves the image, there are not as many corners as
+                boxes, or a label could not be read back.
         """
         size = _check_image_size(image_size)
-        return self._join([self._write_box(_check_box(box, size), size) for box in boxes], labels)
+        checked = [_check_box(box, size) for box in boxes]
+        of_boxes = _check_corners(corners, len(checked))
+        written = [
+            self._write_box(box, size) if turned is None else self._write_turned_box(turned, box, size)
+            for box, turned in zip(checked, of_boxes, strict=True)
+        ]
+        return self._join(written, labels)
 
     def decode(self, text: str, image_size: tuple[int, int]) -> BoxParse:
         """Read boxes from any text. `_read_box` of the subclass turns the numbers of one box into pixels.
@@ -179,6 +194,10 @@ class BoxCodec(ABC):
     @abstractmethod
     def _write_box(self, box: list[float], size: tuple[float, float]) -> str:
         """Write one valid box. `size` is (height, width)."""
+
+    def _write_turned_box(self, corners: Corners, box: list[float], size: tuple[float, float]) -> str:
+        """Write one valid box that is turned; `box` is the upright one around what of it lies in the image."""
+        return self._write_box(box, size)
 
     @abstractmethod
     def _read_box(self, groups: tuple[str, ...], size: tuple[float, float]) -> list[float] | None:
@@ -266,10 +285,21 @@ class GeoChatBoxCodec(BoxCodec):
     and the rectangle itself in `BoxParse.oriented_boxes`. GeoChat's own marks `<p>`, `</p>` and `<delim>` are
     accepted.
 
+    A turned box is written with an angle above -45 and up to 45 degrees. Its extent before the turn may leave the
+    image where it does not itself, and the notation has no numbers for that. Then it is written by the angle that is
+    a quarter turn away, with sides swapped, if more of it fits so; it is shortened about its centre to what fits; and
+    if less than half of its area would be left, the upright box around it is written. What is not shortened comes back
+    with its angle within half a degree and its extent within half a quantum.
+
+    The authors do not say in which direction theta turns. Here it is clockwise as seen in the image, as in the
+    rectangles of OpenCV and in programs that evaluate GeoChat (`videollava/eval/` of github.com/ermongroup/TEOChat).
+    GeoChat's own demo draws boxes turned the other way. The boxes around them are the same in both.
+
     Source: Kuckreja et al., "GeoChat: Grounded Large Vision-Language Model for Remote Sensing", CVPR 2024.
     """
 
     name = "geochat"
+    has_angle = True
     scale = 100
 
     _box_pattern = re.compile(
@@ -289,26 +319,30 @@ class GeoChatBoxCodec(BoxCodec):
         image_size: tuple[int, int],
         labels: Sequence[str | None] | None = None,
         angles: Sequence[float] | None = None,
+        *,
+        corners: Sequence[Sequence[Sequence[float]] | None] | None = None,
     ) -> str:
         """Write boxes as text, in the order given; see `BoxCodec.encode`.
 
         Args:
-            boxes: `[x1, y1, x2, y2]` in pixels of the image, before rotation.
+            boxes: `[x1, y1, x2, y2]` in pixels of the image; with `angles`, before rotation.
             image_size: `(height, width)` of the image in pixels.
             labels: One label for each box, or None.
-            angles: One angle in degrees for each box, from -360 to 360, rounded to whole degrees; all 0 by
-                default.
+            angles: One angle in degrees for each box, from -360 to 360, rounded to whole degrees.
+            corners: The four corners of each box that is turned, in the place of angles.
 
         Returns:
             The text; `none` if there are no boxes.
 
         Raises:
-            ValueError: As `BoxCodec.encode`; also if an angle is out of range.
+            ValueError: As `BoxCodec.encode`; also if an angle is out of range, or angles and corners are given both.
         """
+        if angles is None:
+            return super().encode(boxes, image_size, labels, corners=corners)
+        if corners is not None:
+            raise ValueError("Angles and corners are two ways to say how boxes are turned: give one of them.")
         size = _check_image_size(image_size)
         checked = [_check_box(box, size) for box in boxes]
-        if angles is None:
-            angles = [0.0] * len(checked)
         if len(angles) != len(checked):
             raise ValueError(f"There must be one angle for each box, got {len(angles)} for {len(checked)} boxes.")
         written = []
@@ -321,6 +355,26 @@ class GeoChatBoxCodec(BoxCodec):
     def _write_box(self, box: list[float], size: tuple[float, float], angle: int = 0) -> str:
         x1, y1, x2, y2 = _quantize_to_points(box, size, self.scale)
         return f"{{<{x1}><{y1}><{x2}><{y2}>|<{angle}>}}"
+
+    def _write_turned_box(self, corners: Corners, box: list[float], size: tuple[float, float]) -> str:
+        try:
+            center_x, center_y, width, height, exact = oriented_box_of(corners)
+        except ValueError:  # without an area
+            return self._write_box(box, size)
+        angle = math.floor(exact + 0.5)
+        if angle == -45:  # the same as 45, with sides swapped
+            width, height, angle = height, width, 45
+        most_x, most_y = 2 * min(center_x, size[1] - center_x), 2 * min(center_y, size[0] - center_y)
+        written, best = self._write_box(box, size), _LEAST_SHARE
+        quarter_turn = angle - 90 if angle > 0 else angle + 90
+        for along_x, along_y, degrees in ((width, height, angle), (height, width, quarter_turn)):
+            x, y = min(along_x, most_x) / 2, min(along_y, most_y) / 2
+            share = 4 * x * y / (width * height)
+            if min(x, y) > 0 and share >= best:
+                extent = [center_x - x, center_y - y, center_x + x, center_y + y]
+                # The other way has to be better by more than rounding.
+                written, best = self._write_box(extent, size, degrees), share + 1e-9
+        return written
 
     def _read_box(self, groups: tuple[str, ...], size: tuple[float, float]) -> list[float] | None:
         oriented_box = self._read_oriented_box(groups, size)
@@ -534,6 +588,16 @@ def _check_box(box: Sequence[float], size: tuple[float, float]) -> list[float]:
             f"The box {values} leaves the image of {height:g} x {width:g} (height x width) pixels: clip it first."
         )
     return values
+
+
+def _check_corners(corners: Sequence[Sequence[Sequence[float]] | None] | None, num_boxes: int) -> list[Corners | None]:
+    if corners is None:
+        return [None] * num_boxes
+    if len(corners) != num_boxes:
+        raise ValueError(
+            f"There must be corners, or None, for each box, got {len(corners)} of them for {num_boxes} boxes."
+        )
+    return [None if one is None else as_corners(one) for one in corners]
 
 
 def _quantize_to_points(box: list[float], size: tuple[float, float], steps: int) -> tuple[int, int, int, int]:

@@ -462,11 +462,13 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
         boxes: Sequence[Sequence[float]] = (),
         labels: Sequence[str] = (),
         image_size: tuple[int, int] | None = None,
+        corners: Sequence[Sequence[Sequence[float]] | None] = (),
     ) -> str:
         """Write the right answer to a task, as a model should.
 
         Boxes are written from left to right, by x1 and then y1; labels only if there is more than one, since
-        otherwise the question has named it. No boxes are written as `none`.
+        otherwise the question has named it. No boxes are written as `none`. A turned box is written with its angle if
+        the box format has one, else as the upright box.
 
         Args:
             task: A task of `self.tasks`.
@@ -474,6 +476,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
             boxes: The answer of a box task, `[x1, y1, x2, y2]` in pixels.
             labels: One label for each box, or none at all.
             image_size: `(height, width)` of the image in pixels; needed to write boxes.
+            corners: The four corners of each box that is turned, and None for each that is upright; empty if all are.
 
         Returns:
             The answer as text.
@@ -492,6 +495,8 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
             raise ValueError(
                 f"There must be one label for each box or none, got {len(labels)} for {len(boxes)} boxes."
             )
+        if len(corners) and len(corners) != len(boxes):
+            raise ValueError(f"There must be corners for each box or none, got {len(corners)} for {len(boxes)} boxes.")
         if len(boxes) and image_size is None:
             raise ValueError("`image_size`, (height, width) in pixels, is needed to write boxes.")
         order = sorted(range(len(boxes)), key=lambda index: (float(boxes[index][0]), float(boxes[index][1])))
@@ -499,6 +504,7 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
             [boxes[index] for index in order],
             image_size or (1, 1),  # without boxes the size does not matter
             [labels[index] for index in order] if len(set(labels)) > 1 else None,
+            corners=[corners[index] for index in order] if len(corners) else None,
         )
 
     def encode_answer(self, text: str, canvas_length: int) -> list[int]:
@@ -581,6 +587,9 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
             * `boxes` (`list[list[float]]`): `[x1, y1, x2, y2]` in pixels of the original image, inside it;
                 empty for tasks answered by a text,
             * `labels` (`list[str]`): one for each box,
+            * `corners` (`list[Corners | None]`), only if a box is turned: for each box its four corners `(x, y)` in
+                pixels, which may lie outside the image, or None if it is upright. `boxes` has the upright box around
+                them, cut off at the border of the image,
             * `parsed` (`bool`): whether the text could be understood as an answer to this task. A text answer
                 only has to be there; for boxes see `BoxParse.parsed`. The well-formed boxes of an answer that could
                 not be understood as a whole are in `boxes` all the same.
@@ -597,7 +606,10 @@ class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
             raise ValueError("`image_size`, (height, width) in pixels, is needed to read boxes.")
         parse = self.box_codec.decode(text, image_size)
         labels = [(query or "") if label is None else label for label in parse.labels]
-        return {"text": text.strip(), "boxes": parse.boxes, "labels": labels, "parsed": parse.parsed}
+        answer: JsonObject = {"text": text.strip(), "boxes": parse.boxes, "labels": labels, "parsed": parse.parsed}
+        if any(parse.corners):
+            answer["corners"] = parse.corners
+        return answer
 
     # Internals
 

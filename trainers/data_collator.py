@@ -143,6 +143,7 @@ class GeoDiTDataCollator:
             answer=question.answer,
             boxes=question.boxes,
             labels=question.labels,
+            corners=question.corners,
             image_size=(image.height, image.width) if image is not None else item.get("image_size"),
         )
 

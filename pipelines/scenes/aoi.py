@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from geodit.data.windows import Window
 from geodit.pipelines.tiling import Detection
+from geodit.processing.polygons import box_corners
 from geodit.rasters.georeference import MapReference
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ class AreaOfInterest:
         if not detections:
             return []
         shapely.prepare(self.polygons)
-        boxes = shapely.box(*np.array([detection.box for detection in detections], dtype=np.float64).T)
+        outlines = [detection.corners or box_corners(detection.box) for detection in detections]
+        boxes = shapely.polygons(np.array(outlines, dtype=np.float64))
         areas = shapely.area(boxes)
         shared = shapely.area(shapely.intersection(self.polygons, boxes))
         return [

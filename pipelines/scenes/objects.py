@@ -17,6 +17,8 @@ from geodit.pipelines.scenes.job import file_facts
 from geodit.pipelines.scenes.layers import ColumnType, Layer, Value
 from geodit.pipelines.tile_answers import TileAnswers
 from geodit.pipelines.tiling import Box
+from geodit.processing.polygons import is_clockwise
+from geodit.processing.turned_boxes_geodit import Corners
 from geodit.rasters.georeference import MapReference
 
 __all__ = ["ModelName", "SceneObject", "found_layer", "tiles_layer", "window_box"]
@@ -82,6 +84,8 @@ class SceneObject:
         tile: Number of the tile, counted from 0 in its image.
         parsed: Whether all of that answer was understood.
         probabilities: Of each of the choices, if the answer is one of them.
+        corners: Of a turned box, in pixels of the image, which they may leave; `box` is the upright one around what of
+            it lies in the image.
     """
 
     box: Box
@@ -92,6 +96,7 @@ class SceneObject:
     tile: int
     parsed: bool
     probabilities: dict[str, float] | None = None
+    corners: Corners | None = None
 
 
 def found_layer(
@@ -102,7 +107,7 @@ def found_layer(
     model: ModelName,
     choices: Sequence[str] = (),
 ) -> Layer:
-    """Return objects or answers as polygons with properties.
+    """Return objects or answers as polygons with properties: of turned boxes the turned rectangles.
 
     What the map of the image has no place for is left out.
 
@@ -116,11 +121,14 @@ def found_layer(
     """
     names = _column_names(choices)
 
-    def rows() -> Iterator[tuple[Box, list[Value]]]:
+    def rows() -> Iterator[tuple[Box | Corners, list[Value]]]:
         for one in objects:
             given = one.probabilities or {}
             values: list[Value] = [one.label, one.score, one.query, one.text, one.tile, one.parsed, *one.box]
-            yield one.box, [*values, model.name, model.revision, image, *(given.get(choice) for choice in choices)]
+            yield (
+                one.corners or one.box,
+                [*values, model.name, model.revision, image, *(given.get(choice) for choice in choices)],
+            )
 
     return _layer(name, rows(), georeference, {**_FOUND, **dict.fromkeys(names, float)})
 
@@ -137,7 +145,7 @@ def tiles_layer(
         georeference: Where it is on Earth.
     """
 
-    def rows() -> Iterator[tuple[Box, list[Value]]]:
+    def rows() -> Iterator[tuple[Box | Corners, list[Value]]]:
         first: int | None = None
         for tile in tiles:
             first = tile.number if first is None else first
@@ -172,13 +180,13 @@ def window_box(window: Window) -> Box:
 
 def _layer(
     name: str,
-    rows: Iterable[tuple[Box, list[Value]]],
+    rows: Iterable[tuple[Box | Corners, list[Value]]],
     georeference: MapReference | None,
     types: dict[str, ColumnType],
 ) -> Layer:
     rings, kept = [], []
-    for box, values in rows:
-        ring = _ring(box, georeference)
+    for outline, values in rows:
+        ring = _ring(outline, georeference)
         if np.isfinite(ring).all():
             rings.append(ring)
             kept.append(values)
@@ -186,11 +194,15 @@ def _layer(
     return Layer(name, None if georeference is None else georeference.crs, tuple(rings), columns, types)
 
 
-def _ring(box: Box, georeference: MapReference | None) -> NDArray[np.float64]:
-    if georeference is not None:
-        return georeference.corners(box)
-    x1, y1, x2, y2 = box
-    return np.array([[x1, y1], [x1, y2], [x2, y2], [x2, y1]])
+def _ring(outline: Box | Corners, georeference: MapReference | None) -> NDArray[np.float64]:
+    """Return the corners (4, 2) of a box, counter-clockwise as seen in the image."""
+    points = np.array(outline, dtype=np.float64)
+    if points.ndim == 1:
+        x1, y1, x2, y2 = points.tolist()
+        points = np.array([[x1, y1], [x1, y2], [x2, y2], [x2, y1]])
+    elif is_clockwise(points.tolist()):
+        points = points[[0, 3, 2, 1]]
+    return points if georeference is None else georeference.to_map(points)
 
 
 def _column_names(choices: Sequence[str]) -> list[str]:

@@ -37,7 +37,7 @@ def plot_objects(
         The axes, in pixels of the image.
     """
     from matplotlib import colormaps, pyplot
-    from matplotlib.patches import Patch, Rectangle
+    from matplotlib.patches import Patch, Polygon, Rectangle
 
     if ax is None:
         _, ax = pyplot.subplots(figsize=(8, 8))
@@ -49,7 +49,9 @@ def plot_objects(
         x1, y1, x2, y2 = one.box
         color = colors(labels.index(one.label) % colors.N)
         style = {"facecolor": "none"} if has_boxes else {"facecolor": color, "alpha": 0.35}
-        ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, edgecolor=color, linewidth=1.5, **style))
+        patch = Rectangle((x1, y1), x2 - x1, y2 - y1) if one.corners is None else Polygon(one.corners)
+        patch.set(edgecolor=color, linewidth=1.5, **style)
+        ax.add_patch(patch)
     legend = [Patch(color=colors(index % colors.N), label=label) for index, label in enumerate(labels[: colors.N])]
     if legend:
         ax.legend(handles=legend, loc="upper right")

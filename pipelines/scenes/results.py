@@ -159,6 +159,7 @@ class SceneResult:
             [one.box for one in found],
             [one.label for one in found],
             [one.score for one in found],
+            [one.corners for one in found],
         )
 
     def to_supervision(self) -> supervision.Detections:
@@ -171,7 +172,8 @@ class SceneResult:
         self._need_boxes("supervision")
         found = self.objects
         boxes, labels = [one.box for one in found], [one.label for one in found]
-        return to_supervision(boxes, labels, [one.score for one in found], self.job.inquiry.queries)
+        scores, corners = [one.score for one in found], [one.corners for one in found]
+        return to_supervision(boxes, labels, scores, self.job.inquiry.queries, corners)
 
     def write(self, path: str | Path) -> int:
         """Write the layers to a file whose suffix decides on its format, see [`find_format`].
@@ -235,7 +237,16 @@ class SceneResult:
             for one in self._found[query]:
                 number = first if one.tile is None else one.tile
                 answer = answers[number]
-                yield SceneObject(one.box, one.label, one.score, query, answer.text, number - first, answer.parsed)
+                yield SceneObject(
+                    one.box,
+                    one.label,
+                    one.score,
+                    query,
+                    answer.text,
+                    number - first,
+                    answer.parsed,
+                    corners=one.corners,
+                )
             return
         for tile in self.tiles:
             if tile.number in answers:

@@ -204,3 +204,17 @@ def test_tasks_can_be_chosen():
 def test_shares_of_classes():
     images = [KnownImage("a", SIZE, HARBOR), KnownImage("b", SIZE)]
     assert class_shares(images) == {"ship": 0.5, "storage tank": 0.5}
+
+
+def test_turned_objects_are_asked_for_with_their_corners():
+    corners = ((12.0, 20.0), (30.0, 28.0), (28.0, 33.0), (10.0, 25.0))
+    turned = LabeledObject("ship", (10.0, 20.0, 30.0, 33.0), corners)
+    image = KnownImage("a.png", SIZE, (thing("ship", 5, 40), turned))
+    (question,) = [one for one in asked("detect", image) if one.query == "ship"]
+    assert question.boxes == ((5, 40, 15.0, 50.0), turned.box)
+    assert question.corners == (None, corners)
+    phrases = asked("ground", image)
+    assert phrases
+    assert {question.corners for question in phrases} <= {(corners,), ()}
+    assert all((one.corners == (corners,)) == (one.boxes == (turned.box,)) for one in phrases)
+    assert all(one.corners == () for one in asked("detect", KnownImage("a.png", SIZE, HARBOR)))

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import datasets
 import numpy as np
 import pytest
@@ -14,8 +19,16 @@ from geodit.data.schema import (
     make_dataset,
     make_row,
     row_questions,
+    with_all_features,
 )
 
+TURNED = Question(
+    "detect",
+    query="ship",
+    boxes=((1.5, 2.25, 10.0, 12.0), (20.0, 3.0, 30.1, 9.0)),
+    labels=("ship", "ship"),
+    corners=(None, ((20.0, 5.0), (27.0, 3.0), (30.1, 7.0), (23.1, 9.0))),
+)
 DETECT = Question(
     "detect", query="ship", boxes=((1.5, 2.25, 10.0, 12.0), (20.0, 3.0, 30.1, 9.0)), labels=("ship", "ship")
 )
@@ -104,6 +117,54 @@ def test_unknown_tasks_and_missing_columns_are_named(dataset: datasets.Dataset) 
         QuestionDataset(dataset, tasks=["segment"])
     with pytest.raises(ValueError, match=r"no column \['questions'\]"):
         QuestionDataset(dataset.remove_columns("questions"))
+
+
+def test_turned_boxes_keep_their_corners(tmp_path: Path) -> None:
+    rows = [make_row(pixels(1), "a", [CAPTION, TURNED, DETECT])]
+    stored = make_dataset(rows)
+    assert row_questions(stored[0]) == [CAPTION, TURNED, DETECT]
+    stored.to_parquet(tmp_path / "a.parquet")
+    (read,) = datasets.Dataset.from_parquet(str(tmp_path / "a.parquet"), cache_dir=str(tmp_path))
+    assert row_questions(read) == [CAPTION, TURNED, DETECT]
+    assert QuestionDataset(stored).question(1) == TURNED
+    generated = datasets.Dataset.from_generator(lambda: iter(rows), features(), cache_dir=str(tmp_path))
+    assert row_questions(generated[0]) == [CAPTION, TURNED, DETECT]
+
+
+def test_questions_without_turned_boxes_are_plain_as_ever() -> None:
+    assert "corners" not in DETECT.to_dict()
+    assert replace(DETECT, corners=(None, None)) == DETECT
+    assert Question.from_dict(DETECT.to_dict()) == DETECT
+    assert TURNED.to_dict()["corners"] == [[], [20.0, 5.0, 27.0, 3.0, 30.1, 7.0, 23.1, 9.0]]
+
+
+def old_dataset(tmp_path: Path) -> datasets.Dataset:
+    """A file of questions that was written when these had no corners."""
+    old = features()
+    del old["questions"].feature["corners"]
+    row = make_row(pixels(2), "old", [CAPTION, DETECT])
+    table = datasets.Dataset.from_dict({name: [row[name]] for name in old}, features=old)
+    table.to_parquet(tmp_path / "old.parquet")
+    return datasets.Dataset.from_parquet(str(tmp_path / "old.parquet"), cache_dir=str(tmp_path))
+
+
+def test_files_of_before_are_read_and_go_with_new_ones(tmp_path: Path) -> None:
+    old = old_dataset(tmp_path)
+    assert "corners" not in old.features["questions"].feature
+    assert QuestionDataset(old).questions == [CAPTION, DETECT]
+    joined = datasets.concatenate_datasets(
+        [with_all_features(old), make_dataset([make_row(pixels(1), "a", [TURNED])])]
+    )
+    assert QuestionDataset(joined).questions == [CAPTION, DETECT, TURNED]
+    assert [item["image_id"] for item in QuestionDataset(joined)] == ["old", "old", "a"]
+
+
+@pytest.mark.parametrize(
+    "corners", [(None,), (None, ((0, 0), (1, 0), (1, 1))), (((0, 0),) * 3 + ((0, math.nan),), None)]
+)
+def test_wrong_corners_are_refused(corners: tuple[Any, ...]) -> None:
+    with pytest.raises(ValueError, match="corners"):
+        replace(DETECT, corners=corners)
 
 
 def test_the_kind_of_a_question_is_its_task_unless_given() -> None:

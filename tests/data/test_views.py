@@ -9,6 +9,7 @@ from PIL import Image
 
 from geodit.data.schema import Question
 from geodit.data.views import VIEWS, View, are_turnable
+from geodit.processing.polygons import surrounding_box
 
 SIZE = (6, 10)
 TURN_LEFT, MIRROR = View(quarters=1), View(mirrored=True)
@@ -37,6 +38,23 @@ boxes = st.tuples(st.integers(0, 8), st.integers(0, 4)).flatmap(
 @given(boxes, st.sampled_from(VIEWS))
 def test_boxes_lie_where_their_objects_are(box, view):
     assert view.box(box, SIZE) == white_box(view.image(marked(box)))
+
+
+@given(boxes, st.sampled_from(VIEWS))
+def test_corners_of_turned_boxes_go_with_them(box, view):
+    x1, y1, x2, y2 = box
+    # A kite in the box, whose corners are at a quarter of each side.
+    corners = (
+        (x1 + (x2 - x1) / 4, float(y1)),
+        (float(x2), y1 + (y2 - y1) / 4),
+        (x2 - (x2 - x1) / 4, float(y2)),
+        (float(x1), y2 - (y2 - y1) / 4),
+    )
+    question = Question("ground", query="ship", boxes=(box,), labels=("ship",), corners=(corners,))
+    seen = view.question(question, SIZE)
+    assert np.array(seen.corners[0]) == pytest.approx(view.points(np.array(corners), SIZE))
+    assert surrounding_box(seen.corners[0]) == pytest.approx(seen.boxes[0])
+    assert view.question(Question("ground", query="ship", boxes=(box,), labels=("ship",)), SIZE).corners == ()
 
 
 def test_there_are_eight_and_they_differ():

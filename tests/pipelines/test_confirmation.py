@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -15,6 +16,8 @@ from geodit.data.windows import Window
 from geodit.pipelines.confirmation import leave_out_unconfirmed
 from geodit.pipelines.merging import MergeOptions
 from geodit.pipelines.tiling import Box, Detection, tile_windows
+from geodit.processing.polygons import surrounding_box
+from geodit.processing.turned_boxes_geodit import OrientedBox, corners_of
 
 # Tiles of 64 pixels at 0, 32, 64 and 96: a place is seen by up to four of them, side by side.
 IMAGE_SIZE = (64, 160)
@@ -55,6 +58,17 @@ def test_the_match_is_that_of_the_merge(match: str, is_kept: bool) -> None:
     part, whole = ship((66.0, 20.0, 70.0, 28.0), 2), ship((58.0, 20.0, 78.0, 28.0), 1)
     options = MergeOptions(match="ios" if match == "ios" else "iou")
     assert (part in kept([part, whole], options)) == is_kept
+
+
+def test_a_turned_ship_is_not_confirmed_by_the_one_next_to_it() -> None:
+    lies, next_to_it = (corners_of(OrientedBox(x, 32, 24, 4, 45)) for x in (74, 80))
+    found = [
+        Detection(surrounding_box(lies), "ship", 0.5, tile=2, corners=lies),
+        Detection(surrounding_box(next_to_it), "ship", 0.5, tile=1, corners=next_to_it),
+    ]
+    assert kept(found) == found[1:]
+    upright = [replace(one, corners=None) for one in found]
+    assert kept(upright) == upright
 
 
 def test_of_two_tiles_that_see_it_equally_well_each_confirms_itself() -> None:

@@ -1,14 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """One detection for each object, whatever the number of tiles that saw it or a part of it."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
+import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geodit.pipelines.merging import MERGES, MergeOptions, merge_detections, overlapping_pairs
+from geodit.pipelines.merging import (
+    MERGES,
+    MergeOptions,
+    areas_of,
+    merge_detections,
+    overlapping_detections,
+    overlapping_pairs,
+)
 from geodit.pipelines.tiling import Detection, Edges, tile_windows, to_image
+from geodit.processing.polygons import surrounding_box, surrounding_rectangle
+from geodit.processing.turned_boxes_geodit import OrientedBox, corners_of, moved_corners, oriented_box_of
 
 corners = st.integers(0, 12)
 boxes = st.builds(
@@ -97,6 +108,108 @@ def test_a_whole_object_wins_over_its_surer_part():
 def test_labels_do_not_suppress_each_other():
     ship, dock = Detection((0, 0, 40, 20), "ship", 0.6), Detection((0, 0, 40, 20), "dock", 0.9)
     assert merge_detections([ship, dock]) == [dock, ship]
+
+
+# Two ships that lie side by side, from the upper left to the lower right: most of the boxes around them is common.
+SIDE_BY_SIDE = [
+    OrientedBox(50, 50, 80, 10, 45),
+    OrientedBox(60, 40, 80, 10, 45),
+]
+
+
+def turned(box, score=0.5, **fields):
+    corners = corners_of(box)
+    return Detection(surrounding_box(corners), "ship", score, corners=corners, **fields)
+
+
+@pytest.mark.parametrize("merge", ["nms", "nmm"])
+@pytest.mark.parametrize("match", ["ios", "iou"])
+def test_turned_boxes_match_by_the_area_that_they_have_in_common(merge, match):
+    found = [turned(SIDE_BY_SIDE[0], 0.9), turned(SIDE_BY_SIDE[1], 0.8)]
+    options = MergeOptions(merge, match)
+    assert merge_detections(found, options) == found
+    assert len(merge_detections([replace(one, corners=None) for one in found], options)) == 1
+    # The same ship from another tile, a little off; and as an upright box, which shares little with a turned one.
+    again = turned(OrientedBox(51, 51, 80, 10, 47), 0.7)
+    assert len(merge_detections([*found, again], options)) == 2
+    assert len(merge_detections([found[0], replace(again, corners=None)], MergeOptions(merge, "iou"))) == 2
+
+
+@given(
+    st.lists(
+        st.builds(
+            turned, st.builds(OrientedBox, *[st.integers(20, 80)] * 2, *[st.integers(2, 40)] * 2, st.integers(-90, 90))
+        ),
+        max_size=8,
+    )
+)
+def test_shared_areas_of_turned_boxes_are_those_of_shapely(found):
+    shapes = [shapely.Polygon(one.corners) for one in found]
+    areas = {
+        (min(i, j), max(i, j)): shared
+        for first, second, values in overlapping_detections(found)
+        for i, j, shared in zip(first.tolist(), second.tolist(), values.tolist(), strict=True)
+    }
+    for i, j in itertools.combinations(range(len(found)), 2):
+        assert areas.get((i, j), 0.0) == pytest.approx(shapes[i].intersection(shapes[j]).area, abs=1e-6)
+    assert areas_of(found).tolist() == pytest.approx([shape.area for shape in shapes])
+
+
+def test_joined_boxes_are_turned_as_the_largest_of_them():
+    one, other = turned(OrientedBox(50, 50, 40, 10, 30), 0.6), turned(OrientedBox(52, 51, 60, 10, 31), 0.5)
+    (joined,) = merge_detections([one, other], MergeOptions("nmm"))
+    box = oriented_box_of(joined.corners)
+    assert box.angle == pytest.approx(31)
+    shape = shapely.Polygon(joined.corners).buffer(1e-9)
+    assert all(shape.contains(shapely.Polygon(part.corners)) for part in (one, other))
+
+
+def test_pieces_of_a_turned_object_are_joined():
+    # Two tiles of 100 pixels, next to each other, with half of a ship each.
+    left = turned(OrientedBox(85, 52, 30, 10, 8), 0.6, tile=0)
+    right = turned(OrientedBox(115, 56, 30, 10, 8), 0.5, tile=1)
+    pieces = [
+        replace(left, box=(*left.box[:2], 100.0, left.box[3]), cut_edges=Edges(right=True)),
+        replace(right, box=(100.0, *right.box[1:]), cut_edges=Edges(left=True)),
+    ]
+    (ship,) = merge_detections(pieces, margin=2.0)
+    found = oriented_box_of(ship.corners)
+    assert found.angle == pytest.approx(8)
+    assert found.width == pytest.approx(60, abs=1)
+    assert not ship.cut
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25])
+@pytest.mark.parametrize("angle", [45, -45, 30])
+def test_pieces_that_lie_aslant_are_joined(angle, overlap):
+    # What tiles show of a ship that is longer than any of them is the part of it between two edges.
+    ship = OrientedBox(100, 80, 150, 8, angle)
+    outline, found = shapely.Polygon(corners_of(ship)), []
+    for number, window in enumerate(tile_windows((200, 200), 100, overlap)):
+        top, left, height, width = window
+        seen = outline.intersection(shapely.box(left, top, left + width, top + height))
+        if seen.area < 20:
+            continue
+        corners = surrounding_rectangle(list(seen.exterior.coords), corners_of(ship))
+        x1, y1, x2, y2 = seen.bounds
+        detection = Detection(
+            (x1 - left, y1 - top, x2 - left, y2 - top),
+            "ship",
+            0.5,
+            tile=number,
+            corners=moved_corners(corners, -left, -top),
+        )
+        found.append(to_image(detection, window, (200, 200), margin=2.0))
+    assert len(found) > 1
+    (joined,) = merge_detections(found, MergeOptions("nms"), margin=2.0)
+    whole = shapely.Polygon(joined.corners)
+    assert whole.intersection(outline).area / whole.union(outline).area > 0.95
+
+
+def test_the_size_of_a_turned_box_is_its_own():
+    thin = turned(OrientedBox(50, 50, 80, 4, 45))
+    assert merge_detections([thin], MergeOptions(min_size=3.9)) == [thin]
+    assert merge_detections([thin], MergeOptions(min_size=4.1)) == []
 
 
 @pytest.mark.parametrize("merge", MERGES)

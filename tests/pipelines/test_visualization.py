@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures that a person can read."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from geodit.data.schema import Question
-from geodit.pipelines.visualization import denoising_picture, draw_answer, draw_boxes
+from geodit.pipelines.visualization import denoising_picture, draw_answer, draw_boxes, draw_questions
 
 GRAY = Image.new("RGB", (96, 96), (100, 100, 100))
 
@@ -35,6 +37,26 @@ class TestBoxes:
         assert abs(y1 - 20) <= 1
         assert abs(x2 - 40) <= 1
         assert abs(y2 - 60) <= 1
+
+    def test_a_turned_box_is_drawn_as_it_lies(self) -> None:
+        corners = ((20.0, 30.0), (60.0, 50.0), (55.0, 60.0), (15.0, 40.0))
+        picture = np.asarray(draw_boxes(GRAY, [[15, 30, 60, 60]], corners=[corners])).astype(int)
+        factor = picture.shape[0] // 96
+        drawn = np.abs(picture - 100).max(axis=-1) > 20
+        for (ax, ay), (bx, by) in zip(corners, (*corners[1:], corners[0]), strict=True):
+            assert drawn[round((ay + by) / 2 * factor), round((ax + bx) / 2 * factor)]
+        assert not drawn[round(32 * factor), round(57 * factor)]  # a corner of the upright box
+        assert not drawn[round(45 * factor), round(37 * factor)]  # the middle
+
+    def test_questions_and_answers_show_turned_boxes(self) -> None:
+        corners = ((20.0, 30.0), (60.0, 50.0), (55.0, 60.0), (15.0, 40.0))
+        question = Question("detect", query="ship", boxes=((15, 30, 60, 60),), labels=("ship",), corners=(corners,))
+        upright = replace(question, corners=())
+        assert draw_questions(GRAY, [question, question]) != draw_questions(GRAY, [upright])
+        answer = {"text": "", "boxes": [[15, 30, 60, 60]], "labels": ["ship"]}
+        turned = draw_answer(GRAY, question, {**answer, "corners": [corners]})
+        assert turned != draw_answer(GRAY, question, answer)
+        assert turned != draw_answer(GRAY, upright, {**answer, "corners": [corners]})
 
     def test_arrays_and_gray_images(self) -> None:
         assert draw_boxes(np.asarray(GRAY), [[1, 1, 5, 5]]).mode == "RGB"

@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+import shapely
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from geodit.processing.boxes_geodit import (
@@ -19,6 +20,7 @@ from geodit.processing.boxes_geodit import (
     PaddedSquareBoxCodec,
     get_box_codec,
 )
+from geodit.processing.turned_boxes_geodit import Corners, OrientedBox, corners_of, oriented_box_of
 
 CODECS = [get_box_codec(name, location_bins=64) for name in BOX_FORMATS]
 codecs = st.sampled_from(CODECS)
@@ -364,6 +366,121 @@ class TestFormats:
         assert len(ends) == 2
         assert codec.decode(text[: ends[0]], SIZE).labels == ["ship"]
         assert ends[1] == len(text)
+
+
+@st.composite
+def turned_boxes(draw: st.DrawFn, size: tuple[int, int]) -> OrientedBox:
+    """Rectangles in an image whose extents before the turn lie in it as well."""
+    height, width = size
+    center_x, center_y = draw(st.floats(width * 0.1, width * 0.9)), draw(st.floats(height * 0.1, height * 0.9))
+    most = 2 * min(center_x, width - center_x), 2 * min(center_y, height - center_y)
+    least = 0.03 * width, 0.03 * height
+    sides = draw(st.floats(least[0], most[0])), draw(st.floats(least[1], most[1]))
+    return OrientedBox(center_x, center_y, *sides, draw(st.floats(-44.4, 44.4)))
+
+
+def box_around(corners: Corners, size: tuple[int, int]) -> list[float]:
+    """The upright box around what of a turned one lies in an image."""
+    shape = shapely.Polygon(corners).intersection(shapely.box(0, 0, size[1], size[0]))
+    return list(shape.bounds)
+
+
+class TestTurnedBoxes:
+    """Boxes with corners: GeoChat's notation keeps their angle, the others the upright box around them."""
+
+    @given(st.data(), st.sampled_from([(200, 200), (200, 400), (900, 300)]))
+    def test_geochat_gives_angle_and_extent_back(self, data: st.DataObject, size: tuple[int, int]) -> None:
+        box = data.draw(turned_boxes(size))
+        corners = corners_of(box)
+        codec = GeoChatBoxCodec()
+        parse = codec.decode(codec.encode([box_around(corners, size)], size, corners=[corners]), size)
+        (found,) = parse.oriented_boxes
+        assert parse.parsed
+        assert abs(found.angle - box.angle) <= 0.5
+        for center, side, step in ((0, 2, size[1] / 100), (1, 3, size[0] / 100)):
+            for sign in (-1, 1):
+                end, expected = (one[center] + sign * one[side] / 2 for one in (found, box))
+                assert abs(end - expected) <= step / 2 + 1e-9
+
+    @given(st.data())
+    def test_what_was_written_is_written_again(self, data: st.DataObject) -> None:
+        codec = GeoChatBoxCodec()
+        corners = corners_of(data.draw(turned_boxes(SIZE)))
+        text = codec.encode([box_around(corners, SIZE)], SIZE, corners=[corners])
+        parse = codec.decode(text, SIZE)
+        assert codec.encode(parse.boxes, SIZE, corners=parse.corners) == text
+
+    @given(st.data(), image_sizes(), st.floats(-360, 360))
+    def test_any_rectangle_that_is_seen_can_be_written(
+        self, data: st.DataObject, size: tuple[int, int], angle: float
+    ) -> None:
+        height, width = size
+        center = data.draw(st.floats(0, width)), data.draw(st.floats(0, height))
+        sides = data.draw(st.tuples(st.floats(1, 2 * width), st.floats(1, 2 * height)))
+        corners = corners_of(OrientedBox(*center, *sides, angle))
+        box = box_around(corners, size)
+        assume(box and box[2] - box[0] > 1e-3 and box[3] - box[1] > 1e-3)
+        codec = GeoChatBoxCodec()
+        text = codec.encode([box], size, corners=[corners])
+        assert codec.decode(text, size).parsed
+        assert re.fullmatch(codec.answer_expression, text)
+
+    @pytest.mark.parametrize(
+        ("box", "written"),
+        [
+            (OrientedBox(100, 100, 80, 20, 30), "{<30><45><70><55>|<30>}"),
+            (OrientedBox(100, 100, 80, 20, -150), "{<30><45><70><55>|<30>}"),
+            (OrientedBox(100, 100, 20, 80, -60), "{<30><45><70><55>|<30>}"),
+            (OrientedBox(100, 100, 80, 20, 45), "{<30><45><70><55>|<45>}"),
+            (OrientedBox(100, 100, 80, 20, -44.8), "{<45><30><55><70>|<45>}"),
+            (OrientedBox(100, 100, 80, 20, 0.4), "{<30><45><70><55>|<0>}"),
+            # At the left edge there is no room for its length along x, but there is along y.
+            (OrientedBox(20, 100, 80, 6, 41), "{<9><30><12><70>|<-49>}"),
+            # No room either way: nearly all of the length that fits about its center.
+            (OrientedBox(30, 30, 80, 6, 40), "{<0><14><30><17>|<40>}"),
+            # Less than half would fit.
+            (OrientedBox(15, 15, 80, 6, 45), "{<0><0><23><23>|<0>}"),
+        ],
+    )
+    def test_how_geochat_writes_them(self, box: OrientedBox, written: str) -> None:
+        size = (200, 200)
+        corners = corners_of(box)
+        assert GeoChatBoxCodec().encode([box_around(corners, size)], size, corners=[corners]) == written
+
+    def test_angles_are_read_as_corners(self) -> None:
+        parse = GeoChatBoxCodec().decode("{<30><45><70><55>|<30>}{<10><10><20><20>|<90>}", (200, 200))
+        turned, upright = parse.corners
+        assert upright is None
+        assert turned is not None
+        assert oriented_box_of(turned) == pytest.approx((100, 100, 80, 20, 30))
+        assert parse.boxes[0] == pytest.approx(box_around(turned, (200, 200)))
+
+    @each_codec
+    def test_without_an_angle_the_box_around_is_written(self, codec: BoxCodec) -> None:
+        corners = corners_of(OrientedBox(80, 40, 60, 20, 30))
+        box = box_around(corners, SIZE)
+        text = codec.encode([box, BOX], SIZE, corners=[corners, None])
+        upright = codec.encode([box, BOX], SIZE)
+        assert (text == upright) == (not codec.has_angle)
+        parse = codec.decode(text, SIZE)
+        assert [one is not None for one in parse.corners] == [codec.has_angle, False]
+
+    @each_codec
+    def test_upright_boxes_are_written_as_ever(self, codec: BoxCodec) -> None:
+        assert codec.encode([BOX], SIZE, corners=[None]) == codec.encode([BOX], SIZE) == WRITTEN[codec.name]
+
+    def test_corners_without_an_area_are_written_upright(self) -> None:
+        corners = [(40.0, 20.0), (120.0, 60.0), (120.0, 60.0), (40.0, 20.0)]
+        assert GeoChatBoxCodec().encode([BOX], SIZE, corners=[corners]) == WRITTEN["geochat"]
+
+    def test_wrong_corners_are_refused(self) -> None:
+        corners = corners_of(OrientedBox(80, 40, 60, 20, 30))
+        with pytest.raises(ValueError, match="2 of them for 1 boxes"):
+            GeoChatBoxCodec().encode([BOX], SIZE, corners=[corners, None])
+        with pytest.raises(ValueError, match="four corners"):
+            GeoChatBoxCodec().encode([BOX], SIZE, corners=[corners[:3]])
+        with pytest.raises(ValueError, match="give one of them"):
+            GeoChatBoxCodec().encode([BOX], SIZE, angles=[3], corners=[corners])
 
 
 class TestGetBoxCodec:

@@ -466,6 +466,30 @@ class TestFormatAnswer:
         expected = processor.format_answer("detect", boxes=[self.RIGHT, self.LEFT], image_size=self.SIZE)
         assert processor.format_answer("detect", boxes=boxes, image_size=self.SIZE) == expected  # type: ignore[arg-type]
 
+    def test_turned_boxes_keep_their_angle_where_the_format_has_one(
+        self, image_processor: SiglipImageProcessorPil, tokenizer: PreTrainedTokenizerFast
+    ) -> None:
+        turned = [(20.0, 30.0), (37.0, 40.0), (32.0, 49.0), (15.0, 39.0)]
+        boxes, corners = [[15, 30, 37, 49], self.LEFT], [turned, None]
+        for box_format in BOX_FORMATS:
+            processor = GeoDiTProcessor(image_processor, tokenizer, box_format=box_format)
+            text = processor.format_answer("detect", boxes=boxes, image_size=self.SIZE, corners=corners)
+            upright = processor.format_answer("detect", boxes=boxes, image_size=self.SIZE)
+            answer = processor.post_process_generation(text, "detect", self.SIZE, "ship")
+            assert answer["parsed"]
+            if box_format != "geochat":
+                assert text == upright
+                assert "corners" not in answer
+                continue
+            assert text == "{<6><47><16><63>|<0>} {<25><54><56><70>|<30>}"
+            left, found = answer["corners"]  # from left to right, as boxes
+            assert left is None
+            assert np.array(found) == pytest.approx(np.array(turned), abs=0.75)
+
+    def test_corners_of_some_boxes_are_refused(self, processor: GeoDiTProcessor) -> None:
+        with pytest.raises(ValueError, match="corners for each box"):
+            processor.format_answer("detect", boxes=[self.LEFT], image_size=self.SIZE, corners=[None, None])
+
     def test_a_text_answer_is_stripped(self, processor: GeoDiTProcessor) -> None:
         assert processor.format_answer("vqa", answer=" yes\n") == "yes"
 

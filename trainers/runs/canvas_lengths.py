@@ -90,5 +90,6 @@ def _answers(rows: datasets.Dataset, processor: GeoDiTProcessor) -> Iterator[tup
                     boxes=question.boxes,
                     labels=question.labels,
                     image_size=(height, width),
+                    corners=question.corners,
                 ),
             )

@@ -17,7 +17,7 @@ from geodit.annotations.stored import read_split
 from geodit.configuration.types_geodit import Item
 from geodit.data.neon import neon_dataset
 from geodit.data.readers.reading import BadRecords, read_dataset
-from geodit.data.schema import QuestionDataset
+from geodit.data.schema import QuestionDataset, with_all_features
 from geodit.data.streaming import QuestionStream
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.processing.tasks_geodit import DEFAULT_TASKS
@@ -70,7 +70,7 @@ class ImageQuestions(torch.utils.data.Dataset[Item]):
 
 def streamed_questions(parts: Sequence[datasets.Dataset], args: DataArguments) -> QuestionStream:
     """Mix all parts into a stream that decodes images when they are due."""
-    rows = datasets.concatenate_datasets(list(parts)).shuffle(seed=args.scene_seed)
+    rows = datasets.concatenate_datasets([with_all_features(part) for part in parts]).shuffle(seed=args.scene_seed)
     stream = rows.to_iterable_dataset(num_shards=min(64, len(rows)))
     return QuestionStream(stream, questions_per_row=args.questions_per_row, shuffle_seed=args.scene_seed)
 
@@ -130,7 +130,7 @@ def imported_datasets(args: DataArguments, split: str) -> list[datasets.Dataset]
     found = []
     for folder in args.imported or ():
         try:
-            found.append(read_split(folder, split))
+            found.append(with_all_features(read_split(folder, split)))
         except FileNotFoundError:
             if split == "train" or not Path(folder).is_dir():
                 raise
