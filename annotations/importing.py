@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import geodit
+from geodit.annotations.cards import CARD, dataset_card
 from geodit.annotations.checks import check_records
 from geodit.annotations.import_report import BadRecordsError, ImportReport
 from geodit.annotations.questions import KnownImage, QuestionMaker, QuestionNumbers, class_shares
@@ -152,6 +153,7 @@ def import_annotations(
         longest = max(most_of_a_class(image) for image in known)
         result = ImportResult(report, counts, assignment.report, writer.rows, writer.questions, longest)
         write_manifest(folder, _manifest(options, maker.classes, source or {}, result))
+        (folder / CARD).write_text(str(dataset_card(folder)), encoding="utf-8")
     return result
 
 

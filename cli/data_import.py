@@ -158,7 +158,9 @@ def import_(
 
 
 def preview(
-    dataset: Annotated[Path, typer.Argument(help="Folder that geodit data import has made.")],
+    dataset: Annotated[
+        str, typer.Argument(help="Folder that geodit data import has made, or the same on the Hub: owner/name.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG file to write.")] = Path("preview.png"),
     split: Annotated[str, typer.Option("--split", help="Which split.")] = "train",
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="Number of images.")] = 12,

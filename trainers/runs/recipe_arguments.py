@@ -93,8 +93,8 @@ class DataArguments:
     imported: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Folders that `geodit data import` has made: their training splits are trained on, their "
-            "validation splits held out."
+            "help": "Folders that `geodit data import` has made, or the same on the Hub, owner/name or "
+            "owner/name@revision: their training splits are trained on, their validation splits held out."
         },
     )
     augment: bool = field(
