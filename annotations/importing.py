@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from geodit.annotations.checks import check_records
 from geodit.annotations.import_report import BadRecordsError, ImportReport
 from geodit.annotations.questions import KnownImage, QuestionMaker, QuestionNumbers, class_shares
 from geodit.annotations.records import BadRecord, LabeledImage
+from geodit.annotations.sources import SourceNames, digest_of, shown_path, write_sources
 from geodit.annotations.splits import SplitAssignment, SplitBy, SplitReport, assign_splits
 from geodit.annotations.stored import SPLITS, write_manifest, write_split
 from geodit.annotations.templates import Templates
@@ -105,6 +107,9 @@ def import_annotations(
     options: ImportOptions,
     *,
     source: JsonObject | None = None,
+    reading: JsonObject | None = None,
+    label_files: Sequence[Path] = (),
+    roots: Sequence[str | Path] = (),
     progress: Callable[[str, int], None] | None = None,
 ) -> ImportResult:
     """Make a data set of annotated images.
@@ -113,7 +118,11 @@ def import_annotations(
         records: What a reader yields.
         output_dir: The folder to make. It appears when it is complete.
         options: How.
-        source: What the records were read from, for the manifest.
+        source: What the records were read from, for the manifest; paths are shortened.
+        reading: Settings that they were read by, likewise.
+        label_files: The files that they were read from, whose hashes are recorded; those of images are, too.
+        roots: The folders that labels and images lie in. The data set names files from there, so that it is the same
+            wherever they lie.
         progress: Called with what is counted, `"tiles"` that were found or `"written"`, and how many there are so far.
 
     Raises:
@@ -128,8 +137,10 @@ def import_annotations(
         tiles = _find_tiles(records, options, reader, report, counts, progress)
         if not tiles:
             raise ValueError("there is no image that can be used")
+        names = SourceNames(roots)
+        named = [_named(tile, names) for tile in tiles]
         assignment = assign_splits(
-            tiles,
+            named,
             options.shares,
             by=options.split_by,
             seed=options.seed,
@@ -147,14 +158,22 @@ def import_annotations(
             templates,
             options.seed,
         )
-        writer = _Writer(folder, reader, maker, progress)
+        writer = _Writer(folder, reader, maker, names, progress)
         for split in [name for name in SPLITS if name in assignment.splits]:
             writer.write(split, _of_split(tiles, known, assignment, split))
         longest = max(most_of_a_class(image) for image in known)
         result = ImportResult(report, counts, assignment.report, writer.rows, writer.questions, longest)
-        write_manifest(folder, _manifest(options, maker.classes, source or {}, result))
+        sources = write_sources(folder, [*map(str, label_files), *(tile.image for tile in tiles)], names)
+        settings = _settings(options, reading or {})
+        write_manifest(folder, _manifest(settings, maker.classes, _shown(source or {}), sources, result))
         (folder / CARD).write_text(str(dataset_card(folder)), encoding="utf-8")
     return result
+
+
+def _named(tile: LabeledTile, names: SourceNames) -> LabeledTile:
+    """Return a tile with the names of its image and group that are the same wherever the source lies."""
+    image = names.name(tile.image)
+    return replace(tile, image=image, group=image if tile.group == tile.image else tile.group)
 
 
 def most_of_a_class(image: KnownImage) -> int:
@@ -235,9 +254,14 @@ class _Writer:
     """Writes splits and counts what they hold."""
 
     def __init__(
-        self, folder: Path, reader: TileReader, maker: QuestionMaker, progress: Callable[[str, int], None] | None
+        self,
+        folder: Path,
+        reader: TileReader,
+        maker: QuestionMaker,
+        names: SourceNames,
+        progress: Callable[[str, int], None] | None,
     ) -> None:
-        self._folder, self._reader, self._maker, self._progress = folder, reader, maker, progress
+        self._folder, self._reader, self._maker, self._names, self._progress = folder, reader, maker, names, progress
         self.rows: dict[str, int] = {}
         self.questions: dict[str, Counter[str]] = {}
 
@@ -252,7 +276,7 @@ class _Writer:
             if not questions:
                 continue
             self.questions[split].update(question.task for question in questions)
-            yield make_row(self._stored(tile), image.image_id, questions, json.dumps(_meta(tile)))
+            yield make_row(self._stored(tile), image.image_id, questions, json.dumps(_meta(tile, self._names)))
             written += 1
             if self._progress is not None:
                 self._progress("written", written)
@@ -267,9 +291,13 @@ class _Writer:
         return {"bytes": self._reader.read_png(tile), "path": None}
 
 
-def _meta(tile: LabeledTile) -> JsonObject:
+def _meta(tile: LabeledTile, names: SourceNames) -> JsonObject:
     top, left, height, width = tile.window
-    meta: JsonObject = {"source": tile.image, "origin": tile.origin, "window": [left, top, left + width, top + height]}
+    meta: JsonObject = {
+        "source": names.name(tile.image),
+        "origin": names.origin(tile.origin),
+        "window": [left, top, left + width, top + height],
+    }
     if tile.place is not None:
         meta["crs"] = tile.place.crs
         transform = getattr(tile.place, "transform", None)
@@ -278,12 +306,35 @@ def _meta(tile: LabeledTile) -> JsonObject:
     return meta
 
 
-def _manifest(options: ImportOptions, classes: Sequence[str], source: JsonObject, result: ImportResult) -> JsonObject:
-    values: JsonObject = asdict(options)
+def _shown(source: JsonObject) -> JsonObject:
+    """Return what a user named, without the folders of this machine."""
+    return {
+        name: [shown_path(one) for one in value]
+        if isinstance(value, list)
+        else value
+        if value is None
+        else shown_path(value)
+        for name, value in source.items()
+    }
+
+
+def _settings(options: ImportOptions, reading: JsonObject) -> JsonObject:
+    """Return all that the data set depends on besides files; of templates their content."""
+    values: JsonObject = json.loads(json.dumps(asdict(options)))
+    if options.templates is not None:
+        values["templates"] = hashlib.sha256(Path(options.templates).read_bytes()).hexdigest()
+    return {"options": values, "reading": dict(reading)}
+
+
+def _manifest(
+    settings: JsonObject, classes: Sequence[str], source: JsonObject, sources: JsonObject, result: ImportResult
+) -> JsonObject:
     return {
         "geodit": geodit.__version__,
         "source": source,
-        "options": json.loads(json.dumps(values)),
+        "sources": sources,
+        "settings_sha256": digest_of(settings),
+        **settings,
         "classes": list(classes),
         "rows": dict(result.rows),
         "questions": {split: dict(counts) for split, counts in result.questions.items()},

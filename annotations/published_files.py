@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geodit.annotations.cards import CARD, published_card
+from geodit.annotations.sources import SOURCES
 from geodit.annotations.stored import MANIFEST, SPLITS, read_manifest, split_files
 from geodit.configuration.hub_ids import hub_id_problem
 from geodit.configuration.secrets import refuse_secrets
@@ -67,7 +68,7 @@ def dataset_files(
             contents[f"{_DATA}/{path.name}"] = path
     if not contents:
         raise FileNotFoundError(f"{folder} is no data set: geodit data import makes one")
-    contents[MANIFEST] = folder / MANIFEST
+    contents |= {name: folder / name for name in (MANIFEST, SOURCES) if (folder / name).is_file()}
     card = published_card(folder, repo_id=repo_id, license=license, template_path=template_path)
     contents[CARD] = str(card).encode()
     refuse_secrets_in_files(contents)

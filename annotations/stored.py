@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-from typing import Literal, overload
+from typing import IO, Literal, overload
 
 import datasets
 import pyarrow as pa
@@ -174,8 +174,7 @@ def _refuse_paths(files: Iterable[str]) -> None:
         ValueError: If there is one.
     """
     for name in files:
-        opened = HfFileSystem().open(name, "rb") if name.startswith("hf://") else Path(name).open("rb")
-        with opened as file, pq.ParquetFile(file) as table:
+        with _open(name) as file, pq.ParquetFile(file) as table:
             column = _bytes_column(table, name)
             for group in range(table.num_row_groups):
                 statistics = table.metadata.row_group(group).column(column).statistics
@@ -186,6 +185,13 @@ def _refuse_paths(files: Iterable[str]) -> None:
                     nulls = images.field("bytes").null_count
                 if nulls:
                     raise ValueError(f"{name} names images that are not in it: only images in the tables are read")
+
+
+def _open(name: str) -> IO[bytes]:
+    if name.startswith("hf://"):
+        opened: IO[bytes] = HfFileSystem().open(name, "rb")
+        return opened
+    return Path(name).open("rb")
 
 
 def _bytes_column(table: pq.ParquetFile, name: str) -> int:

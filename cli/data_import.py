@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`geodit data import` and `preview`: a data set of one's own, from annotations."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -120,6 +121,7 @@ def import_(
     """
     from geodit.annotations.import_report import BadRecordsError
     from geodit.annotations.importing import ImportOptions, import_annotations
+    from geodit.annotations.sources import label_files
     from geodit.annotations.tiles import TileOptions
     from geodit.data.schema import TASKS
 
@@ -143,6 +145,13 @@ def import_(
     )
     records = _records(source, form, images, labels, layer, label_field, default_label, point_size)
     facts = {"source": None if source is None else str(source), "labels": labels, "images": images}
+    reading = {
+        "format": form,
+        "label_field": label_field,
+        "default_label": default_label,
+        "point_size": point_size,
+        "layer": layer,
+    }
     with progress_bar() as progress:
         bar = progress.add_task("tiles", total=None)
 
@@ -150,7 +159,16 @@ def import_(
             progress.update(bar, description=what, completed=done)
 
         try:
-            result = import_annotations(records, out, options, source=facts, progress=report_progress)
+            result = import_annotations(
+                records,
+                out,
+                options,
+                source=facts,
+                reading=reading,
+                label_files=label_files(source or str(labels)),
+                roots=_roots(source, labels, images),
+                progress=report_progress,
+            )
         except BadRecordsError as error:
             _print_report(error.report)
             raise CommandError(str(error), FAILURE) from error
@@ -226,6 +244,16 @@ def _records(
 
     assert source is not None
     return find_format(source, form).read(source, images=None if images is None else Path(images[0]))
+
+
+def _roots(source: Path | None, labels: str | None, images: list[str] | None) -> list[str]:
+    """Return the folders from which the data set names labels and images."""
+    if source is not None:
+        named = [] if images is None else [images[0]]
+        return [*named, str(source if source.is_dir() else source.parent)]
+    folders = [str(Path(one).absolute().parent) for one in expand_images(images or []) if Path(one).is_file()]
+    common = [os.path.commonpath(folders)] if folders else []
+    return [*common, str(Path(labels or "").parent)]
 
 
 def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:
