@@ -13,6 +13,7 @@ from pathlib import Path
 import geodit
 from geodit.annotations.cards import CARD, dataset_card
 from geodit.annotations.checks import check_records
+from geodit.annotations.image_store import ImageStore, check_used_as_it_is
 from geodit.annotations.import_report import BadRecordsError, ImportReport
 from geodit.annotations.questions import KnownImage, QuestionMaker, QuestionNumbers, class_shares
 from geodit.annotations.records import BadRecord, LabeledImage
@@ -24,12 +25,10 @@ from geodit.annotations.tiles import LabeledTile, TileCounts, TileOptions, TileR
 from geodit.annotations.words import ClassWords
 from geodit.configuration.new_folders import new_folder
 from geodit.configuration.types_geodit import Item, JsonObject
-from geodit.data.schema import TASKS, StoredImage, make_row
+from geodit.data.schema import TASKS, make_row
 from geodit.rasters.rendering import Rendering
 
 __all__ = ["ImportOptions", "ImportResult", "import_annotations"]
-
-_JPEG = (".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,8 @@ class ImportOptions:
         crs: Reference system of images that have a transform and none.
         skip_bad: Whether to go on without what cannot be used.
         find_duplicates: Whether to look for images that look the same.
+        reference_images: Whether the data set names the files of images instead of holding them. They have to be PNG
+            or JPEG files that are used as they are: not cut, resampled or rendered otherwise.
         seed: Of splits and questions.
     """
 
@@ -72,6 +73,7 @@ class ImportOptions:
     crs: str | None = None
     skip_bad: bool = False
     find_duplicates: bool = True
+    reference_images: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -158,7 +160,9 @@ def import_annotations(
             templates,
             options.seed,
         )
-        writer = _Writer(folder, reader, maker, names, progress)
+        is_plain = options.bands is None and options.rendering in (None, Rendering())
+        store = ImageStore(reader, Path(output_dir), is_referenced=options.reference_images, is_plain=is_plain)
+        writer = _Writer(folder, store, maker, names, progress)
         for split in [name for name in SPLITS if name in assignment.splits]:
             writer.write(split, _of_split(tiles, known, assignment, split))
         longest = max(most_of_a_class(image) for image in known)
@@ -203,6 +207,8 @@ def _find_tiles(
         if isinstance(tile, BadRecord):
             report.add("record", tile.origin, tile.reason)
             continue
+        if options.reference_images:
+            check_used_as_it_is(tile, reader)
         tiles.append(tile)
         if progress is not None:
             progress("tiles", len(tiles))
@@ -256,12 +262,12 @@ class _Writer:
     def __init__(
         self,
         folder: Path,
-        reader: TileReader,
+        store: ImageStore,
         maker: QuestionMaker,
         names: SourceNames,
         progress: Callable[[str, int], None] | None,
     ) -> None:
-        self._folder, self._reader, self._maker, self._names, self._progress = folder, reader, maker, names, progress
+        self._folder, self._store, self._maker, self._names, self._progress = folder, store, maker, names, progress
         self.rows: dict[str, int] = {}
         self.questions: dict[str, Counter[str]] = {}
 
@@ -276,19 +282,10 @@ class _Writer:
             if not questions:
                 continue
             self.questions[split].update(question.task for question in questions)
-            yield make_row(self._stored(tile), image.image_id, questions, json.dumps(_meta(tile, self._names)))
+            yield make_row(self._store.stored(tile), image.image_id, questions, json.dumps(_meta(tile, self._names)))
             written += 1
             if self._progress is not None:
                 self._progress("written", written)
-
-    def _stored(self, tile: LabeledTile) -> StoredImage:
-        """Return a tile as it is stored: a whole JPEG as it is, all else as PNG."""
-        source = self._reader.open(tile.image)
-        is_whole = tile.window == (0, 0, *source.image_size) and tile.shape == source.image_size
-        path = Path(tile.image)
-        if is_whole and path.suffix.lower() in _JPEG and path.is_file():
-            return {"bytes": path.read_bytes(), "path": None}
-        return {"bytes": self._reader.read_png(tile), "path": None}
 
 
 def _meta(tile: LabeledTile, names: SourceNames) -> JsonObject:
@@ -336,6 +333,7 @@ def _manifest(
         "settings_sha256": digest_of(settings),
         **settings,
         "classes": list(classes),
+        "images": "referenced" if settings["options"]["reference_images"] else "embedded",
         "rows": dict(result.rows),
         "questions": {split: dict(counts) for split, counts in result.questions.items()},
         "most_objects_of_a_class": result.longest,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterable
 from os import PathLike
@@ -44,6 +45,7 @@ MANIFEST = "import.json"
 # Rows of a group, which a reader decodes at once; and of a file, so that a stream can be divided among workers.
 _ROWS_PER_GROUP = 64
 _ROWS_PER_FILE = 4096
+_MAX_SHARDS = 64
 _TABLE = re.compile(r"data/([a-z]+)-\d{5}\.parquet")
 
 
@@ -136,6 +138,9 @@ def read_split(
         split: Name of the split.
         streaming: Whether to read while iterating, and hold nothing.
 
+    Where images are referenced, their paths come with the folder of the data set, and the rest of the table is held in
+    memory, also by a stream.
+
     Raises:
         FileNotFoundError: If there is no such data set; a [`MissingSplitError`] if it has no such split.
         ConnectionError: If the Hub cannot be reached.
@@ -149,9 +154,33 @@ def read_split(
     try:
         if on_hub is not None:
             _refuse_paths(files)
+        elif (Path(folder) / MANIFEST).is_file() and read_manifest(folder).get("images") == "referenced":
+            table = _with_paths(files, Path(folder).resolve())
+            return table.to_iterable_dataset(num_shards=min(_MAX_SHARDS, len(table))) if streaming else table
         return datasets.load_dataset("parquet", data_files={split: files}, split=split, streaming=streaming)
     except (pa.ArrowException, datasets.exceptions.DatasetGenerationError) as error:
         raise ValueError(f"the data set {folder} is damaged, or no data set of GeoDiT: {error}") from error
+
+
+def _with_paths(files: Iterable[str], folder: Path) -> datasets.Dataset:
+    """Read tables that reference images, with paths that begin with the folder of the data set.
+
+    Raises:
+        ValueError: If one is not a path from there.
+    """
+    table = pa.concat_tables([pq.read_table(name) for name in files])
+    stored = table["image"].to_pylist()
+    for one in stored:
+        path = one["path"]
+        if one["bytes"] is None:
+            if not isinstance(path, str) or "://" in path or Path(path).is_absolute() or "\0" in path:
+                raise ValueError(
+                    f"the data set {folder} references an image by {path!r:.80}, not by a path from there"
+                )
+            one["path"] = os.path.normpath(folder / path)
+    number = table.column_names.index("image")
+    images = pa.array(stored, type=table.schema.field(number).type)
+    return datasets.Dataset(datasets.table.InMemoryTable(table.set_column(number, table.schema.field(number), images)))
 
 
 def _addresses(dataset: HubDataset, split: str) -> list[str]:

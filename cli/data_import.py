@@ -106,6 +106,12 @@ def import_(
     duplicates: Annotated[
         bool, typer.Option("--find-duplicates/--keep-duplicates", help="Leave out images that look like another one.")
     ] = True,
+    reference_images: Annotated[
+        bool,
+        typer.Option(
+            "--reference-images", help="Name PNG and JPEG files that are used as they are; do not copy them."
+        ),
+    ] = False,
     bands: BandsOption = None,
     stretch: StretchOption = "auto",
     nodata: NodataOption = None,
@@ -141,6 +147,7 @@ def import_(
         crs=crs,
         skip_bad=skip_bad,
         find_duplicates=duplicates,
+        reference_images=reference_images,
         seed=seed,
     )
     records = _records(source, form, images, labels, layer, label_field, default_label, point_size)
