@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a recipe can say about model and data; the rest are [`GeoDiTTrainingArguments`]."""
 
+import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from trl.trainer.model_config import ModelConfig
 
@@ -94,7 +96,8 @@ class DataArguments:
         default=None,
         metadata={
             "help": "Folders that `geodit data import` has made, or the same on the Hub, owner/name or "
-            "owner/name@revision: their training splits are trained on, their validation splits held out."
+            "owner/name@revision: their training splits are trained on, their validation splits held out. "
+            "PATH=2 trains on each question twice per epoch, PATH=0.5 on half of them, another half in the next epoch."
         },
     )
     augment: bool = field(
@@ -138,6 +141,37 @@ class DataArguments:
         if self.questions_per_row > 1 and self.objective != "masked_diffusion":
             raise ValueError(f"objective {self.objective} takes questions one by one: leave questions_per_row out.")
         self.named_datasets()
+        if any(weight != 1.0 for _, weight in self.weighted_imports()):
+            if self.streaming:
+                raise ValueError(
+                    "Weights of imported data are for data that are not streamed: leave streaming out. Their images "
+                    "are read as they are due in any case."
+                )
+            if self.objective != "masked_diffusion":
+                raise ValueError(f"objective {self.objective} takes imported data without weights.")
+
+    def weighted_imports(self) -> list[tuple[str, float]]:
+        """Return path, or Hub id, and weight of each of `imported`.
+
+        Raises:
+            ValueError: for a weight that is not a number above 0.
+        """
+        found = []
+        for entry in self.imported or ():
+            path, _, text = entry.rpartition("=")
+            if not path or Path(entry).exists():
+                found.append((entry, 1.0))
+                continue
+            try:
+                weight = float(text)
+            except ValueError:
+                weight = 0.0
+            if not 0.0 < weight < math.inf:
+                raise ValueError(
+                    f"imported takes entries such as PATH or PATH=2, with a weight above 0, got {entry!r}."
+                )
+            found.append((path, weight))
+        return found
 
     def task_limits(self) -> dict[str, int] | None:
         """Return `questions_per_task` as a mapping.

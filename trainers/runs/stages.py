@@ -17,6 +17,7 @@ from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.types_geodit import Item
 from geodit.data.augmentation import Augmentation, AugmentedDataset
+from geodit.data.epochs import WeightedMix
 from geodit.hub_cards.publish.run_folders import RUN_LOG, RUN_RECIPE
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
@@ -229,15 +230,20 @@ def training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Datas
         images.append(rendered_scenes(args, "train", args.num_scenes))
     if args.num_neon_tiles:
         images.append(neon_tiles(args, "train"))
-    published = [*published_datasets(args), *imported_datasets(args, "train")]
+    imported = imported_datasets(args, "train")
+    published = [*published_datasets(args), *imported]
     if args.streaming:
         return streamed_questions([*images, *published], args)
     parts: list[ImageQuestions | SceneTextDataset] = [
         ImageQuestions(part, processor, args.questions_per_row) for part in images
     ]
     parts.extend(ImageQuestions(part, processor, args.questions_per_row, in_memory=False) for part in published)
+    weights = [1.0] * (len(parts) - len(imported)) + [weight for _, weight in args.weighted_imports()]
     if args.num_text_scenes:
         parts.append(_scene_texts(args, processor))
+        weights.append(1.0)
+    if any(weight != 1.0 for weight in weights):
+        return WeightedMix(parts, weights, args.scene_seed)
     return parts[0] if len(parts) == 1 else _Concatenation(parts)
 
 

@@ -128,7 +128,7 @@ def published_datasets(args: DataArguments) -> list[datasets.Dataset]:
 def imported_datasets(args: DataArguments, split: str) -> list[datasets.Dataset]:
     """Return a split of each data set of `args.imported`; of held-out splits those that there are."""
     found = []
-    for folder in args.imported or ():
+    for folder, _ in args.weighted_imports():
         try:
             found.append(read_split(folder, split))
         except MissingSplitError:
