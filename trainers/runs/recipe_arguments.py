@@ -130,8 +130,8 @@ class DataArguments:
             )
         if self.imported and self.objective == "dense_vision":
             raise ValueError("imported data have no dense labels: leave them out of a recipe with dense_vision.")
-        if self.augment and (self.streaming or self.objective != "masked_diffusion"):
-            raise ValueError("augment is for objective masked_diffusion and data that are not streamed.")
+        if self.augment and self.objective != "masked_diffusion":
+            raise ValueError(f"augment is for objective masked_diffusion, not for {self.objective}.")
         if self.datasets and self.objective == "dense_vision":
             raise ValueError("datasets have no dense labels: leave them out of a recipe with objective dense_vision.")
         if self.num_text_scenes and self.objective != "masked_diffusion":

@@ -18,6 +18,7 @@ from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.types_geodit import Item
 from geodit.data.augmentation import Augmentation, AugmentedDataset
 from geodit.data.epochs import WeightedMix
+from geodit.data.streaming import QuestionStream
 from geodit.hub_cards.publish.run_folders import RUN_LOG, RUN_RECIPE
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
@@ -131,7 +132,11 @@ def run_masked_diffusion(
         train_dataset = training_questions(data_args, processor)
         eval_dataset = evaluation_questions(data_args, processor)
     if data_args.augment:
-        train_dataset = AugmentedDataset(train_dataset, Augmentation(), training_args.seed)
+        train_dataset = (
+            train_dataset.augmented(Augmentation(), training_args.seed)
+            if isinstance(train_dataset, QuestionStream)
+            else AugmentedDataset(train_dataset, Augmentation(), training_args.seed)
+        )
     trainer = GeoDiTTrainer(
         model=model,
         args=training_args,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training on data sets that were imported: as recipes name them, augmented, and gone on with after a stop."""
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -66,7 +67,7 @@ def test_splits_are_trained_on_and_held_out(tmp_path, checkpoint, ships, model_a
     [
         ({"imported": ["nowhere"]}, "nowhere is no data set"),
         ({"objective": "dense_vision"}, "no dense labels"),
-        ({"augment": True, "streaming": True, "max_steps": 1}, "not streamed"),
+        ({"augment": True, "objective": "grpo"}, "augment is for objective masked_diffusion, not for grpo"),
         ({"imported": ["ships=0"]}, "with a weight above 0, got 'ships=0'"),
         ({"imported": ["ships=many"]}, "with a weight above 0, got 'ships=many'"),
         ({"imported": ["ships=2"], "streaming": True, "max_steps": 1}, "for data that are not streamed"),
@@ -110,8 +111,10 @@ def test_a_mixed_run_that_was_stopped_ends_with_the_same_weights(tmp_path, check
         assert torch.equal(weights[name], resumed), name
 
 
-def test_an_augmented_run_that_was_stopped_ends_with_the_same_weights(tmp_path, checkpoint, ships):
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_augmented_run_that_was_stopped_ends_with_the_same_weights(tmp_path, checkpoint, ships, streaming):
     steps = {"max_steps": 9, "save_strategy": "steps", "save_steps": 8, "seed": 1, "augment": True}
+    steps["streaming"] = streaming
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     run_recipe(recipe(tmp_path, checkpoint, ships, **steps, output_dir=str(whole)))
     stopped.mkdir()
@@ -124,10 +127,19 @@ def test_an_augmented_run_that_was_stopped_ends_with_the_same_weights(tmp_path, 
         assert torch.equal(weights[name], resumed), name
 
 
-def test_augmentation_is_another_training(tmp_path, checkpoint, ships):
+def test_a_stream_has_the_same_questions(tmp_path, checkpoint, ships, model_and_processor):
+    _, args, _ = parse_recipe(recipe(tmp_path, checkpoint, ships, streaming=True, max_steps=3))
+    stream = training_questions(args, model_and_processor[1])
+    found = [(item["image_id"], item["question"].task) for item in itertools.islice(stream, 12)]
+    assert sorted(found) == sorted((str(number), task) for number in range(6) for task in ("detect", "vqa"))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_augmentation_is_another_training(tmp_path, checkpoint, ships, streaming):
     found = []
     for augment in (False, True):
         output = tmp_path / str(augment)
-        run_recipe(recipe(tmp_path, checkpoint, ships, augment=augment, max_steps=3, output_dir=str(output)))
+        values = {"augment": augment, "streaming": streaming, "max_steps": 3, "output_dir": str(output)}
+        run_recipe(recipe(tmp_path, checkpoint, ships, **values))
         found.append(load_file(output / "model.safetensors"))
     assert any(not torch.equal(found[0][name], tensor) for name, tensor in found[1].items())
