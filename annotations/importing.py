@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import geodit
@@ -43,6 +44,8 @@ class ImportOptions:
         split_by: What stays in one split.
         block_size: By area, the side of a block.
         margin: By area, the distance between splits.
+        held_out: Images of a split, by patterns of their names or paths, such as `{"test": ("OSBS_*.tif",)}`; the
+            others are shared out among the other splits.
         tasks: Which tasks are asked for.
         numbers: How many questions.
         plurals: Plural of a class, where the rules of English are not what is wanted.
@@ -64,6 +67,7 @@ class ImportOptions:
     split_by: SplitBy = "group"
     block_size: float | None = None
     margin: float = 0.0
+    held_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tasks: tuple[str, ...] = TASKS
     numbers: QuestionNumbers = field(default_factory=QuestionNumbers)
     plurals: Mapping[str, str] = field(default_factory=dict)
@@ -77,7 +81,7 @@ class ImportOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.shares) - set(SPLITS))
+        unknown = sorted((set(self.shares) | set(self.held_out)) - set(SPLITS))
         if unknown:
             raise ValueError(f"unknown splits {', '.join(unknown)}; the splits are {', '.join(SPLITS)}")
 
@@ -141,6 +145,7 @@ def import_annotations(
             raise ValueError("there is no image that can be used")
         names = SourceNames(roots)
         named = [_named(tile, names) for tile in tiles]
+        held_out = held_out_images({tile.image for tile in tiles}, options.held_out)
         assignment = assign_splits(
             named,
             options.shares,
@@ -148,6 +153,7 @@ def import_annotations(
             seed=options.seed,
             block_size=options.block_size,
             margin=options.margin,
+            held_out={names.name(image): split for image, split in held_out.items()},
         )
         known = _known_images(tiles)
         labels = sorted({one.label for image in known for one in image.objects})
@@ -178,6 +184,29 @@ def _named(tile: LabeledTile, names: SourceNames) -> LabeledTile:
     """Return a tile with the names of its image and group that are the same wherever the source lies."""
     image = names.name(tile.image)
     return replace(tile, image=image, group=image if tile.group == tile.image else tile.group)
+
+
+def held_out_images(images: Iterable[str], patterns: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the split of each image that a pattern matches, in its name or in all of its path.
+
+    Args:
+        images: Paths.
+        patterns: Of the images of a split, with `*` and `?`.
+
+    Raises:
+        ValueError: If a pattern matches no image, or an image is of two splits.
+    """
+    splits: dict[str, str] = {}
+    names = sorted(images)
+    for split, some in patterns.items():
+        for pattern in some:
+            found = [one for one in names if fnmatchcase(Path(one).name, pattern) or fnmatchcase(one, pattern)]
+            if not found:
+                raise ValueError(f"no image is named {pattern}, which is held out for {split}")
+            for image in found:
+                if splits.setdefault(image, split) != split:
+                    raise ValueError(f"{image} is held out for {splits[image]} and for {split}: choose one")
+    return splits
 
 
 def most_of_a_class(image: KnownImage) -> int:

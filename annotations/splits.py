@@ -4,7 +4,8 @@
 Tiles of an image, or of a group of images, stay together. Where one image is to be in several splits, they are shared
 out by area: by square blocks, of the map if images have a place on Earth, else of each image. A tile belongs to the
 block in which its middle lies, and is left out if it shares pixels with a tile of another split, or lies within a
-margin of one. Of two such tiles that of the larger split is left out, so that what is scarce is kept.
+margin of one. Of two such tiles that of the larger split is left out, so that what is scarce is kept. Images that are
+to be in a split whatever happens are given as such; the others are shared out among the other splits.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ def assign_splits(
     seed: int = 0,
     block_size: float | None = None,
     margin: float = 0.0,
+    held_out: Mapping[str, str] | None = None,
 ) -> SplitAssignment:
     """Share tiles out among splits.
 
@@ -113,27 +115,57 @@ def assign_splits(
         block_size: Side of a block by area: in meters if images have a place on Earth, else in pixels of the image. By
             default four times that of the median tile.
         margin: By area, how far tiles of different splits are from each other at least, in the same units.
+        held_out: The split of some images. Their splits get no other tiles, and shares are those of the rest. By
+            group, all of the group goes with an image.
 
     Raises:
         ModuleNotFoundError: By area, if the extra `geodit[geo]` is not installed.
         ValueError: If a value is out of its range, there are fewer images, groups or blocks than splits, a margin
-            leaves a split empty, tiles cannot be put on one map, or by source a tile has no split.
+            leaves a split empty, tiles cannot be put on one map, by source a tile has no split, or what has to stay
+            together is held out for two splits.
     """
     if by not in get_args(SplitBy):
         raise ValueError(f"by must be one of {', '.join(get_args(SplitBy))}, got {by!r}")
     if not tiles:
         raise ValueError("there are no tiles to split")
     if by == "source":
+        if held_out:
+            raise ValueError('held_out images are for splits that are made, not for by="source"')
         return _by_source(tiles)
     _check_shares(shares)
+    fixed = [(held_out or {}).get(tile.image) for tile in tiles]
+    if any(fixed):
+        shares = _without(shares, {name for name in fixed if name})
     if by == "area":
-        return _by_area(tiles, shares, seed, block_size, margin)
+        return _by_area(tiles, shares, seed, block_size, margin, fixed)
     if block_size is not None or margin:
         raise ValueError(f'block_size and margin are for by="area", not by="{by}"')
     keys = _group_keys(tiles) if by == "group" else [posixpath.normpath(tile.image) for tile in tiles]
-    split_of = _share_out(Counter(keys), shares, seed, by)
+    fixed_of = _fixed_keys(keys, fixed, by)
+    split_of = fixed_of | _share_out(Counter(key for key in keys if key not in fixed_of), shares, seed, by)
     splits = tuple(split_of[key] for key in keys)
-    return SplitAssignment(splits, _report(tiles, splits, [name for name in shares if shares[name]], by))
+    names = [name for name in shares if shares[name] or name in fixed_of.values()]
+    return SplitAssignment(splits, _report(tiles, splits, names, by))
+
+
+def _without(shares: Mapping[str, float], fixed: set[str]) -> dict[str, float]:
+    """Return the shares of the splits that are not given by their images, which then add up to 1."""
+    rest = sum(share for name, share in shares.items() if name not in fixed)
+    others = {name: share / rest if rest else 0.0 for name, share in shares.items() if name not in fixed}
+    return others | dict.fromkeys(sorted(fixed), 0.0)
+
+
+def _fixed_keys(keys: Sequence[str], fixed: Sequence[str | None], by: SplitBy) -> dict[str, str]:
+    """Return the split of each key that has a tile whose split is given.
+
+    Raises:
+        ValueError: If one has tiles of two.
+    """
+    fixed_of: dict[str, str] = {}
+    for key, name in zip(keys, fixed, strict=True):
+        if name is not None and fixed_of.setdefault(key, name) != name:
+            raise ValueError(f"images of one {by} are held out for {fixed_of[key]} and for {name}: choose one")
+    return fixed_of
 
 
 def _check_shares(shares: Mapping[str, float]) -> None:
@@ -154,7 +186,12 @@ def _by_source(tiles: Sequence[LabeledTile]) -> SplitAssignment:
 
 
 def _by_area(
-    tiles: Sequence[LabeledTile], shares: Mapping[str, float], seed: int, block_size: float | None, margin: float
+    tiles: Sequence[LabeledTile],
+    shares: Mapping[str, float],
+    seed: int,
+    block_size: float | None,
+    margin: float,
+    fixed: Sequence[str | None],
 ) -> SplitAssignment:
     import shapely
 
@@ -178,12 +215,14 @@ def _by_area(
         blocks = np.floor((middles - bounds[members, :2].min(axis=0)) / block_size)
         for index, (column, row) in zip(members.tolist(), blocks.tolist(), strict=True):
             keys[index] = (frame, int(column), int(row))
-    split_of = _share_out(Counter(keys), shares, seed, "area")
+    split_of = _share_out(
+        Counter(key for key, name in zip(keys, fixed, strict=True) if name is None), shares, seed, "area"
+    )
     # What is larger than a block, such as a whole image with its caption, gives way to all others.
     large = sides > block_size * (1.0 + _SUM_TOLERANCE)
-    planned = [split_of[key] for key in keys]
+    planned = [split_of[key] if name is None else name for key, name in zip(keys, fixed, strict=True)]
     splits = _leave_out_near(footprints.shapes, footprints.members(), planned, shares, large, margin)
-    names = [name for name in shares if shares[name]]
+    names = [name for name in shares if shares[name] or name in fixed]
     if empty := set(names) - set(splits):
         raise ValueError(
             f"no tile is left for {', '.join(sorted(empty))}: all share pixels with another split or lie within "
@@ -244,6 +283,8 @@ def _group_keys(tiles: Sequence[LabeledTile]) -> list[str]:
 def _share_out(weights: Mapping[_Key, int], shares: Mapping[str, float], seed: int, by: SplitBy) -> dict[_Key, str]:
     """Give each key to the split that lacks most, the heaviest first."""
     names = [name for name in shares if shares[name]]
+    if weights and not names:
+        raise ValueError("images are held out for every split that has a share: none is left for the other images")
     if len(weights) < len(names):
         kind = "block" if by == "area" else by
         count = f"is 1 {kind}" if len(weights) == 1 else f"are {len(weights)} {kind}s"

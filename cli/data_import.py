@@ -98,6 +98,14 @@ def import_(
     shares: Annotated[
         str, typer.Option("--shares", help="Shares of train, validation and test, in this order.")
     ] = "0.8,0.1,0.1",
+    validation: Annotated[
+        list[str] | None,
+        typer.Option("--validation", help="Images for validation, by name or pattern. May be given repeatedly."),
+    ] = None,
+    test: Annotated[
+        list[str] | None,
+        typer.Option("--test", help="Images for the test split, by name or pattern. May be given repeatedly."),
+    ] = None,
     block_size: Annotated[
         float | None, typer.Option("--block-size", help="Side of a block of --split-by area, in meters or pixels.")
     ] = None,
@@ -139,6 +147,7 @@ def import_(
         split_by,
         block_size,
         margin,
+        {name: tuple(some) for name, some in (("validation", validation), ("test", test)) if some},
         TASKS if tasks is None else tuple(split_list("--tasks", tasks)),
         plurals=_pairs("--plural", plurals),
         templates=None if templates is None else str(templates),

@@ -35,6 +35,7 @@ _EXTRAS = {
     "rasterio": "geo",
     "ray": "ray",
     "shapely": "geo",
+    "tensorboard": "finetune",
     "trl": "train",
 }
 

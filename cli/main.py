@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import geodit
-from geodit.cli import assemble, benchmark, card, data, demo, evaluate, merge_adapter, predict, push, train
+from geodit.cli import assemble, benchmark, card, data, demo, evaluate, finetune, merge_adapter, predict, push, train
 from geodit.cli.terminal import TerminalGroup
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ def options(
 
 demo.register(app)
 predict.register(app)
+finetune.register(app)
 train.register(app)
 evaluate.register(app)
 benchmark.register(app)

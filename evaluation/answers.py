@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from geodit.configuration.plain_fields import check_field_names
 from geodit.configuration.types_geodit import JsonObject
-from geodit.data.schema import Box, Question, QuestionItem
+from geodit.data.schema import Box, Question, QuestionItem, read_boxes
 from geodit.processing.processing_geodit import GeoDiTProcessor
 
 __all__ = ["AnswerRecord", "read_answer", "record_answer"]
@@ -35,6 +36,39 @@ class AnswerRecord:
     labels: tuple[str, ...]
     parsed: bool
     num_steps: int
+
+    def to_dict(self) -> JsonObject:
+        """Return the record in types that JSON has."""
+        return {
+            "image_id": self.image_id,
+            "image_size": list(self.image_size),
+            "question": self.question.to_dict(),
+            "text": self.text,
+            "boxes": [list(box) for box in self.boxes],
+            "labels": list(self.labels),
+            "parsed": self.parsed,
+            "num_steps": self.num_steps,
+        }
+
+    @classmethod
+    def from_dict(cls, values: JsonObject) -> AnswerRecord:
+        """Make a record from what `to_dict` returns.
+
+        Raises:
+            ValueError: If a field is missing or unknown, or as [`Question.from_dict`].
+        """
+        check_field_names(cls, values, "an answer")
+        height, width = values["image_size"]
+        return cls(
+            image_id=values["image_id"],
+            image_size=(height, width),
+            question=Question.from_dict(values["question"]),
+            text=values["text"],
+            boxes=read_boxes(values["boxes"]),
+            labels=tuple(values["labels"]),
+            parsed=values["parsed"],
+            num_steps=values["num_steps"],
+        )
 
 
 def read_answer(processor: GeoDiTProcessor, item: QuestionItem, text: str, num_steps: int) -> AnswerRecord:

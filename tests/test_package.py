@@ -101,7 +101,20 @@ class TestWheel:
         name = f"geodit-{geodit.__version__}.dist-info"
         metadata = email.message_from_bytes(wheel.read(f"{name}/METADATA"))
         assert metadata["License-Expression"] == "Apache-2.0"
-        extras = {"docs", "geo", "eval", "hub", "labels", "quant", "ray", "stac", "structured", "train", "test"}
+        extras = {
+            "docs",
+            "geo",
+            "eval",
+            "hub",
+            "finetune",
+            "labels",
+            "quant",
+            "ray",
+            "stac",
+            "structured",
+            "train",
+            "test",
+        }
         assert set(metadata.get_all("Provides-Extra", [])) == extras
         assert f"{name}/licenses/LICENSE" in wheel.namelist()
         assert b"geodit = geodit.cli.main:app" in wheel.read(f"{name}/entry_points.txt")

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
@@ -22,6 +21,7 @@ from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 from geodit.processing.answer_patterns import AnswerPatterns
 from geodit.processing.asking import ImageQuestion, ask
 from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.trainers.answering_mode import answering_mode
 from geodit.trainers.conversations import is_conversation
 from geodit.trainers.data_collator import item_questions
 from geodit.trainers.item_records import item_id
@@ -111,15 +111,8 @@ class SampleCallback(TrainerCallback):
         """Answer the questions, if it is time to. All processes do: parameters may be shared among them."""
         if not args.sample_every_steps or state.global_step % args.sample_every_steps:
             return
-        was_training = model.training
-        model.eval()
-        dtype = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
-        try:
-            # As in training: what is trained may be in float32 beside a base of 16 bits.
-            with torch.autocast(model.device.type, dtype, enabled=dtype is not None):
-                answers = [self._answer(model, *asked) for asked in zip(self._samples, self._patterns, strict=True)]
-        finally:
-            model.train(was_training)
+        with answering_mode(model, args):
+            answers = [self._answer(model, *asked) for asked in zip(self._samples, self._patterns, strict=True)]
         if state.is_world_process_zero:
             self._write(Path(str(args.output_dir)) / "samples" / f"step-{state.global_step:06d}", answers)
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from typing import TYPE_CHECKING, Any, cast
@@ -26,8 +26,10 @@ from geodit.modeling_geodit.diffusion_geodit import (
     weighted_token_losses,
 )
 from geodit.modeling_geodit.modeling_geodit import GeoDiTMaskedDiffusionOutput
+from geodit.trainers.answering_mode import answering_mode
 from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.distribution import require_whole_model
+from geodit.trainers.early_stopping import StopWhenNoBetter
 from geodit.trainers.host_canvases import HostCanvasCollator, HostCanvases
 from geodit.trainers.item_records import TASK_IDS, ItemRecordCollator, model_inputs
 from geodit.trainers.likelihood import evaluate_nll
@@ -79,6 +81,9 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
             or a [`~peft.PeftModel`] of one, which is taken as it is. Or the folder or Hub id of a checkpoint, or
             `"geodit-tiny"`, which is loaded in float32. `None` if `model_init` is given.
         args: [`GeoDiTTrainingArguments`], by default with nothing set.
+        score_answers: Called at each evaluation with the model, in evaluation mode; what it returns, such as
+            [`~geodit.trainers.answer_scores.AnswerScores`] does, is logged as `eval_<name>` and may be
+            `metric_for_best_model`. Needed with `args.eval_answers`.
         peft_config: An adapter to train instead of the model, such as `LoraConfig(r=16)`. What it leaves open is
             filled in: it adapts the linear layers of the text core and trains the projector, see
             [`~geodit.trainers.lora.complete_peft_config`].
@@ -100,6 +105,7 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
         args: GeoDiTTrainingArguments | None = None,
         *,
         peft_config: PeftConfig | None = None,
+        score_answers: Callable[[nn.Module], Mapping[str, float]] | None = None,
         **kwargs: Any,
     ) -> None:
         args = GeoDiTTrainingArguments() if args is None else args
@@ -113,7 +119,12 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
         callbacks = kwargs.get("callbacks") or ()
         if args.sample_every_steps and not any(isinstance(callback, SampleCallback) for callback in callbacks):
             raise ValueError("sample_every_steps needs a SampleCallback among the callbacks.")
+        if args.eval_answers and score_answers is None:
+            raise ValueError(
+                "eval_answers needs score_answers, such as AnswerScores of geodit.trainers.answer_scores."
+            )
         self._peft_config = peft_config
+        self._score_answers = score_answers
         if model is not None:
             model = prepare_model(load_named_model(model), args, peft_config)
         if kwargs.get("data_collator") is None:
@@ -128,8 +139,11 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
         self.loss_is_scaled_for_ga = True
         self._loss_breakdown = LossBreakdown()
         self._evaluation_step: int | None = None
-        if self.args.sample_every_steps:
-            require_whole_model(self, "sample_every_steps")
+        for name in ("sample_every_steps", "eval_answers"):
+            if getattr(self.args, name):
+                require_whole_model(self, name)
+        if self.args.early_stopping_patience:
+            self.add_callback(StopWhenNoBetter(self.args.early_stopping_patience))
 
     def compute_loss(
         self,
@@ -291,8 +305,11 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
                     seed=self.args.seed,
                     accelerator=self.accelerator,
                 )
-                assert output.metrics is not None  # Trainer always has the loss
-                output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in figures.items()})
+                _add_figures(output, figures, metric_key_prefix)
+            if self._score_answers is not None:
+                with answering_mode(self.model, self.args):
+                    scores = self._score_answers(self.model)
+                _add_figures(output, scores, metric_key_prefix)
         return output
 
     def call_model_init(self, trial: object = None) -> nn.Module:
@@ -334,6 +351,11 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
     def _lengths(self, dataset: object) -> list[int] | None:
         """Return the `lengths` that a data set knows, if it is to be grouped by them; Trainer only reads a column."""
         return getattr(dataset, "lengths", None) if self.args.train_sampling_strategy == "group_by_length" else None
+
+
+def _add_figures(output: EvalLoopOutput, figures: Mapping[str, float], prefix: str) -> None:
+    assert output.metrics is not None  # Trainer always has the loss
+    output.metrics.update({f"{prefix}_{name}": value for name, value in figures.items()})
 
 
 def _default_collator(model: nn.Module | None, processing_class: object, *, has_data: bool) -> Arguments:

@@ -77,6 +77,20 @@ class GeoDiTTrainingArguments(TokenKeptOut, RunArguments, TrainingArguments):
         default=0, metadata={"help": "Updates between pictures of what the model answers. 0 for none."}
     )
     num_samples: int = field(default=4, metadata={"help": "Held-out questions that are answered for the pictures."})
+    eval_answers: int = field(
+        default=0,
+        metadata={
+            "help": "Held-out questions that are answered at each evaluation, for eval_score and the figure of each "
+            "task, such as eval_detect_f1. 0 for none."
+        },
+    )
+    early_stopping_patience: int = field(
+        default=0,
+        metadata={
+            "help": "Evaluations that metric_for_best_model may pass without getting better before training ends. "
+            "0 for no such end; needs load_best_model_at_end."
+        },
+    )
     learning_rate: float = field(default=1e-5, metadata={"help": "Peak learning rate (the paper's Stage II)."})
     num_train_epochs: float = field(default=1.0, metadata={"help": "Passes over the training data."})
     adam_beta2: float = field(default=0.95, metadata={"help": "Beta2 of AdamW."})
@@ -109,9 +123,11 @@ class GeoDiTTrainingArguments(TokenKeptOut, RunArguments, TrainingArguments):
         for name, allowed in (("loss_weighting", LOSS_WEIGHTINGS), ("loss_normalization", LOSS_NORMALIZATIONS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
-        for name in ("eval_nll_draws", "sample_every_steps", "num_samples"):
+        for name in ("eval_nll_draws", "sample_every_steps", "num_samples", "eval_answers", "early_stopping_patience"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
+        if self.early_stopping_patience and not self.load_best_model_at_end:
+            raise ValueError("early_stopping_patience needs load_best_model_at_end and evaluations.")
         if not 0.0 < self.mask_eps < 1.0:
             raise ValueError(f"mask_eps must be between 0 and 1, got {self.mask_eps}.")
         if self.complementary_masks and self.mask_eps >= 0.5:

@@ -256,6 +256,7 @@ class GuardedTrainer(Trainer):
                 f"Already finished: update {self.state.global_step} of {self.state.max_steps} was the last."
             )
             self.control.should_training_stop = True
+        if self.control.should_training_stop:  # as a callback has found at the beginning
             return
         super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]
 

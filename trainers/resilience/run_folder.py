@@ -17,6 +17,9 @@ from geodit.hub_cards.publish.run_folders import RUN_LOG, RUN_RECIPE
 from geodit.trainers.distribution import on_main_process
 from geodit.trainers.resilience.checkpoint_guard import PRIVATE
 
+FINETUNING = "finetuning"
+"""Folder, within that of a run, of what `geodit finetune` writes: plan, recipe and report."""
+
 _STATE = "trainer_state.json"
 _WEIGHTS = r"(?:pytorch_model|model|adapter_model)(?:-\d+-of-\d+)?\.(?:safetensors|bin)(?:\.index\.json)?"
 # By these an earlier run, or a model, is known.
@@ -27,10 +30,14 @@ _TRACES = re.compile(rf"checkpoint-\d+|{re.escape(RUN_LOG)}|{re.escape(_STATE)}|
 _LEFT_BY_A_RUN = re.compile(
     rf"{_SIGNS.pattern}|broken-checkpoint-\d+|training_args\.bin|(?:all|train|eval|test)_results\.json"
     r"|(?:config|generation_config|adapter_config|preprocessor_config|processor_config|tokenizer|tokenizer_config"
-    r"|special_tokens_map|added_tokens)\.json|chat_template\.(?:jinja|json)|\w+_geodit\.py|samples|runs"
+    r"|special_tokens_map|added_tokens)\.json|chat_template\.(?:jinja|json)|\w+_geodit\.py|samples|runs|{FINETUNING}"
 )
 # Of folders whose names others use, too, what a run writes to them: pictures of its answers, files of TensorBoard.
-_CONTENTS = {"samples": re.compile(r"step-\d+/.+"), "runs": re.compile(r"(?:.+/)?events\.out\.tfevents\..+")}
+_CONTENTS = {
+    FINETUNING: re.compile(r"(?:plan|before|after|report)\.json|recipe\.yaml|report\.md|mistakes\.png"),
+    "samples": re.compile(r"step-\d+/.+"),
+    "runs": re.compile(r"(?:.+/)?events\.out\.tfevents\..+"),
+}
 # Neither a run's result nor somebody else's.
 _PASSED_OVER = re.compile(rf"{re.escape(PRIVATE)}|replaced-\d+|broken-checkpoint-\d+")
 

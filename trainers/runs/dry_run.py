@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
 import torch
+from torch import nn
 from transformers.models.llava_onevision.modeling_llava_onevision import image_size_to_num_patches
 from transformers.trainer_utils import has_length
 from transformers.training_args import OptimizerNames
@@ -19,9 +20,11 @@ from geodit.configuration.types_geodit import Item, JsonObject
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.tiny.new_model import new_model, read_geometry
+from geodit.trainers.grpo.arguments import GeoDiTGRPOConfig
 from geodit.trainers.preparation import prepare_model
+from geodit.trainers.runs.canvas_lengths import set_canvas_lengths
 from geodit.trainers.runs.memory_estimate import ADAMW_STATES, BatchShape, MemoryEstimate, estimate_memory
-from geodit.trainers.runs.recipe_arguments import ModelArguments
+from geodit.trainers.runs.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.runs.recipes import parse_recipe
 from geodit.trainers.runs.stages import training_questions
 from geodit.trainers.runs.training_data import vocabulary_texts
@@ -153,44 +156,91 @@ def dry_run(recipe: str, overrides: Sequence[str] = ()) -> DryRun:
     if not torch.accelerator.is_available():
         # A recipe for GPUs can be looked at on a machine without.
         overrides = [*overrides, "--use_cpu", "true"]
-    model_args, data_args, training_args = parse_recipe(recipe, overrides)
-    if data_args.objective != "masked_diffusion" or not isinstance(training_args, GeoDiTTrainingArguments):
-        raise ValueError(f"A dry run is for objective masked_diffusion, not for {data_args.objective}.")
-    model, processor = model_without_weights(model_args)
-    prepared = prepare_model(model, training_args, get_peft_config(model_args))
-    data = measure_data(training_questions(data_args, processor), processor, model.config)
-    rows = training_args.per_device_train_batch_size
-    # Each row is then shown twice, but each token of a canvas is hidden once.
-    views = 2 if training_args.complementary_masks else 1
-    batch = BatchShape(
-        views * rows,
-        data.longest_row,
-        views * rows * data.pictures_per_row,
-        rows * data.longest_canvas,
-        data.padded,
-    )
-
-    def memory(activation_checkpointing: bool) -> MemoryEstimate:
-        return estimate_memory(
-            prepared,
-            batch,
-            autocast=torch.bfloat16 if training_args.bf16 else torch.float16 if training_args.fp16 else None,
-            activation_checkpointing=activation_checkpointing,
-            gradient_accumulation=training_args.gradient_accumulation_steps > 1,
-            optimizer_states=_optimizer_states(OptimizerNames(training_args.optim).value),
-            quantized_bits=_quantized_bits(model_args),
-        )
-
+    measured = MeasuredRecipe.of(*parse_recipe(recipe, overrides))
+    training_args = measured.training_args
     return DryRun(
         recipe,
-        str(model_args.model_name_or_path or model_args.geometry),
-        count_parameters(prepared),
-        data,
-        plan_updates(data, training_args),
+        str(measured.model_args.model_name_or_path or measured.model_args.geometry),
+        count_parameters(measured.model),
+        measured.data,
+        plan_updates(measured.data, training_args),
         bool(training_args.activation_checkpointing),
-        memory(True),
-        memory(False),
+        measured.memory(activation_checkpointing=True),
+        measured.memory(activation_checkpointing=False),
     )
+
+
+@dataclass(frozen=True)
+class MeasuredRecipe:
+    """A recipe's model and data, ready to estimate what an update takes.
+
+    Args:
+        model_args: Of the recipe.
+        training_args: Of the recipe.
+        model: The model as it is trained, without storage.
+        data: Size of the training data.
+    """
+
+    model_args: ModelArguments
+    training_args: GeoDiTTrainingArguments
+    model: nn.Module
+    data: DataSize
+
+    @classmethod
+    def of(
+        cls,
+        model_args: ModelArguments,
+        data_args: DataArguments,
+        training_args: GeoDiTTrainingArguments | GeoDiTGRPOConfig,
+    ) -> MeasuredRecipe:
+        """Make the model, and open and count the data.
+
+        Raises:
+            ValueError: when the recipe trains no GeoDiT model by masked diffusion.
+        """
+        if data_args.objective != "masked_diffusion" or not isinstance(training_args, GeoDiTTrainingArguments):
+            raise ValueError(f"A dry run is for objective masked_diffusion, not for {data_args.objective}.")
+        model, processor = model_without_weights(model_args)
+        data = measure_data(training_questions(data_args, processor), processor, model.config)
+        return cls(model_args, training_args, prepare_model(model, training_args, get_peft_config(model_args)), data)
+
+    def memory(
+        self,
+        *,
+        activation_checkpointing: bool,
+        rows: int | None = None,
+        gradient_accumulation: bool | None = None,
+        quantized_bits: float | None = None,
+    ) -> MemoryEstimate:
+        """Estimate what an update takes on one device, sharing nothing.
+
+        Args:
+            activation_checkpointing: Whether there is.
+            rows: Of a micro-batch; by default those of the recipe.
+            gradient_accumulation: Whether an update has several micro-batches; by default as in the recipe.
+            quantized_bits: Bits a weight of the base's linear layers; by default as in the recipe.
+        """
+        args, data = self.training_args, self.data
+        rows = args.per_device_train_batch_size if rows is None else rows
+        # Each row is then shown twice, but each token of a canvas is hidden once.
+        views = 2 if args.complementary_masks else 1
+        batch = BatchShape(
+            views * rows,
+            data.longest_row,
+            views * rows * data.pictures_per_row,
+            rows * data.longest_canvas,
+            data.padded,
+        )
+        accumulates = args.gradient_accumulation_steps > 1 if gradient_accumulation is None else gradient_accumulation
+        return estimate_memory(
+            self.model,
+            batch,
+            autocast=torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None,
+            activation_checkpointing=activation_checkpointing,
+            gradient_accumulation=accumulates,
+            optimizer_states=_optimizer_states(OptimizerNames(args.optim).value),
+            quantized_bits=_quantized_bits(self.model_args) if quantized_bits is None else quantized_bits,
+        )
 
 
 def model_without_weights(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTProcessor]:
@@ -220,6 +270,7 @@ def model_without_weights(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusio
         model.config.attention_mode = cast(Literal["full", "prefix"], args.attention_mode)
     if args.attn_implementation is not None:
         model.set_attn_implementation(args.attn_implementation)
+    set_canvas_lengths(processor, args.task_canvases())
     return model, processor
 
 
@@ -331,7 +382,15 @@ def _optimizer_states(name: str) -> float:
 
 
 def _quantized_bits(args: ModelArguments) -> float | None:
-    """Return the bits per weight of the base, with the scales that bitsandbytes keeps for blocks of 64 weights."""
     if args.load_in_4bit:
-        return 4 + (8 / 64 + 32 / (64 * 256) if args.use_bnb_nested_quant else 32 / 64)
+        return bits_of_4bit(args.use_bnb_nested_quant)
     return 8 if args.load_in_8bit else None
+
+
+def bits_of_4bit(nested: bool) -> float:
+    """Return the bits that bitsandbytes takes for a weight of 4 bits, with a scale for each block of 64 weights.
+
+    Args:
+        nested: Whether the scales are quantized themselves.
+    """
+    return 4 + (8 / 64 + 32 / (64 * 256) if nested else 32 / 64)

@@ -31,6 +31,10 @@ class ModelArguments(ModelConfig):
     attention_mode: str | None = field(
         default=None, metadata={"help": "Attention mode to train with, if other than the checkpoint's."}
     )
+    canvas_lengths: list[str] | None = field(
+        default=None,
+        metadata={"help": "Other canvases than the processor's, by task: detect=64. They are saved with the model."},
+    )
     lora_task_type: str | None = field(  # type: ignore[assignment]
         default=None, metadata={"help": "PEFT's task type. It has none for masked diffusion, and needs none."}
     )
@@ -46,6 +50,15 @@ class ModelArguments(ModelConfig):
             )
         if self.use_peft:
             self._check_base()
+        self.task_canvases()
+
+    def task_canvases(self) -> dict[str, int]:
+        """Return `canvas_lengths` as a mapping.
+
+        Raises:
+            ValueError: for an entry that is not `task=number`.
+        """
+        return _numbers_of_tasks("canvas_lengths", self.canvas_lengths)
 
     def _check_base(self) -> None:
         """Refuse a base that others cannot load as it is, since an adapter is saved without its base."""
@@ -181,13 +194,7 @@ class DataArguments:
         """
         if self.questions_per_task is None:
             return None
-        limits = {}
-        for entry in self.questions_per_task:
-            task, _, number = entry.partition("=")
-            if not number.isdigit():
-                raise ValueError(f"questions_per_task takes entries such as detect=4, got {entry!r}.")
-            limits[task] = int(number)
-        return limits
+        return _numbers_of_tasks("questions_per_task", self.questions_per_task)
 
     def named_datasets(self) -> list[tuple[str, str, str]]:
         """Return name, split and path of each of `datasets`.
@@ -205,3 +212,13 @@ class DataArguments:
             get_reader(name).check_split(split)
             named.append((name, split, path))
         return named
+
+
+def _numbers_of_tasks(name: str, entries: list[str] | None) -> dict[str, int]:
+    numbers = {}
+    for entry in entries or ():
+        task, _, number = entry.partition("=")
+        if not (number.isdigit() and int(number)):
+            raise ValueError(f"{name} takes entries such as detect=4, got {entry!r}.")
+        numbers[task] = int(number)
+    return numbers

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from transformers import TrainingArguments, set_seed
+from transformers import TrainerCallback, TrainingArguments, set_seed
 from trl.scripts.utils import TrlParser
 
 from geodit.configuration.text_files import check_regular_file, parse_yaml, read_text
@@ -78,6 +78,19 @@ def parse_recipe(recipe: str, overrides: Sequence[str] = ()) -> _Arguments:
     return _parse(path, _read(path), overrides)
 
 
+def parse_values(values: JsonObject, where: Path) -> _Arguments:
+    """Read the values of a recipe that is no file yet.
+
+    Args:
+        values: Of arguments, by name.
+        where: What errors call it.
+
+    Raises:
+        ValueError: for a name that no argument has, or a value that cannot be read.
+    """
+    return _parse(where, values, ())
+
+
 def _read(path: Path) -> JsonObject:
     values = parse_yaml(read_text(path), path)
     if not isinstance(values, dict) or "env" in values or not all(isinstance(name, str) for name in values):
@@ -114,13 +127,20 @@ def _parse(path: Path, values: JsonObject, overrides: Sequence[str]) -> _Argumen
     return model_args, data_args, training_args
 
 
-def run_recipe(recipe: str, overrides: Sequence[str] = (), *, draw_answer: DrawAnswer | None = None) -> None:
+def run_recipe(
+    recipe: str,
+    overrides: Sequence[str] = (),
+    *,
+    draw_answer: DrawAnswer | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> None:
     """Run a recipe to its end: train, and save model, processor and training log to `output_dir`.
 
     Args:
         recipe: Path of a YAML file, or the name of a bundled recipe.
         overrides: `--name value` pairs that take precedence over the recipe.
         draw_answer: Draws the pictures of `sample_every_steps`.
+        callbacks: More callbacks of the Trainer, with objective `masked_diffusion`.
 
     Raises:
         FileNotFoundError: when there is no such recipe.
@@ -135,7 +155,7 @@ def run_recipe(recipe: str, overrides: Sequence[str] = (), *, draw_answer: DrawA
     as_run.pop("overwrite_output_dir", None)  # of this start, not of the run
     _, run = _RUNS[data_args.objective]
     if run is run_masked_diffusion:
-        run = functools.partial(run, draw_answer=draw_answer)
+        run = functools.partial(run, draw_answer=draw_answer, callbacks=callbacks)
     bases = {name: getattr(model_args, name) for name in ("model_name_or_path", "vision_tower")}
     folder = RunFolder(
         Path(str(training_args.output_dir)),

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import datasets
 import yaml
 from torch.utils.data import ConcatDataset, Dataset
-from transformers import SiglipVisionModel, TrainingArguments
+from transformers import SiglipVisionModel, TrainerCallback, TrainingArguments
 from trl.trainer.utils import get_peft_config
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
@@ -28,6 +28,7 @@ from geodit.tiny.new_model import load_vision_tower, new_model, read_geometry
 from geodit.tiny.scenes.text import SceneTextDataset
 from geodit.tiny.scenes.vocabulary import label_names
 from geodit.tiny.vision_pretraining import DenseVisionCollator, DenseVisionModel
+from geodit.trainers.answer_scores import AnswerScores
 from geodit.trainers.argument_fields import changed_fields
 from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.grpo.arguments import GeoDiTGRPOConfig
@@ -35,6 +36,7 @@ from geodit.trainers.grpo.trainer import GeoDiTGRPOTrainer
 from geodit.trainers.publishing import log_lines
 from geodit.trainers.resilience.guarded_trainer import GuardedTrainer
 from geodit.trainers.resilience.run_folder import RunFolder
+from geodit.trainers.runs.canvas_lengths import check_canvas_lengths, set_canvas_lengths
 from geodit.trainers.runs.quantization import quantization_config
 from geodit.trainers.runs.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.runs.training_data import (
@@ -125,10 +127,12 @@ def run_masked_diffusion(
     folder: RunFolder,
     recipe: Mapping[str, object],
     draw_answer: DrawAnswer | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> None:
     """Train a model by masked diffusion; save model, processor and training log, and push them if asked to."""
     model, processor = _load_model(model_args)
     with _rendering_once(data_args, training_args):
+        check_imported(data_args, processor)
         train_dataset = training_questions(data_args, processor)
         eval_dataset = evaluation_questions(data_args, processor)
     if data_args.augment:
@@ -145,7 +149,8 @@ def run_masked_diffusion(
         processing_class=processor,
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
-        callbacks=_sample_callbacks(training_args, processor, eval_dataset, draw_answer),
+        callbacks=[*_sample_callbacks(training_args, processor, eval_dataset, draw_answer), *callbacks],
+        score_answers=_answer_scores(data_args, training_args, processor),
         recipe=recipe,
     )
     _train_and_save(trainer, folder, recipe, trainer.save_model)
@@ -161,6 +166,23 @@ def _sample_callbacks(
         return []
     samples = choose_samples(() if eval_dataset is None else eval_dataset, args.num_samples)
     return [SampleCallback(processor, samples, draw_answer)]
+
+
+def _answer_scores(
+    data_args: DataArguments, training_args: GeoDiTTrainingArguments, processor: GeoDiTProcessor
+) -> AnswerScores | None:
+    if not training_args.eval_answers:
+        return None
+    rows = held_out_rows(data_args)
+    if rows is None:
+        raise ValueError("eval_answers needs held-out questions about images, and there are none.")
+    return AnswerScores(
+        processor,
+        rows,
+        training_args.eval_answers,
+        seed=training_args.seed,
+        batch_size=training_args.per_device_eval_batch_size,
+    )
 
 
 def run_grpo(
@@ -225,7 +247,18 @@ def _load_model(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTP
         model.config.attention_mode = cast(Literal["full", "prefix"], args.attention_mode)
     if args.attn_implementation is not None:
         model.set_attn_implementation(args.attn_implementation)
+    set_canvas_lengths(processor, args.task_canvases())
     return model, processor
+
+
+def check_imported(args: DataArguments, processor: GeoDiTProcessor) -> None:
+    """Refuse imported data with answers that do not fit their canvases; those of streams are not looked at.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    if not args.streaming:
+        check_canvas_lengths(imported_datasets(args, "train"), processor)
 
 
 def training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dataset[Item]:
@@ -263,11 +296,20 @@ def evaluation_questions(args: DataArguments, processor: GeoDiTProcessor) -> Dat
         return parts[0] if len(parts) == 1 else _Concatenation(parts)
     if not args.num_eval_scenes:
         return None
-    if args.num_scenes or args.num_neon_tiles or args.datasets:
-        scenes = rendered_scenes(args, "validation", args.num_eval_scenes)
+    if (scenes := held_out_rows(args)) is not None:
         return ImageQuestions(scenes, processor, args.questions_per_row)
     # Text alone: the scenes after those trained on.
     return _scene_texts(args, processor, first_scene=args.first_scene + args.num_text_scenes)
+
+
+def held_out_rows(args: DataArguments) -> datasets.Dataset | None:
+    """Return the held-out images of a recipe with their questions, or `None` if there are none."""
+    imported = imported_datasets(args, "validation")
+    if imported:
+        return datasets.concatenate_datasets(imported)
+    if args.num_eval_scenes and (args.num_scenes or args.num_neon_tiles or args.datasets or args.imported):
+        return rendered_scenes(args, "validation", args.num_eval_scenes)
+    return None
 
 
 def _scene_texts(args: DataArguments, processor: GeoDiTProcessor, first_scene: int | None = None) -> SceneTextDataset:
