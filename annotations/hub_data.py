@@ -12,6 +12,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, RepoFile
 from huggingface_hub.errors import (
+    GatedRepoError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
@@ -51,6 +52,7 @@ class HubDataset:
 
         Raises:
             FileNotFoundError: If there is no such data set, or no such revision.
+            PermissionError: If its owner gives access only to some, and not to the user.
             ConnectionError: If the Hub cannot be reached.
         """
         with _clear_errors(self):
@@ -82,7 +84,7 @@ class HubDataset:
             The folder with the data set.
 
         Raises:
-            FileNotFoundError, ConnectionError: As [`HubDataset.pinned`].
+            FileNotFoundError, PermissionError, ConnectionError: As [`HubDataset.pinned`].
         """
         from huggingface_hub import snapshot_download
 
@@ -131,6 +133,11 @@ def _clear_errors(dataset: HubDataset) -> Iterator[None]:
         yield
     except RevisionNotFoundError as error:
         raise FileNotFoundError(f"the data set {dataset.repo_id} has no revision {dataset.revision}") from error
+    except GatedRepoError as error:
+        raise PermissionError(
+            f"the data set {dataset.repo_id} is only for those who accept its terms: do so on its page, and log in by "
+            "`hf auth login`"
+        ) from error
     except RepositoryNotFoundError as error:
         raise FileNotFoundError(
             f"there is no folder {dataset.repo_id}, and no data set of that name on the Hub; log in by `hf auth "
@@ -143,4 +150,6 @@ def _clear_errors(dataset: HubDataset) -> Iterator[None]:
     except (LocalEntryNotFoundError, _TRANSPORT_ERROR) as error:
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
         reason = mask_secrets(" ".join(str(cause).split()))
-        raise ConnectionError(f"the data set {dataset} cannot be fetched from the Hub: {reason:.300}") from error
+        raise ConnectionError(
+            f"there is no folder {dataset.repo_id}, and the Hub cannot be asked for such a data set: {reason:.300}"
+        ) from error

@@ -176,8 +176,8 @@ def _find_in(path: Path, folder: Path, form: str | None) -> tuple[AnnotationForm
         if found:
             names = ", ".join(sorted({one.name for one, _ in found}))
             raise ValueError(
-                f"{path} may be of several formats, or has several files of annotations ({names}): unpack it, and name "
-                "one"
+                f"{path} may be of several formats, or has several files of annotations ({names}): unpack it, and "
+                "name one"
             )
     if form is not None:
         return FORMATS[form], folder

@@ -22,7 +22,6 @@ from geodit.cli.imagery import (
 from geodit.cli.images import expand_images
 from geodit.cli.lists import split_list
 from geodit.cli.output import check_can_write, plain, png_bytes, progress_bar, results_console, write_output
-from geodit.configuration.new_folders import partial_folder
 
 if TYPE_CHECKING:
     from geodit.annotations.import_report import ImportReport
@@ -152,6 +151,7 @@ def import_(
     from geodit.annotations.import_report import BadRecordsError
     from geodit.annotations.importing import ImportOptions, import_annotations
     from geodit.annotations.tiles import TileOptions
+    from geodit.configuration.new_folders import partial_folder
     from geodit.data.schema import TASKS
 
     options = ImportOptions(

@@ -18,6 +18,7 @@ from geodit.annotations.published_files import dataset_files
 from geodit.annotations.records import BadRecord, LabeledImage, LabeledObject
 from geodit.annotations.stored import MissingSplitError, read_split, write_split
 from geodit.data.schema import Question, make_row
+from hub_server.faults import DropRequest, Status
 
 REPO = "org/ships"
 
@@ -167,6 +168,16 @@ def row(number, answer="yes"):
 
 
 class TestFromTheHub:
+    def test_a_hub_that_cannot_be_used_is_one_line(self, logged_in, no_waiting):
+        logged_in.add(REPO, "dataset")
+        logged_in.fail("repo_info", DropRequest(), times=9)
+        with pytest.raises(ConnectionError, match="no folder org/ships, and the Hub cannot be asked"):
+            read_split(REPO, "train", streaming=True)
+        logged_in.go_well()
+        logged_in.fail("repo_info", Status(403, "Access is restricted", {"X-Error-Code": "GatedRepo"}), times=9)
+        with pytest.raises(PermissionError, match="only for those who accept its terms"):
+            read_split(REPO, "train", streaming=True)
+
     @pytest.fixture
     def pushed(self, logged_in, geodit, folder):
         assert geodit("data", "push", folder, "--repo", REPO).exit_code == 0
