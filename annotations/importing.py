@@ -19,9 +19,10 @@ from geodit.annotations.import_report import BadRecordsError, ImportReport
 from geodit.annotations.questions import KnownImage, QuestionMaker, QuestionNumbers, class_shares
 from geodit.annotations.records import BadRecord, LabeledImage
 from geodit.annotations.sources import SourceNames, digest_of, shown_path, write_sources
-from geodit.annotations.splits import SplitAssignment, SplitBy, SplitReport, assign_splits
+from geodit.annotations.splits import SplitBy, SplitReport, assign_splits
 from geodit.annotations.stored import SPLITS, write_manifest, write_split
 from geodit.annotations.templates import Templates
+from geodit.annotations.thinning import without_empty, without_repeats
 from geodit.annotations.tiles import LabeledTile, TileCounts, TileOptions, TileReader, cut_tiles
 from geodit.annotations.words import ClassWords
 from geodit.configuration.new_folders import new_folder
@@ -46,6 +47,7 @@ class ImportOptions:
         margin: By area, the distance between splits.
         held_out: Images of a split, by patterns of their names or paths, such as `{"test": ("OSBS_*.tif",)}`; the
             others are shared out among the other splits.
+        empty_share: Share of the training tiles that may show no object, 0 to 1; others of them are left out.
         tasks: Which tasks are asked for.
         numbers: How many questions.
         plurals: Plural of a class, where the rules of English are not what is wanted.
@@ -68,6 +70,7 @@ class ImportOptions:
     block_size: float | None = None
     margin: float = 0.0
     held_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    empty_share: float = 0.1
     tasks: tuple[str, ...] = TASKS
     numbers: QuestionNumbers = field(default_factory=QuestionNumbers)
     plurals: Mapping[str, str] = field(default_factory=dict)
@@ -84,6 +87,8 @@ class ImportOptions:
         unknown = sorted((set(self.shares) | set(self.held_out)) - set(SPLITS))
         if unknown:
             raise ValueError(f"unknown splits {', '.join(unknown)}; the splits are {', '.join(SPLITS)}")
+        if not 0.0 <= self.empty_share <= 1.0:
+            raise ValueError(f"empty_share must be a share from 0 to 1, got {self.empty_share}")
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,8 @@ class ImportResult:
         report: What was found wrong.
         counts: What became of the images.
         splits: How tiles were shared out.
+        empty: Tiles without an object that training does without.
+        repeats: Tiles of validation and test left out, as others of them have the same pixels.
         rows: Images, or tiles of them, of each split that have questions.
         questions: Questions of each task, by split.
         longest: The most objects of a class in an image.
@@ -102,6 +109,8 @@ class ImportResult:
     report: ImportReport
     counts: TileCounts
     splits: SplitReport
+    empty: int
+    repeats: int
     rows: Mapping[str, int]
     questions: Mapping[str, Mapping[str, int]]
     longest: int
@@ -155,6 +164,8 @@ def import_annotations(
             margin=options.margin,
             held_out={names.name(image): split for image, split in held_out.items()},
         )
+        without_repeated = without_repeats(named, assignment.splits)
+        splits = without_empty(named, without_repeated, options.empty_share, options.seed)
         known = _known_images(tiles)
         labels = sorted({one.label for image in known for one in image.objects})
         maker = QuestionMaker(
@@ -169,10 +180,20 @@ def import_annotations(
         is_plain = options.bands is None and options.rendering in (None, Rendering())
         store = ImageStore(reader, Path(output_dir), is_referenced=options.reference_images, is_plain=is_plain)
         writer = _Writer(folder, store, maker, names, progress)
-        for split in [name for name in SPLITS if name in assignment.splits]:
-            writer.write(split, _of_split(tiles, known, assignment, split))
+        for split in [name for name in SPLITS if name in splits]:
+            writer.write(split, _of_split(tiles, known, splits, split))
         longest = max(most_of_a_class(image) for image in known)
-        result = ImportResult(report, counts, assignment.report, writer.rows, writer.questions, longest)
+        repeats = without_repeated.count(None) - assignment.splits.count(None)
+        result = ImportResult(
+            report,
+            counts,
+            assignment.report,
+            splits.count(None) - without_repeated.count(None),
+            repeats,
+            writer.rows,
+            writer.questions,
+            longest,
+        )
         sources = write_sources(folder, [*map(str, label_files), *(tile.image for tile in tiles)], names)
         settings = _settings(options, reading or {})
         write_manifest(folder, _manifest(settings, maker.classes, _shown(source or {}), sources, result))
@@ -278,9 +299,9 @@ def _known_images(tiles: Sequence[LabeledTile]) -> list[KnownImage]:
 
 
 def _of_split(
-    tiles: Sequence[LabeledTile], known: Sequence[KnownImage], assignment: SplitAssignment, split: str
+    tiles: Sequence[LabeledTile], known: Sequence[KnownImage], splits: Sequence[str | None], split: str
 ) -> Iterator[tuple[LabeledTile, KnownImage]]:
-    for tile, image, name in zip(tiles, known, assignment.splits, strict=True):
+    for tile, image, name in zip(tiles, known, splits, strict=True):
         if name == split:
             yield tile, image
 
@@ -368,5 +389,11 @@ def _manifest(
         "most_objects_of_a_class": result.longest,
         "problems": dict(result.report.counts),
         "tiles": asdict(result.counts),
-        "splits": {"by": result.splits.by, "left_out": result.splits.left_out, "tiles": dict(result.splits.tiles)},
+        "splits": {
+            "by": result.splits.by,
+            "left_out": result.splits.left_out,
+            "empty": result.empty,
+            "repeats": result.repeats,
+            "tiles": dict(result.splits.tiles),
+        },
     }

@@ -103,6 +103,10 @@ def import_(
         int | None,
         typer.Option("--max-objects", min=1, help="Cut tiles with more objects of a class into four, and again."),
     ] = None,
+    empty_share: Annotated[
+        float,
+        typer.Option("--empty-share", help="Share of training tiles without an object; others of them are left out."),
+    ] = 0.1,
     tasks: Annotated[str | None, typer.Option("--tasks", help="Only these tasks: detect,vqa.")] = None,
     templates: Annotated[
         Path | None, typer.Option("--templates", help="YAML file of other wordings of questions and captions.")
@@ -163,6 +167,7 @@ def import_(
         block_size,
         margin,
         {name: tuple(some) for name, some in (("validation", validation), ("test", test)) if some},
+        empty_share,
         TASKS if tasks is None else tuple(split_list("--tasks", tasks)),
         plurals=_pairs("--plural", plurals),
         templates=None if templates is None else str(templates),
@@ -333,6 +338,12 @@ def _print_result(out: Path, result: "ImportResult") -> None:
         _print_report(result.report)
     console = results_console()
     for line in result.splits.lines():
+        console.print(line, highlight=False, markup=False)
+    if result.empty:
+        line = f"tiles without an object that training does without: {result.empty:,} (--empty-share)"
+        console.print(line, highlight=False, markup=False)
+    if result.repeats:
+        line = f"tiles of validation and test left out, as others of them show the same: {result.repeats:,}"
         console.print(line, highlight=False, markup=False)
     for split, rows in result.rows.items():
         counts = ", ".join(f"{task} {number:,}" for task, number in sorted(result.questions[split].items()))

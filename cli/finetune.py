@@ -101,6 +101,7 @@ def finetune(
     """
     from geodit.finetuning.options import FinetuneOptions
 
+    _without_bars()
     name, revision = split_revision(model or BUNDLED)
     seeds = _seeds(seed)
 
@@ -152,6 +153,15 @@ def finetune(
         print_json(found[0].to_dict() if len(seeds) == 1 else [report.to_dict() for report in found])
     else:
         _print_reports(out, found)
+
+
+def _without_bars() -> None:
+    """Leave the bars of libraries out, which are not about training."""
+    import datasets
+    from transformers.utils import logging
+
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
 
 
 def _run(

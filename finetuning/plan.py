@@ -19,10 +19,17 @@ from geodit.finetuning.options import FinetuneOptions
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.trainers.answer_scores import SCORE
 from geodit.trainers.runs.canvas_lengths import longest_answers
-from geodit.trainers.runs.dry_run import MeasuredRecipe, bits_of_4bit, model_without_weights
+from geodit.trainers.runs.dry_run import (
+    DataSize,
+    MeasuredRecipe,
+    bits_of_4bit,
+    model_without_weights,
+    plan_updates,
+)
 from geodit.trainers.runs.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.runs.recipes import parse_values
 from geodit.trainers.runs.training_data import imported_datasets
+from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
 __all__ = ["Decision", "FinetunePlan", "plan_finetuning"]
 
@@ -154,31 +161,17 @@ class _Planner:
         recipe |= self._training(int(model.config.text_config.hidden_size))
         recipe |= {"output_dir": str(self._output_dir), "seed": options.seed}
         given = dict(options.overrides)
-        measured = MeasuredRecipe.of(*parse_values(self._merged(recipe, given), self._output_dir))
-        recipe |= self._memory_fields(measured, given)
-        recipe |= self._length(measured.data.rows, given)
-        recipe |= self._evaluation(measured.data.rows, recipe, held_out)
-        recipe = self._merged(recipe, given)
-        _, _, training_args = parse_values(recipe, self._output_dir)
-        updates = self._updates(measured.data.rows or 0, recipe)
-        if training_args.max_steps > 0:
-            updates = training_args.max_steps
-        return FinetunePlan(
-            {name: value for name, value in recipe.items() if value is not None},
-            tuple(self._decisions),
-            canvases,
-            str(recipe["dtype"]),
-            updates,
-        )
+        measured = MeasuredRecipe.of(*parse_values(_merged(recipe, given), self._output_dir))
+        recipe |= self._memory_fields(measured)
+        recipe |= self._length(measured.data.rows)
+        updates = self._updates(_merged(recipe, given), measured.data)
+        recipe |= self._evaluation(updates, held_out)
+        recipe = _merged(recipe, given)
+        parse_values(recipe, self._output_dir)
+        return FinetunePlan(recipe, tuple(self._decisions), canvases, str(recipe["dtype"]), updates)
 
     def _decide(self, name: str, value: object, reason: str) -> None:
         self._decisions.append(Decision(name, str(value), reason))
-
-    @staticmethod
-    def _merged(recipe: JsonObject, given: Mapping[str, str]) -> JsonObject:
-        return {name: value for name, value in recipe.items() if value is not None} | {
-            name: yaml.safe_load(value) for name, value in given.items()
-        }
 
     def _model(self) -> JsonObject:
         options, memory = self._options, self._memory
@@ -271,7 +264,7 @@ class _Planner:
             "disable_tqdm": True,
         }
 
-    def _memory_fields(self, measured: MeasuredRecipe, given: Mapping[str, str]) -> JsonObject:
+    def _memory_fields(self, measured: MeasuredRecipe) -> JsonObject:
         """Choose the largest micro-batch that fits, without activation checkpointing if possible."""
         options, budget = self._options, self._memory.budget
         total = options.batch_size or _ROWS_PER_UPDATE
@@ -326,7 +319,7 @@ class _Planner:
             fields["load_in_4bit"] = True
         return fields
 
-    def _length(self, rows: int | None, given: Mapping[str, str]) -> JsonObject:
+    def _length(self, rows: int | None) -> JsonObject:
         options = self._options
         if options.max_steps is not None:
             return {"max_steps": options.max_steps}
@@ -336,20 +329,17 @@ class _Planner:
             self._decide("epochs", epochs, f"there are {rows or 0:,} rows, and training ends when it no longer helps")
         return {"num_train_epochs": epochs}
 
-    def _updates(self, rows: int, recipe: JsonObject) -> int:
-        """Count the updates; with `max_steps` these."""
-        if recipe.get("max_steps", -1) > 0:
-            return int(recipe["max_steps"])
-        batches = math.ceil(rows / (recipe["per_device_train_batch_size"] * self._processes))
-        per_epoch = max(1, math.ceil(batches / recipe["gradient_accumulation_steps"]))
-        return math.ceil(recipe["num_train_epochs"] * per_epoch)
+    def _updates(self, recipe: JsonObject, data: DataSize) -> int:
+        _, _, args = parse_values(recipe, self._output_dir)
+        assert isinstance(args, GeoDiTTrainingArguments)  # as MeasuredRecipe has checked
+        return plan_updates(data, args).steps
 
-    def _evaluation(self, rows: int | None, recipe: JsonObject, held_out: Mapping[str, bool]) -> JsonObject:
+    def _evaluation(self, updates: int, held_out: Mapping[str, bool]) -> JsonObject:
         options = self._options
         figures = {SCORE} | {f"{task}_{MAIN_FIGURES[task]}" for task in held_out}
         if options.metric not in figures | {"loss"}:
             raise ValueError(f"metric must be one of loss, {', '.join(sorted(figures))}, got {options.metric!r}")
-        steps = max(1, math.ceil(self._updates(rows or 0, recipe) / options.evaluations))
+        steps = math.ceil(updates / options.evaluations)
         tasks = ", ".join(task for task in TASKS if task in held_out)
         self._decide(
             "best checkpoint",
@@ -373,10 +363,16 @@ class _Planner:
         }
 
 
+def _merged(recipe: JsonObject, given: Mapping[str, str]) -> JsonObject:
+    """Return the fields of a recipe that say something, with those that were given on top."""
+    own = {name: value for name, value in recipe.items() if value is not None}
+    return own | {name: yaml.safe_load(value) for name, value in given.items()}
+
+
 def _rate(width: int, full: bool) -> float:
     (narrow, high), (wide, low) = _RATES[full]
     slope = math.log(low / high) / math.log(wide / narrow)
-    return high * (width / narrow) ** slope
+    return float(high * (width / narrow) ** slope)
 
 
 def _halves(number: int) -> list[int]:

@@ -18,6 +18,7 @@ from geodit.annotations.stored import read_manifest
 from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.text_files import parse_json_object, read_json_object, read_text
 from geodit.configuration.types_geodit import JsonObject
+from geodit.data.schema import Question
 from geodit.finetuning.comparison import Scores, evaluate_checkpoint
 from geodit.finetuning.device_memory import device_memory
 from geodit.finetuning.mistakes import draw_mistakes, worst_answers
@@ -202,7 +203,7 @@ def _report(
         buffer = io.BytesIO()
         draw_mistakes(worst, rows).save(buffer, format="PNG")
         write_atomically(own / _MISTAKES, buffer.getvalue())
-    asked = after.answers[0].question
+    asked = _example(after)
     report = FinetuneReport(
         folder=folder,
         model=options.model,
@@ -221,6 +222,14 @@ def _report(
     write_atomically(own / _REPORT, (json.dumps(report.to_dict(), indent=1) + "\n").encode())
     write_atomically(own / _PAGE, report.to_markdown().encode())
     return report
+
+
+def _example(scores: Scores) -> Question:
+    """Return a question to show how to use the model: one about boxes if there is one, best with some."""
+    questions = [answer.question for answer in scores.answers]
+    return max(
+        questions, key=lambda one: (("caption", "classify", "vqa", "ground", "detect").index(one.task), len(one.boxes))
+    )
 
 
 def _tile_size(sources: Sequence[str]) -> int | None:

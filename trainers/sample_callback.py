@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
@@ -80,7 +81,8 @@ def choose_samples(dataset: Any, number: int) -> list[Sample]:
 class SampleCallback(TrainerCallback):
     """Writes `samples/step-<step>/` in the output folder every `args.sample_every_steps` updates.
 
-    It holds `answers.json` and, with `draw`, a picture for each question. Answers are decoded as the model's
+    It holds `answers.json` and, with `draw`, a picture for each question, which TensorBoard shows, too, if
+    `args.report_to` names it. Answers are decoded as the model's
     generation configuration says, boxes by their pattern, as in [`GeoDiTPipeline`]. Training goes on as if nothing had
     happened: no random number of it is used.
 
@@ -114,23 +116,39 @@ class SampleCallback(TrainerCallback):
         with answering_mode(model, args):
             answers = [self._answer(model, *asked) for asked in zip(self._samples, self._patterns, strict=True)]
         if state.is_world_process_zero:
-            self._write(Path(str(args.output_dir)) / "samples" / f"step-{state.global_step:06d}", answers)
+            output = Path(str(args.output_dir))
+            pictures = self._write(output / "samples" / f"step-{state.global_step:06d}", answers)
+            if pictures and "tensorboard" in (args.report_to or ()):
+                _show_in_tensorboard(output / "runs" / "samples", pictures, state.global_step)
 
     def _answer(self, model: Any, sample: Sample, pattern: AnswerPattern | None) -> dict[str, Any]:
         question = ImageQuestion(sample.image, sample.question.query)
         [reply] = ask(model, self._processor, sample.question.task, [question], options=_SEEDED, pattern=pattern)
         return reply.answer
 
-    def _write(self, folder: Path, answers: Sequence[Mapping[str, Any]]) -> None:
+    def _write(self, folder: Path, answers: Sequence[Mapping[str, Any]]) -> dict[str, Image.Image]:
+        """Write the record, and the pictures, if there are any; return these by name."""
         folder.mkdir(parents=True, exist_ok=True)
         records = [
             {"item": sample.name, "question": sample.question.to_dict(), "answer": dict(answer)}
             for sample, answer in zip(self._samples, answers, strict=True)
         ]
         write_atomically(folder / "answers.json", json.dumps(records, indent=1).encode())
+        pictures: dict[str, Image.Image] = {}
         if self._draw is None:
-            return
+            return pictures
         for index, (sample, answer) in enumerate(zip(self._samples, answers, strict=True)):
+            name = f"{index:02d}-{sample.question.task}"
+            pictures[name] = self._draw(sample.image, sample.question, answer)
             buffer = io.BytesIO()
-            self._draw(sample.image, sample.question, answer).save(buffer, format="PNG")
-            write_atomically(folder / f"{index:02d}-{sample.question.task}.png", buffer.getvalue())
+            pictures[name].save(buffer, format="PNG")
+            write_atomically(folder / f"{name}.png", buffer.getvalue())
+        return pictures
+
+
+def _show_in_tensorboard(folder: Path, pictures: Mapping[str, Image.Image], step: int) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder)) as writer:
+        for name, picture in pictures.items():
+            writer.add_image(f"samples/{name}", np.asarray(picture.convert("RGB")), step, dataformats="HWC")

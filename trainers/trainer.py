@@ -308,7 +308,7 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
                 _add_figures(output, figures, metric_key_prefix)
             if self._score_answers is not None:
                 with answering_mode(self.model, self.args):
-                    scores = self._score_answers(self.model)
+                    scores = self._score_answers(cast(nn.Module, self.model))
                 _add_figures(output, scores, metric_key_prefix)
         return output
 

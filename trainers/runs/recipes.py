@@ -140,7 +140,7 @@ def run_recipe(
         recipe: Path of a YAML file, or the name of a bundled recipe.
         overrides: `--name value` pairs that take precedence over the recipe.
         draw_answer: Draws the pictures of `sample_every_steps`.
-        callbacks: More callbacks of the Trainer, with objective `masked_diffusion`.
+        callbacks: Of the Trainer, with objective `masked_diffusion`, in place of the lines that it prints.
 
     Raises:
         FileNotFoundError: when there is no such recipe.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import datasets
 import yaml
 from torch.utils.data import ConcatDataset, Dataset
-from transformers import SiglipVisionModel, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, SiglipVisionModel, TrainerCallback, TrainingArguments
 from trl.trainer.utils import get_peft_config
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
@@ -129,7 +129,10 @@ def run_masked_diffusion(
     draw_answer: DrawAnswer | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> None:
-    """Train a model by masked diffusion; save model, processor and training log, and push them if asked to."""
+    """Train a model by masked diffusion; save model, processor and training log, and push them if asked to.
+
+    Other callbacks than the recipe's show what goes on in place of the lines that Transformers prints.
+    """
     model, processor = _load_model(model_args)
     with _rendering_once(data_args, training_args):
         check_imported(data_args, processor)
@@ -153,6 +156,8 @@ def run_masked_diffusion(
         score_answers=_answer_scores(data_args, training_args, processor),
         recipe=recipe,
     )
+    if callbacks:
+        trainer.remove_callback(PrinterCallback)
     _train_and_save(trainer, folder, recipe, trainer.save_model)
 
 
