@@ -99,7 +99,9 @@ def dataset_card(
             "splits": _splits_table(splits, rows, questions, tasks),
             "first_split": splits[0],
             "split_by": Markdown(_KEPT_TOGETHER.get(str(how.get("by")), "")),
-            "left_out": f"{how['left_out']:,}" if isinstance(how.get("left_out"), int) and how["left_out"] else None,
+            "left_out": _count(how, "left_out"),
+            "empty": _count(how, "empty"),
+            "repeats": _count(how, "repeats"),
             "source": _source(manifest),
             "sources": _sources(manifest),
             "settings_digest": manifest.get("settings_sha256"),
@@ -156,6 +158,12 @@ def _counts(values: Mapping[str, object], name: str) -> dict[str, int]:
         if not isinstance(number, int) or isinstance(number, bool) or number < 0:
             raise ValueError(f"{name} in {MANIFEST} must hold counts, not {number!r:.80}: import the data set again")
     return found
+
+
+def _count(values: Mapping[str, object], name: str) -> str | None:
+    """Return a count as text; `None` if it is none, or zero."""
+    found = values.get(name)
+    return f"{found:,}" if isinstance(found, int) and found else None
 
 
 def _classes(manifest: JsonObject) -> list[Markdown]:

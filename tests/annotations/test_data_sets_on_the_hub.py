@@ -83,6 +83,16 @@ class TestCard:
         table = datasets.load_dataset(str(imported), cache_dir=str(tmp_path))
         assert {split: len(rows) for split, rows in table.items()} == {"train": 6, "test": 2}
 
+    def test_it_says_what_was_left_out(self, folder):
+        manifest = json.loads((folder / "import.json").read_text())
+        assert "left out" not in dataset_card(folder).text
+        manifest["splits"] |= {"left_out": 1234, "empty": 7, "repeats": 5}
+        (folder / "import.json").write_text(json.dumps(manifest))
+        text = dataset_card(folder).text
+        assert "1,234 tiles are in no split" in text
+        assert "7 tiles without an object are left out of the training split." in text
+        assert "5 tiles are left out of the other splits" in text
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [
