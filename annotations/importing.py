@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,10 +12,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import geodit
+from geodit.annotations.cards import CARD, dataset_card
 from geodit.annotations.checks import check_records
+from geodit.annotations.image_store import ImageStore, check_used_as_it_is
 from geodit.annotations.import_report import BadRecordsError, ImportReport
 from geodit.annotations.questions import KnownImage, QuestionMaker, QuestionNumbers, class_shares
 from geodit.annotations.records import BadRecord, LabeledImage
+from geodit.annotations.sources import SourceNames, digest_of, shown_path, write_sources
 from geodit.annotations.splits import SplitBy, SplitReport, assign_splits
 from geodit.annotations.stored import SPLITS, write_manifest, write_split
 from geodit.annotations.templates import Templates
@@ -23,12 +27,10 @@ from geodit.annotations.tiles import LabeledTile, TileCounts, TileOptions, TileR
 from geodit.annotations.words import ClassWords
 from geodit.configuration.new_folders import new_folder
 from geodit.configuration.types_geodit import Item, JsonObject
-from geodit.data.schema import TASKS, StoredImage, make_row
+from geodit.data.schema import TASKS, make_row
 from geodit.rasters.rendering import Rendering
 
 __all__ = ["ImportOptions", "ImportResult", "import_annotations"]
-
-_JPEG = (".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class ImportOptions:
         crs: Reference system of images that have a transform and none.
         skip_bad: Whether to go on without what cannot be used.
         find_duplicates: Whether to look for images that look the same.
+        reference_images: Whether the data set names the files of images instead of holding them. They have to be PNG
+            or JPEG files that are used as they are: not cut, resampled or rendered otherwise.
         seed: Of splits and questions.
     """
 
@@ -76,6 +80,7 @@ class ImportOptions:
     crs: str | None = None
     skip_bad: bool = False
     find_duplicates: bool = True
+    reference_images: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -117,6 +122,9 @@ def import_annotations(
     options: ImportOptions,
     *,
     source: JsonObject | None = None,
+    reading: JsonObject | None = None,
+    label_files: Sequence[Path] = (),
+    roots: Sequence[str | Path] = (),
     progress: Callable[[str, int], None] | None = None,
 ) -> ImportResult:
     """Make a data set of annotated images.
@@ -125,7 +133,11 @@ def import_annotations(
         records: What a reader yields.
         output_dir: The folder to make. It appears when it is complete.
         options: How.
-        source: What the records were read from, for the manifest.
+        source: What the records were read from, for the manifest; paths are shortened.
+        reading: Settings that they were read by, likewise.
+        label_files: The files that they were read from, whose hashes are recorded; those of images are, too.
+        roots: The folders that labels and images lie in. The data set names files from there, so that it is the same
+            wherever they lie.
         progress: Called with what is counted, `"tiles"` that were found or `"written"`, and how many there are so far.
 
     Raises:
@@ -140,17 +152,20 @@ def import_annotations(
         tiles = _find_tiles(records, options, reader, report, counts, progress)
         if not tiles:
             raise ValueError("there is no image that can be used")
+        names = SourceNames(roots)
+        named = [_named(tile, names) for tile in tiles]
+        held_out = held_out_images({tile.image for tile in tiles}, options.held_out)
         assignment = assign_splits(
-            tiles,
+            named,
             options.shares,
             by=options.split_by,
             seed=options.seed,
             block_size=options.block_size,
             margin=options.margin,
-            held_out=held_out_images({tile.image for tile in tiles}, options.held_out),
+            held_out={names.name(image): split for image, split in held_out.items()},
         )
-        without_repeated = without_repeats(tiles, assignment.splits)
-        splits = without_empty(tiles, without_repeated, options.empty_share, options.seed)
+        without_repeated = without_repeats(named, assignment.splits)
+        splits = without_empty(named, without_repeated, options.empty_share, options.seed)
         known = _known_images(tiles)
         labels = sorted({one.label for image in known for one in image.objects})
         maker = QuestionMaker(
@@ -162,7 +177,9 @@ def import_annotations(
             templates,
             options.seed,
         )
-        writer = _Writer(folder, reader, maker, progress)
+        is_plain = options.bands is None and options.rendering in (None, Rendering())
+        store = ImageStore(reader, Path(output_dir), is_referenced=options.reference_images, is_plain=is_plain)
+        writer = _Writer(folder, store, maker, names, progress)
         for split in [name for name in SPLITS if name in splits]:
             writer.write(split, _of_split(tiles, known, splits, split))
         longest = max(most_of_a_class(image) for image in known)
@@ -177,8 +194,17 @@ def import_annotations(
             writer.questions,
             longest,
         )
-        write_manifest(folder, _manifest(options, maker.classes, source or {}, result))
+        sources = write_sources(folder, [*map(str, label_files), *(tile.image for tile in tiles)], names)
+        settings = _settings(options, reading or {})
+        write_manifest(folder, _manifest(settings, maker.classes, _shown(source or {}), sources, result))
+        (folder / CARD).write_text(str(dataset_card(folder)), encoding="utf-8")
     return result
+
+
+def _named(tile: LabeledTile, names: SourceNames) -> LabeledTile:
+    """Return a tile with the names of its image and group that are the same wherever the source lies."""
+    image = names.name(tile.image)
+    return replace(tile, image=image, group=image if tile.group == tile.image else tile.group)
 
 
 def held_out_images(images: Iterable[str], patterns: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -231,6 +257,8 @@ def _find_tiles(
         if isinstance(tile, BadRecord):
             report.add("record", tile.origin, tile.reason)
             continue
+        if options.reference_images:
+            check_used_as_it_is(tile, reader)
         tiles.append(tile)
         if progress is not None:
             progress("tiles", len(tiles))
@@ -282,9 +310,14 @@ class _Writer:
     """Writes splits and counts what they hold."""
 
     def __init__(
-        self, folder: Path, reader: TileReader, maker: QuestionMaker, progress: Callable[[str, int], None] | None
+        self,
+        folder: Path,
+        store: ImageStore,
+        maker: QuestionMaker,
+        names: SourceNames,
+        progress: Callable[[str, int], None] | None,
     ) -> None:
-        self._folder, self._reader, self._maker, self._progress = folder, reader, maker, progress
+        self._folder, self._store, self._maker, self._names, self._progress = folder, store, maker, names, progress
         self.rows: dict[str, int] = {}
         self.questions: dict[str, Counter[str]] = {}
 
@@ -299,24 +332,19 @@ class _Writer:
             if not questions:
                 continue
             self.questions[split].update(question.task for question in questions)
-            yield make_row(self._stored(tile), image.image_id, questions, json.dumps(_meta(tile)))
+            yield make_row(self._store.stored(tile), image.image_id, questions, json.dumps(_meta(tile, self._names)))
             written += 1
             if self._progress is not None:
                 self._progress("written", written)
 
-    def _stored(self, tile: LabeledTile) -> StoredImage:
-        """Return a tile as it is stored: a whole JPEG as it is, all else as PNG."""
-        source = self._reader.open(tile.image)
-        is_whole = tile.window == (0, 0, *source.image_size) and tile.shape == source.image_size
-        path = Path(tile.image)
-        if is_whole and path.suffix.lower() in _JPEG and path.is_file():
-            return {"bytes": path.read_bytes(), "path": None}
-        return {"bytes": self._reader.read_png(tile), "path": None}
 
-
-def _meta(tile: LabeledTile) -> JsonObject:
+def _meta(tile: LabeledTile, names: SourceNames) -> JsonObject:
     top, left, height, width = tile.window
-    meta: JsonObject = {"source": tile.image, "origin": tile.origin, "window": [left, top, left + width, top + height]}
+    meta: JsonObject = {
+        "source": names.name(tile.image),
+        "origin": names.origin(tile.origin),
+        "window": [left, top, left + width, top + height],
+    }
     if tile.place is not None:
         meta["crs"] = tile.place.crs
         transform = getattr(tile.place, "transform", None)
@@ -325,13 +353,37 @@ def _meta(tile: LabeledTile) -> JsonObject:
     return meta
 
 
-def _manifest(options: ImportOptions, classes: Sequence[str], source: JsonObject, result: ImportResult) -> JsonObject:
-    values: JsonObject = asdict(options)
+def _shown(source: JsonObject) -> JsonObject:
+    """Return what a user named, without the folders of this machine."""
+    return {
+        name: [shown_path(one) for one in value]
+        if isinstance(value, list)
+        else value
+        if value is None
+        else shown_path(value)
+        for name, value in source.items()
+    }
+
+
+def _settings(options: ImportOptions, reading: JsonObject) -> JsonObject:
+    """Return all that the data set depends on besides files; of templates their content."""
+    values: JsonObject = json.loads(json.dumps(asdict(options)))
+    if options.templates is not None:
+        values["templates"] = hashlib.sha256(Path(options.templates).read_bytes()).hexdigest()
+    return {"options": values, "reading": dict(reading)}
+
+
+def _manifest(
+    settings: JsonObject, classes: Sequence[str], source: JsonObject, sources: JsonObject, result: ImportResult
+) -> JsonObject:
     return {
         "geodit": geodit.__version__,
         "source": source,
-        "options": json.loads(json.dumps(values)),
+        "sources": sources,
+        "settings_sha256": digest_of(settings),
+        **settings,
         "classes": list(classes),
+        "images": "referenced" if settings["options"]["reference_images"] else "embedded",
         "rows": dict(result.rows),
         "questions": {split: dict(counts) for split, counts in result.questions.items()},
         "most_objects_of_a_class": result.longest,

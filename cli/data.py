@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from geodit.cli import data_import
+from geodit.cli import data_import, data_push
 from geodit.cli.errors import FAILURE, CommandError
 from geodit.cli.lists import split_list
 from geodit.cli.output import make_directory, plain, print_json, progress_bar, results_console
@@ -32,6 +32,7 @@ NEON_DIRECTORY = Path("geodit-data/neon")
 
 app = typer.Typer(help="Import, download, generate and check data.", no_args_is_help=True, rich_markup_mode="markdown")
 data_import.register(app)
+data_push.register(app)
 
 
 @app.command(epilog="Examples:\n\n`geodit data fetch neon`\n\n`geodit data fetch neon --as-map crowns-map`")

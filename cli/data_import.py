@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`geodit data import` and `preview`: a data set of one's own, from annotations."""
 
-from collections.abc import Iterable
+import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -25,7 +26,7 @@ from geodit.cli.output import check_can_write, plain, png_bytes, progress_bar, r
 if TYPE_CHECKING:
     from geodit.annotations.import_report import ImportReport
     from geodit.annotations.importing import ImportResult
-    from geodit.annotations.records import BadRecord, LabeledImage
+    from geodit.annotations.opened_source import OpenedSource
 
 IMPORT_EXAMPLES = """Examples:
 
@@ -33,12 +34,15 @@ IMPORT_EXAMPLES = """Examples:
 
 `geodit data import --images "rasters/*.tif" --labels crowns.gpkg --label-field species --split-by area -o crowns`
 
+`geodit data import hub:owner/name --split-by source -o planes`
+
 `geodit data import yolo-export --tile-size 512 --class "small-vehicle=car" --skip-bad -o cars`"""
 
 # Of each kind of problem so many are named.
 _NAMED = 3
 
 SplitName = Literal["image", "group", "area", "source"]
+BoxFormatName = Literal["xywh", "xyxy", "yolo"]
 
 
 def register(app: typer.Typer) -> None:
@@ -50,8 +54,11 @@ def register(app: typer.Typer) -> None:
 def import_(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the data set to make.")],
     source: Annotated[
-        Path | None,
-        typer.Argument(help="File or folder of a labeling tool: COCO, YOLO, VOC, DOTA and others; see --format."),
+        str | None,
+        typer.Argument(
+            help="File, folder or ZIP file of a labeling tool: COCO, YOLO, VOC, DOTA and others, see --format; or a "
+            "data set of the Hub, hub:owner/name."
+        ),
     ] = None,
     form: Annotated[
         str | None, typer.Option("--format", help="Format of the source. By default it is told by its files.")
@@ -77,6 +84,15 @@ def import_(
     only: Annotated[str | None, typer.Option("--classes", help="The classes that there are: a,b,c.")] = None,
     plurals: Annotated[
         list[str] | None, typer.Option("--plural", help="Plural of a class: octopus=octopodes. May be repeated.")
+    ] = None,
+    box_format: Annotated[
+        BoxFormatName | None,
+        typer.Option(
+            "--bbox-format", help="What the four numbers of a box are in tables of the Hub. By default xywh."
+        ),
+    ] = None,
+    subset: Annotated[
+        str | None, typer.Option("--subset", help="Folder of the tables, where a data set of the Hub has several.")
     ] = None,
     tile_size: Annotated[
         int, typer.Option("--tile-size", min=1, help="Cut larger images into tiles of this side.")
@@ -117,6 +133,12 @@ def import_(
     duplicates: Annotated[
         bool, typer.Option("--find-duplicates/--keep-duplicates", help="Leave out images that look like another one.")
     ] = True,
+    reference_images: Annotated[
+        bool,
+        typer.Option(
+            "--reference-images", help="Name PNG and JPEG files that are used as they are; do not copy them."
+        ),
+    ] = False,
     bands: BandsOption = None,
     stretch: StretchOption = "auto",
     nodata: NodataOption = None,
@@ -133,6 +155,7 @@ def import_(
     from geodit.annotations.import_report import BadRecordsError
     from geodit.annotations.importing import ImportOptions, import_annotations
     from geodit.annotations.tiles import TileOptions
+    from geodit.configuration.new_folders import partial_folder
     from geodit.data.schema import TASKS
 
     options = ImportOptions(
@@ -153,10 +176,25 @@ def import_(
         crs=crs,
         skip_bad=skip_bad,
         find_duplicates=duplicates,
+        reference_images=reference_images,
         seed=seed,
     )
-    records = _records(source, form, images, labels, layer, label_field, default_label, point_size)
-    facts = {"source": None if source is None else str(source), "labels": labels, "images": images}
+    unpack_dir = partial_folder(out)
+    opened = _open(
+        source, unpack_dir, form, images, labels, layer, label_field, default_label, point_size, box_format, subset
+    )
+    if opened.is_unpacked and reference_images:
+        raise CommandError("--reference-images is for images in files of their own, which these are not")
+    facts = {"source": None if labels else opened.name, "labels": labels, "images": images}
+    reading = {
+        "format": form,
+        "bbox_format": box_format,
+        "subset": subset,
+        "label_field": label_field,
+        "default_label": default_label,
+        "point_size": point_size,
+        "layer": layer,
+    }
     with progress_bar() as progress:
         bar = progress.add_task("tiles", total=None)
 
@@ -164,15 +202,28 @@ def import_(
             progress.update(bar, description=what, completed=done)
 
         try:
-            result = import_annotations(records, out, options, source=facts, progress=report_progress)
+            result = import_annotations(
+                opened.records,
+                out,
+                options,
+                source=facts,
+                reading=reading,
+                label_files=opened.label_files,
+                roots=opened.roots,
+                progress=report_progress,
+            )
         except BadRecordsError as error:
             _print_report(error.report)
             raise CommandError(str(error), FAILURE) from error
+        finally:
+            shutil.rmtree(unpack_dir, ignore_errors=True)
     _print_result(out, result)
 
 
 def preview(
-    dataset: Annotated[Path, typer.Argument(help="Folder that geodit data import has made.")],
+    dataset: Annotated[
+        str, typer.Argument(help="Folder that geodit data import has made, or the same on the Hub: owner/name.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG file to write.")] = Path("preview.png"),
     split: Annotated[str, typer.Option("--split", help="Which split.")] = "train",
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="Number of images.")] = 12,
@@ -198,8 +249,9 @@ def preview(
     results_console().print(f"wrote {out}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _records(
-    source: Path | None,
+def _open(
+    source: str | None,
+    unpack_dir: Path,
     form: str | None,
     images: list[str] | None,
     labels: str | None,
@@ -207,12 +259,16 @@ def _records(
     label_field: str | None,
     default_label: str | None,
     point_size: float | None,
-) -> "Iterable[LabeledImage | BadRecord]":
-    """Return what the annotations say.
+    box_format: BoxFormatName | None,
+    subset: str | None,
+) -> "OpenedSource":
+    """Open what the annotations are read from.
 
     Raises:
         CommandError: If it is not said what to read, or options do not go together.
     """
+    from geodit.annotations.opened_source import OpenedSource, open_source
+
     if (source is None) == (labels is None):
         raise CommandError("give either a source, or --labels with --images")
     if labels is not None:
@@ -220,24 +276,36 @@ def _records(
             raise CommandError("--labels lie over images: give --images")
         if form is not None:
             raise CommandError("--format is for a source, not for --labels")
+        if box_format is not None or subset is not None:
+            raise CommandError("--bbox-format and --subset are for tables of the Hub, not for --labels")
+        from geodit.annotations.sources import label_files
         from geodit.annotations.vector_labels import read_vector_labels
 
-        return read_vector_labels(
-            expand_images(images),
+        files = expand_images(images)
+        records = read_vector_labels(
+            files,
             labels,
             label_field=label_field,
             default_label=default_label,
             point_size=point_size,
             layer=layer,
         )
+        folders = [str(Path(one).absolute().parent) for one in files if Path(one).is_file()]
+        common = [Path(os.path.commonpath(folders))] if folders else []
+        return OpenedSource(labels, records, tuple(label_files(labels)), (*common, Path(labels).parent))
     if any(value is not None for value in (layer, label_field, default_label, point_size)):
         raise CommandError("--layer, --label-field, --default-label and --point-size are for --labels")
     if images is not None and len(images) > 1:
         raise CommandError("--images of a source is one folder")
-    from geodit.annotations.formats.registry import find_format
-
     assert source is not None
-    return find_format(source, form).read(source, images=None if images is None else Path(images[0]))
+    return open_source(
+        source,
+        unpack_dir,
+        form=form,
+        images=None if images is None else Path(images[0]),
+        box_format=box_format,
+        subset=subset,
+    )
 
 
 def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:

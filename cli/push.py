@@ -2,23 +2,14 @@
 """`geodit push`: a checkpoint, or an adapter, to the Hub."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from geodit.cli.card_options import DEFAULT_LICENSE, LicenseOption, TemplateOption
 from geodit.cli.checkpoint import resolve_model
-from geodit.cli.errors import FAILURE, CommandError
-from geodit.cli.output import plain, print_json, results_console
-from geodit.configuration.types_geodit import JsonObject
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rich.table import Table
-
-    from geodit.hub_cards.publish.file_selection import PublishedFile
-    from geodit.hub_cards.publish.push import PushResult
+from geodit.cli.errors import CommandError
+from geodit.cli.uploads import TokenFileOption, print_result, show_files, upload
 
 EXAMPLES = """Examples:
 
@@ -57,12 +48,7 @@ def push(
         str | None,
         typer.Option("--message", "-m", help="First line of the commit message, or title of the pull request."),
     ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--token-file", help="File with the token. By default HF_TOKEN, or the token that `hf auth login` stored."
-        ),
-    ] = None,
+    token_file: TokenFileOption = None,
     license: LicenseOption = DEFAULT_LICENSE,
     base_model: Annotated[
         list[str] | None,
@@ -106,9 +92,9 @@ def push(
             origin=folder,
         )
         if dry_run:
-            _show(repo, files, as_json)
+            show_files(repo, files, as_json)
             return
-        result = _push(
+        result = upload(
             files,
             repo,
             token_file,
@@ -117,10 +103,7 @@ def push(
             create_pr=create_pr,
             message=message or f"Upload {folder.resolve().name} with geodit",
         )
-        if as_json:
-            print_json(_result_document(result))
-        else:
-            _print_result(result)
+        print_result(result, as_json)
 
 
 def _find_folder(checkpoint: str, adapter: bool) -> Path:
@@ -140,95 +123,3 @@ def _find_folder(checkpoint: str, adapter: bool) -> Path:
     if not folder.is_dir():
         raise CommandError(f"there is no directory {checkpoint}")
     return folder
-
-
-def _push(
-    files: "Sequence[PublishedFile]",
-    repo: str,
-    token_file: Path | None,
-    *,
-    private: bool | None,
-    revision: str | None,
-    create_pr: bool,
-    message: str,
-) -> "PushResult":
-    import sys
-
-    import huggingface_hub
-
-    from geodit.hub_cards.publish.hub_client import HubClient, read_token
-    from geodit.hub_cards.publish.push import push_files
-
-    # Its retries are no news: what comes of them is reported.
-    huggingface_hub.logging.set_verbosity_error()
-    if not sys.stderr.isatty():
-        huggingface_hub.utils.disable_progress_bars()  # type: ignore[attr-defined]
-    client = HubClient(None if token_file is None else read_token(token_file))
-    try:
-        return push_files(
-            files,
-            repo,
-            client=client,
-            private=private,
-            revision=revision,
-            create_pr=create_pr,
-            message=message,
-        )
-    except ConnectionError as error:
-        raise CommandError(str(error), FAILURE) from error
-
-
-def _show(repo: str, files: "Sequence[PublishedFile]", as_json: bool) -> None:
-    """Print what a push would do."""
-    (content,) = (file.content for file in files if file.path_in_repo == "README.md")
-    card = (content if isinstance(content, bytes) else content.read_bytes()).decode()
-    if as_json:
-        print_json({"repo": repo, "files": _file_documents(files), "card": card})
-        return
-    from rich.text import Text
-
-    console = results_console()
-    console.print(files_table(repo, files))
-    # As it is, so that it can be copied out of the terminal.
-    console.print(Text(card), soft_wrap=True)
-
-
-def files_table(repo: str, files: "Sequence[PublishedFile]") -> "Table":
-    """Build a table of the files that a repository would hold, with their sizes."""
-    from rich.table import Table
-
-    table = Table("file", title=plain(f"would be in {repo}"), title_justify="left")
-    table.add_column("bytes", justify="right")
-    for file in files:
-        table.add_row(plain(file.path_in_repo), f"{file.size:,}")
-    table.add_section()
-    table.add_row(f"{len(files)} files", f"{sum(file.size for file in files):,}")
-    return table
-
-
-def _print_result(result: "PushResult") -> None:
-    console = results_console()
-    commit = result.commit
-    if not result.changed and not result.removed:
-        console.print(
-            f"{result.repo_id} has all of these files already: {commit.commit_url}", highlight=False, soft_wrap=True
-        )
-        return
-    removed = f", {len(result.removed)} removed" if result.removed else ""
-    done = f"{len(result.changed)} files ({result.num_bytes:,} bytes){removed}"
-    console.print(f"{done}: {commit.pr_url or commit.commit_url}", highlight=False, soft_wrap=True)
-
-
-def _result_document(result: "PushResult") -> JsonObject:
-    return {
-        "repo": result.repo_id,
-        "commit": result.commit.oid,
-        "url": result.commit.commit_url,
-        "pull_request": result.commit.pr_url,
-        "files": _file_documents(result.changed),
-        "removed": list(result.removed),
-    }
-
-
-def _file_documents(files: "Sequence[PublishedFile]") -> list[JsonObject]:
-    return [{"path": file.path_in_repo, "bytes": file.size} for file in files]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from geodit.configuration.file_lock import FileLock
 
-__all__ = ["check_free_space", "new_folder"]
+__all__ = ["check_free_space", "new_folder", "partial_folder"]
 
 
 @contextlib.contextmanager
@@ -40,7 +40,7 @@ def new_folder(output_dir: Path) -> Iterator[Path]:
             for left in output_dir.parent.iterdir():
                 if _is_partial(left.name, f"{name}-") and left.is_dir() and not left.is_symlink():
                     shutil.rmtree(left)
-        partial = output_dir.parent / f"{name}-{uuid.uuid4().hex}"
+        partial = partial_folder(output_dir)
         partial.mkdir()
         try:
             yield partial
@@ -49,6 +49,17 @@ def new_folder(output_dir: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+def partial_folder(output_dir: Path) -> Path:
+    """Return a name for a folder that is there only while another one is made, and is not made yet.
+
+    If a process that made it inside [`new_folder`] is killed, the next one removes it.
+
+    Args:
+        output_dir: The other folder.
+    """
+    return output_dir.parent / f".{output_dir.name}.geodit-{uuid.uuid4().hex}"
 
 
 def _refuse_existing(folder: Path) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from geodit.configuration.types_geodit import Item
+from geodit.data.epochs import EpochDataset
 from geodit.data.schema import Box, Question
 from geodit.data.views import VIEWS, are_turnable
 from geodit.processing.polygons import box_corners, clip_to_frame, surrounding_box
@@ -90,6 +91,16 @@ class Augmentation:
                 image, asked = self._tilted(image, asked, rng)
         return self._seen_otherwise(image, rng), asked
 
+    def apply_to_item(self, item: Item, rng: random.Random) -> Item:
+        """Return an item, as [`GeoDiTDataCollator`] takes it, as it is after a draw; without an image as it is."""
+        image = item.get("image")
+        if image is None:
+            return dict(item)
+        several = "questions" in item
+        image, questions = self.apply(image, item["questions"] if several else [item["question"]], rng)
+        asked = {"questions": questions} if several else {"question": questions[0]}
+        return {**item, "image": image, **asked}
+
     def _tilted(
         self, image: Image.Image, questions: list[Question], rng: random.Random
     ) -> tuple[Image.Image, list[Question]]:
@@ -139,12 +150,10 @@ class Augmentation:
         return seen
 
 
-class AugmentedDataset(torch.utils.data.Dataset[Item]):
+class AugmentedDataset(EpochDataset):
     """Items of another data set, each draw of them augmented otherwise.
 
-    What is done to an item follows from seed, item and epoch: a run that was cut off goes on as it would have,
-    whatever the number of workers. An index holds both: `epoch * len(dataset) + item`, as
-    [`~geodit.trainers.samplers.EpochIndexSampler`] yields it.
+    What is done to an item follows from seed, epoch and number of the item in it.
 
     Args:
         dataset: Items as [`GeoDiTDataCollator`] takes them; those without an image stay as they are.
@@ -157,9 +166,10 @@ class AugmentedDataset(torch.utils.data.Dataset[Item]):
         self._augmentation = augmentation
         self._seed = seed
 
-    @property
-    def lengths(self) -> list[int]:
-        """Those of the data set, for grouping items of like length."""
+    def lengths_at(self, epoch: int) -> list[int]:
+        """Return those of the data set, for grouping items of like length."""
+        if isinstance(self.dataset, EpochDataset):
+            return self.dataset.lengths_at(epoch)
         lengths: list[int] = getattr(self.dataset, "lengths")  # noqa: B009 - data sets of torch have none
         return lengths
 
@@ -169,15 +179,8 @@ class AugmentedDataset(torch.utils.data.Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         epoch, number = divmod(index, len(self))
-        item = dict(self.dataset[number])
-        image = item.get("image")
-        if image is None:
-            return item
-        rng = random.Random(f"{self._seed} {epoch} {number}")
-        several = "questions" in item
-        questions = item["questions"] if several else [item["question"]]
-        item["image"], questions = self._augmentation.apply(image, questions, rng)
-        return item | ({"questions": questions} if several else {"question": questions[0]})
+        item = self.dataset[index if isinstance(self.dataset, EpochDataset) else number]
+        return self._augmentation.apply_to_item(item, random.Random(f"{self._seed} {epoch} {number}"))
 
 
 def _moved_question(

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import datasets
 import numpy as np
@@ -14,7 +16,8 @@ from datasets.distributed import split_dataset_by_node
 from torch.utils.data import get_worker_info
 
 from geodit.configuration.plain_fields import check_field_names
-from geodit.configuration.types_geodit import Item, JsonObject
+from geodit.configuration.types_geodit import Arguments, Item, JsonObject
+from geodit.data.augmentation import Augmentation
 from geodit.data.schema import TASKS, Question, check_columns, check_tasks, decode_stored_image
 
 
@@ -73,6 +76,9 @@ class QuestionStream(torch.utils.data.IterableDataset[Item]):
         block_size: Rows that are held in memory, as the bytes of their files.
         rank: Which of `world_size` processes this is.
         world_size: Over how many processes the rows are split: by shards if their number allows it, otherwise by rows.
+        augmentation: What is done to images. What becomes of an item follows from `augmentation_seed`, the number of
+            the pass, and the item's `image_id` and `question_index`: it is the same whatever the number of processes.
+        augmentation_seed: Seed of that.
 
     Raises:
         ValueError: If a column is missing, a task is unknown, or a number is out of range.
@@ -88,6 +94,8 @@ class QuestionStream(torch.utils.data.IterableDataset[Item]):
         block_size: int = 512,
         rank: int = 0,
         world_size: int = 1,
+        augmentation: Augmentation | None = None,
+        augmentation_seed: int = 0,
     ) -> None:
         super().__init__()
         if dataset.column_names is not None:  # a stream may not know them yet
@@ -104,6 +112,8 @@ class QuestionStream(torch.utils.data.IterableDataset[Item]):
         self.block_size = block_size
         self.rank = rank
         self.world_size = world_size
+        self.augmentation = augmentation
+        self.augmentation_seed = augmentation_seed
         self._start = StreamPosition(world_size=world_size)
         self._num_read = 0
         self._blocks: list[StreamPosition] = []
@@ -116,15 +126,24 @@ class QuestionStream(torch.utils.data.IterableDataset[Item]):
         """
         if self.world_size != 1:
             raise ValueError(f"the stream is split over {self.world_size} processes already")
-        return QuestionStream(
-            self.dataset,
-            tasks=self.tasks,
-            questions_per_row=self.questions_per_row,
-            shuffle_seed=self.shuffle_seed,
-            block_size=self.block_size,
-            rank=rank,
-            world_size=world_size,
-        )
+        return self._changed(rank=rank, world_size=world_size)
+
+    def augmented(self, augmentation: Augmentation, seed: int) -> QuestionStream:
+        """Return the stream, from its beginning, with images augmented otherwise in each pass."""
+        return self._changed(augmentation=augmentation, augmentation_seed=seed)
+
+    def _changed(self, **changes: Any) -> QuestionStream:
+        arguments: Arguments = {
+            "tasks": self.tasks,
+            "questions_per_row": self.questions_per_row,
+            "shuffle_seed": self.shuffle_seed,
+            "block_size": self.block_size,
+            "rank": self.rank,
+            "world_size": self.world_size,
+            "augmentation": self.augmentation,
+            "augmentation_seed": self.augmentation_seed,
+        }
+        return QuestionStream(self.dataset, **{**arguments, **changes})
 
     @property
     def start(self) -> StreamPosition:
@@ -173,7 +192,7 @@ class QuestionStream(torch.utils.data.IterableDataset[Item]):
                 self._blocks.append(StreamPosition(num_items, num_passes, block_index, 0, state, self.world_size))
                 for row, indices in items[offset:]:
                     self._num_read += 1
-                    yield self._item(block[row], indices)
+                    yield self._item(block[row], indices, num_passes)
                 num_items += len(items)
                 found = found or bool(items)
                 block_index, offset, state = block_index + 1, 0, rows.state_dict()
@@ -198,10 +217,12 @@ class QuestionStream(torch.utils.data.IterableDataset[Item]):
         order = np.random.default_rng([self.shuffle_seed, num_passes, block_index]).permutation(len(items))
         return [items[index] for index in order]
 
-    def _item(self, row: Item, indices: list[int]) -> Item:
+    def _item(self, row: Item, indices: list[int], num_passes: int) -> Item:
         image = decode_stored_image(row["image"])
         questions = [Question.from_dict(row["questions"][index]) for index in indices]
         item = {"image": image, "image_id": row["image_id"], "question_index": indices[0]}
-        if self.questions_per_row == 1:
-            return {**item, "question": questions[0]}
-        return {**item, "questions": questions}
+        item |= {"question": questions[0]} if self.questions_per_row == 1 else {"questions": questions}
+        if self.augmentation is None:
+            return item
+        draw = f"{self.augmentation_seed} {num_passes} {row['image_id']} {indices[0]}"
+        return self.augmentation.apply_to_item(item, random.Random(draw))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from transformers.trainer_pt_utils import LengthGroupedSampler
@@ -19,11 +19,20 @@ class EpochLengthGroupedSampler(LengthGroupedSampler):
         batch_size: Items that are grouped together.
         lengths: Length of each item.
         seed: Seed of the run.
+        lengths_at: Returns the lengths in an epoch, as many, where they are not the same in all.
     """
 
-    def __init__(self, batch_size: int, lengths: Sequence[int], *, seed: int) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        lengths: Sequence[int],
+        *,
+        seed: int,
+        lengths_at: Callable[[int], Sequence[int]] | None = None,
+    ) -> None:
         super().__init__(batch_size, lengths=list(lengths), generator=torch.Generator())
         self._seed = seed
+        self._lengths_at = lengths_at
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -32,8 +41,38 @@ class EpochLengthGroupedSampler(LengthGroupedSampler):
 
     def __iter__(self) -> Iterator[int]:
         self.generator.manual_seed(self._seed + self._epoch)
+        if self._lengths_at is not None:
+            self.lengths = list(self._lengths_at(self._epoch))
         order: Iterator[int] = super().__iter__()  # type: ignore[no-untyped-call]
         return order
+
+
+class EpochRandomSampler(torch.utils.data.Sampler[int]):
+    """A random order that follows from seed and epoch.
+
+    Accelerate makes one of a [`~torch.utils.data.RandomSampler`], but not of one that stands behind another sampler.
+
+    Args:
+        length: How many items there are.
+        seed: Seed of the run.
+    """
+
+    def __init__(self, length: int, *, seed: int) -> None:
+        self._length = length
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch; data loaders call this at its start."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed + self._epoch)
+        order: list[int] = torch.randperm(self._length, generator=generator).tolist()
+        return iter(order)
 
 
 class EpochIndexSampler(torch.utils.data.Sampler[int]):

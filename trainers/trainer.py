@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, Sampler
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sampler
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
 from geodit.configuration.types_geodit import Arguments, Batch
-from geodit.data.augmentation import AugmentedDataset
+from geodit.data.epochs import EpochDataset
 from geodit.modeling_geodit.diffusion_geodit import (
     NoisedBatch,
     answer_losses,
@@ -39,7 +39,7 @@ from geodit.trainers.noise import UpdateNoise
 from geodit.trainers.preparation import prepare_model
 from geodit.trainers.publishing import PublishingTrainer
 from geodit.trainers.sample_callback import SampleCallback
-from geodit.trainers.samplers import EpochIndexSampler, EpochLengthGroupedSampler
+from geodit.trainers.samplers import EpochIndexSampler, EpochLengthGroupedSampler, EpochRandomSampler
 from geodit.trainers.streaming import StreamingTrainer
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
 
@@ -319,9 +319,15 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
         dataset = self.train_dataset if train_dataset is None else train_dataset
         sampler = self._train_order(dataset, train_dataset)
-        if sampler is None or not isinstance(dataset, AugmentedDataset):
+        if sampler is None or not isinstance(dataset, EpochDataset):
             return sampler
+        if isinstance(sampler, RandomSampler):
+            sampler = EpochRandomSampler(len(dataset), seed=self._order_seed)
         return EpochIndexSampler(sampler, len(dataset))
+
+    @property
+    def _order_seed(self) -> int:
+        return self.args.seed if self.args.data_seed is None else self.args.data_seed
 
     def _train_order(self, dataset: object, train_dataset: Any) -> Sampler[int] | None:
         lengths = self._lengths(dataset)
@@ -330,7 +336,8 @@ class GeoDiTTrainer(PublishingTrainer, StreamingTrainer):
         return EpochLengthGroupedSampler(
             self.args.train_batch_size * self.args.gradient_accumulation_steps,
             lengths,
-            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
+            seed=self._order_seed,
+            lengths_at=dataset.lengths_at if isinstance(dataset, EpochDataset) else None,
         )
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int] | None:

@@ -13,6 +13,7 @@ from geodit.annotations.formats.coco import COCO
 from geodit.annotations.formats.cvat import CVAT
 from geodit.annotations.formats.deepforest import DEEPFOREST
 from geodit.annotations.formats.dota import DOTA
+from geodit.annotations.formats.hub_tables import HUB_TABLES
 from geodit.annotations.formats.label_studio import LABEL_STUDIO
 from geodit.annotations.formats.labelme import LABELME
 from geodit.annotations.formats.text_tables import CAPTIONS, QUESTIONS
@@ -38,10 +39,14 @@ FORMATS: Mapping[str, AnnotationFormat] = MappingProxyType(
             CLASS_FOLDERS,
             CAPTIONS,
             QUESTIONS,
+            HUB_TABLES,
         )
     }
 )
 """The formats by name."""
+
+
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
 def find_format(source: Path, name: str | None = None) -> AnnotationFormat:
@@ -61,7 +66,7 @@ def find_format(source: Path, name: str | None = None) -> AnnotationFormat:
         return FORMATS[name]
     if not source.exists():
         raise FileNotFoundError(f"there is no file or folder {source}")
-    if source.suffix.lower() in (".zip", ".tar", ".gz", ".7z") and source.is_file():
+    if source.suffix.lower() in _ARCHIVES and source.is_file():
         raise ValueError(f"{source} is an archive: unpack it, and give the folder or the file of annotations in it")
     found = [form for form in FORMATS.values() if form.matches(source)]
     if not found:

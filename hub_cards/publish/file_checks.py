@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from geodit.configuration.secrets import find_secrets
@@ -18,8 +18,8 @@ __all__ = ["Unchanged", "is_path_in_repo", "refuse_foreign_files", "refuse_secre
 _READ = re.compile(r".*\.(?:csv|jinja|json|jsonl|md|py|safetensors|yaml)|LICENSE")
 _LOOKED_INTO = ("training", "results", "assets")
 _WEIGHTS = ".safetensors"
-# The state of training: gigabytes of numbers, with what is text at the beginning.
-_STATES = (".bin", ".pt", ".pth")
+# Gigabytes of numbers or images, compressed in tables; the state of training has its text at the beginning.
+_STATES = (".bin", ".pt", ".pth", ".parquet")
 _STATE_BYTES = 2**20
 _MAX_HEADER_BYTES = 100_000_000
 _BLOCK_BYTES = 2**24
@@ -27,7 +27,9 @@ _BLOCK_BYTES = 2**24
 _OVERLAP_BYTES = 2**13
 
 
-def refuse_foreign_files(folder: Path, origin: Path | None = None) -> None:
+def refuse_foreign_files(
+    folder: Path, origin: Path | None = None, *, looked_into: Collection[str] = _LOOKED_INTO
+) -> None:
     """Refuse links that lead out of a folder to be published, and what is no file, before anything is opened.
 
     A snapshot in the cache of `huggingface_hub` may link to the blobs of its own repository.
@@ -35,12 +37,13 @@ def refuse_foreign_files(folder: Path, origin: Path | None = None) -> None:
     Args:
         folder: The folder.
         origin: The folder that `folder` is a view of, if it is one: links may lead into it, too.
+        looked_into: Folders in it of which files are published, too.
 
     Raises:
         ValueError: If there is one; the message names it.
     """
     roots = [root for start in (folder, origin) if start is not None for root in _roots(start.resolve())]
-    for path in _read_paths(folder):
+    for path in _read_paths(folder, looked_into):
         try:
             real = path.resolve(strict=True)
             if path.is_symlink() and not any(real.is_relative_to(root) for root in roots):
@@ -57,7 +60,8 @@ def refuse_foreign_files(folder: Path, origin: Path | None = None) -> None:
 def refuse_secrets_in_files(contents: Mapping[str, Path | bytes], known: Iterable[str] = ()) -> None:
     """Refuse to publish a file with a token, key or password in it.
 
-    Of weights the header is looked at, and of the state of training (`*.pt`, `*.pth`, `*.bin`) the first megabyte.
+    Of weights the header is looked at, and of the state of training (`*.pt`, `*.pth`, `*.bin`) and of tables
+    (`*.parquet`) the first megabyte.
 
     Args:
         contents: The files by their paths in the repository.
@@ -126,9 +130,9 @@ def _roots(folder: Path) -> Iterator[Path]:
             yield parent.parent / "blobs"
 
 
-def _read_paths(folder: Path) -> Iterator[Path]:
+def _read_paths(folder: Path, looked_into: Collection[str]) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if path.name in _LOOKED_INTO:
+        if path.name in looked_into:
             yield path
             # Links to folders are not followed: they are refused, or lead to what is looked at in its own place.
             for parent, folders, files in os.walk(path):

@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
@@ -29,13 +30,18 @@ from geodit.hub_cards.publish.file_checks import Unchanged, is_path_in_repo, ref
 from geodit.hub_cards.publish.file_selection import PublishedFile
 from geodit.hub_cards.publish.hub_client import HubClient, is_transient
 
-__all__ = ["PushResult", "RepoState", "prepare_repo", "push_files", "read_repo", "resolve_repo_id"]
+__all__ = ["PushResult", "RepoState", "RepoType", "prepare_repo", "push_files", "read_repo", "resolve_repo_id"]
+
+RepoType = Literal["model", "dataset"]
+"""Kinds of repositories."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PULL_REQUEST = re.compile(r"refs/pr/\d+")
 _MAX_FILES = 100_000
 # What an earlier push has written and `from_pretrained` might take in place of, or beside, what is pushed.
 _REPLACED = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|[a-z_]+_geodit\.py")
+# Likewise of a data set: whoever loads it takes all tables of a split.
+_REPLACED_TABLES = re.compile(r"data/[a-z]+-\d{5}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,7 @@ def push_files(
     repo_id: str,
     *,
     client: HubClient,
+    repo_type: RepoType = "model",
     private: bool | None = None,
     revision: str | None = None,
     create_pr: bool = False,
@@ -100,12 +107,14 @@ def push_files(
 ) -> PushResult:
     """Push files to a repository, which is made if it does not exist.
 
-    Weights and code of an earlier push that these do not replace are removed; all else that the repository has stays.
+    Weights, code and tables of an earlier push that these do not replace are removed; all else that the repository has
+    stays.
 
     Args:
         files: The files.
         repo_id: Hub id, `"organization/name"`.
         client: The Hub.
+        repo_type: Whether the repository is one of a model or of a data set.
         private: Whether a repository that is made is private; by default as the organization has it.
         revision: The branch to push to; it is made, from the main one, if it does not exist. By default the main one.
         create_pr: Whether to open a pull request on that branch instead. The repository must exist.
@@ -131,12 +140,13 @@ def push_files(
     refuse_secrets_in_files({file.path_in_repo: file.content for file in files}, (client.token,))
     user = client.check_token()
     repo_id = resolve_repo_id(repo_id, user)
-    prepare_repo(client, repo_id, private=private, create=not create_pr)
+    prepare_repo(client, repo_id, repo_type=repo_type, private=private, create=not create_pr)
     push = _Push(
         client,
         repo_id,
         tuple(files),
         user,
+        repo_type=repo_type,
         revision=revision,
         create_pr=create_pr,
         message=message,
@@ -146,12 +156,20 @@ def push_files(
     return push.run()
 
 
-def prepare_repo(client: HubClient, repo_id: str, *, private: bool | None = None, create: bool = True) -> None:
+def prepare_repo(
+    client: HubClient,
+    repo_id: str,
+    *,
+    repo_type: RepoType = "model",
+    private: bool | None = None,
+    create: bool = True,
+) -> None:
     """See to it that a repository is there, and is what the user thinks it is.
 
     Args:
         client: The Hub.
         repo_id: Hub id.
+        repo_type: Whether it is one of a model or of a data set.
         private: Whether a repository that is made is private; by default as the organization has it.
         create: Whether to make it if it does not exist.
 
@@ -161,12 +179,12 @@ def prepare_repo(client: HubClient, repo_id: str, *, private: bool | None = None
         ValueError: If there is none and `create` is false, or it is public and was to be private.
     """
     try:
-        is_private = client.call(f"looking for {repo_id}", _is_private, client, repo_id)
+        is_private = client.call(f"looking for {repo_id}", _is_private, client, repo_id, repo_type)
     except _NoRepositoryError:
         if not create:
             raise ValueError(f"there is no repository {repo_id} to open a pull request on") from None
         doing = f"making the repository {repo_id}"
-        client.call(doing, client.api.create_repo, repo_id, private=private, exist_ok=True)
+        client.call(doing, client.api.create_repo, repo_id, repo_type=repo_type, private=private, exist_ok=True)
         return
     if private and not is_private:
         raise ValueError(
@@ -190,7 +208,9 @@ def resolve_repo_id(repo_id: str, user: str) -> str:
     return repo_id if "/" in repo_id else f"{user}/{repo_id}"
 
 
-def read_repo(client: HubClient, repo_id: str, revision: str | None = None) -> RepoState | None:
+def read_repo(
+    client: HubClient, repo_id: str, revision: str | None = None, *, repo_type: RepoType = "model"
+) -> RepoState | None:
     """Look at a branch of a repository; `None` if there is no such repository.
 
     Raises:
@@ -200,15 +220,15 @@ def read_repo(client: HubClient, repo_id: str, revision: str | None = None) -> R
     doing = f"looking at {repo_id}"
     branch, new_branch = revision or "main", False
     try:
-        commit = client.call(doing, _commit_of, client, repo_id, branch)
+        commit = client.call(doing, _commit_of, client, repo_id, branch, repo_type)
         if commit is None:
             new_branch = True
-            commit = client.call(doing, _commit_of, client, repo_id, "main")
+            commit = client.call(doing, _commit_of, client, repo_id, "main", repo_type)
     except _NoRepositoryError:
         return None
     if commit is None:
         raise ValueError(f"{repo_id} has no main branch")
-    files = client.call(doing, _files_of, client, repo_id, commit)
+    files = client.call(doing, _files_of, client, repo_id, commit, repo_type)
     return RepoState(commit, branch, new_branch, files)
 
 
@@ -216,27 +236,27 @@ class _NoRepositoryError(Exception):
     pass
 
 
-def _is_private(client: HubClient, repo_id: str) -> bool:
+def _is_private(client: HubClient, repo_id: str, repo_type: RepoType) -> bool:
     try:
-        return bool(client.api.repo_info(repo_id).private)
+        return bool(client.api.repo_info(repo_id, repo_type=repo_type).private)
     except RepositoryNotFoundError as error:
         if error.response.status_code == 404:
             raise _NoRepositoryError from error
         raise
 
 
-def _files_of(client: HubClient, repo_id: str, commit: str) -> dict[str, RepoFile]:
+def _files_of(client: HubClient, repo_id: str, commit: str, repo_type: RepoType) -> dict[str, RepoFile]:
     """Return the files of a commit.
 
     Raises:
         TypeError: If what the Hub tells of one is not what is told of a file.
         ValueError: If one lies outside the repository, or there is no end of them.
     """
-    listed = client.api.list_repo_tree(repo_id, recursive=True, revision=commit)
+    listed = client.api.list_repo_tree(repo_id, recursive=True, revision=commit, repo_type=repo_type)
     files: dict[str, RepoFile] = {}
     for number, item in enumerate(listed):
         if number == _MAX_FILES:
-            raise ValueError(f"{repo_id} has more than {_MAX_FILES:,} files, which no model has")
+            raise ValueError(f"{repo_id} has more than {_MAX_FILES:,} files, which no {repo_type} has")
         if not isinstance(item, RepoFile):
             continue
         if not is_path_in_repo(item.path):
@@ -249,10 +269,10 @@ def _files_of(client: HubClient, repo_id: str, commit: str) -> dict[str, RepoFil
     return files
 
 
-def _commit_of(client: HubClient, repo_id: str, revision: str) -> str | None:
+def _commit_of(client: HubClient, repo_id: str, revision: str, repo_type: RepoType) -> str | None:
     """Return the last commit of a branch, `None` if there is no such branch."""
     try:
-        commit: str | None = client.api.repo_info(repo_id, revision=revision).sha
+        commit: str | None = client.api.repo_info(repo_id, revision=revision, repo_type=repo_type).sha
         if commit is not None and not (isinstance(commit, str) and _COMMIT.fullmatch(commit)):
             raise TypeError("a branch has a commit that is none")
     except RevisionNotFoundError:
@@ -273,6 +293,7 @@ class _Push:
         repo_id: The repository, which exists.
         files: What it is to hold.
         user: Who pushes.
+        repo_type: Whether the repository is one of a model or of a data set.
         revision: The branch, `None` for the main one.
         create_pr: Whether to open a pull request on it.
         message: First line of the commit message.
@@ -287,6 +308,7 @@ class _Push:
         files: tuple[PublishedFile, ...],
         user: str,
         *,
+        repo_type: RepoType,
         revision: str | None,
         create_pr: bool,
         message: str,
@@ -297,6 +319,7 @@ class _Push:
         self.repo_id = repo_id
         self.files = files
         self.user = user
+        self.repo_type = repo_type
         self.revision = revision
         self.create_pr = create_pr
         self.message = message
@@ -346,11 +369,14 @@ class _Push:
     def _commit(self, state: RepoState, operations: list[CommitOperationAdd | CommitOperationDelete]) -> CommitInfo:
         api = self.client.api
         if state.new_branch:
-            api.create_branch(self.repo_id, branch=state.branch, revision=state.commit, exist_ok=True)
+            api.create_branch(
+                self.repo_id, branch=state.branch, revision=state.commit, repo_type=self.repo_type, exist_ok=True
+            )
             self._branch_made_from = state.commit
         commit: CommitInfo = api.create_commit(
             self.repo_id,
             operations,
+            repo_type=self.repo_type,
             commit_message=self.message,
             commit_description=self.description,
             revision=state.branch,
@@ -360,7 +386,7 @@ class _Push:
         return commit
 
     def _look(self) -> RepoState:
-        state = read_repo(self.client, self.repo_id, self.revision)
+        state = read_repo(self.client, self.repo_id, self.revision, repo_type=self.repo_type)
         if state is None:
             raise ValueError(f"there is no repository {self.repo_id}")
         if state.new_branch and (self.create_pr or _PULL_REQUEST.fullmatch(state.branch)):
@@ -379,6 +405,10 @@ class _Push:
         # Only what these files take the place of: a processor alone replaces no weights.
         weights = any(path.endswith(".safetensors") for path in pushed)
         code = any(path in CODE_FILES for path in pushed)
+        if self.repo_type == "dataset":
+            tables = any(_REPLACED_TABLES.fullmatch(path) for path in pushed)
+            others = (path for path in sorted(state.files) if path not in pushed)
+            return tuple(path for path in others if tables and _REPLACED_TABLES.fullmatch(path))
         return tuple(
             path
             for path in sorted(state.files)
@@ -391,6 +421,7 @@ class _Push:
                 self.client.api.preupload_lfs_files(
                     self.repo_id,
                     additions,
+                    repo_type=self.repo_type,
                     revision=state.base,
                     create_pr=self.create_pr,
                     free_memory=False,
@@ -404,7 +435,8 @@ class _Push:
 
     def _commit_info(self, commit: str, pr_url: str | None = None) -> CommitInfo:
         endpoint = self.client.api.endpoint
-        url = f"{endpoint}/{self.repo_id}/commit/{commit}"
+        folder = "datasets/" if self.repo_type == "dataset" else ""
+        url = f"{endpoint}/{folder}{self.repo_id}/commit/{commit}"
         return CommitInfo(url, self.message, self.description or "", commit, _endpoint=endpoint, pr_url=pr_url)
 
     def _find_pull_request(self, changed: tuple[PublishedFile, ...]) -> CommitInfo | None:
@@ -412,12 +444,16 @@ class _Push:
         api, repo_id = self.client.api, self.repo_id
         listed = self.client.call(
             f"looking for the pull request on {repo_id}",
-            lambda: list(api.get_repo_discussions(repo_id, author=self.user, discussion_type="pull_request")),
+            lambda: list(
+                api.get_repo_discussions(
+                    repo_id, repo_type=self.repo_type, author=self.user, discussion_type="pull_request"
+                )
+            ),
         )
         for found in listed:
             if found.title != self.message or found.status not in ("open", "draft"):
                 continue
-            state = read_repo(self.client, repo_id, f"refs/pr/{found.num}")
+            state = read_repo(self.client, repo_id, f"refs/pr/{found.num}", repo_type=self.repo_type)
             if state is not None and not state.new_branch and not state.differing(changed):
                 return self._commit_info(state.commit, found.url)
         return None
@@ -428,8 +464,8 @@ class _Push:
             return
         # The error that brought us here is the one to report; the branch says no more than the main one.
         with contextlib.suppress(Exception):
-            if _commit_of(self.client, self.repo_id, self.revision) == self._branch_made_from:
-                self.client.api.delete_branch(self.repo_id, branch=self.revision)
+            if _commit_of(self.client, self.repo_id, self.revision, self.repo_type) == self._branch_made_from:
+                self.client.api.delete_branch(self.repo_id, branch=self.revision, repo_type=self.repo_type)
 
 
 def _is_same(file: PublishedFile, found: RepoFile | None) -> bool:

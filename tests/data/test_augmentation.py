@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from geodit.data.augmentation import Augmentation, AugmentedDataset
 from geodit.data.schema import Question
 from geodit.processing.polygons import surrounding_box
-from geodit.trainers.samplers import EpochIndexSampler
+from geodit.trainers.samplers import EpochIndexSampler, EpochRandomSampler
 
 # Nothing but what is named is done to an image.
 PLAIN = {"turn": False, "geometry": 0.0, "pixels": 0.0}
@@ -165,3 +165,16 @@ class TestDataset:
         sampler.set_epoch(3)
         assert list(sampler) == [7, 6]
         assert len(sampler) == 2
+
+    def test_a_random_order_follows_from_seed_and_epoch(self):
+        def orders(seed):
+            sampler = EpochIndexSampler(EpochRandomSampler(9, seed=seed), 9)
+            for epoch in (0, 1):
+                sampler.set_epoch(epoch)
+                yield list(sampler)
+
+        first, second = orders(0)
+        assert sorted(first) == list(range(9))
+        assert sorted(second) == list(range(9, 18))
+        assert [index - 9 for index in second] != first
+        assert (first, second) == tuple(orders(0)) != tuple(orders(1))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
+from geodit.data.augmentation import Augmentation
 from geodit.data.schema import Question, QuestionDataset, make_dataset, make_row
 from geodit.data.streaming import QuestionStream, StreamPosition
 
@@ -159,3 +160,43 @@ def test_a_missing_column_is_named(dataset):
 def test_a_position_with_other_fields_is_refused():
     with pytest.raises(ValueError, match="missing or unknown: \\['step'\\]"):
         StreamPosition.from_dict({**StreamPosition().to_dict(), "step": 3})
+
+
+class TestAugmentation:
+    @pytest.fixture
+    def noise(self):
+        """Images that no turn leaves as they are."""
+        rng = np.random.default_rng(0)
+        images = [rng.integers(0, 255, (8, 8, 3), dtype=np.uint8) for _ in range(NUM_ROWS)]
+        questions = [Question("caption", answer="a"), Question("vqa", query="Is it?", answer="yes")]
+        return make_dataset([make_row(pixels, f"image{index}", questions) for index, pixels in enumerate(images)])
+
+    @staticmethod
+    def seen(items):
+        return [(item["image_id"], item["question_index"], item["image"].tobytes()) for item in items]
+
+    def test_each_pass_shows_other_images(self, noise):
+        stream = stream_of(noise).augmented(Augmentation(), seed=3)
+        items = self.seen(take(stream, 4 * NUM_ROWS))
+        first, second = set(items[: 2 * NUM_ROWS]), set(items[2 * NUM_ROWS :])
+        assert {item[:2] for item in first} == {item[:2] for item in second}
+        assert len(first & second) < NUM_ROWS / 2
+        assert self.seen(take(stream_of(noise).augmented(Augmentation(), seed=3), 4 * NUM_ROWS)) == items
+        assert self.seen(take(stream_of(noise).augmented(Augmentation(), seed=4), 4 * NUM_ROWS)) != items
+
+    @pytest.mark.parametrize("number", [0, 7, 30])
+    @pytest.mark.parametrize("questions_per_row", [1, 2])
+    def test_it_goes_on_from_any_place(self, noise, number, questions_per_row):
+        def make():
+            return stream_of(noise, questions_per_row=questions_per_row).augmented(Augmentation(), seed=3)
+
+        stream = make()
+        expected = self.seen(take(stream, number + 20))
+        resumed = make()
+        resumed.start_at(stream.position_at(number))
+        assert self.seen(take(resumed, 20)) == expected[number:]
+
+    def test_an_item_looks_the_same_in_whichever_process(self, noise):
+        whole = set(self.seen(take(stream_of(noise).augmented(Augmentation(), 3), 2 * NUM_ROWS)))
+        shares = [stream_of(noise).augmented(Augmentation(), 3).split_by_process(rank, 2) for rank in range(2)]
+        assert {item for share in shares for item in self.seen(take(share, NUM_ROWS))} == whole

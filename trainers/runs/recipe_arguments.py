@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a recipe can say about model and data; the rest are [`GeoDiTTrainingArguments`]."""
 
+import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from trl.trainer.model_config import ModelConfig
 
@@ -106,8 +108,9 @@ class DataArguments:
     imported: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Folders that `geodit data import` has made: their training splits are trained on, their "
-            "validation splits held out."
+            "help": "Folders that `geodit data import` has made, or the same on the Hub, owner/name or "
+            "owner/name@revision: their training splits are trained on, their validation splits held out. "
+            "PATH=2 trains on each question twice per epoch, PATH=0.5 on half of them, another half in the next epoch."
         },
     )
     augment: bool = field(
@@ -140,8 +143,8 @@ class DataArguments:
             )
         if self.imported and self.objective == "dense_vision":
             raise ValueError("imported data have no dense labels: leave them out of a recipe with dense_vision.")
-        if self.augment and (self.streaming or self.objective != "masked_diffusion"):
-            raise ValueError("augment is for objective masked_diffusion and data that are not streamed.")
+        if self.augment and self.objective != "masked_diffusion":
+            raise ValueError(f"augment is for objective masked_diffusion, not for {self.objective}.")
         if self.datasets and self.objective == "dense_vision":
             raise ValueError("datasets have no dense labels: leave them out of a recipe with objective dense_vision.")
         if self.num_text_scenes and self.objective != "masked_diffusion":
@@ -151,6 +154,37 @@ class DataArguments:
         if self.questions_per_row > 1 and self.objective != "masked_diffusion":
             raise ValueError(f"objective {self.objective} takes questions one by one: leave questions_per_row out.")
         self.named_datasets()
+        if any(weight != 1.0 for _, weight in self.weighted_imports()):
+            if self.streaming:
+                raise ValueError(
+                    "Weights of imported data are for data that are not streamed: leave streaming out. Their images "
+                    "are read as they are due in any case."
+                )
+            if self.objective != "masked_diffusion":
+                raise ValueError(f"objective {self.objective} takes imported data without weights.")
+
+    def weighted_imports(self) -> list[tuple[str, float]]:
+        """Return path, or Hub id, and weight of each of `imported`.
+
+        Raises:
+            ValueError: for a weight that is not a number above 0.
+        """
+        found = []
+        for entry in self.imported or ():
+            path, _, text = entry.rpartition("=")
+            if not path or Path(entry).exists():
+                found.append((entry, 1.0))
+                continue
+            try:
+                weight = float(text)
+            except ValueError:
+                weight = 0.0
+            if not 0.0 < weight < math.inf:
+                raise ValueError(
+                    f"imported takes entries such as PATH or PATH=2, with a weight above 0, got {entry!r}."
+                )
+            found.append((path, weight))
+        return found
 
     def task_limits(self) -> dict[str, int] | None:
         """Return `questions_per_task` as a mapping.

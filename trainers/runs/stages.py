@@ -17,6 +17,8 @@ from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.types_geodit import Item
 from geodit.data.augmentation import Augmentation, AugmentedDataset
+from geodit.data.epochs import WeightedMix
+from geodit.data.streaming import QuestionStream
 from geodit.hub_cards.publish.run_folders import RUN_LOG, RUN_RECIPE
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.processing_geodit import GeoDiTProcessor
@@ -137,7 +139,11 @@ def run_masked_diffusion(
         train_dataset = training_questions(data_args, processor)
         eval_dataset = evaluation_questions(data_args, processor)
     if data_args.augment:
-        train_dataset = AugmentedDataset(train_dataset, Augmentation(), training_args.seed)
+        train_dataset = (
+            train_dataset.augmented(Augmentation(), training_args.seed)
+            if isinstance(train_dataset, QuestionStream)
+            else AugmentedDataset(train_dataset, Augmentation(), training_args.seed)
+        )
     trainer = GeoDiTTrainer(
         model=model,
         args=training_args,
@@ -267,15 +273,20 @@ def training_questions(args: DataArguments, processor: GeoDiTProcessor) -> Datas
         images.append(rendered_scenes(args, "train", args.num_scenes))
     if args.num_neon_tiles:
         images.append(neon_tiles(args, "train"))
-    published = [*published_datasets(args), *imported_datasets(args, "train")]
+    imported = imported_datasets(args, "train")
+    published = [*published_datasets(args), *imported]
     if args.streaming:
         return streamed_questions([*images, *published], args)
     parts: list[ImageQuestions | SceneTextDataset] = [
         ImageQuestions(part, processor, args.questions_per_row) for part in images
     ]
     parts.extend(ImageQuestions(part, processor, args.questions_per_row, in_memory=False) for part in published)
+    weights = [1.0] * (len(parts) - len(imported)) + [weight for _, weight in args.weighted_imports()]
     if args.num_text_scenes:
         parts.append(_scene_texts(args, processor))
+        weights.append(1.0)
+    if any(weight != 1.0 for weight in weights):
+        return WeightedMix(parts, weights, args.scene_seed)
     return parts[0] if len(parts) == 1 else _Concatenation(parts)
 
 

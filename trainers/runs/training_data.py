@@ -13,7 +13,7 @@ import datasets
 import numpy as np
 import torch
 
-from geodit.annotations.stored import read_split
+from geodit.annotations.stored import MissingSplitError, read_split
 from geodit.configuration.types_geodit import Item
 from geodit.data.neon import neon_dataset
 from geodit.data.readers.reading import BadRecords, read_dataset
@@ -126,13 +126,13 @@ def published_datasets(args: DataArguments) -> list[datasets.Dataset]:
 
 
 def imported_datasets(args: DataArguments, split: str) -> list[datasets.Dataset]:
-    """Return a split of each folder of `args.imported`; of held-out splits those that there are."""
+    """Return a split of each data set of `args.imported`; of held-out splits those that there are."""
     found = []
-    for folder in args.imported or ():
+    for folder, _ in args.weighted_imports():
         try:
             found.append(with_all_features(read_split(folder, split)))
-        except FileNotFoundError:
-            if split == "train" or not Path(folder).is_dir():
+        except MissingSplitError:
+            if split == "train":
                 raise
     return found
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from odd_files import KINDS, ends, make_odd_file
 from PIL import Image
@@ -25,6 +27,7 @@ SOURCES = {
     "label-studio": {"x.json": '[{"id": 1, "annotations": [], "data": {"image": "a.png"}}]'},
     "class-folders": {"airport/a.png": None, "port/b.png": None},
     "captions": {"x.csv": "image,caption\n"},
+    "hub": {"data/train-00000-of-00001.parquet": None, "README.md": "---\nlicense: mit\n---\n"},
     "questions": {"x.jsonl": '{"image": "a.png", "question": "?", "answer": "!"}'},
 }
 
@@ -34,7 +37,9 @@ def make(folder: Path, name: str) -> Path:
     for inner, text in SOURCES[name].items():
         path = folder / inner
         path.parent.mkdir(parents=True, exist_ok=True)
-        if text is None:
+        if path.suffix == ".parquet":
+            pq.write_table(pa.table({"image": [{"bytes": b"", "path": ""}], "text": ["a"]}), path)
+        elif text is None:
             Image.new("RGB", (8, 8)).save(path)
         else:
             path.write_text(text)
