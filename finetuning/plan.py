@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from geodit.annotations.hub_data import hub_dataset
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import TASKS
 from geodit.evaluation.main_figures import MAIN_FIGURES
@@ -139,7 +140,7 @@ class _Planner:
         memory: DeviceMemory,
         num_processes: int,
     ) -> None:
-        self._sources = list(sources)
+        self._sources = [_pinned(*source) for source in DataArguments(imported=list(sources)).weighted_imports()]
         self._output_dir = output_dir
         self._options = options
         self._memory = memory
@@ -361,6 +362,13 @@ class _Planner:
             "num_samples": _SAMPLES,
             "logging_steps": max(1, steps // 4),
         }
+
+
+def _pinned(source: str, weight: float) -> str:
+    """Return a data set as a recipe names it; one of the Hub at the commit that it is at now."""
+    on_hub = hub_dataset(source)
+    name = source if on_hub is None else f"hub:{on_hub.pinned()}"
+    return name if weight == 1.0 else f"{name}={weight:g}"
 
 
 def _merged(recipe: JsonObject, given: Mapping[str, str]) -> JsonObject:

@@ -14,7 +14,7 @@ import datasets
 from accelerate import PartialState
 from transformers import TrainerCallback
 
-from geodit.annotations.stored import read_manifest
+from geodit.annotations.stored import MANIFEST, read_manifest
 from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.text_files import parse_json_object, read_json_object, read_text
 from geodit.configuration.types_geodit import JsonObject
@@ -89,7 +89,7 @@ def finetune(
     plan = FinetunePlan.from_dict(on_main_process(lambda: _planned(sources, folder, options)))
     if announce is not None and PartialState().is_main_process:
         announce(plan)
-    on_main_process(lambda: _evaluated_before(sources, folder, options, plan, progress))
+    on_main_process(lambda: _evaluated_before(folder, options, plan, progress))
     run_recipe(
         str(folder / FINETUNING / _RECIPE),
         ["--resume_from_checkpoint", "auto"],
@@ -98,7 +98,7 @@ def finetune(
     )
     if not PartialState().is_main_process:
         return None
-    return _report(sources, folder, options, plan, progress)
+    return _report(folder, options, plan, progress)
 
 
 def plan_of(sources: Sequence[str], output_dir: str | Path, options: FinetuneOptions) -> FinetunePlan:
@@ -110,7 +110,9 @@ def plan_of(sources: Sequence[str], output_dir: str | Path, options: FinetuneOpt
 def _planned(sources: Sequence[str], folder: Path, options: FinetuneOptions) -> JsonObject:
     """Return the plan of the run in the folder; a new one is kept there, as another start may find other memory."""
     own = folder / FINETUNING
-    request = {"sources": list(sources), "options": options.to_dict(), "data": [_digest(one) for one in sources]}
+    named = DataArguments(imported=list(sources)).weighted_imports()
+    digests = {path: _digest(path) for path, _ in named}
+    request = {"sources": list(sources), "options": options.to_dict(), "data": digests}
     request = json.loads(json.dumps(request))
     if (own / _PLAN).is_file():
         kept = read_json_object(own / _PLAN)
@@ -131,12 +133,12 @@ def _planned(sources: Sequence[str], folder: Path, options: FinetuneOptions) -> 
 
 def _digest(source: str) -> str:
     """Return what a local data set is known by: its manifest, and the names and sizes of its files."""
-    folder = Path(source.rpartition("=")[0] or source)
+    folder = Path(source)
     digest = hashlib.sha256()
-    for path in sorted((*folder.glob("import.json"), *folder.glob("data/*.parquet"))):
+    for path in sorted((*folder.glob(MANIFEST), *folder.glob("data/*.parquet"))):
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())
     with suppress(OSError):
-        digest.update((folder / "import.json").read_bytes())
+        digest.update((folder / MANIFEST).read_bytes())
     return digest.hexdigest()
 
 
@@ -151,23 +153,21 @@ def _difference(kept: object, request: JsonObject) -> str:
     return ", ".join(sorted(name for name in {*old, *new} if old.get(name) != new.get(name))) or "arguments"
 
 
-def _test_rows(sources: Sequence[str], options: FinetuneOptions) -> tuple[str, datasets.Dataset]:
+def _test_rows(plan: FinetunePlan, options: FinetuneOptions) -> tuple[str, datasets.Dataset]:
     """Return the split to test on and its rows: of data without a test split the validation split."""
     for split in ("test", "validation"):
-        parts = imported_datasets(DataArguments(imported=list(sources)), split)
+        parts = imported_datasets(DataArguments(imported=plan.recipe["imported"]), split)
         if parts:
             rows = datasets.concatenate_datasets(parts)
             return split, choose_rows(rows, options.test_questions, seed=0)
-    raise ValueError(f"{', '.join(sources)} has neither a test nor a validation split")
+    raise ValueError(f"{', '.join(plan.recipe['imported'])} has neither a test nor a validation split")
 
 
-def _evaluated_before(
-    sources: Sequence[str], folder: Path, options: FinetuneOptions, plan: FinetunePlan, progress: Progress | None
-) -> None:
+def _evaluated_before(folder: Path, options: FinetuneOptions, plan: FinetunePlan, progress: Progress | None) -> None:
     path = folder / FINETUNING / _BEFORE
     if path.is_file():
         return
-    _, rows = _test_rows(sources, options)
+    _, rows = _test_rows(plan, options)
     scores = evaluate_checkpoint(
         rows,
         model=options.model,
@@ -180,11 +180,9 @@ def _evaluated_before(
     write_atomically(path, json.dumps(scores.to_dict()).encode())
 
 
-def _report(
-    sources: Sequence[str], folder: Path, options: FinetuneOptions, plan: FinetunePlan, progress: Progress | None
-) -> FinetuneReport:
+def _report(folder: Path, options: FinetuneOptions, plan: FinetunePlan, progress: Progress | None) -> FinetuneReport:
     own = folder / FINETUNING
-    split, rows = _test_rows(sources, options)
+    split, rows = _test_rows(plan, options)
     is_adapter = not options.full
     after = evaluate_checkpoint(
         rows,
@@ -216,7 +214,7 @@ def _report(
         metric=options.metric,
         steps=max((int(line["step"]) for line in log if "step" in line), default=0),
         planned_steps=plan.updates,
-        commands=next_commands(folder, is_adapter, asked.task, asked.query, _tile_size(sources)),
+        commands=next_commands(folder, is_adapter, asked.task, asked.query, _tile_size(plan)),
         mistakes=own / _MISTAKES if worst else None,
     )
     write_atomically(own / _REPORT, (json.dumps(report.to_dict(), indent=1) + "\n").encode())
@@ -232,7 +230,9 @@ def _example(scores: Scores) -> Question:
     )
 
 
-def _tile_size(sources: Sequence[str]) -> int | None:
+def _tile_size(plan: FinetunePlan) -> int | None:
+    """Return the side of the tiles that a local data set was cut into."""
+    [first, *_] = DataArguments(imported=plan.recipe["imported"]).weighted_imports()
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return int(read_manifest(sources[0].partition("=")[0])["options"]["tiles"]["size"])
+        return int(read_manifest(first[0])["options"]["tiles"]["size"])
     return None
