@@ -21,7 +21,7 @@ import geodit
 from geodit.data.schema import QuestionDataset, QuestionItem
 from geodit.evaluation.metrics.box_scores import average_precision, expected_calibration_error, judge_boxes
 from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
-from geodit.pipelines.box_scores import BOX_SCORES, DEFAULT_BOX_SCORE, BoxScore, BoxTokens, read_box_tokens
+from geodit.processing.box_scores import BOX_SCORES, DEFAULT_BOX_SCORE, BoxScore, BoxTokens, read_box_tokens
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.tiny.scenes.dataset import synthetic_dataset
 

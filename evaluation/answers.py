@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from geodit.configuration.plain_fields import check_field_names
@@ -28,6 +29,7 @@ class AnswerRecord:
         parsed: Whether the text could be read as an answer to the task.
         num_steps: In how many denoising steps it was made, in each of which a token was committed.
         corners: Corners of each box that was read as a turned one, and `None` for each upright one; empty if all are.
+        scores: The model's score of each box, in [0, 1]; empty if it gives none.
     """
 
     image_id: str
@@ -39,9 +41,10 @@ class AnswerRecord:
     parsed: bool
     num_steps: int
     corners: tuple[Corners | None, ...] = ()
+    scores: tuple[float, ...] = ()
 
     def to_dict(self) -> JsonObject:
-        """Return the record in types that JSON has; `corners` is left out where all boxes are upright."""
+        """Return the record in types that JSON has, without `corners` and `scores` where there are none."""
         record: JsonObject = {
             "image_id": self.image_id,
             "image_size": list(self.image_size),
@@ -52,16 +55,21 @@ class AnswerRecord:
             "parsed": self.parsed,
             "num_steps": self.num_steps,
         }
-        return record | {"corners": plain_corners(self.corners)} if self.corners else record
+        if self.corners:
+            record["corners"] = plain_corners(self.corners)
+        if self.scores:
+            record["scores"] = list(self.scores)
+        return record
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> AnswerRecord:
         """Make a record from what `to_dict` returns.
 
         Raises:
-            ValueError: If a field other than `corners` is missing, or one is unknown, or as [`Question.from_dict`].
+            ValueError: If a field other than `corners` and `scores` is missing, or one is unknown, or as
+                [`Question.from_dict`].
         """
-        check_field_names(cls, {*values, "corners"}, "an answer")
+        check_field_names(cls, {*values, "corners", "scores"}, "an answer")
         height, width = values["image_size"]
         return cls(
             image_id=values["image_id"],
@@ -73,6 +81,7 @@ class AnswerRecord:
             parsed=values["parsed"],
             num_steps=values["num_steps"],
             corners=read_corners(values.get("corners", ())),
+            scores=tuple(float(score) for score in values.get("scores", ())),
         )
 
 
@@ -90,13 +99,16 @@ def read_answer(processor: GeoDiTProcessor, item: QuestionItem, text: str, num_s
     return record_answer(item, answer, num_steps)
 
 
-def record_answer(item: QuestionItem, answer: JsonObject, num_steps: int) -> AnswerRecord:
+def record_answer(
+    item: QuestionItem, answer: JsonObject, num_steps: int, scores: Sequence[float] = ()
+) -> AnswerRecord:
     """Keep an answer with its question.
 
     Args:
         item: The question and its image.
         answer: The answer, as `post_process_generation` returns it.
         num_steps: In how many denoising steps it was made.
+        scores: The score of each box, if the model gives any.
     """
     question, image = item["question"], item["image"]
     return AnswerRecord(
@@ -109,4 +121,5 @@ def record_answer(item: QuestionItem, answer: JsonObject, num_steps: int) -> Ans
         parsed=answer["parsed"],
         num_steps=num_steps,
         corners=tuple(answer.get("corners", ())),
+        scores=tuple(scores),
     )

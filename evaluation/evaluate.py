@@ -16,6 +16,7 @@ from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import evaluation_options
 from geodit.processing.answer_patterns import build_answer_pattern
 from geodit.processing.asking import ImageQuestion, ask
+from geodit.processing.box_scores import DEFAULT_BOX_SCORE, get_box_score, score_boxes
 from geodit.processing.tasks_geodit import names_several_classes
 
 if TYPE_CHECKING:
@@ -194,6 +195,7 @@ def generate_answers(
             items[index] = item = questions[index]
             yield ImageQuestion(item["image"], item["question"].query, index)
 
+    rule = get_box_score(DEFAULT_BOX_SCORE)
     was_training = model.training
     model.train(False)
     try:
@@ -209,7 +211,9 @@ def generate_answers(
                 by_model=False,
             ):
                 index = reply.question.number
-                answers[index] = record_answer(items.pop(index), reply.answer, reply.tokens.steps_made)
+                size = reply.question.image_size
+                scores = score_boxes(processor, reply.tokens, size, rule) if reply.answer["boxes"] else ()
+                answers[index] = record_answer(items.pop(index), reply.answer, reply.tokens.steps_made, scores)
                 if progress is not None:
                     progress(len(answers), total)
     finally:

@@ -114,7 +114,7 @@ def _score_detection(answers: Sequence[AnswerRecord], **options: object) -> Json
             {
                 "boxes": [list(box) for box in answer.boxes],
                 "labels": list(answer.labels),
-                "scores": [],
+                "scores": list(answer.scores),
                 "parsed": answer.parsed,
             }
             for answer in answers

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
-from geodit.pipelines.box_scores import DEFAULT_BOX_SCORE, get_box_score, read_box_tokens
 from geodit.pipelines.prediction import Denoising
 from geodit.pipelines.tiling import Detection, as_box
 from geodit.processing.answer_patterns import AnswerPatterns
 from geodit.processing.asking import ImageQuestion, Reply, ask, ask_of_each
+from geodit.processing.box_scores import DEFAULT_BOX_SCORE, get_box_score, score_boxes
 
 if TYPE_CHECKING:
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
@@ -93,7 +93,7 @@ class Answerer:
     Args:
         model: A `GeoDiTForMaskedDiffusion` in evaluation mode.
         processor: Its `GeoDiTProcessor`.
-        box_score: A key of [`~geodit.pipelines.box_scores.BOX_SCORES`].
+        box_score: A key of [`~geodit.processing.box_scores.BOX_SCORES`].
 
     Raises:
         ValueError: If there is no such score.
@@ -214,11 +214,7 @@ class Answerer:
         answer, tokens, image_size = reply.answer, reply.tokens, reply.question.image_size
         ids = tokens.canvas.tolist()
         confidences = tokens.confidences.tolist()
-        of_boxes = []
-        if answer["boxes"]:
-            end_probabilities = tokens.end_probabilities.tolist()
-            of_boxes = read_box_tokens(self.processor, ids, image_size, confidences, end_probabilities)
-        scores = [self._box_score(of_box) for of_box in of_boxes]
+        scores = score_boxes(self.processor, tokens, image_size, self._box_score) if answer["boxes"] else []
         corners = answer.get("corners") or [None] * len(scores)
         detections = tuple(
             Detection(as_box(box), label, score, corners=turned)

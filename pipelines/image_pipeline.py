@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import Arguments
 from geodit.pipelines.answering import Answerer, Inquiry
-from geodit.pipelines.box_scores import DEFAULT_BOX_SCORE, get_box_score
 from geodit.pipelines.fit import check_fit
 from geodit.pipelines.merging import MergeOptions
 from geodit.pipelines.no_data import clip_to_data
@@ -23,6 +22,7 @@ from geodit.pipelines.prediction import Prediction
 from geodit.pipelines.tile_answers import Tile, answer_tiles, by_choice, merge_tiles, tiled_prediction
 from geodit.pipelines.tiling import advise_tiles, corners_of_all, scaled, shape_seen_whole, tile_windows
 from geodit.processing.asking import ImageQuestion
+from geodit.processing.box_scores import DEFAULT_BOX_SCORE, get_box_score
 from geodit.rasters.georeference import MapReference
 from geodit.rasters.image_source import ImageSource
 from geodit.rasters.imagery import ImageInput, as_image_source
@@ -50,7 +50,7 @@ class GeoDiTPipeline:
         processor: its `GeoDiTProcessor`.
         device: where to run; by default a GPU if there is one.
         box_score: how a box is scored from the probabilities of its tokens, a key of
-            [`~geodit.pipelines.box_scores.BOX_SCORES`].
+            [`~geodit.processing.box_scores.BOX_SCORES`].
 
     Raises:
         ValueError: if there is no such score.

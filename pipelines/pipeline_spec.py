@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from geodit.pipelines.box_scores import DEFAULT_BOX_SCORE
+from geodit.processing.box_scores import DEFAULT_BOX_SCORE
 
 if TYPE_CHECKING:
     from geodit.pipelines.image_pipeline import GeoDiTPipeline

@@ -46,7 +46,7 @@ class Prediction:
         image_size: (height, width) of the image in pixels.
         boxes: `(x1, y1, x2, y2)` in pixels of the image.
         labels: one a box.
-        scores: one a box, 0 to 1, from the probabilities of its tokens; see `geodit.pipelines.box_scores`.
+        scores: one a box, 0 to 1, from the probabilities of its tokens; see `geodit.processing.box_scores`.
         parsed: whether the whole answer was understood; of a tiled image, the answers of all tiles.
         num_tiles: in how many tiles the image was seen; 1 for all at once.
         num_unparsed_tiles: how many of their answers were not, or not wholly, understood.

@@ -50,7 +50,10 @@ class ScriptedModel:
             canvases = [self.canvases.pop(0) for _ in range(count)]
             for row, canvas in reversed(list(enumerate(canvases))):
                 assert max_new_tokens == len(canvas)
-                yield SimpleNamespace(index=first + row, canvas=canvas, steps_made=8)
+                sure = torch.full(canvas.shape, 0.75)
+                yield SimpleNamespace(
+                    index=first + row, canvas=canvas, steps_made=8, confidences=sure, end_probabilities=1 - sure
+                )
             first += count
 
 

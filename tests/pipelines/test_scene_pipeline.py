@@ -15,10 +15,10 @@ from rasterio.warp import transform
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.pipelines.answering import Inquiry
-from geodit.pipelines.box_scores import BOX_SCORES
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.pipelines.scene_pipeline import ScenePipeline
 from geodit.pipelines.scenes.job import SceneJob
+from geodit.processing.box_scores import BOX_SCORES
 from geodit.rasters.raster import RasterSource
 
 SQUARES = [(10, 12, 30, 28), (100, 90, 124, 110)]

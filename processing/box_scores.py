@@ -14,9 +14,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from geodit.modeling_geodit.slots_geodit import FinishedAnswer
     from geodit.processing.processing_geodit import GeoDiTProcessor
 
-__all__ = ["BOX_SCORES", "DEFAULT_BOX_SCORE", "BoxScore", "BoxTokens", "get_box_score", "read_box_tokens"]
+__all__ = [
+    "BOX_SCORES",
+    "DEFAULT_BOX_SCORE",
+    "BoxScore",
+    "BoxTokens",
+    "get_box_score",
+    "read_box_tokens",
+    "score_boxes",
+]
 
 
 @dataclass(frozen=True)
@@ -133,3 +142,22 @@ def read_box_tokens(
             found.append(BoxTokens(tuple(confidences[begin : last + 1]), end_probabilities[begin]))
         start, first = end, last + 1
     return found
+
+
+def score_boxes(
+    processor: GeoDiTProcessor, answer: FinishedAnswer, image_size: tuple[int, int], rule: BoxScore
+) -> list[float]:
+    """Score the boxes of an answer.
+
+    Args:
+        processor: The model's processor.
+        answer: The answer as it was generated.
+        image_size: (height, width) of the image in pixels.
+        rule: From what the network said of a box's tokens to its score.
+
+    Returns:
+        One score for each box that the processor reads, in order, in [0, 1].
+    """
+    ids, confidences = answer.canvas.tolist(), answer.confidences.tolist()
+    tokens = read_box_tokens(processor, ids, image_size, confidences, answer.end_probabilities.tolist())
+    return [rule(of_box) for of_box in tokens]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geodit.pipelines.box_scores import BOX_SCORES, DEFAULT_BOX_SCORE, BoxTokens, get_box_score, read_box_tokens
+from geodit.processing.box_scores import BOX_SCORES, DEFAULT_BOX_SCORE, BoxTokens, get_box_score, read_box_tokens
 from geodit.processing.processing_geodit import GeoDiTProcessor
 
 SIZE = (64, 64)
