@@ -3,11 +3,12 @@
 
 import json
 
-import published_datasets
 import pytest
 
+import published_datasets
 from geodit.data.readers.registry import get_reader
-from geodit.evaluation.suite_runs import SuiteOptions, find_folders, run_suite
+from geodit.evaluation.suite_runs import SuiteCell, SuiteOptions, SuiteResult, find_folders, run_suite
+from geodit.evaluation.suite_tables import suite_csv, suite_markdown, suite_rows, suite_table
 from geodit.evaluation.suites import SUITES, get_suite
 
 NAMES = list(dict.fromkeys(entry.dataset for entry in SUITES["paper"].entries))
@@ -115,3 +116,23 @@ def test_missing_data_sets_are_all_named(tmp_path):
 def test_an_unknown_suite_names_those_there_are():
     with pytest.raises(ValueError, match="the suites are captioning, grounding, detection, vqa"):
         get_suite("everything")
+
+
+def test_tables_have_what_the_paper_states_on_its_scale():
+    entry = SUITES["vqa"].entries[0]
+    kinds = {"rural_urban": {"accuracy": 0.5, "num_samples": 4, "confidence_intervals": {"accuracy": [0.25, 0.75]}}}
+    figures = {"vqa": {"accuracy": 0.125, "num_samples": 9, "by_kind": kinds}}
+    result = SuiteResult("vqa", "tiny", (SuiteCell(entry, "", figures, entry.published, 9, 3),))
+    assert [row.cells() for row in suite_rows(result)] == [
+        ("rsvqa-lr", "", "vqa.rural_urban.accuracy", "50.0 [25.0, 75.0]", "98.1", "4"),
+        ("rsvqa-lr", "", "vqa.accuracy", "12.5", "-", "9"),
+    ]
+    assert "| rsvqa-lr |  | vqa.accuracy | 12.5 | - | 9 |" in suite_markdown(result)
+    assert "rsvqa-lr,,vqa.rural_urban.accuracy,50.0,25.0,75.0,98.1,4" in suite_csv(result).splitlines()
+    assert suite_table(result).row_count == 2
+
+
+def test_what_a_data_set_does_not_have_is_undefined():
+    entry = SUITES["vqa"].entries[0]
+    result = SuiteResult("vqa", "tiny", (SuiteCell(entry, "", {"vqa": {}}, entry.published, 0, 0),))
+    assert {row.cells()[3] for row in suite_rows(result)} == {"-"}
