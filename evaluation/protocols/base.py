@@ -93,7 +93,8 @@ class EvaluationProtocol:
         Returns:
             For each task that has answers and that the protocol scores, the figures by name, `num_samples`, and
             `confidence_intervals` when asked for. A share lies between 0 and 1, and a name that ends in `_x100` says
-            that a figure is multiplied by 100; an undefined figure is `None`.
+            that a figure is multiplied by 100. A figure is `None` if it is undefined or its library is not
+            installed.
 
         Raises:
             ValueError: If there are no answers, or a question lacks what its task needs.
@@ -114,15 +115,18 @@ class EvaluationProtocol:
         return results
 
 
-def mean_figures(values: Mapping[str, Sequence[float] | NDArray[np.float64]]) -> Figures:
+def mean_figures(values: Mapping[str, Sequence[float] | NDArray[np.float64] | None]) -> Figures:
     """Return the figures that are means over answers.
 
     Args:
-        values: For each figure its value for every answer.
+        values: For each figure its value for every answer; `None` if it cannot be computed here.
     """
-    arrays = {name: np.asarray(of_answers, dtype=np.float64) for name, of_answers in values.items()}
+    arrays = {
+        name: None if of_answers is None else np.asarray(of_answers, dtype=np.float64)
+        for name, of_answers in values.items()
+    }
 
     def figures(indices: NDArray[np.intp]) -> dict[str, float | None]:
-        return {name: float(array[indices].mean()) for name, array in arrays.items()}
+        return {name: None if array is None else float(array[indices].mean()) for name, array in arrays.items()}
 
     return figures

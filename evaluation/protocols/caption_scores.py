@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
-from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -54,7 +54,7 @@ def cider_of_each(captions: Sequence[str], references: Sequence[Sequence[str]]) 
     return np.asarray(scores, dtype=np.float64)
 
 
-def rouge_of_each(captions: Sequence[str], references: Sequence[Sequence[str]], kind: str) -> list[float]:
+def rouge_of_each(captions: Sequence[str], references: Sequence[Sequence[str]], kind: str) -> list[float] | None:
     """Return rouge_score's F-measure of each caption, with its stemmer, as the mean over the caption's references.
 
     Args:
@@ -63,19 +63,14 @@ def rouge_of_each(captions: Sequence[str], references: Sequence[Sequence[str]], 
         kind: `"rouge1"` or `"rougeL"`.
 
     Returns:
-        N figures from 0 to 1.
-
-    Raises:
-        ImportError: If rouge-score is not installed.
+        N figures from 0 to 1; `None` if rouge-score is not installed.
     """
-    scorer = _rouge_scorer(kind)
+    try:
+        module = importlib.import_module("rouge_score.rouge_scorer")
+    except ImportError:
+        return None
+    scorer: _RougeScorer = module.RougeScorer([kind], use_stemmer=True)
     return [
         sum(scorer.score(reference, caption)[kind].fmeasure for reference in of_image) / len(of_image)
         for caption, of_image in zip(captions, references, strict=True)
     ]
-
-
-@cache
-def _rouge_scorer(kind: str) -> _RougeScorer:
-    scorer: _RougeScorer = import_optional("rouge_score.rouge_scorer").RougeScorer([kind], use_stemmer=True)
-    return scorer

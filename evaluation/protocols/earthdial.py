@@ -140,6 +140,7 @@ EARTHDIAL = EvaluationProtocol(
     scorers={"caption": _captions, "ground": _boxes, "detect": _boxes, "vqa": _texts, "classify": _texts},
     left_out={
         "caption.meteor": "NLTK's METEOR needs WordNet, a download",
+        "caption.rouge": "only where rouge-score is not installed: pip install 'geodit[rouge]'",
         "detect.precision_small": "records do not have the size groups of GeoChat's data",
     },
 )

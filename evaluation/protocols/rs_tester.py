@@ -319,6 +319,7 @@ RS_TESTER = EvaluationProtocol(
     },
     left_out={
         "caption.meteor": "NLTK's METEOR needs WordNet, a download",
+        "caption.rouge": "only where rouge-score is not installed: pip install 'geodit[rouge]'",
         "vqa.counting": "the figures of its counting sets, which are no task of ours: counts are questions here",
     },
 )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arithmetic of EarthDial's quirks."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -93,3 +94,10 @@ def test_rouge_is_the_mean_over_references():
     # Both words, but in the other order, of which one is in sequence.
     assert EARTHDIAL.score([captioned(["ship left"], "left ship")])["caption"]["rouge_1"] == 1
     assert EARTHDIAL.score([captioned(["ship left"], "left ship")])["caption"]["rouge_l"] == 1 / 2
+
+
+def test_rouge_has_no_figure_without_its_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rouge_score.rouge_scorer", None)
+    figures = EARTHDIAL.score([captioned(["a ship"], "a ship")], bootstrap=2)["caption"]
+    assert (figures["rouge_1"], figures["rouge_l"]) == (None, None)
+    assert figures["confidence_intervals"] == {"rouge_1": None, "rouge_l": None}
