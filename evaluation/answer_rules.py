@@ -17,10 +17,10 @@ AnswerRule = Callable[[str], str]
 """Function of an answer to the form in which it is compared; two answers are the same if their forms are equal."""
 
 _UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _SMALL: Mapping[str, int] = MappingProxyType(
     {word: number for number, word in enumerate(_UNITS)}
     | {word: 10 * number for number, word in enumerate(_TENS, start=2)}
@@ -38,9 +38,9 @@ def lenient_answer(text: str) -> str:
     """Return the form of an answer in which wording does not matter.
 
     On top of [`~geodit.evaluation.text.normalize_answer`]: number words and `none` become digits, commas between
-    thousands, articles and plural endings are dropped, hyphens are spaces as underscores are, and of a sentence such as
-    `"Yes, there is."` the first word stays. The form is for comparison, not for reading: it cuts some words that only
-    look like plurals, in both answers alike.
+    thousands, articles and plural endings are dropped, hyphens are spaces as underscores are, and of a sentence such
+    as `"Yes, there is."` the first word stays. The form is for comparison, not for reading: it cuts some words that
+    only look like plurals, in both answers alike.
 
     Args:
         text: An answer or a class name, e.g. `"the storage-tanks"`.
@@ -124,7 +124,7 @@ def _rsvqa_lr(text: str) -> str:
 
 
 def _bounded(digits: str) -> int:
-    """Return a number, but no huge one: Python refuses to read thousands of digits, and 10,000 is in the last range."""
+    """Return a number; of a huge one the first digits, which are in the same range, as Python refuses thousands."""
     return int(digits.lstrip("0")[:5] or "0")
 
 
@@ -133,9 +133,9 @@ ANSWER_RULES: Mapping[str, AnswerRule] = MappingProxyType(
 )
 """The rules by name.
 
-`strict` is [`~geodit.evaluation.text.normalize_answer`], `lenient` is [`lenient_answer`]. `rsvqa_lr` and `rsvqa_hr` are
-strict but for numbers, which stand for the range that they fall into: of 0, 1 to 10, 11 to 100, 101 to 1000 and above
-1000, areas such as `35m2` do so under both, counts under `rsvqa_lr`.
+`strict` is [`~geodit.evaluation.text.normalize_answer`], `lenient` is [`lenient_answer`]. `rsvqa_lr` and `rsvqa_hr`
+are strict but for numbers, which stand for the range that they fall into: 0, 1 to 10, 11 to 100, 101 to 1000 or above
+1000. Areas such as `35m2` do so under both, counts under `rsvqa_lr`.
 
 Source of the ranges: `VQA_model/VocabEncoder.py` of github.com/syvlo/RSVQA, with `range_numbers` at low resolution.
 """

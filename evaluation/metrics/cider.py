@@ -76,9 +76,7 @@ def cider_original_scores(captions: Sequence[str], references: Sequence[Sequence
     for index, (test, of_image) in enumerate(zip(scorer.ctest, scorer.crefs, strict=True)):
         found = vectors(test)
         cosines = [
-            _cosine(mine, true)
-            for reference in of_image
-            for mine, true in zip(found, vectors(reference), strict=True)
+            _cosine(mine, true) for reference in of_image for mine, true in zip(found, vectors(reference), strict=True)
         ]
         scores[index] = 10.0 * sum(cosines) / len(cosines)
     return scores

@@ -89,9 +89,7 @@ def judge_texts(
 ) -> Scored:
     """Judge short answers one by one; see [`ExactMatchMetric`] for arguments and errors."""
     parsed = parsed_flags(predictions)
-    names = {
-        _named("accuracy", rule): get_answer_rule(rule) for rule in dict.fromkeys(("strict", "lenient", *rules))
-    }
+    names = {_named("accuracy", rule): get_answer_rule(rule) for rule in dict.fromkeys(("strict", "lenient", *rules))}
     right = {name: parsed & _equal(predictions, references, rule) for name, rule in names.items()}
     kinds, kind_of = np.unique([reference["kind"] for reference in references], return_inverse=True)
     everything = np.ones(len(parsed), dtype=np.bool_)

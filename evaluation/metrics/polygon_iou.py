@@ -58,7 +58,9 @@ def _iou(first: Corners, second: Corners) -> float:
 def _polygons(boxes: ArrayLike, corners: OfBoxes) -> list[Corners]:
     upright = as_boxes(boxes)
     if corners and len(corners) != len(upright):
-        raise ValueError(f"there are {len(upright)} boxes but corners of {len(corners)}; give corners, or None, for each")
+        raise ValueError(
+            f"there are {len(upright)} boxes but corners of {len(corners)}; give corners, or None, for each"
+        )
     turned = corners or [None] * len(upright)
     return [
         box_corners((box[0], box[1], box[2], box[3])) if polygon is None else polygon

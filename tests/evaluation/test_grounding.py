@@ -117,6 +117,4 @@ def test_turned_boxes_have_figures_of_polygons():
 )
 def test_corners_and_areas_are_of_each_phrase(options, message):
     with pytest.raises(ValueError, match=message):
-        GroundingMetric().compute(
-            predictions=[{"boxes": [], "parsed": True}], references=[[0, 0, 10, 10]], **options
-        )
+        GroundingMetric().compute(predictions=[{"boxes": [], "parsed": True}], references=[[0, 0, 10, 10]], **options)
