@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -20,7 +22,7 @@ from geodit.configuration.line_journal import LineJournal, read_journal_lines
 from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.answers import AnswerRecord
 
-__all__ = ["AnswerStore", "questions_digest", "read_answer_store"]
+__all__ = ["AnswerStore", "KeptAnswers", "answer_seconds", "questions_digest", "read_answer_store"]
 
 _FORMAT = "geodit evaluation answers 1"
 _HINT = "the same command goes on from them"
@@ -37,6 +39,7 @@ class AnswerStore:
     Attributes:
         answers: The answers that were there when the store was opened, and those added since, by the number of their
             question.
+        seconds: How long it took to give them, in all, over all processes and sessions.
 
     Raises:
         ValueError: If the folder holds answers of something else.
@@ -46,21 +49,23 @@ class AnswerStore:
     def __init__(self, folder: Path, asked: Mapping[str, object], process: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         header = _header(asked)
-        self.answers = read_answer_store(folder, asked)
+        self.answers, self.seconds = _read(folder, asked)
         self._journal = LineJournal(folder / f"answers-{process}.jsonl", header, hint=_HINT)
 
-    def add(self, number: int, answer: AnswerRecord) -> None:
+    def add(self, number: int, answer: AnswerRecord, seconds: float = 0.0) -> None:
         """Keep the answer to a question; it is on disk when this returns.
 
         Args:
             number: Of the question in the data set.
             answer: The answer.
+            seconds: How long it took to give it, since the answer before.
 
         Raises:
             OSError: If it cannot be written.
         """
-        self._journal.append({"number": number, **answer.to_dict()})
+        self._journal.append({"number": number, "seconds": round(seconds, 6), **answer.to_dict()})
         self.answers[number] = answer
+        self.seconds += round(seconds, 6)
 
     def close(self) -> None:
         """Close the file."""
@@ -85,16 +90,41 @@ def read_answer_store(folder: Path, asked: Mapping[str, object]) -> dict[int, An
     Raises:
         ValueError: If the folder holds answers of something else, or is damaged.
     """
-    found = {}
-    for path in sorted(folder.glob("answers-*.jsonl")):
-        for line in read_journal_lines(path, _header(asked))[0]:
-            try:
-                values = dict(line)
-                number = int(values.pop("number"))
-                found[number] = AnswerRecord.from_dict(values)
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path} is damaged: {error}; delete it to ask its questions again") from error
-    return dict(sorted(found.items()))
+    return _read(folder, asked)[0]
+
+
+def answer_seconds(folder: Path, asked: Mapping[str, object]) -> float:
+    """Return how many seconds it took to give the answers in a folder, over all processes.
+
+    Args:
+        folder: Of the answers.
+        asked: What they depend on.
+
+    Raises:
+        ValueError: As `read_answer_store`.
+    """
+    return _read(folder, asked)[1]
+
+
+@dataclass(frozen=True)
+class KeptAnswers:
+    """Where the answers of a run are kept, and by which processes they are given.
+
+    Args:
+        folder: Of the answers, of this run alone.
+        model: What the model is called. Answers of models of other names are not mixed.
+        share: Number of this process, and of all that share the questions.
+        wait: Waits for all processes.
+    """
+
+    folder: Path
+    model: str
+    share: tuple[int, int] = (0, 1)
+    wait: Callable[[], None] = lambda: None
+
+    def within(self, name: str) -> KeptAnswers:
+        """Return the same for a folder inside this one."""
+        return replace(self, folder=self.folder / name)
 
 
 def questions_digest(dataset: datasets.Dataset, tasks: Iterable[str] | None = None) -> str:
@@ -108,6 +138,21 @@ def questions_digest(dataset: datasets.Dataset, tasks: Iterable[str] | None = No
     for row in dataset.select_columns(["image_id", "questions"]):
         digest.update(json.dumps([row["image_id"], row["questions"]], sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def _read(folder: Path, asked: Mapping[str, object]) -> tuple[dict[int, AnswerRecord], float]:
+    """Return the answers by the number of their question, and the seconds that they took."""
+    found: dict[int, tuple[AnswerRecord, float]] = {}
+    for path in sorted(folder.glob("answers-*.jsonl")):
+        for line in read_journal_lines(path, _header(asked))[0]:
+            try:
+                values = dict(line)
+                number, seconds = int(values.pop("number")), float(values.pop("seconds", 0.0))
+                found[number] = AnswerRecord.from_dict(values), seconds
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path} is damaged: {error}; delete it to ask its questions again") from error
+    answers = {number: found[number][0] for number in sorted(found)}
+    return answers, math.fsum(seconds for _, seconds in found.values())
 
 
 def _header(asked: Mapping[str, object]) -> JsonObject:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from geodit.configuration.plain_fields import check_field_names
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import Box, Question, QuestionItem, plain_corners, read_boxes, read_corners
+from geodit.evaluation.commit_order import CommitSteps
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.processing.turned_boxes_geodit import Corners
 
@@ -30,6 +31,8 @@ class AnswerRecord:
         num_steps: In how many denoising steps it was made, in each of which a token was committed.
         corners: Corners of each box that was read as a turned one, and `None` for each upright one; empty if all are.
         scores: The model's score of each box, in [0, 1]; empty if it gives none.
+        commit_steps: When its tokens were committed, see [`~geodit.evaluation.commit_order.CommitSteps`]; empty if
+            that is not known.
     """
 
     image_id: str
@@ -42,9 +45,10 @@ class AnswerRecord:
     num_steps: int
     corners: tuple[Corners | None, ...] = ()
     scores: tuple[float, ...] = ()
+    commit_steps: CommitSteps = ()
 
     def to_dict(self) -> JsonObject:
-        """Return the record in types that JSON has, without `corners` and `scores` where there are none."""
+        """Return the record in types that JSON has; corners, scores and commit steps only where there are any."""
         record: JsonObject = {
             "image_id": self.image_id,
             "image_size": list(self.image_size),
@@ -59,6 +63,8 @@ class AnswerRecord:
             record["corners"] = plain_corners(self.corners)
         if self.scores:
             record["scores"] = list(self.scores)
+        if self.commit_steps:
+            record["commit_steps"] = {kind: list(steps) for kind, steps in self.commit_steps}
         return record
 
     @classmethod
@@ -66,10 +72,10 @@ class AnswerRecord:
         """Make a record from what `to_dict` returns.
 
         Raises:
-            ValueError: If a field other than `corners` and `scores` is missing, or one is unknown, or as
-                [`Question.from_dict`].
+            ValueError: If a field other than `corners`, `scores` and `commit_steps` is missing, or one is unknown, or
+                as [`Question.from_dict`].
         """
-        check_field_names(cls, {*values, "corners", "scores"}, "an answer")
+        check_field_names(cls, {*values, "corners", "scores", "commit_steps"}, "an answer")
         height, width = values["image_size"]
         return cls(
             image_id=values["image_id"],
@@ -82,6 +88,9 @@ class AnswerRecord:
             num_steps=values["num_steps"],
             corners=read_corners(values.get("corners", ())),
             scores=tuple(float(score) for score in values.get("scores", ())),
+            commit_steps=tuple(
+                (kind, tuple(int(step) for step in steps)) for kind, steps in values.get("commit_steps", {}).items()
+            ),
         )
 
 
@@ -100,7 +109,11 @@ def read_answer(processor: GeoDiTProcessor, item: QuestionItem, text: str, num_s
 
 
 def record_answer(
-    item: QuestionItem, answer: JsonObject, num_steps: int, scores: Sequence[float] = ()
+    item: QuestionItem,
+    answer: JsonObject,
+    num_steps: int,
+    scores: Sequence[float] = (),
+    commit_steps: CommitSteps = (),
 ) -> AnswerRecord:
     """Keep an answer with its question.
 
@@ -109,6 +122,7 @@ def record_answer(
         answer: The answer, as `post_process_generation` returns it.
         num_steps: In how many denoising steps it was made.
         scores: The score of each box, if the model gives any.
+        commit_steps: When its tokens were committed, if that is known.
     """
     question, image = item["question"], item["image"]
     return AnswerRecord(
@@ -122,4 +136,5 @@ def record_answer(
         num_steps=num_steps,
         corners=tuple(answer.get("corners", ())),
         scores=tuple(scores),
+        commit_steps=commit_steps,
     )

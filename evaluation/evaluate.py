@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import TASKS, QuestionDataset, QuestionItem, check_tasks
-from geodit.evaluation.answer_store import AnswerStore
+from geodit.evaluation.answer_store import (
+    AnswerStore,
+    KeptAnswers,
+    answer_seconds,
+    questions_digest,
+    read_answer_store,
+)
 from geodit.evaluation.answers import AnswerRecord, record_answer
+from geodit.evaluation.commit_order import read_commit_steps
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import evaluation_options
 from geodit.processing.answer_patterns import build_answer_pattern
@@ -39,7 +47,8 @@ class EvaluationResult:
         settings: How the answers were decoded.
         figures: For each task the result of its metric, see [`~geodit.evaluation.scoring.score_answers`].
         answers: Every answer, in the order of the data set.
-        seconds: Wall-clock time of preparing, generating and reading the answers, without scoring.
+        seconds: Wall-clock time of preparing, generating and reading the answers, without scoring; of several
+            processes the sum.
     """
 
     settings: DecodingOptions
@@ -86,6 +95,7 @@ def evaluate_model(
     limit: int | None = None,
     bootstrap: int = 0,
     progress: Progress | None = None,
+    keep: KeptAnswers | None = None,
 ) -> EvaluationResult:
     """Ask a model every question of a data set and score the answers.
 
@@ -102,13 +112,16 @@ def evaluate_model(
         limit: Use the first so many images only.
         bootstrap: Number of bootstrap resamples, over images, for 95% confidence intervals; 0 for none.
         progress: Called with the number of answers so far and in all.
+        keep: Where answers are kept as they are given. Those that are there are not asked for again. By default they
+            are in memory only.
 
     Returns:
         Figures, answers and timing.
 
     Raises:
-        ValueError: If there is no question to ask, an argument is invalid, or an answer of a closed set does not fit
-            its canvas.
+        ValueError: If there is no question to ask, an argument is invalid, an answer of a closed set does not fit its
+            canvas, or the folder keeps answers of something else.
+        OSError: If an answer cannot be kept.
         ModuleNotFoundError: If boxes are written in numbers, for whose form outlines-core is needed, and it is not
             installed.
     """
@@ -118,8 +131,8 @@ def evaluate_model(
         if limit < 1:
             raise ValueError(f"limit must be at least 1 image, not {limit}")
         dataset = dataset.select(range(min(limit, len(dataset))))
-    started = time.perf_counter()
-    answers = generate_answers(
+    generate = functools.partial(
+        generate_answers,
         model,
         processor,
         dataset,
@@ -129,7 +142,17 @@ def evaluate_model(
         progress=progress,
         closed_sets=closed_sets,
     )
-    seconds = time.perf_counter() - started
+    if keep is None:
+        started = time.perf_counter()
+        answers = generate()
+        seconds = time.perf_counter() - started
+    else:
+        asked = {"model": keep.model, "questions": questions_digest(dataset, tasks), "settings": settings.to_dict()}
+        with AnswerStore(keep.folder, asked, keep.share[0]) as store:
+            generate(store=store, share=keep.share)
+        keep.wait()
+        answers = list(read_answer_store(keep.folder, asked).values())
+        seconds = answer_seconds(keep.folder, asked)
     figures = score_answers(answers, bootstrap=bootstrap)
     return EvaluationResult(settings, figures, tuple(answers), seconds)
 
@@ -208,6 +231,7 @@ def generate_answers(
             yield ImageQuestion(item["image"], item["question"].query, index)
 
     rule = get_box_score(DEFAULT_BOX_SCORE)
+    before = time.perf_counter()
     was_training = model.training
     model.train(False)
     try:
@@ -227,9 +251,12 @@ def generate_answers(
                 index = reply.question.number
                 size = reply.question.image_size
                 scores = score_boxes(processor, reply.tokens, size, rule) if reply.answer["boxes"] else ()
-                answers[index] = record_answer(items.pop(index), reply.answer, reply.tokens.steps_made, scores)
+                steps = read_commit_steps(processor, reply.tokens, form.task)
+                answers[index] = record_answer(items.pop(index), reply.answer, reply.tokens.steps_made, scores, steps)
                 if store is not None:
-                    store.add(index, answers[index])
+                    now = time.perf_counter()
+                    store.add(index, answers[index], now - before)
+                    before = now
                 if progress is not None:
                     progress(len(answers), total)
     finally:

@@ -16,7 +16,7 @@ from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.readers.reading import BadRecords, read_dataset
-from geodit.evaluation.answer_store import AnswerStore, questions_digest, read_answer_store
+from geodit.evaluation.answer_store import AnswerStore, answer_seconds, questions_digest, read_answer_store
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.environment import describe_environment
 from geodit.evaluation.evaluate import generate_answers
@@ -69,6 +69,9 @@ class SuiteCell:
         published: What the paper states, by flat names.
         num_questions: Questions that were asked.
         num_images: Images that they are about.
+        settings: How answers were decoded, if they were.
+        answers: Every answer, in the order of the data set.
+        seconds: Time that they took, over all processes and sessions.
     """
 
     entry: SuiteEntry
@@ -77,6 +80,24 @@ class SuiteCell:
     published: Mapping[str, float]
     num_questions: int
     num_images: int
+    settings: DecodingOptions | None = None
+    answers: tuple[AnswerRecord, ...] = ()
+    seconds: float = 0.0
+
+    def to_dict(self) -> JsonObject:
+        """Return the cell in types that JSON has, without the answers."""
+        return {
+            "dataset": self.entry.dataset,
+            "split": self.entry.split,
+            "tasks": list(self.entry.tasks),
+            "setting": self.setting,
+            "settings": None if self.settings is None else self.settings.to_dict(),
+            "num_questions": self.num_questions,
+            "num_images": self.num_images,
+            "seconds": self.seconds,
+            "figures": self.figures,
+            "published": dict(self.published),
+        }
 
 
 @dataclass(frozen=True)
@@ -87,11 +108,13 @@ class SuiteResult:
         suite: Its name.
         model: What the model is called.
         cells: One for each data set and setting.
+        command: The command line that asked for this, if any.
     """
 
     suite: str
     model: str
     cells: tuple[SuiteCell, ...]
+    command: tuple[str, ...] | None = None
 
     def to_dict(self) -> JsonObject:
         """Return the result in types that JSON has."""
@@ -99,19 +122,8 @@ class SuiteResult:
             "suite": self.suite,
             "model": self.model,
             "environment": describe_environment(),
-            "cells": [
-                {
-                    "dataset": cell.entry.dataset,
-                    "split": cell.entry.split,
-                    "tasks": list(cell.entry.tasks),
-                    "setting": cell.setting,
-                    "num_questions": cell.num_questions,
-                    "num_images": cell.num_images,
-                    "figures": cell.figures,
-                    "published": dict(cell.published),
-                }
-                for cell in self.cells
-            ],
+            "command": None if self.command is None else list(self.command),
+            "cells": [cell.to_dict() for cell in self.cells],
         }
 
 
@@ -148,6 +160,7 @@ def run_suite(
     share: tuple[int, int] = (0, 1),
     wait: Callable[[], None] = lambda: None,
     progress: Progress | None = None,
+    command: Sequence[str] | None = None,
 ) -> SuiteResult:
     """Ask a model all questions of a suite, and score the answers.
 
@@ -165,6 +178,7 @@ def run_suite(
         share: Number of this process, and of all that share the questions.
         wait: Waits for all processes.
         progress: Called after each answer.
+        command: The command line, for the report.
 
     Raises:
         FileNotFoundError: If a data set is missing.
@@ -198,8 +212,9 @@ def run_suite(
             wait()
             if share[0] == 0:
                 found = list(read_answer_store(answers, asked).values())
-                cells.append(_scored(entry, ablation, found, options.bootstrap))
-    result = SuiteResult(suite.name, model_name, tuple(cells))
+                seconds = answer_seconds(answers, asked)
+                cells.append(_scored(entry, ablation, decoding, found, seconds, options.bootstrap))
+    result = SuiteResult(suite.name, model_name, tuple(cells), None if command is None else tuple(command))
     if share[0] == 0:
         write_atomically(folder / _RESULTS, (json.dumps(result.to_dict(), indent=1) + "\n").encode())
     return result
@@ -223,8 +238,15 @@ def _cell_name(entry: SuiteEntry, ablation: Ablation) -> str:
     return "-".join(parts).lower()
 
 
-def _scored(entry: SuiteEntry, ablation: Ablation, answers: Sequence[AnswerRecord], bootstrap: int) -> SuiteCell:
+def _scored(
+    entry: SuiteEntry,
+    ablation: Ablation,
+    settings: DecodingOptions,
+    answers: Sequence[AnswerRecord],
+    seconds: float,
+    bootstrap: int,
+) -> SuiteCell:
     published = ablation.published.get(entry.dataset, {}) if ablation.name else entry.published
     figures = score_answers(answers, bootstrap=bootstrap)
     images = len({answer.image_id for answer in answers})
-    return SuiteCell(entry, ablation.name, figures, published, len(answers), images)
+    return SuiteCell(entry, ablation.name, figures, published, len(answers), images, settings, tuple(answers), seconds)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
+from geodit.evaluation.answer_store import KeptAnswers
 from geodit.evaluation.environment import describe_environment
 from geodit.evaluation.evaluate import EvaluationResult, evaluate_model
-from geodit.evaluation.scoring import iterate_figures
+from geodit.evaluation.scoring import iterate_figures, pool_runs, score_answers
 from geodit.evaluation.settings import evaluation_options
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
     from geodit.processing.processing_geodit import GeoDiTProcessor
 
-__all__ = ["Spread", "SweepCell", "SweepResult", "run_sweep"]
+__all__ = ["PooledResult", "Spread", "SweepCell", "SweepResult", "run_sweep"]
 
 DatasetLoader = Callable[["int | None"], "datasets.Dataset"]
 SweepProgress = Callable[[str, int, int], None]
@@ -53,16 +54,61 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class PooledResult:
+    """The figures of all questions of all runs that differ.
+
+    Args:
+        figures: What [`~geodit.evaluation.scoring.score_answers`] returns, with 95% intervals over images.
+        num_runs: How many runs there are that differ.
+        num_images: Images that were asked about, each counted once.
+        num_questions: Questions that were asked about them, each counted once.
+    """
+
+    figures: dict[str, JsonObject]
+    num_runs: int
+    num_images: int
+    num_questions: int
+
+    @classmethod
+    def of_runs(cls, runs: Sequence[EvaluationResult], *, bootstrap: int) -> PooledResult:
+        """Pool runs.
+
+        Args:
+            runs: At least one.
+            bootstrap: Number of bootstrap resamples, as the runs have it.
+        """
+        pooled = pool_runs([run.answers for run in runs])
+        figures = (
+            runs[0].figures
+            if pooled.num_runs == 1
+            else score_answers(pooled.answers, bootstrap=bootstrap, images=pooled.images)
+        )
+        questions = {(image, answer.question) for image, answer in zip(pooled.images, pooled.answers, strict=True)}
+        return cls(figures, pooled.num_runs, len(set(pooled.images)), len(questions))
+
+    def to_dict(self) -> JsonObject:
+        """Return the result in types that JSON has."""
+        return {
+            "num_runs": self.num_runs,
+            "num_images": self.num_images,
+            "num_questions": self.num_questions,
+            "figures": self.figures,
+        }
+
+
+@dataclass(frozen=True)
 class SweepCell:
     """One point of the grid.
 
     Args:
         settings: Its decoding settings; the seed is that of the first repetition.
         runs: One result for each repetition.
+        pooled: The figures of all of them together, with intervals; `None` if no intervals were asked for.
     """
 
     settings: DecodingOptions
     runs: tuple[EvaluationResult, ...]
+    pooled: PooledResult | None = None
 
     @property
     def summary(self) -> dict[str, Spread]:
@@ -81,6 +127,7 @@ class SweepCell:
             "settings": settings,
             "draws_random_numbers": not self.settings.is_deterministic,
             "summary": {name: spread.to_dict() for name, spread in self.summary.items()},
+            **({} if self.pooled is None else {"pooled": self.pooled.to_dict()}),
             "runs": [run.to_dict() for run in self.runs],
         }
 
@@ -143,6 +190,7 @@ def run_sweep(
     progress: SweepProgress | None = None,
     command: Sequence[str] | None = None,
     model_name: str | None = None,
+    keep: KeptAnswers | None = None,
 ) -> SweepResult:
     """Evaluate a model with every combination of steps and remasking, once per seed.
 
@@ -167,18 +215,22 @@ def run_sweep(
         tasks: Ask the questions of these tasks only.
         batch_size: How many questions to answer at once.
         limit: Use the first so many images only.
-        bootstrap: Number of bootstrap resamples, over images, in each run; 0 for none.
+        bootstrap: Number of bootstrap resamples, over images, in each run and of all runs pooled; 0 for none.
         progress: Called with a description of the run, the number of answers so far in all runs, and the
             number in all. That number is an estimate until the data sets of all repetitions have been seen.
         command: The command line, for the report.
         model_name: What to call the model in the report; by default what it was loaded from.
+        keep: Folder that keeps the answers, those of each run in a folder of its own, so that a run that was stopped
+            goes on when it is started again.
 
     Returns:
         The results of the grid.
 
     Raises:
         ValueError: If a list is empty or has repetitions, there is not one data set seed per seed, or a
-            setting is not allowed. All settings are checked before the first run.
+            setting is not allowed. All settings are checked before the first run. Also if the folder keeps answers of
+            something else.
+        OSError: If an answer cannot be kept.
     """
     for name, values in (
         ("max_denoising_steps", max_denoising_steps),
@@ -208,6 +260,7 @@ def run_sweep(
                 of_point.append(replace(of_point[0], settings=seeded))
                 continue
             description = f"{point.max_denoising_steps} steps, {point.remasking}, seed {seed}"
+            images = None if dataset_seeds is None else dataset_seeds[repetition]
             of_point.append(
                 evaluate_model(
                     model,
@@ -219,11 +272,17 @@ def run_sweep(
                     limit=limit,
                     bootstrap=bootstrap,
                     progress=counter.for_run(description),
+                    keep=None if keep is None else keep.within(_run_name(seeded, images)),
                 )
             )
     return SweepResult(
         dataset_name=dataset_name,
-        cells=tuple(SweepCell(point, tuple(of_point)) for point, of_point in zip(grid, runs, strict=True)),
+        cells=tuple(
+            SweepCell(
+                point, tuple(of_point), PooledResult.of_runs(of_point, bootstrap=bootstrap) if bootstrap else None
+            )
+            for point, of_point in zip(grid, runs, strict=True)
+        ),
         seeds=tuple(seeds),
         dataset_seeds=None if dataset_seeds is None else tuple(dataset_seeds),
         batch_size=batch_size,
@@ -231,6 +290,12 @@ def run_sweep(
         command=None if command is None else tuple(command),
         split=split,
     )
+
+
+def _run_name(settings: DecodingOptions, dataset_seed: int | None) -> str:
+    """Return the name of a run within its sweep, which is also that of its folder of answers."""
+    images = "" if dataset_seed is None else f"-images{dataset_seed}"
+    return f"n{settings.max_denoising_steps}-{settings.remasking}-seed{settings.seed}{images}"
 
 
 def _count_runs(grid: Sequence[DecodingOptions], seeds: Sequence[int], dataset_seeds: Sequence[int] | None) -> int:

@@ -52,7 +52,12 @@ class ScriptedModel:
                 assert max_new_tokens == len(canvas)
                 sure = torch.full(canvas.shape, 0.75)
                 yield SimpleNamespace(
-                    index=first + row, canvas=canvas, steps_made=8, confidences=sure, end_probabilities=1 - sure
+                    index=first + row,
+                    canvas=canvas,
+                    commit_steps=torch.arange(len(canvas)) % 8,
+                    steps_made=8,
+                    confidences=sure,
+                    end_probabilities=1 - sure,
                 )
             first += count
 
