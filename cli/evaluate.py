@@ -23,6 +23,7 @@ from geodit.cli.decoding import (
     renamed,
 )
 from geodit.cli.errors import CommandError
+from geodit.cli.given_answers import score_given_answers
 from geodit.cli.lists import positive_integers, split_list
 from geodit.cli.output import (
     check_can_write,
@@ -63,10 +64,11 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     dataset: Annotated[
-        Literal["synthetic", "neon"] | None,
+        str | None,
         typer.Option(
             "--dataset",
-            help="synthetic: generated scenes, all tasks. neon: airborne images, tree crowns. By default synthetic.",
+            help="synthetic: generated scenes, all tasks. neon: airborne images, tree crowns. A published data set "
+            "(geodit data list) from --data. Or a folder that geodit data import has made. By default synthetic.",
         ),
     ] = None,
     suite: Annotated[
@@ -77,6 +79,17 @@ def evaluate(
             "ablations.",
         ),
     ] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option("--answers", help="Score the answers of another program, JSON lines; see docs/protocols.md."),
+    ] = None,
+    box_format: Annotated[
+        str | None,
+        typer.Option("--box-format", help="With --answers, notation of boxes in texts: integers_1000, geochat, ..."),
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="With --answers, how to score, one or more: ours,vrsbench,geochat,...")
+    ] = "ours",
     report: Annotated[
         Path | None,
         typer.Option("--report", help="With --suite, folder of answers and tables; given again, it goes on there."),
@@ -164,7 +177,7 @@ def evaluate(
         check_can_write(out)
 
     from geodit.configuration.decoding_options import DecodingOptions
-    from geodit.evaluation.data_sets import get_evaluation_dataset, load_evaluation_dataset
+    from geodit.evaluation.data_sets import EVALUATION_DATASETS, get_evaluation_dataset
     from geodit.evaluation.settings import evaluation_options
     from geodit.evaluation.sweep import run_sweep
     from geodit.evaluation.tables import sweep_tables
@@ -194,15 +207,25 @@ def evaluate(
             suite, data, report, load, model_label(model, adapter), settings, limit, batch_size, bootstrap, as_json
         )
         return
-    has_seeds = get_evaluation_dataset(name).has_seeds
+    if answers is not None:
+        figures = score_given_answers(
+            answers,
+            _rows(name, data, split, limit),
+            tasks=chosen_tasks,
+            box_format=box_format,
+            protocols=split_list("--protocol", protocol),
+            bootstrap=bootstrap,
+            as_json=as_json,
+        )
+        if out is not None:
+            write_output(out, to_json(figures).encode())
+        return
+    has_seeds = name in EVALUATION_DATASETS and get_evaluation_dataset(name).has_seeds
     if new_images and not has_seeds:
         raise CommandError(f"--new-images is for generated images; the images of {name} are fixed")
 
-    if data is None and name == "neon":
-        data = NEON_DIRECTORY
-
     def load_dataset(seed: int | None) -> "datasets.Dataset":
-        return load_evaluation_dataset(name, split=split, seed=seed, limit=limit, data_dir=data)
+        return _rows(name, data, split, limit, seed)
 
     # Fail for what is wrong with the data before a model is loaded; made images are made once, in the sweep.
     shared = None if has_seeds else load_dataset(None)
@@ -240,6 +263,35 @@ def evaluate(
     console.print(*sweep_tables(result))
     if out is not None:
         console.print(f"wrote {out}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _rows(name: str, data: Path | None, split: str, limit: int | None, seed: int | None = None) -> "datasets.Dataset":
+    """Return the questions of a data set, which has a name or is a folder.
+
+    Raises:
+        CommandError: If it is not said where a published data set is.
+    """
+    import datasets
+
+    from geodit.annotations.stored import read_split
+    from geodit.data.readers.reading import read_dataset
+    from geodit.data.readers.registry import READERS
+    from geodit.evaluation.data_sets import EVALUATION_DATASETS, load_evaluation_dataset
+
+    datasets.disable_progress_bars()
+    if name in EVALUATION_DATASETS:
+        folder = NEON_DIRECTORY if data is None and name == "neon" else data
+        return load_evaluation_dataset(name, split=split, seed=seed, limit=limit, data_dir=folder)
+    if name in READERS:
+        if data is None:
+            raise CommandError(f"{name} is read from a folder: name it with --data")
+        rows = read_dataset(name, data, split)
+    elif Path(name).exists() or "/" in name:
+        rows = read_split(name, split)
+    else:
+        known = ", ".join((*EVALUATION_DATASETS, *READERS))
+        raise CommandError(f"unknown data set {name!r}: neither a folder nor one of {known}")
+    return rows if limit is None else rows.select(range(min(limit, len(rows))))
 
 
 def _evaluate_suite(
