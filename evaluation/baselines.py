@@ -130,8 +130,8 @@ def color_histogram(image: Image.Image) -> NDArray[np.float64]:
     """
     levels = np.asarray(image.convert("RGB"), dtype=np.int64) >> (8 - _LEVELS)
     colors = (levels[..., 0] << 2 * _LEVELS) | (levels[..., 1] << _LEVELS) | levels[..., 2]
-    counts = np.bincount(colors.ravel(), minlength=1 << 3 * _LEVELS)
-    return counts / counts.sum()
+    shares: NDArray[np.float64] = np.bincount(colors.ravel(), minlength=1 << 3 * _LEVELS) / colors.size
+    return shares
 
 
 def typical_boxes(train: datasets.Dataset, test: datasets.Dataset) -> list[AnswerRecord]:

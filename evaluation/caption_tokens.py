@@ -61,7 +61,7 @@ def tokenize_captions(captions: Sequence[str], tokenizer: str = "plain") -> list
     if not captions:
         return []
     library = import_optional("pycocoevalcap.tokenizer.ptbtokenizer")
-    jar = Path(library.__file__).with_name(library.STANFORD_CORENLP_3_4_1_JAR)
+    jar = Path(str(library.__file__)).with_name(library.STANFORD_CORENLP_3_4_1_JAR)
     command = [java_command("the tokenizer 'ptb'"), "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer"]
     # One caption per line, as anything that ends a line would divide one.
     lines = "\n".join(" ".join(caption.split()) for caption in captions)

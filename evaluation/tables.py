@@ -9,11 +9,12 @@ from dataclasses import replace
 from rich.table import Table
 
 from geodit.evaluation.sweep import Spread, SweepResult
+from geodit.hub_cards.card.evaluation_results import figure_title
 
 __all__ = ["sweep_table", "sweep_tables"]
 
 _TITLES = {
-    "cider": "CIDEr",
+    "cider": "CIDEr (0 to 10)",
     "bleu4": "BLEU-4",
     "accuracy": "accuracy",
     "majority_accuracy": "accuracy, commonest answer",
@@ -98,7 +99,7 @@ def _repetitions(result: SweepResult) -> str:
 
 
 def _figure_title(task: str, name: str) -> str:
-    return "accuracy@0.5" if (task, name) == ("ground", "accuracy") else _TITLES.get(name, name)
+    return "accuracy@0.5" if (task, name) == ("ground", "accuracy") else _TITLES.get(name) or figure_title(task, name, 0.5)
 
 
 def _number(value: float | None) -> str:
