@@ -23,6 +23,7 @@ from geodit.cli.decoding import (
     renamed,
 )
 from geodit.cli.errors import CommandError
+from geodit.cli.evaluation_report import keep_answers, write_suite_report, write_sweep_report
 from geodit.cli.given_answers import score_given_answers
 from geodit.cli.lists import positive_integers, split_list
 from geodit.cli.output import (
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from geodit.configuration.decoding_options import DecodingOptions
     from geodit.pipelines.image_pipeline import GeoDiTPipeline
 
-_SUITE_RESAMPLES = 1000
+_RESAMPLES = 1000
 
 EXAMPLES = """Examples:
 
@@ -92,7 +93,17 @@ def evaluate(
     ] = "ours",
     report: Annotated[
         Path | None,
-        typer.Option("--report", help="With --suite, folder of answers and tables; given again, it goes on there."),
+        typer.Option(
+            "--report",
+            help="Folder of answers, tables, plots and pictures; given again, the same command goes on there.",
+        ),
+    ] = None,
+    compare_with: Annotated[
+        Path | None,
+        typer.Option(
+            "--compare-with",
+            help="Folder of another report with the same data and settings, to compare with question by question.",
+        ),
     ] = None,
     benchmark: Annotated[
         Literal["synthetic", "neon"] | None,
@@ -165,8 +176,10 @@ def evaluate(
     generated from seeds that training never uses, or belong to a split that training never sees.
     """
     name = renamed("--benchmark", benchmark, "--dataset", dataset) or "synthetic"
-    if suite is None and report is not None:
-        raise CommandError("--report is for --suite")
+    if report is not None and answers is not None:
+        raise CommandError("--report takes no --answers")
+    if compare_with is not None and report is None:
+        raise CommandError("--compare-with needs --report")
     if suite is not None and (dataset is not None or data is None or report is None):
         raise CommandError("--suite needs --data, the folder of its data sets, and --report, and takes no --dataset")
     steps = renamed("--steps", steps, "--max-denoising-steps", max_denoising_steps)
@@ -204,7 +217,17 @@ def evaluate(
         assert report is not None
         load = partial(load_pipeline, model, device, adapter=adapter, dtype=dtype)
         _evaluate_suite(
-            suite, data, report, load, model_label(model, adapter), settings, limit, batch_size, bootstrap, as_json
+            suite,
+            data,
+            report,
+            compare_with,
+            load,
+            model_label(model, adapter),
+            settings,
+            limit,
+            batch_size,
+            bootstrap,
+            as_json,
         )
         return
     if answers is not None:
@@ -229,6 +252,7 @@ def evaluate(
 
     # Fail for what is wrong with the data before a model is loaded; made images are made once, in the sweep.
     shared = None if has_seeds else load_dataset(None)
+    keep = None if report is None else keep_answers(report, model_label(model, adapter))
     pipeline = load_pipeline(model, device, adapter=adapter, dtype=dtype)
     with progress_bar() as progress:
         bar = progress.add_task(f"generating {name} images" if shared is None else name, total=None)
@@ -249,11 +273,16 @@ def evaluate(
             settings=settings,
             tasks=chosen_tasks,
             batch_size=batch_size,
-            bootstrap=bootstrap,
+            bootstrap=bootstrap or (0 if report is None else _RESAMPLES),
             progress=report_progress,
             command=["geodit", *sys.argv[1:]],
             model_name=model_label(model, adapter),
+            keep=None if keep is None else keep.within("answers"),
         )
+    if keep is not None and keep.share[0] > 0:
+        return
+    if report is not None:
+        write_sweep_report(report, result, load_dataset if shared is None else lambda seed: shared, compare_with)
     if out is not None:
         write_output(out, to_json(result.to_dict()).encode())
     if as_json:
@@ -263,6 +292,8 @@ def evaluate(
     console.print(*sweep_tables(result))
     if out is not None:
         console.print(f"wrote {out}", soft_wrap=True, highlight=False, markup=False)
+    if report is not None:
+        console.print(f"answers and report are in {report}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _rows(name: str, data: Path | None, split: str, limit: int | None, seed: int | None = None) -> "datasets.Dataset":
@@ -298,6 +329,7 @@ def _evaluate_suite(
     name: str,
     data: Path,
     folder: Path,
+    compare_with: Path | None,
     load: "Callable[[], GeoDiTPipeline]",
     model_name: str,
     settings: "DecodingOptions",
@@ -332,14 +364,16 @@ def _evaluate_suite(
             suite,
             data,
             folder,
-            SuiteOptions(settings, limit, batch_size, bootstrap or _SUITE_RESAMPLES),
+            SuiteOptions(settings, limit, batch_size, bootstrap or _RESAMPLES),
             model_name=model_name,
             share=(processes.process_index, processes.num_processes),
             wait=processes.wait_for_everyone,
             progress=report,
+            command=["geodit", *sys.argv[1:]],
         )
     if not processes.is_main_process:
         return
+    write_suite_report(folder, result, compare_with)
     write_output(folder / "results.md", suite_markdown(result).encode())
     write_output(folder / "results.csv", suite_csv(result).encode())
     if as_json:
@@ -347,4 +381,4 @@ def _evaluate_suite(
         return
     console = results_console()
     console.print(suite_table(result))
-    console.print(f"answers and tables are in {folder}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"answers and report are in {folder}", soft_wrap=True, highlight=False, markup=False)

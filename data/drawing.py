@@ -16,7 +16,20 @@ if TYPE_CHECKING:
     # Not for use: the data packages need `datasets`, which answering does without.
     from geodit.data.schema import Question
 
-__all__ = ["Color", "contact_sheet", "draw_answer", "draw_boxes", "draw_questions", "ink_on"]
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "GREEN",
+    "RED",
+    "WHITE",
+    "Color",
+    "captioned",
+    "contact_sheet",
+    "draw_answer",
+    "draw_boxes",
+    "draw_questions",
+    "ink_on",
+]
 
 Color = tuple[int, int, int]
 
@@ -25,14 +38,10 @@ _SHORT_SIDE = 480
 # With more boxes than this, a text that is wider than its box is shortened.
 _CROWD = 20
 # Paul Tol's "bright" palette, which stays distinct for all kinds of color vision; without its gray.
-_LABEL_COLORS: tuple[Color, ...] = (
-    (238, 102, 119),
-    (102, 204, 238),
-    (204, 187, 68),
-    (170, 51, 119),
-    (34, 136, 51),
-    (68, 119, 170),
-)
+RED: Color = (238, 102, 119)
+GREEN: Color = (34, 136, 51)
+BLUE: Color = (68, 119, 170)
+_LABEL_COLORS: tuple[Color, ...] = (RED, (102, 204, 238), (204, 187, 68), (170, 51, 119), GREEN, BLUE)
 BLACK: Color = (0, 0, 0)
 WHITE: Color = (255, 255, 255)
 
@@ -43,6 +52,7 @@ def draw_boxes(
     labels: Sequence[str] | None = None,
     scores: Sequence[float] | None = None,
     corners: Sequence[Corners | None] | None = None,
+    colors: Mapping[str, Color] | None = None,
 ) -> Image.Image:
     """Draws boxes with their labels and scores.
 
@@ -52,6 +62,7 @@ def draw_boxes(
         labels: one a box; boxes of one label have one color.
         scores: one a box.
         corners: the four corners of each box that is turned, and None for each upright one.
+        colors: the color of each label; by default labels get colors in the order in which they appear.
 
     Returns:
         A picture of the image, enlarged by a whole factor if its short side is under 480 pixels. Among many
@@ -75,6 +86,7 @@ def draw_boxes(
     for index, box in enumerate(boxes):
         label = labels[index] if labels is not None else ""
         color = _LABEL_COLORS[names.index(label) % len(_LABEL_COLORS) if label else 0]
+        color = color if colors is None else colors[label]
         x1, y1, x2, y2 = (value * factor for value in box)
         turned = None if corners is None else corners[index]
         if turned is None:
@@ -112,7 +124,7 @@ def draw_answer(image: Image.Image, question: Question, answer: Mapping[str, Any
     picture = draw_boxes(image, boxes, labels, corners=corners)
     truth = question.answer or _number_of_boxes(len(question.boxes))
     said = _number_of_boxes(len(answer["boxes"])) if answer["boxes"] else answer["text"] or "nothing"
-    return _captioned(picture, (f"{question.task} {question.query}".strip(), f"answer: {said}", f"truth: {truth}"))
+    return captioned(picture, (f"{question.task} {question.query}".strip(), f"answer: {said}", f"truth: {truth}"))
 
 
 def draw_questions(image: Image.Image, questions: Sequence[Question]) -> Image.Image:
@@ -135,7 +147,7 @@ def draw_questions(image: Image.Image, questions: Sequence[Question]) -> Image.I
         [label for _, label, _ in boxes],
         corners=[corners for _, _, corners in boxes],
     )
-    return _captioned(picture, [_as_line(one) for one in questions])
+    return captioned(picture, [_as_line(one) for one in questions])
 
 
 def contact_sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
@@ -173,8 +185,13 @@ def _number_of_boxes(number: int) -> str:
     return f"{number} box{'es' * (number != 1)}" if number else "none"
 
 
-def _captioned(picture: Image.Image, texts: Sequence[str]) -> Image.Image:
-    """Return a picture with lines of text below it."""
+def captioned(picture: Image.Image, texts: Sequence[str]) -> Image.Image:
+    """Return a picture with lines of text below it.
+
+    Args:
+        picture: The picture.
+        texts: Each begins a line, and is broken where it is too long for one.
+    """
     font = ImageFont.load_default(14)
     lines = [line for text in texts for line in _wrap(text, font, picture.width - 12)]
     framed = Image.new("RGB", (picture.width, picture.height + 20 * len(lines) + 8), WHITE)

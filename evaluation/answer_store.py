@@ -19,12 +19,21 @@ from types import TracebackType
 import datasets
 
 from geodit.configuration.line_journal import LineJournal, read_journal_lines
+from geodit.configuration.text_files import parse_json_object
 from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.answers import AnswerRecord
 
-__all__ = ["AnswerStore", "KeptAnswers", "answer_seconds", "questions_digest", "read_answer_store"]
+__all__ = [
+    "AnswerStore",
+    "KeptAnswers",
+    "answer_seconds",
+    "questions_digest",
+    "read_answer_store",
+    "read_stored_answers",
+]
 
 _FORMAT = "geodit evaluation answers 1"
+_MAX_HEADER = 2**20
 _HINT = "the same command goes on from them"
 
 
@@ -91,6 +100,30 @@ def read_answer_store(folder: Path, asked: Mapping[str, object]) -> dict[int, An
         ValueError: If the folder holds answers of something else, or is damaged.
     """
     return _read(folder, asked)[0]
+
+
+def read_stored_answers(folder: Path) -> tuple[JsonObject, dict[int, AnswerRecord]]:
+    """Return the answers in a folder, whatever they depend on.
+
+    Args:
+        folder: Of the answers.
+
+    Returns:
+        What they depend on, and the answers by the number of their question.
+
+    Raises:
+        FileNotFoundError: If there are none.
+        ValueError: If a file is damaged, or they do not all depend on the same.
+    """
+    paths = sorted(folder.glob("answers-*.jsonl"))
+    if not paths:
+        raise FileNotFoundError(f"{folder} has no answers")
+    with paths[0].open("rb") as file:
+        line = file.readline(_MAX_HEADER)
+    header = parse_json_object(line.decode(errors="replace"), f"{paths[0]}, line 1")
+    if header.pop("format", None) != _FORMAT:
+        raise ValueError(f"{paths[0]} is not a file of answers of geodit evaluate")
+    return header, read_answer_store(folder, header)
 
 
 def answer_seconds(folder: Path, asked: Mapping[str, object]) -> float:

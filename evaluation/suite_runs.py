@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
     from geodit.processing.processing_geodit import GeoDiTProcessor
 
-__all__ = ["SuiteCell", "SuiteOptions", "SuiteResult", "find_folders", "run_suite"]
+__all__ = ["SuiteCell", "SuiteOptions", "SuiteResult", "cell_name", "find_folders", "run_suite"]
 
 Progress = Callable[[str, int, int], None]
 """Called with what is asked, how many questions have an answer, and how many there are."""
@@ -72,6 +72,7 @@ class SuiteCell:
         settings: How answers were decoded, if they were.
         answers: Every answer, in the order of the data set.
         seconds: Time that they took, over all processes and sessions.
+        rows: The data set that was asked about, with its images.
     """
 
     entry: SuiteEntry
@@ -83,6 +84,7 @@ class SuiteCell:
     settings: DecodingOptions | None = None
     answers: tuple[AnswerRecord, ...] = ()
     seconds: float = 0.0
+    rows: datasets.Dataset | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> JsonObject:
         """Return the cell in types that JSON has, without the answers."""
@@ -195,7 +197,7 @@ def run_suite(
         for ablation in suite.ablations or (Ablation("", {}),):
             decoding = evaluation_options(evaluation_options(options.decoding).with_changes(**ablation.changes))
             asked = {"model": model_name, "questions": digest, "settings": decoding.to_dict()}
-            name = _cell_name(entry, ablation)
+            name = cell_name(entry, ablation.name)
             answers = folder / _ANSWERS / name
             with AnswerStore(answers, asked, share[0]) as store:
                 generate_answers(
@@ -213,7 +215,8 @@ def run_suite(
             if share[0] == 0:
                 found = list(read_answer_store(answers, asked).values())
                 seconds = answer_seconds(answers, asked)
-                cells.append(_scored(entry, ablation, decoding, found, seconds, options.bootstrap))
+                scored = _scored(entry, ablation, decoding, found, seconds, options.bootstrap)
+                cells.append(replace(scored, rows=rows))
     result = SuiteResult(suite.name, model_name, tuple(cells), None if command is None else tuple(command))
     if share[0] == 0:
         write_atomically(folder / _RESULTS, (json.dumps(result.to_dict(), indent=1) + "\n").encode())
@@ -232,9 +235,14 @@ def _rows(entry: SuiteEntry, folder: Path, options: SuiteOptions) -> datasets.Da
     return rows if options.limit is None else rows.select(range(min(options.limit, len(rows))))
 
 
-def _cell_name(entry: SuiteEntry, ablation: Ablation) -> str:
-    """Return the name of a data set under some settings, which is also that of its folder of answers."""
-    parts = [entry.dataset, *entry.tasks, *ablation.name.replace("=", "").split()]
+def cell_name(entry: SuiteEntry, setting: str) -> str:
+    """Return the name of a data set under some settings, which is also that of its folder of answers.
+
+    Args:
+        entry: The data set.
+        setting: Name of the settings.
+    """
+    parts = [entry.dataset, *entry.tasks, *setting.replace("=", "").split()]
     return "-".join(parts).lower()
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
     from geodit.processing.processing_geodit import GeoDiTProcessor
 
-__all__ = ["PooledResult", "Spread", "SweepCell", "SweepResult", "run_sweep"]
+__all__ = ["PooledResult", "Spread", "SweepCell", "SweepResult", "run_name", "run_sweep"]
 
 DatasetLoader = Callable[["int | None"], "datasets.Dataset"]
 SweepProgress = Callable[[str, int, int], None]
@@ -272,7 +272,7 @@ def run_sweep(
                     limit=limit,
                     bootstrap=bootstrap,
                     progress=counter.for_run(description),
-                    keep=None if keep is None else keep.within(_run_name(seeded, images)),
+                    keep=None if keep is None else keep.within(run_name(seeded, images)),
                 )
             )
     return SweepResult(
@@ -292,8 +292,13 @@ def run_sweep(
     )
 
 
-def _run_name(settings: DecodingOptions, dataset_seed: int | None) -> str:
-    """Return the name of a run within its sweep, which is also that of its folder of answers."""
+def run_name(settings: DecodingOptions, dataset_seed: int | None) -> str:
+    """Return the name of a run within its sweep, which is also that of its folder of answers.
+
+    Args:
+        settings: Decoding settings, with the seed of the run.
+        dataset_seed: Seed of its images, if they were drawn for it.
+    """
     images = "" if dataset_seed is None else f"-images{dataset_seed}"
     return f"n{settings.max_denoising_steps}-{settings.remasking}-seed{settings.seed}{images}"
 

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`geodit evaluate --report`: answers, tables, plots and pictures in a folder."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geodit.cli.errors import CommandError
+from geodit.cli.output import make_directory, to_json, write_output
+
+if TYPE_CHECKING:
+    import datasets
+
+    from geodit.evaluation.answer_store import KeptAnswers
+    from geodit.evaluation.report.comparisons import Comparison
+    from geodit.evaluation.report.contents import Report, ReportCell
+    from geodit.evaluation.suite_runs import SuiteResult
+    from geodit.evaluation.sweep import SweepResult
+
+
+def keep_answers(folder: Path, model_name: str) -> "KeptAnswers":
+    """Make the folder of a report, and say by which processes its answers are given."""
+    from accelerate import PartialState
+
+    from geodit.evaluation.answer_store import KeptAnswers
+
+    make_directory(folder)
+    processes = PartialState()
+    share = (processes.process_index, processes.num_processes)
+    return KeptAnswers(folder, model_name, share, processes.wait_for_everyone)
+
+
+def write_sweep_report(
+    folder: Path,
+    result: "SweepResult",
+    load_dataset: "Callable[[int | None], datasets.Dataset]",
+    compare_with: Path | None,
+) -> None:
+    """Write the report of a sweep.
+
+    Args:
+        folder: Of the report.
+        result: With intervals.
+        load_dataset: Gives the images of a seed of images.
+        compare_with: Folder of another report.
+    """
+    from geodit.evaluation.report.contents import sweep_report
+
+    write_output(folder / "results.json", to_json(result.to_dict()).encode())
+    rows = load_dataset(None if result.dataset_seeds is None else result.dataset_seeds[0])
+    _write(folder, sweep_report(result), lambda cell: rows, compare_with)
+
+
+def write_suite_report(folder: Path, result: "SuiteResult", compare_with: Path | None) -> None:
+    """Write the report of a suite, whose own tables are in the folder already.
+
+    Args:
+        folder: Of the report.
+        result: Of the suite.
+        compare_with: Folder of another report.
+    """
+    from geodit.evaluation.report.contents import suite_report
+
+    report = suite_report(result)
+    rows = {name: cell.rows for name, cell in zip((one.name for one in report.cells), result.cells, strict=True)}
+
+    def rows_of(cell: "ReportCell") -> "datasets.Dataset":
+        found = rows[cell.name]
+        assert found is not None  # a suite that was run has them
+        return found
+
+    _write(folder, report, rows_of, compare_with)
+
+
+def _write(
+    folder: Path, report: "Report", rows_of: "Callable[[ReportCell], datasets.Dataset]", compare_with: Path | None
+) -> None:
+    from geodit.evaluation.report.writing import write_report
+
+    write_report(folder, report, rows_of, list(_comparisons(report, compare_with)))
+
+
+def _comparisons(report: "Report", compare_with: Path | None) -> "Iterator[Comparison]":
+    from geodit.evaluation.report.comparisons import compare_settings, compare_with_answers, read_other_answers
+
+    if compare_with is not None:
+        try:
+            model, answers = read_other_answers(compare_with, report)
+            yield from compare_with_answers(report, answers, model)
+        except (OSError, ValueError) as error:
+            raise CommandError(f"--compare-with {compare_with}: {error}") from error
+    yield from compare_settings(report)

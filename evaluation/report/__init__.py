@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reports: tables, plots and sheets of pictures of an evaluation."""

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two settings, or two models, compared question by question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from geodit.configuration.types_geodit import JsonObject
+from geodit.evaluation.answer_store import read_stored_answers
+from geodit.evaluation.answers import AnswerRecord
+from geodit.evaluation.comparison import FigureChange, compare_answers
+from geodit.evaluation.main_figures import MAIN_FIGURES
+from geodit.evaluation.report.contents import Report
+
+__all__ = ["Comparison", "compare_settings", "compare_with_answers", "read_other_answers"]
+
+Runs = Sequence[Sequence[AnswerRecord]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answers of two settings or models to the same questions.
+
+    Args:
+        dataset: The data set.
+        before: What is compared with.
+        after: What is compared.
+        changes: By flat name, the figures of both; McNemar's test only where every question was answered once.
+    """
+
+    dataset: str
+    before: str
+    after: str
+    changes: Mapping[str, FigureChange]
+
+    @property
+    def main_changes(self) -> dict[str, FigureChange]:
+        """The main figure of each task."""
+        names = (f"{task}.{figure}" for task, figure in MAIN_FIGURES.items())
+        return {name: self.changes[name] for name in names if name in self.changes}
+
+    def to_dict(self) -> JsonObject:
+        """Return the comparison in types that JSON has."""
+        return {
+            "dataset": self.dataset,
+            "before": self.before,
+            "after": self.after,
+            "changes": {name: change.to_dict() for name, change in self.changes.items()},
+        }
+
+
+def compare_settings(report: Report, *, resamples: int = 1000) -> Iterator[Comparison]:
+    """Compare the first setting of each data set with every other one.
+
+    Args:
+        report: The report.
+        resamples: Of the bootstrap over images.
+    """
+    for dataset, (first, *others) in report.datasets.items():
+        for other in others:
+            changes = _compare(first.runs, other.runs, resamples)
+            yield Comparison(dataset, first.setting, other.setting, changes)
+
+
+def read_other_answers(folder: str | Path, report: Report) -> tuple[str, dict[str, Runs]]:
+    """Read what the folder of another report has under the settings of this one.
+
+    Args:
+        folder: The folder of the other report.
+        report: This report.
+
+    Returns:
+        What the other model is called, and its answers in each repetition, by the name of the cell.
+
+    Raises:
+        FileNotFoundError: If it has answers under none of the settings.
+        ValueError: If a file of answers is damaged.
+    """
+    answers = Path(folder) / "answers"
+    found: dict[str, Runs] = {}
+    model = ""
+    for cell in report.cells:
+        if all((answers / name).is_dir() for name in cell.run_names):
+            stored = [read_stored_answers(answers / name) for name in cell.run_names]
+            model = str(stored[0][0].get("model"))
+            found[cell.name] = [list(of_run.values()) for _, of_run in stored]
+    if not found:
+        names = ", ".join(dict.fromkeys(name for cell in report.cells for name in cell.run_names))
+        raise FileNotFoundError(f"{answers} has none of {names}: give the folder of a report with the same settings")
+    return model, found
+
+
+def compare_with_answers(
+    report: Report, others: Mapping[str, Runs], other_name: str, *, resamples: int = 1000
+) -> Iterator[Comparison]:
+    """Compare each setting with what another model answered under the same one.
+
+    Args:
+        report: The report.
+        others: The other model's answers in each repetition, by the name of the cell.
+        other_name: What the other model is called.
+        resamples: Of the bootstrap over images.
+
+    Raises:
+        ValueError: If it answered other questions.
+    """
+    for cell in report.cells:
+        if cell.name in others:
+            changes = _compare(others[cell.name], cell.runs, resamples)
+            yield Comparison(cell.dataset, f"{other_name}, {cell.setting}", f"{report.model}, {cell.setting}", changes)
+
+
+def _compare(before: Runs, after: Runs, resamples: int) -> dict[str, FigureChange]:
+    if len(before) != len(after):
+        raise ValueError(f"runs are compared one with one, but there are {len(before)} and {len(after)}")
+    # Repetitions of the same answers on both sides tell nothing new.
+    pairs = list(dict.fromkeys((tuple(old), tuple(new)) for old, new in zip(before, after, strict=True)))
+    changes = compare_answers(
+        [answer for old, _ in pairs for answer in old],
+        [answer for _, new in pairs for answer in new],
+        resamples=resamples,
+    )
+    if len(pairs) > 1:
+        # Several answers to a question are not as much evidence as answers to several questions.
+        changes = {name: replace(change, mcnemar=None) for name, change in changes.items()}
+    return changes

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write a report into a folder: Markdown, CSV, JSON, plots and sheets of pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import datasets
+from PIL import Image
+
+from geodit.configuration.files_geodit import write_atomically
+from geodit.evaluation.main_figures import MAIN_FIGURES, mean_score
+from geodit.evaluation.report.comparisons import Comparison
+from geodit.evaluation.report.contents import Report, ReportCell
+from geodit.evaluation.report.figures import RULES, Value, figure_rows, figures_csv, scaled
+from geodit.evaluation.report.plots import PLOTS, can_plot, draw_plots
+from geodit.evaluation.report.sheets import SHEETS, draw_sheets
+from geodit.hub_cards.card.evaluation_results import figure_title
+from geodit.hub_cards.card.markdown import Markdown, Table, as_markdown, image, one_line, without_folders
+
+__all__ = ["write_report"]
+
+RowsOf = Callable[[ReportCell], datasets.Dataset]
+
+_REPORT = "report.md"
+_FIGURES = "figures.csv"
+_COMPARISONS = "comparisons.json"
+_NO_PLOTS = (
+    "There are no plots, as Matplotlib is not installed: `pip install matplotlib` and the same command add them."
+)
+
+
+def write_report(
+    folder: str | Path, report: Report, rows_of: RowsOf, comparisons: Sequence[Comparison] = ()
+) -> list[Path]:
+    """Write `report.md` with its plots and sheets, `figures.csv`, and `comparisons.json` if anything is compared.
+
+    The same answers give the same bytes.
+
+    Args:
+        folder: Where to; made if need be.
+        report: The contents.
+        rows_of: Gives the data set that a cell was asked about, for the sheets.
+        comparisons: Of settings or models.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    folder = Path(folder)
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    (folder / "sheets").mkdir(exist_ok=True)
+    files: dict[str, bytes] = {}
+    plots = draw_plots(report) if can_plot() else {}
+    files |= {f"plots/{name}.png": content for name, content in plots.items()}
+    sheets = []
+    for dataset, cells in report.datasets.items():
+        best = max(cells, key=lambda cell: mean_score(cell.figures))
+        for (task, name), sheet in draw_sheets(best.runs[0], rows_of(best)).items():
+            path = f"sheets/{best.name}-{task}-{name}.png"
+            files[path] = _png(sheet)
+            sheets.append((f"{dataset}, {best.setting}, {task}: {SHEETS[name]}", path))
+    if comparisons:
+        document = json.dumps([one.to_dict() for one in comparisons], indent=1)
+        files[_COMPARISONS] = f"{document}\n".encode()
+    files[_FIGURES] = figures_csv(report).encode()
+    parts = (
+        _head(report),
+        _summary(report),
+        *_comparison_parts(comparisons),
+        *_plot_parts(report, list(plots)),
+        *_sheet_parts(sheets),
+        *_figure_parts(report),
+    )
+    files[_REPORT] = ("\n\n".join(parts) + "\n").encode()
+    for path, content in files.items():
+        write_atomically(folder / path, content)
+    for old in (*(folder / "plots").glob("*.png"), *(folder / "sheets").glob("*.png")):
+        if old.relative_to(folder).as_posix() not in files:
+            old.unlink()  # of a report that was here before
+    return [folder / path for path in files]
+
+
+def _head(report: Report) -> str:
+    facts = []
+    if report.model is not None:
+        facts.append(f"* Model: {as_markdown(without_folders(report.model))}")
+    if report.split is not None:
+        facts.append(f"* Split: {as_markdown(report.split)}")
+    seeds = ", ".join(map(str, report.seeds))
+    facts.append(f"* Decoding seed{'s' * (len(report.seeds) > 1)}: {seeds}")
+    if report.dataset_seeds is not None:
+        facts.append(f"* Seeds of the images: {', '.join(map(str, report.dataset_seeds))}")
+    versions = ", ".join(f"{name} {version}" for name, version in report.environment.items() if version is not None)
+    facts.append(f"* Environment: {as_markdown(versions)}")
+    command = ""
+    if report.command is not None:
+        command = f"\n\n```\n{one_line(shlex.join(map(without_folders, report.command)))}\n```"
+    return f"# Evaluation: {as_markdown(report.title)}\n\n" + "\n".join(facts) + command
+
+
+def _summary(report: Report) -> str:
+    rows = []
+    for cell in report.cells:
+        for task, result in cell.figures.items():
+            main = MAIN_FIGURES[task]
+            rows.append(
+                (
+                    cell.dataset,
+                    cell.setting,
+                    task,
+                    _title(task, main),
+                    _cell(scaled(main, result)),
+                    _cell(scaled("parse_rate", result)),
+                    f"{result['mean_steps']:.1f}",
+                    f"{cell.seconds_per_question:.3f}",
+                    f"{cell.num_questions(task):,}",
+                    f"{cell.num_images(task):,}",
+                    f"{cell.num_runs}",
+                )
+            )
+    header = (
+        "data set", "setting", "task", "figure", "value", "parsed", "steps", "seconds", "questions", "images", "runs",
+    )  # fmt: skip
+    return (
+        "## Summary\n\n"
+        "Figures are times 100, CIDEr too, as papers print it; in brackets are 95% intervals by a bootstrap over "
+        "images, of all runs pooled, and Wilson's where a share is 0 or 100. Runs with the same answers count once. "
+        "An answer that does not parse is wrong. Steps are denoising steps per answer, and seconds are per question."
+        f"\n\n{Table(header, tuple(rows), num_left=4)}"
+    )
+
+
+def _comparison_parts(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    if not comparisons:
+        return
+    yield (
+        "## Compared question by question\n\n"
+        "The difference has a 95% interval and a p-value by a paired bootstrap over images. Where a figure is a share "
+        "of the questions, gained and lost are the questions that only the second or only the first answers right, "
+        f"with the p-value of McNemar's exact test. `{_COMPARISONS}` has all figures. Nothing is corrected for the "
+        "number of comparisons."
+    )
+    header = ("task", "figure", "first", "second", "difference", "p", "gained", "lost", "p (McNemar)")
+    for one in comparisons:
+        rows = []
+        for name, change in one.main_changes.items():
+            task, _, figure = name.rpartition(".")
+            interval = change.interval and (change.interval[0] * 100, change.interval[1] * 100)
+            counts = ("-", "-", "-")
+            if change.mcnemar is not None:
+                counts = (str(change.mcnemar.gained), str(change.mcnemar.lost), f"{change.mcnemar.p_value:.3g}")
+            rows.append(
+                (
+                    task,
+                    _title(task, figure),
+                    f"{change.before * 100:.1f}",
+                    f"{change.after * 100:.1f}",
+                    str(Value(change.difference * 100, interval)),
+                    "-" if change.p_value is None else f"{change.p_value:.3g}",
+                    *counts,
+                )
+            )
+        title = f"### {as_markdown(one.dataset)}: {as_markdown(one.before)} and {as_markdown(one.after)}"
+        yield f"{title}\n\n{Table(header, tuple(rows), num_left=2)}"
+
+
+def _plot_parts(report: Report, plots: Sequence[str]) -> Iterator[str]:
+    if not can_plot():
+        yield f"## Plots\n\n{_NO_PLOTS}"
+    elif plots:
+        pictures = [f"{PLOTS[name]}:\n\n{image(Markdown(PLOTS[name]), f'plots/{name}.png')}" for name in plots]
+        yield "## Plots\n\n" + "\n\n".join(pictures)
+        if "quality_steps" not in plots:
+            yield "Plots against steps and time need answers under several maximum numbers of denoising steps."
+
+
+def _sheet_parts(sheets: Sequence[tuple[str, str]]) -> Iterator[str]:
+    if sheets:
+        pictures = [f"{as_markdown(title)}:\n\n{image(as_markdown(title), path)}" for title, path in sheets]
+        yield (
+            "## Sheets\n\nGreen boxes are right, red boxes are wrong, and blue boxes are objects that were missed, at "
+            "an IoU of at least 0.5. Of several settings the one of the best main figures is drawn.\n\n"
+            + "\n\n".join(pictures)
+        )
+
+
+def _figure_parts(report: Report) -> Iterator[str]:
+    yield (
+        "## Figures\n\nFigures are times 100; steps and errors of counts are not. What an answer that does not parse "
+        "counts for is a matter of three rules, where there are boxes: it has none (strict), those of its boxes that "
+        "are well-formed count, or it counts as one wrong box. Of other answers the strict rule is the only one: they "
+        f"are wrong. `{_FIGURES}` has the same, not rounded."
+    )
+    for cell in report.cells:
+        columns = [name for name in RULES if name in {end for row in figure_rows(cell) for end in row.values}]
+        header = ["task", "figure", *(RULES[name] for name in columns), "parsed", "questions"]
+        if cell.published:
+            header.insert(-2, "paper")
+        rows = []
+        for row in figure_rows(cell):
+            values = [_cell(row.values.get(name)) for name in columns]
+            if cell.published:
+                published = cell.published.get(f"{row.task}.{row.figure}")
+                values.append("-" if published is None else f"{published:.1f}")
+            rows.append(
+                (row.task.replace(".", ", "), row.title, *values, _cell(row.parse_rate), f"{row.num_questions:,}")
+            )
+        title = f"### {as_markdown(cell.dataset)}: {as_markdown(cell.setting)}"
+        yield f"{title}\n\n{Table(tuple(header), tuple(rows), num_left=2)}"
+
+
+def _title(task: str, figure: str) -> str:
+    return figure_title(task, figure, 0.5).replace("(0 to 10)", "(0 to 1,000)")
+
+
+def _cell(value: Value | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="png")
+    return buffer.getvalue()
