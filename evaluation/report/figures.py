@@ -124,5 +124,5 @@ def _rows(task: str, result: JsonObject, iou_threshold: float | None) -> Iterato
         found = {ending: scaled(name + ending, result) for ending in RULES}
         values = {ending: value for ending, value in found.items() if value is not None}
         if "" in values:
-            title = figure_title(task, name, iou_threshold).replace("(0 to 10)", "(0 to 1,000)")
+            title = figure_title(task.partition(".")[0], name, iou_threshold).replace("(0 to 10)", "(0 to 1,000)")
             yield FigureRow(task, name, title, values, parse_rate, int(result.get("num_samples", 0)))

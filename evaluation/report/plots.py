@@ -80,7 +80,7 @@ def _by_time(cell: ReportCell) -> float | None:
 
 
 def _quality_panels(report: Report, label: str, place: Callable[[ReportCell], float | None]) -> list[_Panel]:
-    panels = []
+    panels: list[_Panel] = []
     for dataset, cells in report.datasets.items():
         if len({cell.max_denoising_steps for cell in cells}) < 2:
             continue
@@ -127,7 +127,7 @@ def _line_panel(lines: Mapping[str, _Line], x_label: str, y_label: str) -> Calla
 
 
 def _reliability_panels(report: Report) -> list[_Panel]:
-    panels = []
+    panels: list[_Panel] = []
     for cell in report.cells:
         reliability = measure_reliability(cell.answers)
         if reliability is not None:
@@ -148,7 +148,7 @@ def _draw_reliability(reliability: Reliability, axes: Axes) -> None:
 
 
 def _commit_panels(report: Report) -> list[_Panel]:
-    panels = []
+    panels: list[_Panel] = []
     for cell in report.cells:
         shares = committed_shares(answer.commit_steps for answer in cell.answers)
         # In one step everything is committed at once.

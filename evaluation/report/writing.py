@@ -153,16 +153,21 @@ def _comparison_parts(comparisons: Sequence[Comparison]) -> Iterator[str]:
         for name, change in one.main_changes.items():
             task, _, figure = name.rpartition(".")
             interval = change.interval and (change.interval[0] * 100, change.interval[1] * 100)
-            counts = ("-", "-", "-")
+            counts = (Markdown("-"),) * 3
             if change.mcnemar is not None:
-                counts = (str(change.mcnemar.gained), str(change.mcnemar.lost), f"{change.mcnemar.p_value:.3g}")
+                test = change.mcnemar
+                counts = (
+                    Markdown(test.gained),
+                    Markdown(test.lost),
+                    Markdown(f"{test.p_value:.3g}"),
+                )
             rows.append(
                 (
                     task,
                     _title(task, figure),
                     f"{change.before * 100:.1f}",
                     f"{change.after * 100:.1f}",
-                    str(Value(change.difference * 100, interval)),
+                    _cell(Value(change.difference * 100, interval)),
                     "-" if change.p_value is None else f"{change.p_value:.3g}",
                     *counts,
                 )
@@ -208,7 +213,7 @@ def _figure_parts(report: Report) -> Iterator[str]:
             values = [_cell(row.values.get(name)) for name in columns]
             if cell.published:
                 published = cell.published.get(f"{row.task}.{row.figure}")
-                values.append("-" if published is None else f"{published:.1f}")
+                values.append(_cell(None if published is None else Value(published)))
             rows.append(
                 (row.task.replace(".", ", "), row.title, *values, _cell(row.parse_rate), f"{row.num_questions:,}")
             )
@@ -220,8 +225,9 @@ def _title(task: str, figure: str) -> str:
     return figure_title(task, figure, 0.5).replace("(0 to 10)", "(0 to 1,000)")
 
 
-def _cell(value: Value | None) -> str:
-    return "-" if value is None else str(value)
+def _cell(value: Value | None) -> Markdown:
+    # Brackets alone mean nothing in Markdown.
+    return Markdown("-" if value is None else str(value))
 
 
 def _png(picture: Image.Image) -> bytes:

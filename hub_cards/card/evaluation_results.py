@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation results, from the documents that `geodit evaluate --out` writes."""
+"""Evaluation results, from the documents that `geodit evaluate` writes: `--out`, and `results.json` of `--report`."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,6 +130,7 @@ class ResultsCell:
         num_samples: Number of questions in each repetition, by task and by task and kind, e.g. `"vqa.count"`.
         num_images: Number of images in each repetition.
         iou_thresholds: From which IoU on a box counts as right, by task.
+        is_pooled: Whether intervals are of the questions of all repetitions together.
     """
 
     point: DecodingOptions
@@ -137,6 +138,7 @@ class ResultsCell:
     num_samples: Mapping[str, tuple[int, ...]]
     num_images: tuple[int, ...]
     iou_thresholds: Mapping[str, float]
+    is_pooled: bool = False
 
     def title(self, name: str) -> str:
         """Return the name of a figure, given its flat name, as the field writes it: `"F1@0.5"` for `"detect.f1"`."""
@@ -209,7 +211,10 @@ class Results:
         images = _span(sorted({number for cell in self.cells for number in cell.num_images}))
         split = f" of the split {as_markdown(self.split)}" if self.split else ""
         seeds = ", ".join(map(str, self.seeds))
-        bootstrapped = " In parentheses the 95% interval of a bootstrap over images." if self._has_intervals else ""
+        pooled = ", of all repetitions pooled" if len(self.seeds) > 1 and self._is_pooled else ""
+        bootstrapped = (
+            f" In parentheses the 95% interval of a bootstrap over images{pooled}." if self._has_intervals else ""
+        )
         if len(self.seeds) == 1:
             return Markdown(f"{images} images{split}, seed {seeds}.{bootstrapped}")
         spread = f"mean ± sample standard deviation over seeds {seeds}"
@@ -219,14 +224,19 @@ class Results:
                 f"nothing at random: every seed then gives the same answers.{bootstrapped}"
             )
         dataset_seeds = ", ".join(map(str, self.dataset_seeds))
+        if not self._is_pooled:
+            bootstrapped = " In parentheses the 95% confidence interval of the mean by Student's t."
         return Markdown(
-            f"{images} images{split}, drawn anew for each seed (image seeds {dataset_seeds}); {spread}. "
-            "In parentheses the 95% confidence interval of the mean by Student's t."
+            f"{images} images{split}, drawn anew for each seed (image seeds {dataset_seeds}); {spread}.{bootstrapped}"
         )
 
     @property
     def _has_intervals(self) -> bool:
         return any(figure.interval is not None for cell in self.cells for figure in cell.figures.values())
+
+    @property
+    def _is_pooled(self) -> bool:
+        return all(cell.is_pooled for cell in self.cells)
 
     @property
     def protocols(self) -> tuple[tuple[str, str], ...]:
@@ -292,11 +302,11 @@ def read_results(folder: Path) -> list[Results]:
         folder: Folder of a checkpoint.
 
     Raises:
-        ValueError: If a file is not a document of `geodit evaluate --out`; the message names file and field.
+        ValueError: If a file is not a document of `geodit evaluate`; the message names file and field.
     """
     paths = sorted((folder / RESULTS_FOLDER).rglob("*.json"), key=lambda path: (len(path.parts), path))
     hub_datasets = _read_hub_datasets(folder / RESULTS_FOLDER / BENCHMARKS_FILE)
-    return [_read(path, folder, hub_datasets) for path in paths]
+    return [results for path in paths for results in _read(path, folder, hub_datasets)]
 
 
 def _read_hub_datasets(path: Path) -> dict[str, str]:
@@ -309,32 +319,117 @@ def _read_hub_datasets(path: Path) -> dict[str, str]:
     return named
 
 
-def _read(path: Path, folder: Path, hub_datasets: Mapping[str, str]) -> Results:
+def _read(path: Path, folder: Path, hub_datasets: Mapping[str, str]) -> list[Results]:
     document = read_fields(path)
-    dataset_seeds, command, environment = (document.get(name) for name in ("dataset_seeds", "command", "environment"))
+    place = path.relative_to(folder)
+    if document.get("suite") is not None:
+        return list(_read_suite(document, place, hub_datasets))
+    return [_read_sweep(document, place, hub_datasets)]
+
+
+def _read_sweep(document: Field, place: Path, hub_datasets: Mapping[str, str]) -> Results:
+    dataset_seeds = document.get("dataset_seeds")
     cells = document["cells"].elements()
     seeds = _integers(document["seeds"])
     if not cells or not seeds:
-        raise ValueError(f"{path}: cells and seeds must have at least one element each")
+        raise ValueError(f"{document.file}: cells and seeds must have at least one element each")
     split = document.get("split")
     benchmark = document["benchmark"].text()
     return Results(
-        path=path.relative_to(folder),
+        path=place,
         benchmark=benchmark,
         seeds=seeds,
         dataset_seeds=None if dataset_seeds is None else _integers(dataset_seeds),
         cells=tuple(_read_cell(cell, new_images=dataset_seeds is not None) for cell in cells),
-        command=None if command is None else tuple(argument.text() for argument in command.elements()),
-        environment={}
-        if environment is None
-        else {name: field.text() for name, field in environment.items() if field.value is not None},
+        command=_read_command(document),
+        environment=_read_environment(document),
         split=None if split is None else split.text(),
         hub_dataset=hub_datasets.get(benchmark),
     )
 
 
+def _read_suite(document: Field, place: Path, hub_datasets: Mapping[str, str]) -> Iterator[Results]:
+    """Yield the results of each data set of a suite."""
+    found: dict[tuple[str, ...], list[Field]] = {}
+    for cell in document["cells"].elements():
+        tasks = (task.text() for task in cell["tasks"].elements())
+        found.setdefault((cell["dataset"].text(), cell["split"].text(), *tasks), []).append(cell)
+    for (benchmark, split, *_), cells in found.items():
+        yield Results(
+            path=place,
+            benchmark=benchmark,
+            seeds=(cells[0]["settings"]["seed"].integer(),),
+            dataset_seeds=None,
+            cells=tuple(map(_read_suite_cell, cells)),
+            command=_read_command(document),
+            environment=_read_environment(document),
+            split=split,
+            hub_dataset=hub_datasets.get(benchmark),
+        )
+
+
+def _read_command(document: Field) -> tuple[str, ...] | None:
+    command = document.get("command")
+    return None if command is None else tuple(argument.text() for argument in command.elements())
+
+
+def _read_environment(document: Field) -> dict[str, str]:
+    environment = document.get("environment")
+    if environment is None:
+        return {}
+    return {name: field.text() for name, field in environment.items() if field.value is not None}
+
+
+def _read_suite_cell(cell: Field) -> ResultsCell:
+    names = []
+    for task, result in cell["figures"].items():
+        by_kind = result.get("by_kind")
+        parts = [(task, result)] + (
+            [] if by_kind is None else [(f"{task}.{kind}", one) for kind, one in by_kind.items()]
+        )
+        names += [
+            (f"{part}.{name}", value.value)
+            for part, of_part in parts
+            for name, value in of_part.items()
+            # Whole numbers are counts.
+            if isinstance(value.value, float) and name != "iou_threshold"
+        ]
+    return ResultsCell(
+        point=_read_point(cell["settings"]),
+        figures={
+            name: Figure(value, interval=_bootstrap_interval(name, cell), values=(value,)) for name, value in names
+        },
+        num_samples=_read_num_samples([cell]),
+        num_images=(cell["num_images"].integer(),),
+        iou_thresholds=_read_thresholds(cell),
+    )
+
+
 def _read_cell(cell: Field, new_images: bool) -> ResultsCell:
-    settings = cell["settings"]
+    runs, pooled = cell["runs"].elements(), cell.get("pooled")
+    if not runs or not cell["summary"].mapping():
+        raise ValueError(f"{cell.file}: {cell.trail} has no runs or no figures")
+    return ResultsCell(
+        point=_read_point(cell["settings"]),
+        figures={
+            name: _read_figure(name, spread, runs, pooled, new_images) for name, spread in cell["summary"].items()
+        },
+        num_samples=_read_num_samples(runs),
+        num_images=tuple(run["num_images"].integer() for run in runs),
+        iou_thresholds=_read_thresholds(runs[0]),
+        is_pooled=pooled is not None,
+    )
+
+
+def _read_thresholds(run: Field) -> dict[str, float]:
+    return {
+        task: threshold.number()
+        for task, figures in run["figures"].items()
+        if (threshold := figures.get("iou_threshold")) is not None
+    }
+
+
+def _read_point(settings: Field) -> DecodingOptions:
     block_length, threshold, bound, refresh = (
         settings.get(name)
         for name in ("block_length", "confidence_threshold", "entropy_bound", "prefix_refresh_steps")
@@ -343,41 +438,30 @@ def _read_cell(cell: Field, new_images: bool) -> ResultsCell:
     fill_after_eos, structured, closed_set = (
         settings.get(name) for name in ("fill_after_eos", "structured", "closed_set")
     )
-    runs = cell["runs"].elements()
-    if not runs or not cell["summary"].mapping():
-        raise ValueError(f"{cell.file}: {cell.trail} has no runs or no figures")
-    return ResultsCell(
-        point=DecodingOptions(
-            max_denoising_steps=settings["steps"].integer(),
-            remasking=settings["remasking"].text(),
-            temperature=settings["temperature"].number(),
-            guidance_scale=settings["guidance_scale"].number(),
-            block_length=None if block_length is None else block_length.integer(),
-            confidence_threshold=None if threshold is None else threshold.number(),
-            entropy_bound=None if bound is None else bound.number(),
-            prefix_refresh_steps=1 if refresh is None else refresh.integer(),
-            fill_after_eos=fill_after_eos is not None and fill_after_eos.boolean(),
-            structured=structured is not None and structured.boolean(),
-            closed_set=() if closed_set is None else tuple(task.text() for task in closed_set.elements()),
-        ),
-        figures={name: _read_figure(name, spread, runs, new_images) for name, spread in cell["summary"].items()},
-        num_samples=_read_num_samples(runs),
-        num_images=tuple(run["num_images"].integer() for run in runs),
-        iou_thresholds={
-            task: threshold.number()
-            for task, figures in runs[0]["figures"].items()
-            if (threshold := figures.get("iou_threshold")) is not None
-        },
+    return DecodingOptions(
+        max_denoising_steps=settings["steps"].integer(),
+        remasking=settings["remasking"].text(),
+        temperature=settings["temperature"].number(),
+        guidance_scale=settings["guidance_scale"].number(),
+        block_length=None if block_length is None else block_length.integer(),
+        confidence_threshold=None if threshold is None else threshold.number(),
+        entropy_bound=None if bound is None else bound.number(),
+        prefix_refresh_steps=1 if refresh is None else refresh.integer(),
+        fill_after_eos=fill_after_eos is not None and fill_after_eos.boolean(),
+        structured=structured is not None and structured.boolean(),
+        closed_set=() if closed_set is None else tuple(task.text() for task in closed_set.elements()),
     )
 
 
-def _read_figure(name: str, spread: Field, runs: Sequence[Field], new_images: bool) -> Figure:
+def _read_figure(name: str, spread: Field, runs: Sequence[Field], pooled: Field | None, new_images: bool) -> Figure:
     std = spread.get("std")
     interval = None
     values = tuple(value.number() for value in spread["values"].elements())
     if len(values) != len(runs):
         raise ValueError(f"{spread.file}: {spread.trail} must have a value for each of {len(runs)} runs")
-    if len(runs) == 1:
+    if pooled is not None:
+        interval = _bootstrap_interval(name, pooled)
+    elif len(runs) == 1:
         interval = _bootstrap_interval(name, runs[0])
     elif new_images:
         interval = mean_interval(values)
