@@ -54,7 +54,7 @@ class FigureRow:
         title: The same as the field writes it.
         values: By the ending of the rule, those rules that the figure has.
         parse_rate: Share of answers that parsed, times 100.
-        num_questions: Questions that the figure is about, over all runs.
+        num_answers: Answers that the figure is about, over all runs that differ.
     """
 
     task: str
@@ -62,7 +62,7 @@ class FigureRow:
     title: str
     values: Mapping[str, Value]
     parse_rate: Value | None
-    num_questions: int
+    num_answers: int
 
 
 def figure_rows(cell: ReportCell) -> Iterator[FigureRow]:
@@ -102,7 +102,7 @@ def figures_csv(report: Report) -> str:
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    columns = ("value", "low", "high", "published", "num_questions", "num_images", "num_runs")
+    columns = ("value", "low", "high", "published", "num_answers", "num_images", "num_runs")
     writer.writerow(("dataset", "setting", "task", "figure", "rule", *columns))
     for cell in report.cells:
         for row in figure_rows(cell):
@@ -110,7 +110,7 @@ def figures_csv(report: Report) -> str:
             published = cell.published.get(f"{row.task}.{row.figure}")
             for ending, value in row.values.items():
                 low, high = value.interval or (None, None)
-                asked = (row.num_questions, cell.num_images(task), cell.num_runs)
+                asked = (row.num_answers, cell.num_images(task), cell.num_runs)
                 named = (cell.dataset, cell.setting, row.task, row.figure, RULES[ending])
                 writer.writerow((*named, value.value, low, high, published, *asked))
     return buffer.getvalue()

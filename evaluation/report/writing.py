@@ -205,7 +205,7 @@ def _figure_parts(report: Report) -> Iterator[str]:
     )
     for cell in report.cells:
         columns = [name for name in RULES if name in {end for row in figure_rows(cell) for end in row.values}]
-        header = ["task", "figure", *(RULES[name] for name in columns), "parsed", "questions"]
+        header = ["task", "figure", *(RULES[name] for name in columns), "parsed", "answers"]
         if cell.published:
             header.insert(-2, "paper")
         rows = []
@@ -215,7 +215,7 @@ def _figure_parts(report: Report) -> Iterator[str]:
                 published = cell.published.get(f"{row.task}.{row.figure}")
                 values.append(_cell(None if published is None else Value(published)))
             rows.append(
-                (row.task.replace(".", ", "), row.title, *values, _cell(row.parse_rate), f"{row.num_questions:,}")
+                (row.task.replace(".", ", "), row.title, *values, _cell(row.parse_rate), f"{row.num_answers:,}")
             )
         title = f"### {as_markdown(cell.dataset)}: {as_markdown(cell.setting)}"
         yield f"{title}\n\n{Table(tuple(header), tuple(rows), num_left=2)}"
