@@ -111,7 +111,9 @@ class TestSuite:
         assert result.exit_code == 0, result.output
         assert "rsvqa-lr" in result.stdout
         names = {path.name for path in (tmp_path / "report").iterdir()}
-        assert names == {"answers", "results.csv", "results.json", "results.md"}
+        tables = {"answers", "results.csv", "results.json", "results.md"}
+        assert names == tables | {"figures.csv", "plots", "report.md", "sheets"}
+        assert "| paper |" in (tmp_path / "report" / "report.md").read_text()
         again = geodit(*arguments, "--model", "geodit-tiny", "--bootstrap", 5, "--json")
         assert json.loads(again.stdout) == json.loads((tmp_path / "report" / "results.json").read_text())
 
@@ -119,7 +121,8 @@ class TestSuite:
         ("arguments", "message"),
         [
             (("--suite", "vqa"), "--suite needs --data"),
-            (("--report", "folder"), "--report is for --suite"),
+            (("--report", "folder", "--answers", "answers.jsonl"), "--report takes no --answers"),
+            (("--compare-with", "folder"), "--compare-with needs --report"),
             (
                 ("--suite", "vqa", "--data", "nowhere", "--report", "folder"),
                 "nowhere has no folder rsvqa-lr",
@@ -129,3 +132,38 @@ class TestSuite:
     )
     def test_what_does_not_go_together_is_one_line(self, geodit, arguments, message):
         assert message in geodit.fails("evaluate", *arguments)
+
+
+class TestReport:
+    def test_a_report_goes_on_from_its_answers_and_is_compared_with_another(self, geodit, checkpoint, tmp_path):
+        arguments = ("evaluate", "--model", checkpoint, "--limit", 2, "--tasks", "detect,vqa", "--bootstrap", 5)
+        arguments += ("--max-denoising-steps", "1,2")
+        result = geodit(*arguments, "--report", tmp_path / "first")
+        assert result.exit_code == 0, result.output
+        assert "answers and report are in" in result.stdout
+        files = {path: path.read_bytes() for path in (tmp_path / "first").rglob("*") if path.is_file()}
+        assert {"report.md", "figures.csv", "results.json", "comparisons.json"} <= {path.name for path in files}
+        again = geodit(*arguments, "--report", tmp_path / "first")
+        assert again.exit_code == 0, again.output
+        assert {path: path.read_bytes() for path in files} == files
+
+        result = geodit(*arguments, "--report", tmp_path / "second", "--compare-with", tmp_path / "first", "--json")
+        assert result.exit_code == 0, result.output
+        document = json.loads((tmp_path / "second" / "results.json").read_text())
+        assert document["cells"] == json.loads(result.stdout)["cells"]
+        assert document["cells"][0]["pooled"]["num_images"] == 2
+        compared = json.loads((tmp_path / "second" / "comparisons.json").read_text())
+        assert [one["before"].count(", N = ") for one in compared] == [1, 1, 0], "two models, then two settings"
+        assert all(change["difference"] == 0 for change in compared[0]["changes"].values())
+
+    def test_what_cannot_be_compared_with_is_one_line(self, geodit, checkpoint, tmp_path):
+        message = geodit.fails(
+            "evaluate", "--model", checkpoint, "--limit", 1, "--tasks", "vqa", "--bootstrap", 5,
+            "--report", tmp_path / "report", "--compare-with", tmp_path / "nowhere",
+        )  # fmt: skip
+        assert "give the folder of a report with the same settings" in message
+
+    def test_answers_of_another_model_are_not_mixed(self, geodit, checkpoint, tmp_path):
+        arguments = ("evaluate", "--limit", 1, "--tasks", "vqa", "--bootstrap", 5, "--report", tmp_path / "report")
+        assert geodit(*arguments, "--model", checkpoint).exit_code == 0
+        assert "with another model" in geodit.fails(*arguments, "--model", "geodit-tiny")

@@ -109,6 +109,54 @@ def test_on_the_same_images_the_interval_is_that_of_the_answers_if_all_are_the_s
     assert results.cells[0].figures["ground.accuracy"].interval is None
 
 
+def test_intervals_of_pooled_runs_are_taken_before_all_others(tmp_path):
+    changed = repeated([0.5, 0.75, 0.25], dataset_seeds=[10, 11, 12])
+    result = {"accuracy": 0.5, "confidence_intervals": {"accuracy": [0.375, 0.625]}}
+    changed["cells"][0]["pooled"] = {"num_runs": 3, "figures": {"ground": result}}
+    (results,) = read_results(write(tmp_path, "a.json", changed))
+    assert results.cells[0].figures["ground.accuracy"].interval == (0.375, 0.625)
+    assert results.repetitions.endswith(
+        "In parentheses the 95% interval of a bootstrap over images, of all repetitions pooled."
+    )
+
+
+def suite_document():
+    """A suite of one data set under two settings, and of another one."""
+    (cell,) = document()["cells"]
+    settings = {**cell["settings"], "seed": 0}
+    figures = {
+        "vqa": {
+            "accuracy": 0.5,
+            "num_samples": 4,
+            "by_kind": {
+                "count": {"accuracy": 0.25, "num_samples": 2, "confidence_intervals": {"accuracy": [0.0, 0.75]}}
+            },
+        }
+    }
+    asked = {"dataset": "rsvqa-lr", "split": "test", "tasks": ["vqa"], "num_images": 3, "figures": figures}
+    few = {"settings": {**settings, "steps": 1}, "setting": "N = 1"}
+    other = {"dataset": "dior-rsvg", "tasks": ["ground"], "figures": cell["runs"][0]["figures"]}
+    cells = [asked | {"settings": settings}, asked | few, asked | other | {"settings": settings}]
+    return {"suite": "paper", "model": "tiny", "command": ["geodit", "evaluate"], "cells": cells}
+
+
+def test_a_suite_is_as_many_results_as_it_has_data_sets(tmp_path):
+    visual, grounding = read_results(write(tmp_path, "results.json", suite_document()))
+    assert (visual.benchmark, grounding.benchmark) == ("rsvqa-lr", "dior-rsvg")
+    assert visual.split == "test"
+    assert visual.command_line == "geodit evaluate"
+    assert visual.table.header == ("task", "figure", "questions", "N = 8, low confidence", "N = 1, low confidence")
+    assert visual.table.rows == (
+        ("vqa", "accuracy", "4", "0.500", "0.500"),
+        ("vqa, count", "accuracy", "2", "0.250 (0.000 to 0.750)", "0.250 (0.000 to 0.750)"),
+    )
+    assert grounding.table.rows == (("ground", "accuracy@0.5", "9", "0.625 (0.500 to 0.750)"),)
+    assert (
+        visual.repetitions == "3 images of the split test, seed 0. In parentheses the 95% interval of a bootstrap "
+        "over images."
+    )
+
+
 def test_a_benchmark_may_be_published_as_a_data_set(tmp_path):
     write(tmp_path, "benchmarks.yaml", "neon: someone/trees\n")
     (results,) = read_results(write(tmp_path, "neon.json", document()))
