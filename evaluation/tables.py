@@ -99,7 +99,9 @@ def _repetitions(result: SweepResult) -> str:
 
 
 def _figure_title(task: str, name: str) -> str:
-    return "accuracy@0.5" if (task, name) == ("ground", "accuracy") else _TITLES.get(name) or figure_title(task, name, 0.5)
+    if (task, name) == ("ground", "accuracy"):
+        return "accuracy@0.5"
+    return _TITLES.get(name) or figure_title(task, name, 0.5)
 
 
 def _number(value: float | None) -> str:
