@@ -7,16 +7,13 @@ tiles. A line counts once it is complete: what a crash has left of the last one 
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from io import FileIO
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from geodit.configuration.file_lock import FileLock
+from geodit.configuration.line_journal import LineJournal, read_journal_lines
 from geodit.configuration.types_geodit import JsonObject
 from geodit.pipelines.scenes.leftovers import remove_leftovers
 from geodit.pipelines.tile_answers import TileAnswers
@@ -48,17 +45,12 @@ class Journal:
     ) -> None:
         self.path = path
         self.done = read_journals(others, fingerprint)
-        own, self._size = _read(path, fingerprint)
-        self.done |= own
         self._lock = lock
-        self._file = _open(path)
+        self._lines = LineJournal(path, _header(fingerprint), hint="go on from them with --resume")
         try:
-            if self._size:
-                self._file.truncate(self._size)
-            else:
-                self._begin({"format": _FORMAT, **fingerprint})
+            self.done |= _chunks(path, self._lines.lines)
         except BaseException:
-            self._file.close()
+            self._lines.close()
             raise
 
     def add(self, chunk: int, answers: Sequence[TileAnswers]) -> None:
@@ -67,34 +59,11 @@ class Journal:
         Raises:
             OSError: If they cannot be written, such as on a full disk. What was written before is kept.
         """
-        self._write({"chunk": chunk, "tiles": [tile.to_dict() for tile in answers]})
-
-    def _begin(self, header: JsonObject) -> None:
-        try:
-            self._write(header)
-        except OSError:
-            self.path.unlink()  # There is nothing to go on from.
-            raise
-
-    def _write(self, line: JsonObject) -> None:
-        rest = memoryview(json.dumps(line, ensure_ascii=True, allow_nan=False).encode() + b"\n")
-        size = self._size + len(rest)
-        try:
-            self._file.seek(self._size)
-            while rest:
-                rest = rest[self._file.write(rest) :]
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                self._file.truncate(self._size)
-            reason = error.strerror or error
-            kept = "; the answers before are kept: go on from them with --resume" if self._size else ""
-            raise OSError(f"cannot write {self.path}: {reason}{kept}") from error
-        self._size = size
+        self._lines.append({"chunk": chunk, "tiles": [tile.to_dict() for tile in answers]})
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._lines.close()
         if self._lock is not None:
             self._lock.release()
 
@@ -157,7 +126,7 @@ def read_journals(paths: Iterable[Path], fingerprint: JsonObject) -> dict[int, l
     """
     found: dict[int, list[TileAnswers]] = {}
     for path in sorted(paths):
-        found.update(_read(path, fingerprint)[0])
+        found.update(_chunks(path, read_journal_lines(path, _header(fingerprint))[0]))
     return found
 
 
@@ -165,44 +134,13 @@ def _others(out: Path, own: Path) -> list[Path]:
     return [path for path in find_journals(out) if path != own]
 
 
-def _open(path: Path) -> FileIO:
-    try:
-        return FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
-    except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror or error}") from error
+def _header(fingerprint: JsonObject) -> JsonObject:
+    return {"format": _FORMAT, **fingerprint}
 
 
-def _read(path: Path, fingerprint: JsonObject) -> tuple[dict[int, list[TileAnswers]], int]:
-    """Return the chunks of a journal and the number of bytes that its complete lines take."""
+def _chunks(path: Path, lines: Iterable[JsonObject]) -> dict[int, list[TileAnswers]]:
+    """Return the answers of chunks by their numbers."""
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return {}, 0
-    end = content.rfind(b"\n") + 1
-    lines = content[:end].splitlines()
-    if not lines:
-        return {}, 0
-    try:
-        header = json.loads(lines[0])
-        chunks = {}
-        for line in lines[1:]:
-            values = json.loads(line)
-            chunks[int(values["chunk"])] = [TileAnswers.from_dict(tile) for tile in values["tiles"]]
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        return {int(line["chunk"]): [TileAnswers.from_dict(tile) for tile in line["tiles"]] for line in lines}
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a file of answers to go on from: delete it to start over") from error
-    _check_header(path, header, {"format": _FORMAT, **fingerprint})
-    return chunks, end
-
-
-def _check_header(path: Path, header: object, expected: Mapping[str, object]) -> None:
-    found = header if isinstance(header, dict) else {}
-    different = sorted(
-        name
-        for name in {*found, *expected}
-        if name not in found or name not in expected or found[name] != expected[name]
-    )
-    if different:
-        raise ValueError(
-            f"{path} holds the answers of another job, with another {', '.join(different)}: give the same files and "
-            "options as then, or delete it to start over"
-        )
