@@ -49,6 +49,7 @@ def read_vector_labels(
     default_label: str | None = None,
     point_size: float | None = None,
     layer: str | None = None,
+    crs: str | None = None,
 ) -> Iterator[LabeledImage | BadRecord]:
     """Read the features of a vector file as the objects of rasters.
 
@@ -64,6 +65,7 @@ def read_vector_labels(
         default_label: The class of features for which the field says none, or of all.
         point_size: Side of the square around a point, in meters on the ground.
         layer: Name of the layer, where the file has several.
+        crs: Reference system of images that have a transform and none.
 
     Yields:
         One record per image, in their order, each in a group of its own; then one bad record for each thing that is
@@ -81,13 +83,13 @@ def read_vector_labels(
     features = read_features(labels, label_field=label_field, default_label=default_label, layer=layer)
     parts = _Parts.of(features, faults, label_field)
     if point_size is None and (parts.types == _POINT).any():
-        raise ValueError(f"{labels} has points: give point_size, the side of the box around one in meters")
+        raise ValueError(f"{labels} has points: give the side of their boxes in meters by --point-size (point_size)")
     placed = np.zeros(len(parts.geometries), dtype=bool)
     moved: dict[str, _MovedParts | str] = {}
     some_image = False
     for image in images:
         try:
-            with open_image(image) as source:
+            with open_image(image, crs=crs) as source:
                 image_size, place = source.image_size, source.georeference
             if place is None:
                 raise ValueError(f"{image} has no place on Earth, so that no features can be found in it")

@@ -174,7 +174,7 @@ def test_points_become_squares_on_the_ground(
 
 def test_points_need_a_size(raster: str, tmp_path: Path) -> None:
     labels = write(tmp_path / "a.gpkg", [shapely.Point(5, 5)])
-    with pytest.raises(ValueError, match="give point_size"):
+    with pytest.raises(ValueError, match="has points: give the side of their boxes in meters by --point-size"):
         read([raster], labels)
     with pytest.raises(ValueError, match="above 0"):
         read([raster], labels, point_size=0.0)
@@ -345,6 +345,16 @@ def test_images_that_cannot_be_used_are_bad_records(raster: str, tmp_path: Path)
     assert "cannot be found in the map" in bad[2].reason
 
 
+def test_the_reference_system_of_images_that_state_none_can_be_given(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.crs = rasterio.CRS()
+    labels = write(tmp_path / "a.gpkg", [shapely.box(10, 20, 30, 50)], crs="EPSG:4326")
+    assert read([path], labels)[0] == []
+    (image,), _ = read([path], labels, crs=PLACE.crs)
+    assert image.objects[0].box == pytest.approx((10, 20, 30, 50), abs=0.5)
+
+
 def test_a_file_without_a_reference_system_is_in_longitude_and_latitude(raster: str, tmp_path: Path) -> None:
     path = write(tmp_path / "a.shp", [shapely.box(10, 20, 30, 50)], crs="EPSG:4326")
     (tmp_path / "a.prj").unlink()
@@ -361,7 +371,7 @@ def test_one_of_several_layers_is_named(raster: str, tmp_path: Path) -> None:
     write(tmp_path / "a.gpkg", [shapely.box(7, 7, 9, 9)], layer="planes")
     (image,), _ = read([raster], path, layer="planes")
     assert image.objects[0].box == pytest.approx((7, 7, 9, 9), abs=1e-6)
-    with pytest.raises(ValueError, match="has 2 layers: choose one by layer, of ships, planes"):
+    with pytest.raises(ValueError, match="has 2 layers: choose one of ships, planes by --layer"):
         read([raster], path)
     with pytest.raises(ValueError, match="no layer cars; its layers are ships, planes"):
         read([raster], path, layer="cars")
@@ -372,7 +382,7 @@ def test_fields_and_classes_have_to_be_there(raster: str, tmp_path: Path) -> Non
         labels = write(path, [shapely.box(1, 1, 5, 5)])
         with pytest.raises(ValueError, match="no field type; its fields are name"):
             read([raster], labels, label_field="type")
-        with pytest.raises(ValueError, match="give label_field or default_label"):
+        with pytest.raises(ValueError, match="has the fields name: say which of them has the class by --label-field"):
             read([raster], labels, label_field=None)
 
 
