@@ -111,8 +111,8 @@ def draw_answer(image: Image.Image, question: Question, answer: Mapping[str, Any
         *(answer.get("corners") or [None] * len(answer["boxes"])),
     ]
     picture = draw_boxes(image, boxes, labels, corners=corners)
-    truth = question.answer or f"{len(question.boxes)} boxes"
-    said = f"{len(answer['boxes'])} boxes" if answer["boxes"] else answer["text"] or "nothing"
+    truth = question.answer or _number_of_boxes(len(question.boxes))
+    said = _number_of_boxes(len(answer["boxes"])) if answer["boxes"] else answer["text"] or "nothing"
     return _captioned(picture, (f"{question.task} {question.query}".strip(), f"answer: {said}", f"truth: {truth}"))
 
 
@@ -167,7 +167,11 @@ def _as_line(question: Question) -> str:
         return f"{asked}: {question.answer}"
     if not question.boxes:
         return f"{asked}: none"
-    return f"{asked}: {len(question.boxes)} box{'es' * (len(question.boxes) > 1)}"
+    return f"{asked}: {_number_of_boxes(len(question.boxes))}"
+
+
+def _number_of_boxes(number: int) -> str:
+    return f"{number} box{'es' * (number != 1)}" if number else "none"
 
 
 def _captioned(picture: Image.Image, texts: Sequence[str]) -> Image.Image:

@@ -32,7 +32,8 @@ class GenerationMode:
         attention_mode: Of the configuration.
         generation_kwargs: Arguments of `generate()` beside those that the workload gives.
         by_default: Whether it takes part where no contestants are named.
-        uncaptured_kwargs: Arguments changed so that the same work is done without CUDA graphs, operator by operator.
+        uncaptured_kwargs: Arguments changed so that the same work is done without CUDA graphs, operator by operator. A
+            graph that is captured while operators are counted stays, and holds what ran then: uncompiled layers.
         runs_to_prepare: Runs before those that are timed, beside the ones that all have.
     """
 
@@ -88,10 +89,11 @@ MODES: tuple[GenerationMode, ...] = (
         "prefix",
         {"compile_step": True},
         by_default=False,
+        uncaptured_kwargs={"compile_step": False, "capture_step": False},
         runs_to_prepare=RUNS_TO_COMPILE,
     ),
     GenerationMode(
-        "compiled-full",
+        "full-compiled",
         "full, exact, compiled",
         "full",
         {"compile_step": True, "capture_step": True},

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Contestants do what they are said to do: all tokens, no less work than said, and marks where the work is done."""
 
+import copy
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
+from geodit.modeling_geodit import loop_choice_geodit
 from geodit.speed import contestants
 from geodit.speed.contestants import AutoregressiveContestant, GeoDiTContestant, QuestionsTogether
 from geodit.speed.flops import count_flops
@@ -17,6 +19,8 @@ from geodit.speed.runner import contestant_keys, make_contestants
 BY_KEY = {mode.key: mode for mode in MODES}
 # Compiling takes longer than all other tests together; a compiled step is tested with generate().
 DEFAULT_MODES = [mode for mode in MODES if mode.by_default]
+# Graphs and compiled layers.
+KEPT_BY_MODELS = {"_captured_loops", "_captured_towers", "_kept_compiled_layers"}
 
 
 def ignore(step):
@@ -111,6 +115,18 @@ class TestGeoDiT:
         counted = count_flops(GeoDiTContestant(model, mode, workload, inputs))[0]
         uncached = count_flops(contestant("prefix-uncached", workload, model, peer, inputs))[0]
         assert counted == uncached > count_flops(contestant("prefix-cached", workload, model, peer, inputs))[0]
+
+    @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.key)
+    def test_what_runs_while_operators_are_counted_leaves_no_graph_and_no_compiled_layer(
+        self, model, workload, inputs, mode, monkeypatch
+    ):
+        """They would be used in all later runs, and of compiled layers a graph would hold the uncompiled ones."""
+        monkeypatch.setattr(loop_choice_geodit, "asks_for_capture", lambda setting, device: setting in (True, "auto"))
+        model = copy.deepcopy(model)
+        for name in KEPT_BY_MODELS:
+            model.__dict__.pop(name, None)
+        count_flops(GeoDiTContestant(model, mode, workload, inputs))
+        assert KEPT_BY_MODELS.isdisjoint(model.__dict__)
 
     def test_it_is_prepared_by_as_many_runs_as_its_mode_needs(self, model, workload, inputs):
         seen = []

@@ -43,11 +43,11 @@ def test_every_part_is_measured_but_what_needs_a_gpu(document):
         "answers",
         "first-call",
         "batch-1",
-        "batch-16",
-        "long",
-        "questions-10",
         "lora",
         "stage-1",
+        "questions-10",
+        "batch-16",
+        "long",
         "batch-64",
     ]
     assert document["shape"]["name"] == "tiny"
@@ -108,7 +108,7 @@ def test_named_parts_run_alone_and_golden_outputs_have_to_be_given(benchmark, tm
 def test_without_time_nothing_is_measured(benchmark, tmp_path, capsys):
     document = written_by(benchmark, tmp_path, "--limit", "0")
     assert document["parts"] == {}
-    assert "skipped: batch-1: takes about 90 s, and 0 s are left" in capsys.readouterr().out
+    assert "skipped: batch-1: takes about 100 s, and 0 s are left" in capsys.readouterr().out
 
 
 def test_what_fails_is_told_by_the_status(benchmark, tmp_path, capsys):
