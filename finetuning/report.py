@@ -119,6 +119,11 @@ class FinetuneReport:
             text += ", as the validation split got no better"
         if self.best is not None:
             text += f"; the checkpoint of update {int(self.best['step']):,} was the best and is kept"
+        if self.split != "test":
+            text += (
+                f". There is no test split: the figures are those of the {self.split} split, on which the checkpoint "
+                "was chosen, and so are too good"
+            )
         return text + "."
 
     def _curve(self) -> list[str]:

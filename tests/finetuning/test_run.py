@@ -2,6 +2,7 @@
 """From a data set to a model and a report, also after stops."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -57,6 +58,8 @@ def test_a_model_and_a_report(tmp_path, ships, checkpoint):
     assert report.best["eval_score"] == max(line["eval_score"] for line in report.evaluations)
 
     page = (folder / "finetuning" / "report.md").read_text()
+    assert "There is no test split" not in page
+    assert "There is no test split" in replace(report, split="validation").to_markdown()
     assert "| detect | f1 |" in page
     assert f"geodit predict IMAGE --adapter {folder} --task detect --query ship" in page
     assert f"geodit push {folder} --adapter" in page
