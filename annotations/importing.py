@@ -258,7 +258,7 @@ def _find_tiles(
     tiles: list[LabeledTile] = []
     for tile in cut_tiles(checked, options.tiles, reader, counts):
         if isinstance(tile, BadRecord):
-            report.add("record", tile.origin, tile.reason)
+            report.add(tile.kind, tile.origin, tile.reason)
             continue
         if options.reference_images:
             check_used_as_it_is(tile, reader)

@@ -314,16 +314,26 @@ def test_what_is_wrong_with_features_is_counted_and_the_first_are_named(raster: 
     labels = ["a", "b", "c", "d", None, *"efghijk"]
     path = write(tmp_path / "a.gpkg", shapes, labels)
     (image,), bad = read([raster], path)
-    assert [(one.label, one.line) for one in image.objects] == [("b", 2)]
+    assert [(one.label, one.line) for one in image.objects] == [("b", 2), ("c", 3)]
+    # The box around an outline that crosses itself is right.
+    assert image.objects[1].box == pytest.approx((10, 10, 20, 20), abs=0.01)
     assert [(record.origin.removeprefix(path), record.reason.partition(" (")[0]) for record in bad] == [
         (", feature 1", "1 of 12 features is without a geometry"),
-        (", feature 3", "1 of 12 features is invalid"),
         (", feature 5", "1 of 12 features is without a class in the field name"),
         (", feature 4", "1 of 12 features is neither polygon nor point"),
+        (", feature 3", "1 of 12 features is invalid"),
         (", features 6, 7, 8, 9, 10, ...", "7 of 12 features are outside all images that can be read"),
     ]
+    assert [record.kind for record in bad] == ["record", "record", "record", "mended", "elsewhere"]
     (image,), bad = read([raster], path, default_label="thing")
-    assert [one.label for one in image.objects] == ["b", "thing"]
+    assert [one.label for one in image.objects] == ["b", "c", "thing"]
+
+
+def test_an_outline_that_encloses_nothing_is_without_area(raster: str, tmp_path: Path) -> None:
+    flat = shapely.Polygon([(10, 10), (20, 10), (30, 10)])
+    (image,), bad = read([raster], write(tmp_path / "a.gpkg", [flat, shapely.box(1, 1, 5, 5)], ["a", "b"]))
+    assert [one.label for one in image.objects] == ["b"]
+    assert any("without area" in record.reason and record.kind == "record" for record in bad)
 
 
 def test_numbers_are_class_names(raster: str, tmp_path: Path) -> None:
