@@ -140,7 +140,7 @@ def test_options_that_make_no_sense_are_one_error(options, message):
     ("options", "message"),
     [
         ({"metric": "ground_accuracy"}, "metric must be one of loss, detect_f1, score, vqa_accuracy"),
-        ({"overrides": (("no_such_field", "3"),)}, "arguments that do not exist"),
+        ({"overrides": (("no_such_field", "3"),)}, "a recipe has no field"),
     ],
 )
 def test_options_that_do_not_fit_the_data_are_one_error(ships, checkpoint, options, message):
