@@ -68,7 +68,7 @@ def test_less_memory_takes_smaller_batches_then_recomputes_then_gives_up(ships, 
     found = []
     free = 2**30
     while True:
-        free = int(free * 0.9)
+        free = int(free * 0.75)
         memory = DeviceMemory("a small device", free, False)
         try:
             recipe = plan(ships, checkpoint, memory, quantize="none", use_cpu=True).recipe
