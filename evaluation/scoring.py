@@ -16,7 +16,15 @@ from geodit.evaluation.metrics.detection import judge_detection
 from geodit.evaluation.metrics.exact_match import judge_texts
 from geodit.evaluation.metrics.grounding import judge_grounding
 
-__all__ = ["PooledAnswers", "ScoringRules", "iterate_figures", "judge_answers", "pool_runs", "score_answers"]
+__all__ = [
+    "PooledAnswers",
+    "ScoringRules",
+    "iterate_figures",
+    "iterate_intervals",
+    "judge_answers",
+    "pool_runs",
+    "score_answers",
+]
 
 
 @dataclass(frozen=True)
@@ -178,6 +186,29 @@ def iterate_figures(
                 if part != task:
                     for name, value in _qualities(of_part):
                         yield f"{task}.{part}.{name}", value
+
+
+def iterate_intervals(
+    figures: Mapping[str, JsonObject], parts: Sequence[str] = ("by_kind",)
+) -> Iterator[tuple[str, tuple[float, float]]]:
+    """Yield the 95% intervals of figures, under the names that `iterate_figures` gives them.
+
+    Args:
+        figures: What `score_answers` returns for `bootstrap` > 0; without it there are no intervals.
+        parts: As for `iterate_figures`.
+
+    Yields:
+        `(name, (low, high))`.
+    """
+    for task, result in figures.items():
+        named = [(task, result)]
+        named += [
+            (f"{task}.{name}", part) for by in parts for name, part in result.get(by, {}).items() if name != task
+        ]
+        for prefix, of_part in named:
+            for name, ends in of_part.get("confidence_intervals", {}).items():
+                if ends is not None:
+                    yield f"{prefix}.{name}", (float(ends[0]), float(ends[1]))
 
 
 def _qualities(result: Mapping[str, object]) -> Iterator[tuple[str, float]]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
     from geodit.processing.processing_geodit import GeoDiTProcessor
 
-__all__ = ["PooledResult", "Spread", "SweepCell", "SweepResult", "run_name", "run_sweep"]
+__all__ = ["Spread", "SweepCell", "SweepResult", "run_name", "run_sweep"]
 
 DatasetLoader = Callable[["int | None"], "datasets.Dataset"]
 SweepProgress = Callable[[str, int, int], None]
@@ -54,61 +54,19 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class PooledResult:
-    """The figures of all questions of all runs that differ.
-
-    Args:
-        figures: What [`~geodit.evaluation.scoring.score_answers`] returns, with 95% intervals over images.
-        num_runs: How many runs there are that differ.
-        num_images: Images that were asked about, each counted once.
-        num_questions: Questions that were asked about them, each counted once.
-    """
-
-    figures: dict[str, JsonObject]
-    num_runs: int
-    num_images: int
-    num_questions: int
-
-    @classmethod
-    def of_runs(cls, runs: Sequence[EvaluationResult], *, bootstrap: int) -> PooledResult:
-        """Pool runs.
-
-        Args:
-            runs: At least one.
-            bootstrap: Number of bootstrap resamples, as the runs have it.
-        """
-        pooled = pool_runs([run.answers for run in runs])
-        figures = (
-            runs[0].figures
-            if pooled.num_runs == 1
-            else score_answers(pooled.answers, bootstrap=bootstrap, images=pooled.images)
-        )
-        questions = {(image, answer.question) for image, answer in zip(pooled.images, pooled.answers, strict=True)}
-        return cls(figures, pooled.num_runs, len(set(pooled.images)), len(questions))
-
-    def to_dict(self) -> JsonObject:
-        """Return the result in types that JSON has."""
-        return {
-            "num_runs": self.num_runs,
-            "num_images": self.num_images,
-            "num_questions": self.num_questions,
-            "figures": self.figures,
-        }
-
-
-@dataclass(frozen=True)
 class SweepCell:
     """One point of the grid.
 
     Args:
         settings: Its decoding settings; the seed is that of the first repetition.
         runs: One result for each repetition.
-        pooled: The figures of all of them together, with intervals; `None` if no intervals were asked for.
+        pooled: Figures of the answers of all repetitions together, with 95% intervals over their images, if asked for;
+            see [`~geodit.evaluation.scoring.pool_runs`].
     """
 
     settings: DecodingOptions
     runs: tuple[EvaluationResult, ...]
-    pooled: PooledResult | None = None
+    pooled: dict[str, JsonObject] | None = None
 
     @property
     def summary(self) -> dict[str, Spread]:
@@ -124,10 +82,10 @@ class SweepCell:
         settings = self.settings.to_dict()
         del settings["seed"]  # the runs have theirs
         return {
+            **({} if self.pooled is None else {"pooled": self.pooled}),
             "settings": settings,
             "draws_random_numbers": not self.settings.is_deterministic,
             "summary": {name: spread.to_dict() for name, spread in self.summary.items()},
-            **({} if self.pooled is None else {"pooled": self.pooled.to_dict()}),
             "runs": [run.to_dict() for run in self.runs],
         }
 
@@ -215,7 +173,7 @@ def run_sweep(
         tasks: Ask the questions of these tasks only.
         batch_size: How many questions to answer at once.
         limit: Use the first so many images only.
-        bootstrap: Number of bootstrap resamples, over images, in each run and of all runs pooled; 0 for none.
+        bootstrap: Number of bootstrap resamples, over images, in each run and over all runs; 0 for none.
         progress: Called with a description of the run, the number of answers so far in all runs, and the
             number in all. That number is an estimate until the data sets of all repetitions have been seen.
         command: The command line, for the report.
@@ -278,9 +236,7 @@ def run_sweep(
     return SweepResult(
         dataset_name=dataset_name,
         cells=tuple(
-            SweepCell(
-                point, tuple(of_point), PooledResult.of_runs(of_point, bootstrap=bootstrap) if bootstrap else None
-            )
+            SweepCell(point, tuple(of_point), _pool(of_point, bootstrap) if bootstrap else None)
             for point, of_point in zip(grid, runs, strict=True)
         ),
         seeds=tuple(seeds),
@@ -301,6 +257,14 @@ def run_name(settings: DecodingOptions, dataset_seed: int | None) -> str:
     """
     images = "" if dataset_seed is None else f"-images{dataset_seed}"
     return f"n{settings.max_denoising_steps}-{settings.remasking}-seed{settings.seed}{images}"
+
+
+def _pool(runs: Sequence[EvaluationResult], bootstrap: int) -> dict[str, JsonObject]:
+    """Score the answers of all runs together; runs that gave the same answers are one, which has been scored."""
+    pooled = pool_runs([run.answers for run in runs])
+    if pooled.num_runs == 1:
+        return runs[0].figures
+    return score_answers(pooled.answers, images=pooled.images, bootstrap=bootstrap)
 
 
 def _count_runs(grid: Sequence[DecodingOptions], seeds: Sequence[int], dataset_seeds: Sequence[int] | None) -> int:

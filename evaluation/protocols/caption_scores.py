@@ -7,13 +7,9 @@ import importlib
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.optional import import_optional
 
-__all__ = ["cider_of_each", "reference_captions", "rouge_of_each"]
+__all__ = ["reference_captions", "rouge_of_each"]
 
 
 class _Score(Protocol):
@@ -34,24 +30,6 @@ def reference_captions(answer: AnswerRecord) -> tuple[str, ...]:
     if not captions:
         raise ValueError(f"image {answer.image_id!r} has no reference caption; give at least one")
     return captions
-
-
-def cider_of_each(captions: Sequence[str], references: Sequence[Sequence[str]]) -> NDArray[np.float64]:
-    """Return pycocoevalcap's CIDEr of each caption, on its scale of 0 to 10.
-
-    Args:
-        captions: N captions; words are separated by white space.
-        references: The reference captions of each, whose words weigh by how many of the N lists they occur in.
-
-    Returns:
-        Array of shape (N,).
-    """
-    scorer = import_optional("pycocoevalcap.cider.cider").Cider()
-    _, scores = scorer.compute_score(
-        {index: list(of_image) for index, of_image in enumerate(references)},
-        {index: [caption] for index, caption in enumerate(captions)},
-    )
-    return np.asarray(scores, dtype=np.float64)
 
 
 def rouge_of_each(captions: Sequence[str], references: Sequence[Sequence[str]], kind: str) -> list[float] | None:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from geodit.data.schema import Box
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.bootstrap import Figures
+from geodit.evaluation.metrics.cider import cider_d_scores
 from geodit.evaluation.protocols.answer_boxes import first_box, outlines, polygon_iou, true_box, true_outlines
 from geodit.evaluation.protocols.base import EvaluationProtocol, Quirk, Source, mean_figures
-from geodit.evaluation.protocols.caption_scores import cider_of_each, reference_captions
+from geodit.evaluation.protocols.caption_scores import reference_captions
 
 __all__ = ["RSCOVLM", "shrunken_iou", "voc_2007_precision"]
 
@@ -104,7 +105,7 @@ def _judge(answer: AnswerRecord) -> list[tuple[str, bool]]:
 
 def _captions(answers: Sequence[AnswerRecord]) -> Figures:
     references = [[caption.lower() for caption in reference_captions(answer)] for answer in answers]
-    return mean_figures({"cider_x100": 100 * cider_of_each([answer.text.lower() for answer in answers], references)})
+    return mean_figures({"cider_x100": 100 * cider_d_scores([answer.text.lower() for answer in answers], references)})
 
 
 def _texts(answers: Sequence[AnswerRecord]) -> Figures:

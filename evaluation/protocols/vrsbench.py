@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from geodit.data.schema import Box
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.bootstrap import Figures
+from geodit.evaluation.metrics.cider import cider_d_scores
 from geodit.evaluation.optional import import_optional
 from geodit.evaluation.protocols.answer_boxes import first_box, true_box
 from geodit.evaluation.protocols.base import EvaluationProtocol, Quirk, Source
-from geodit.evaluation.protocols.caption_scores import cider_of_each, reference_captions
+from geodit.evaluation.protocols.caption_scores import reference_captions
 from geodit.evaluation.text import tokenize_caption
 
 __all__ = ["VRSBENCH", "inclusive_areas", "whole_hundredths"]
@@ -78,7 +79,7 @@ def _grounding(answers: Sequence[AnswerRecord]) -> Figures:
 def _captions(answers: Sequence[AnswerRecord]) -> Figures:
     captions = [tokenize_caption(answer.text) for answer in answers]
     references = [[tokenize_caption(caption) for caption in reference_captions(answer)] for answer in answers]
-    cider = 100 * cider_of_each(captions, references)
+    cider = 100 * cider_d_scores(captions, references)
     rouge_scorer = import_optional("pycocoevalcap.rouge.rouge").Rouge()
     rouge = np.asarray(
         [rouge_scorer.calc_score([caption], of_image) for caption, of_image in zip(captions, references, strict=True)]

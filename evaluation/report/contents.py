@@ -12,9 +12,9 @@ from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.environment import describe_environment
-from geodit.evaluation.scoring import PooledAnswers, pool_runs
+from geodit.evaluation.scoring import PooledAnswers, pool_runs, score_answers
 from geodit.evaluation.suite_runs import SuiteResult, cell_name
-from geodit.evaluation.sweep import PooledResult, SweepCell, SweepResult, run_name
+from geodit.evaluation.sweep import SweepCell, SweepResult, run_name
 
 __all__ = ["Report", "ReportCell", "suite_report", "sweep_report"]
 
@@ -113,7 +113,7 @@ def sweep_report(result: SweepResult) -> Report:
     """Make the contents of a report of a sweep.
 
     Args:
-        result: With intervals.
+        result: Of the sweep; figures have intervals if it has.
     """
     return Report(
         title=result.dataset_name,
@@ -156,11 +156,11 @@ def suite_report(result: SuiteResult) -> Report:
 
 
 def _sweep_cell(result: SweepResult, cell: SweepCell) -> ReportCell:
-    pooled = cell.pooled or PooledResult.of_runs(cell.runs, bootstrap=0)
     images = result.dataset_seeds or (None,) * len(cell.runs)
     names = [run_name(run.settings, seed) for run, seed in zip(cell.runs, images, strict=True)]
     if result.dataset_seeds is None and cell.settings.is_deterministic:
         names = names[:1] * len(names)  # decoded once
+    pooled = pool_runs([run.answers for run in cell.runs])
     return ReportCell(
         name=_file_name(f"n{cell.settings.max_denoising_steps}", cell.settings.remasking or ""),
         dataset=result.dataset_name,
@@ -170,7 +170,7 @@ def _sweep_cell(result: SweepResult, cell: SweepCell) -> ReportCell:
         run_names=tuple(names),
         runs=tuple(run.answers for run in cell.runs),
         seconds=tuple(run.seconds for run in cell.runs),
-        figures=pooled.figures,
+        figures=cell.pooled if cell.pooled is not None else score_answers(pooled.answers),
         num_runs=pooled.num_runs,
     )
 

@@ -397,7 +397,8 @@ def _read_suite_cell(cell: Field) -> ResultsCell:
     return ResultsCell(
         point=_read_point(cell["settings"]),
         figures={
-            name: Figure(value, interval=_bootstrap_interval(name, cell), values=(value,)) for name, value in names
+            name: Figure(value, interval=_bootstrap_interval(name, cell["figures"]), values=(value,))
+            for name, value in names
         },
         num_samples=_read_num_samples([cell]),
         num_images=(cell["num_images"].integer(),),
@@ -462,7 +463,7 @@ def _read_figure(name: str, spread: Field, runs: Sequence[Field], pooled: Field 
     if pooled is not None:
         interval = _bootstrap_interval(name, pooled)
     elif len(runs) == 1:
-        interval = _bootstrap_interval(name, runs[0])
+        interval = _bootstrap_interval(name, runs[0]["figures"])
     elif new_images:
         interval = mean_interval(values)
         if interval is not None and name.rpartition(".")[2] not in _UNBOUNDED:
@@ -470,13 +471,13 @@ def _read_figure(name: str, spread: Field, runs: Sequence[Field], pooled: Field 
             interval = (max(interval[0], 0.0), min(interval[1], 1.0))
     elif all(run["figures"].value == runs[0]["figures"].value for run in runs):
         # The same answers in every repetition: images are all that the figure depends on.
-        interval = _bootstrap_interval(name, runs[0])
+        interval = _bootstrap_interval(name, runs[0]["figures"])
     return Figure(spread["mean"].number(), None if std is None else std.number(), interval, values)
 
 
-def _bootstrap_interval(name: str, run: Field) -> tuple[float, float] | None:
+def _bootstrap_interval(name: str, figures: Field) -> tuple[float, float] | None:
     part, _, figure = name.rpartition(".")
-    intervals = _part(run, part).get("confidence_intervals")
+    intervals = _part(figures, part).get("confidence_intervals")
     ends = None if intervals is None else intervals.get(figure)
     if ends is None:
         return None
@@ -486,11 +487,10 @@ def _bootstrap_interval(name: str, run: Field) -> tuple[float, float] | None:
     return values[0], values[1]
 
 
-def _part(run: Field, name: str) -> Field:
-    """Return the figures of a task, or of a kind of its questions (`"vqa.count"`), in a run."""
+def _part(figures: Field, name: str) -> Field:
+    """Return the figures of a task, or of a kind of its questions (`"vqa.count"`)."""
     task, _, kind = name.partition(".")
-    figures = run["figures"][task]
-    return figures["by_kind"][kind] if kind else figures
+    return figures[task]["by_kind"][kind] if kind else figures[task]
 
 
 def _read_num_samples(runs: Sequence[Field]) -> dict[str, tuple[int, ...]]:

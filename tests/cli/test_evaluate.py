@@ -151,7 +151,7 @@ class TestReport:
         assert result.exit_code == 0, result.output
         document = json.loads((tmp_path / "second" / "results.json").read_text())
         assert document["cells"] == json.loads(result.stdout)["cells"]
-        assert document["cells"][0]["pooled"]["num_images"] == 2
+        assert document["cells"][0]["pooled"]["detect"]["confidence_intervals"]
         compared = json.loads((tmp_path / "second" / "comparisons.json").read_text())
         assert [one["before"].count(", N = ") for one in compared] == [1, 1, 0], "two models, then two settings"
         assert all(change["difference"] == 0 for change in compared[0]["changes"].values())

@@ -106,3 +106,16 @@ def test_punctuation_belongs_to_the_word_in_captions():
 def test_containment_is_enough(task, truth, text, contained, either_way):
     figures = RSCOVLM.score([replied(truth, text, task)])[task]
     assert (figures["accuracy"], figures["accuracy_either_way"]) == (contained, either_way)
+
+
+def test_its_average_precision_is_our_map_nc():
+    # Two implementations: ours judges once and computes any choice of images from that.
+    answers = [
+        detected([BOX, OTHER], [ELSEWHERE, BOX, BOX], image_id="1"),
+        detected([BOX], [BOX], image_id="2"),
+        detected([BOX, ELSEWHERE], [OTHER, ELSEWHERE], labels=["tree", "ship"], true_labels=["tree", "ship"]),
+        detected([OTHER], [], image_id="3"),
+    ]
+    theirs = RSCOVLM.score(answers)["detect"]["map_nc_50"]
+    assert OURS.score(answers)["detect"]["map_nc"] == pytest.approx(theirs, abs=1e-12)
+    assert 0 < theirs < 1

@@ -84,14 +84,12 @@ def test_runs_are_pooled_and_questions_counted_once(written, dataset):
     lines = (folder / "report.md").read_text().splitlines()
     summary = [line for line in lines if line.startswith("| four images |") and "| detect | F1@0.5 |" in line]
     assert [line[-11:] for line in summary] == ["8 | 4 | 1 |", "8 | 4 | 2 |"]
-    document = json.loads(json.dumps(result.to_dict(), allow_nan=False))["cells"][1]["pooled"]
-    assert (document["num_runs"], document["num_images"], document["num_questions"]) == (2, 4, 28)
 
 
 def test_figures_are_the_same_in_all_files(written):
     folder, result = written
     rows = list(csv.DictReader((folder / "figures.csv").open()))
-    pooled = result.cells[1].pooled.figures
+    pooled = result.cells[1].pooled
     (row,) = (
         row
         for row in rows
@@ -143,7 +141,7 @@ def test_stopped_and_gone_on_the_answers_are_the_same(written, model, processor,
     with pytest.raises(KeyboardInterrupt):
         sweep(model, processor, dataset, tmp_path, progress=stop)
     again = sweep(model, processor, dataset, tmp_path)
-    assert [cell.pooled.figures for cell in again.cells] == [cell.pooled.figures for cell in written[1].cells]
+    assert [cell.pooled for cell in again.cells] == [cell.pooled for cell in written[1].cells]
 
 
 def test_answers_of_another_model_or_other_settings_are_not_mixed(written, processor, dataset):

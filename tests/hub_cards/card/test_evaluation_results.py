@@ -112,7 +112,7 @@ def test_on_the_same_images_the_interval_is_that_of_the_answers_if_all_are_the_s
 def test_intervals_of_pooled_runs_are_taken_before_all_others(tmp_path):
     changed = repeated([0.5, 0.75, 0.25], dataset_seeds=[10, 11, 12])
     result = {"accuracy": 0.5, "confidence_intervals": {"accuracy": [0.375, 0.625]}}
-    changed["cells"][0]["pooled"] = {"num_runs": 3, "figures": {"ground": result}}
+    changed["cells"][0]["pooled"] = {"ground": result}
     (results,) = read_results(write(tmp_path, "a.json", changed))
     assert results.cells[0].figures["ground.accuracy"].interval == (0.375, 0.625)
     assert results.repetitions.endswith(
