@@ -4,6 +4,7 @@ import json
 import pytest
 
 import published_datasets
+from geodit.hub_cards.card.evaluation_results import read_results
 
 pytest.importorskip("evaluate")
 
@@ -115,7 +116,14 @@ class TestSuite:
         assert names == tables | {"figures.csv", "plots", "report.md", "sheets"}
         assert "| paper |" in (tmp_path / "report" / "report.md").read_text()
         again = geodit(*arguments, "--model", "geodit-tiny", "--bootstrap", 5, "--json")
-        assert json.loads(again.stdout) == json.loads((tmp_path / "report" / "results.json").read_text())
+        written = (tmp_path / "report" / "results.json").read_text()
+        assert json.loads(again.stdout) == json.loads(written)
+
+        (tmp_path / "results").mkdir()
+        (tmp_path / "results" / "paper.json").write_text(written)
+        of_card = read_results(tmp_path)
+        assert [results.benchmark for results in of_card] == ["rsvqa-lr", "rsvqa-hr"]
+        assert all(cell.figures["vqa.accuracy"].interval for results in of_card for cell in results.cells)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
