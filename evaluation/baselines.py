@@ -19,8 +19,10 @@ import datasets
 import numpy as np
 from numpy.typing import NDArray
 
+from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import Box, Question, check_columns, decode_stored_image, row_questions
 from geodit.evaluation.answers import AnswerRecord
+from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.text import tokenize_caption
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ __all__ = [
     "commonest_answers",
     "nearest_image_answers",
     "right_class_boxes",
+    "score_baselines",
     "typical_boxes",
 ]
 
@@ -290,6 +293,30 @@ BASELINES: Mapping[str, Baseline] = MappingProxyType(
     }
 )
 """The baselines and ceilings by name."""
+
+
+def score_baselines(
+    train: datasets.Dataset, test: datasets.Dataset, *, tasks: Sequence[str] | None = None, bootstrap: int = 0
+) -> dict[str, dict[str, JsonObject]]:
+    """Score every baseline and ceiling on the questions that it answers.
+
+    Args:
+        train: Rows of the training set.
+        test: Rows of the test set.
+        tasks: The tasks that are scored; by default all.
+        bootstrap: Number of bootstrap resamples, over images, for 95% intervals; 0 for none.
+
+    Returns:
+        By the name of the baseline, what [`~geodit.evaluation.scoring.score_answers`] returns. Baselines that answer
+        nothing are left out.
+    """
+    found = {}
+    for name, baseline in BASELINES.items():
+        answers = baseline.answer(train, test)
+        answers = [one for one in answers if tasks is None or one.question.task in tasks]
+        if answers:
+            found[name] = score_answers(answers, bootstrap=bootstrap)
+    return found
 
 
 class _Row(NamedTuple):

@@ -14,6 +14,7 @@ from geodit.evaluation.baselines import (
     commonest_answers,
     nearest_image_answers,
     right_class_boxes,
+    score_baselines,
     typical_boxes,
 )
 from geodit.evaluation.scoring import score_answers
@@ -161,3 +162,12 @@ def test_every_baseline_answers_synthetic_scenes_in_the_order_of_their_questions
         "right_class_box",
         "canonical_caption",
     }
+
+
+def test_scores_are_those_of_the_answers():
+    train, test = synthetic_dataset(6, split="train"), synthetic_dataset(4, split="test")
+    scores = score_baselines(train, test, tasks=["vqa", "caption"])
+    assert scores["commonest"]["vqa"] == score_answers(commonest_answers(train, test))["vqa"]
+    assert set(scores["canonical_caption"]) == {"caption"}
+    assert "typical_box" not in scores  # which answers no such question
+    assert "confidence_intervals" in score_baselines(train, test, tasks=["vqa"], bootstrap=5)["commonest"]["vqa"]
