@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from geodit.pipelines.image_pipeline import GeoDiTPipeline
 
 _RESAMPLES = 1000
+_TRAINING_SCENES = 4000
 
 EXAMPLES = """Examples:
 
@@ -105,6 +106,12 @@ def evaluate(
             help="Folder of another report with the same data and settings, to compare with question by question.",
         ),
     ] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines", help="With --report, also score what answers without a model, from the training split."
+        ),
+    ] = False,
     benchmark: Annotated[
         Literal["synthetic", "neon"] | None,
         typer.Option("--benchmark", "-b", hidden=True, help="The old name of --dataset."),
@@ -180,6 +187,8 @@ def evaluate(
         raise CommandError("--report takes no --answers")
     if compare_with is not None and report is None:
         raise CommandError("--compare-with needs --report")
+    if baselines and (report is None or suite is not None):
+        raise CommandError("--baselines needs --report, and takes no --suite")
     if suite is not None and (dataset is not None or data is None or report is None):
         raise CommandError("--suite needs --data, the folder of its data sets, and --report, and takes no --dataset")
     steps = renamed("--steps", steps, "--max-denoising-steps", max_denoising_steps)
@@ -282,7 +291,10 @@ def evaluate(
     if keep is not None and keep.share[0] > 0:
         return
     if report is not None:
-        write_sweep_report(report, result, load_dataset if shared is None else lambda seed: shared, compare_with)
+        # As many training scenes as tell what training gives away; of other data sets all.
+        training = partial(_rows, name, data, "train", _TRAINING_SCENES if name == "synthetic" else None)
+        load = load_dataset if shared is None else lambda seed: shared
+        write_sweep_report(report, result, load, compare_with, training if baselines else None)
     if out is not None:
         write_output(out, to_json(result.to_dict()).encode())
     if as_json:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`geodit evaluate --report`: answers, tables, plots and pictures in a folder."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodit.cli.errors import CommandError
 from geodit.cli.output import make_directory, to_json, write_output
+from geodit.configuration.types_geodit import JsonObject
 
 if TYPE_CHECKING:
     import datasets
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from geodit.evaluation.report.contents import Report, ReportCell
     from geodit.evaluation.suite_runs import SuiteResult
     from geodit.evaluation.sweep import SweepResult
+
+_RESAMPLES = 1000
 
 
 def keep_answers(folder: Path, model_name: str) -> "KeptAnswers":
@@ -35,6 +38,7 @@ def write_sweep_report(
     result: "SweepResult",
     load_dataset: "Callable[[int | None], datasets.Dataset]",
     compare_with: Path | None,
+    load_training: "Callable[[], datasets.Dataset] | None" = None,
 ) -> None:
     """Write the report of a sweep.
 
@@ -43,12 +47,19 @@ def write_sweep_report(
         result: With intervals.
         load_dataset: Gives the images of a seed of images.
         compare_with: Folder of another report.
+        load_training: Gives the images that baselines answer from, if they are asked for.
     """
+    from geodit.evaluation.baselines import score_baselines
     from geodit.evaluation.report.contents import sweep_report
 
     write_output(folder / "results.json", to_json(result.to_dict()).encode())
     rows = load_dataset(None if result.dataset_seeds is None else result.dataset_seeds[0])
-    _write(folder, sweep_report(result), lambda cell: rows, compare_with)
+    report = sweep_report(result)
+    baselines = None
+    if load_training is not None:
+        tasks = list(report.cells[0].figures)
+        baselines = score_baselines(load_training(), rows, tasks=tasks, bootstrap=_RESAMPLES)
+    _write(folder, report, lambda cell: rows, compare_with, baselines)
 
 
 def write_suite_report(folder: Path, result: "SuiteResult", compare_with: Path | None) -> None:
@@ -73,11 +84,15 @@ def write_suite_report(folder: Path, result: "SuiteResult", compare_with: Path |
 
 
 def _write(
-    folder: Path, report: "Report", rows_of: "Callable[[ReportCell], datasets.Dataset]", compare_with: Path | None
+    folder: Path,
+    report: "Report",
+    rows_of: "Callable[[ReportCell], datasets.Dataset]",
+    compare_with: Path | None,
+    baselines: "Mapping[str, Mapping[str, JsonObject]] | None" = None,
 ) -> None:
     from geodit.evaluation.report.writing import write_report
 
-    write_report(folder, report, rows_of, list(_comparisons(report, compare_with)))
+    write_report(folder, report, rows_of, list(_comparisons(report, compare_with)), baselines)
 
 
 def _comparisons(report: "Report", compare_with: Path | None) -> "Iterator[Comparison]":

@@ -6,13 +6,15 @@ from __future__ import annotations
 import io
 import json
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import datasets
 from PIL import Image
 
 from geodit.configuration.files_geodit import write_atomically
+from geodit.configuration.types_geodit import JsonObject
+from geodit.evaluation.baselines import BASELINES
 from geodit.evaluation.main_figures import MAIN_FIGURES, mean_score
 from geodit.evaluation.report.comparisons import Comparison
 from geodit.evaluation.report.contents import Report, ReportCell
@@ -35,7 +37,11 @@ _NO_PLOTS = (
 
 
 def write_report(
-    folder: str | Path, report: Report, rows_of: RowsOf, comparisons: Sequence[Comparison] = ()
+    folder: str | Path,
+    report: Report,
+    rows_of: RowsOf,
+    comparisons: Sequence[Comparison] = (),
+    baselines: Mapping[str, Mapping[str, JsonObject]] | None = None,
 ) -> list[Path]:
     """Write `report.md` with its plots and sheets, `figures.csv`, and `comparisons.json` if anything is compared.
 
@@ -46,6 +52,7 @@ def write_report(
         report: The contents.
         rows_of: Gives the data set that a cell was asked about, for the sheets.
         comparisons: Of settings or models.
+        baselines: For each baseline what [`~geodit.evaluation.scoring.score_answers`] returns, if any were scored.
 
     Returns:
         The files that were written.
@@ -73,6 +80,7 @@ def write_report(
     parts = (
         _head(report),
         _summary(report),
+        *_baseline_parts(baselines or {}),
         *_comparison_parts(comparisons),
         *_plot_parts(report, list(plots)),
         *_sheet_parts(sheets),
@@ -135,6 +143,27 @@ def _summary(report: Report) -> str:
         "An answer that does not parse is wrong. Steps are denoising steps per answer, and seconds are per question."
         f"\n\n{Table(header, tuple(rows), num_left=4)}"
     )
+
+
+def _baseline_parts(baselines: Mapping[str, Mapping[str, JsonObject]]) -> Iterator[str]:
+    rows = [
+        (
+            name,
+            "ceiling" if BASELINES[name].is_ceiling else "baseline",
+            BASELINES[name].description,
+            task,
+            _title(task, main),
+            _cell(scaled(main, result)),
+        )
+        for name, figures in baselines.items()
+        for task, result in figures.items()
+        for main in (MAIN_FIGURES[task],)
+    ]
+    if rows:
+        yield (
+            "## Baselines and ceilings\n\nWhat the questions of the first run are worth without a model.\n\n"
+            f"{Table(('name', 'kind', 'answers', 'task', 'figure', 'value'), tuple(rows), num_left=5)}"
+        )
 
 
 def _comparison_parts(comparisons: Sequence[Comparison]) -> Iterator[str]:

@@ -4,6 +4,7 @@ import json
 import pytest
 
 import published_datasets
+from geodit.cli import evaluate
 from geodit.hub_cards.card.evaluation_results import read_results
 
 pytest.importorskip("evaluate")
@@ -131,6 +132,7 @@ class TestSuite:
             (("--suite", "vqa"), "--suite needs --data"),
             (("--report", "folder", "--answers", "answers.jsonl"), "--report takes no --answers"),
             (("--compare-with", "folder"), "--compare-with needs --report"),
+            (("--baselines",), "--baselines needs --report"),
             (
                 ("--suite", "vqa", "--data", "nowhere", "--report", "folder"),
                 "nowhere has no folder rsvqa-lr",
@@ -163,6 +165,19 @@ class TestReport:
         compared = json.loads((tmp_path / "second" / "comparisons.json").read_text())
         assert [one["before"].count(", N = ") for one in compared] == [1, 1, 0], "two models, then two settings"
         assert all(change["difference"] == 0 for change in compared[0]["changes"].values())
+
+    def test_baselines_stand_beside_the_model(self, geodit, checkpoint, tmp_path, monkeypatch):
+        monkeypatch.setattr(evaluate, "_TRAINING_SCENES", 5)
+        result = geodit(
+            "evaluate", "--model", checkpoint, "--limit", 2, "--tasks", "ground,vqa", "--bootstrap", 5, "--baselines",
+            "--report", tmp_path,
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        rows = [line.split(" | ") for line in (tmp_path / "report.md").read_text().splitlines() if "_" in line]
+        kinds = {row[0].strip("| `"): (row[1], row[3]) for row in rows if len(row) == 6}
+        assert kinds["nearest_image"] == ("baseline", "vqa")
+        assert kinds["right_class_box"] == ("ceiling", "ground")
+        assert "canonical_caption" not in kinds, "nobody asked for captions"
 
     def test_what_cannot_be_compared_with_is_one_line(self, geodit, checkpoint, tmp_path):
         message = geodit.fails(
