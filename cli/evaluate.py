@@ -293,8 +293,8 @@ def evaluate(
     if report is not None:
         # As many training scenes as tell what training gives away; of other data sets all.
         training = partial(_rows, name, data, "train", _TRAINING_SCENES if name == "synthetic" else None)
-        load = load_dataset if shared is None else lambda seed: shared
-        write_sweep_report(report, result, load, compare_with, training if baselines else None)
+        images = load_dataset if shared is None else lambda seed: shared
+        write_sweep_report(report, result, images, compare_with, training if baselines else None)
     if out is not None:
         write_output(out, to_json(result.to_dict()).encode())
     if as_json:

@@ -223,6 +223,8 @@ def generate_answers(
         for form, indices in by_form.items()
     }
     total = len(answers) + sum(map(len, by_form.values()))
+    if progress is not None and len(answers) == total:
+        progress(total, total)
     items: dict[int, QuestionItem] = {}
 
     def read(indices: Sequence[int]) -> Iterator[ImageQuestion]:

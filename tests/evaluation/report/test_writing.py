@@ -126,8 +126,11 @@ class Unasked:
 def test_again_the_bytes_are_the_same_and_nothing_is_asked(written, processor, dataset):
     folder, _ = written
     before = contents(folder)
-    write(folder, sweep(Unasked(), processor, dataset, folder), dataset)
+    told = []
+    result = sweep(Unasked(), processor, dataset, folder, progress=lambda *progress: told.append(progress[1:]))
+    write(folder, result, dataset)
     assert contents(folder) == before
+    assert told == [(28 * run, 112) for run in (1, 2, 3, 4)], "runs that are there count as done"
 
 
 def test_stopped_and_gone_on_the_answers_are_the_same(written, model, processor, dataset, tmp_path):
