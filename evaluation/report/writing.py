@@ -15,6 +15,7 @@ from PIL import Image
 from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.baselines import BASELINES
+from geodit.evaluation.comparison import FigureChange
 from geodit.evaluation.main_figures import MAIN_FIGURES, mean_score
 from geodit.evaluation.report.comparisons import Comparison
 from geodit.evaluation.report.contents import Report, ReportCell
@@ -176,33 +177,31 @@ def _comparison_parts(comparisons: Sequence[Comparison]) -> Iterator[str]:
         f"with the p-value of McNemar's exact test. `{_COMPARISONS}` has all figures. Nothing is corrected for the "
         "number of comparisons."
     )
-    header = ("task", "figure", "first", "second", "difference", "p", "gained", "lost", "p (McNemar)")
+    header = ("compared", "task", "figure", "first", "second", "difference", "p", "gained", "lost", "p (McNemar)")
+    grouped: dict[tuple[str, str], list[Comparison]] = {}
     for one in comparisons:
-        rows = []
-        for name, change in one.main_changes.items():
-            task, _, figure = name.rpartition(".")
-            interval = change.interval and (change.interval[0] * 100, change.interval[1] * 100)
-            counts = (Markdown("-"),) * 3
-            if change.mcnemar is not None:
-                test = change.mcnemar
-                counts = (
-                    Markdown(test.gained),
-                    Markdown(test.lost),
-                    Markdown(f"{test.p_value:.3g}"),
-                )
-            rows.append(
-                (
-                    task,
-                    _title(task, figure),
-                    f"{change.before * 100:.1f}",
-                    f"{change.after * 100:.1f}",
-                    _cell(Value(change.difference * 100, interval)),
-                    "-" if change.p_value is None else f"{change.p_value:.3g}",
-                    *counts,
-                )
-            )
-        title = f"### {as_markdown(one.dataset)}: {as_markdown(one.before)} and {as_markdown(one.after)}"
-        yield f"{title}\n\n{Table(header, tuple(rows), num_left=2)}"
+        grouped.setdefault((one.dataset, one.before), []).append(one)
+    for (dataset, before), some in grouped.items():
+        rows = [_change_row(one.after, name, change) for one in some for name, change in one.main_changes.items()]
+        title = f"### {as_markdown(dataset)}: compared with {as_markdown(before)}"
+        yield f"{title}\n\n{Table(header, tuple(rows), num_left=3)}"
+
+
+def _change_row(after: str, name: str, change: FigureChange) -> tuple[str, ...]:
+    task, _, figure = name.rpartition(".")
+    interval = change.interval and (change.interval[0] * 100, change.interval[1] * 100)
+    test = change.mcnemar
+    return (
+        after,
+        task,
+        _title(task, figure),
+        f"{change.before * 100:.1f}",
+        f"{change.after * 100:.1f}",
+        _cell(Value(change.difference * 100, interval)),
+        Markdown("-" if change.p_value is None else f"{change.p_value:.3g}"),
+        *(Markdown("-" if value is None else value) for value in (test and test.gained, test and test.lost)),
+        Markdown("-" if test is None else f"{test.p_value:.3g}"),
+    )
 
 
 def _plot_parts(report: Report, plots: Sequence[str]) -> Iterator[str]:

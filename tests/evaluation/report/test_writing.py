@@ -210,7 +210,9 @@ def test_settings_are_compared_question_by_question(written):
     change = comparison["changes"]["vqa.accuracy"]
     assert change["difference"] == pytest.approx(change["after"] - change["before"])
     assert change["mcnemar"] is None, "two answers to a question are not two questions"
-    assert "### four images: N = 1, random, boxes of any form and N = 3" in (folder / "report.md").read_text()
+    text = (folder / "report.md").read_text()
+    assert "### four images: compared with N = 1, random, boxes of any form" in text
+    assert "| N = 3, random, boxes of any form | vqa | accuracy | " in text
 
 
 def test_one_answer_to_each_question_has_mcnemars_test(model, processor, dataset, tmp_path):
