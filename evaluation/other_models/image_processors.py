@@ -33,8 +33,8 @@ def load_image_processor(model: str, model_type: str | None, **options: Any) -> 
         model_type: The `model_type` in its `config.json`.
         **options: Revision, and whether to run code that the checkpoint brings along.
     """
-    config_class: Any = CONFIG_MAPPING[model_type] if model_type in CONFIG_MAPPING else None
-    processor_class: Any = PROCESSOR_MAPPING[config_class] if config_class in PROCESSOR_MAPPING else None
+    config_class: Any = None if model_type is None else CONFIG_MAPPING.get(model_type, None)
+    processor_class: Any = PROCESSOR_MAPPING.get(config_class, None)
     arguments: Arguments = {"backend": "pil", **options}
     if processor_class is not None and _VIDEOS in processor_class.get_attributes():
         return image_only(processor_class).from_pretrained(model, **arguments)
