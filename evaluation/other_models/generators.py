@@ -149,6 +149,8 @@ class TransformersGenerator(Generator):
         changes = {"max_new_tokens": max_new_tokens, "do_sample": False, "num_beams": 1, "early_stopping": False}
         unused = dict.fromkeys(("temperature", "top_p", "top_k", "min_p", "typical_p", "length_penalty", "max_length"))
         settings = GenerationConfig.from_dict({**self.model.generation_config.to_dict(), **changes, **unused})
+        if settings.eos_token_id is None:
+            settings.eos_token_id = self._end_ids or None
         if settings.pad_token_id is None:
             tokenizer: Any = self.processor.tokenizer
             settings.pad_token_id = tokenizer.pad_token_id

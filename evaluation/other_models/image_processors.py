@@ -33,9 +33,11 @@ def load_image_processor(model: str, model_type: str | None, **options: Any) -> 
         model_type: The `model_type` in its `config.json`.
         **options: Revision, and whether to run code that the checkpoint brings along.
     """
-    config_class: Any = None if model_type is None else CONFIG_MAPPING.get(model_type, None)
-    processor_class: Any = PROCESSOR_MAPPING.get(config_class, None)
     arguments: Arguments = {"backend": "pil", **options}
-    if processor_class is not None and _VIDEOS in processor_class.get_attributes():
-        return image_only(processor_class).from_pretrained(model, **arguments)
+    # Both fill lazily, and `get` does not see what is not loaded yet.
+    config_class: Any = CONFIG_MAPPING[model_type] if model_type is not None and model_type in CONFIG_MAPPING else None
+    if config_class is not None and config_class in PROCESSOR_MAPPING:
+        processor_class: Any = PROCESSOR_MAPPING[config_class]
+        if _VIDEOS in processor_class.get_attributes():
+            return image_only(processor_class).from_pretrained(model, **arguments)
     return AutoProcessor.from_pretrained(model, **arguments)

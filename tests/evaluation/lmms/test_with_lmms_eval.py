@@ -36,8 +36,8 @@ def results(scenes, tmp_path_factory):
     command += ["--model_args", "pretrained=geodit-tiny,device=cpu,max_denoising_steps=8", "--batch_size", "16"]
     command += ["--tasks", "vrsbench", "--include_path", str(TASKS_FOLDER), "--output_path", "out"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    (path,) = folder.glob("out/**/*results.json")
     assert done.returncode == 0, done.stderr
+    (path,) = folder.glob("out/**/*results.json")
     return json.loads(path.read_text())["results"]
 
 

@@ -14,6 +14,7 @@ from geodit.evaluation.other_models.generators import TransformersGenerator, pad
 from geodit.evaluation.other_models.loading import is_geodit, load_other_model
 from geodit.evaluation.other_models.model import GenerationTiming, OtherModel
 from geodit.evaluation.scoring import score_answers
+from guide_reader import blocks_of
 from other_tiny_models import MAKERS, llava, save_checkpoint
 
 FAMILIES = sorted(MAKERS)
@@ -167,6 +168,14 @@ def test_the_settings_of_a_checkpoint_do_not_sample(checkpoints):
     assert settings.repetition_penalty == 1.05
 
 
+def test_an_answer_ends_where_the_tokenizer_says_if_the_settings_do_not():
+    model, processor = llava()
+    model.generation_config.update(eos_token_id=None, pad_token_id=None)
+    settings = TransformersGenerator(get_family("llava"), model, processor)._settings(7)
+    assert settings.eos_token_id == [processor.tokenizer.eos_token_id]
+    assert settings.pad_token_id == processor.tokenizer.pad_token_id
+
+
 def test_timing_begins_at_nothing():
     timing = GenerationTiming()
     assert timing.to_dict()["tokens_per_second"] == 0
@@ -225,3 +234,14 @@ def test_geodit_is_told_from_others(checkpoints):
     assert not is_geodit(str(checkpoints["llava"]))
     with pytest.raises(OSError, match="config"):
         is_geodit(str(checkpoints["llava"].parent))
+
+
+def test_the_guide_can_be_followed(checkpoints):
+    replacements = {
+        '"Qwen/Qwen2.5-VL-7B-Instruct"': f'"{checkpoints["qwen2_5_vl"]}", max_new_tokens={SHORT}, device="cpu"',
+        "limit=100": "limit=1",
+    }
+    (code,) = (text for language, text in blocks_of("docs/other-models.md", replacements) if language == "python")
+    names = {}
+    exec(compile(code, "docs/other-models.md", "exec"), names)
+    assert names["model"].timing.num_answers == len(names["answers"]) > 5
