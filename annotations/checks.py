@@ -61,7 +61,7 @@ def check_records(
     checker = _Checker(report, None if classes is None else frozenset(classes), find_duplicates, crs)
     for record in records:
         if isinstance(record, BadRecord):
-            report.add("record", record.origin, record.reason)
+            report.add(record.kind, record.origin, record.reason)
             continue
         image_size = checker.look_at(record)
         if image_size is None:

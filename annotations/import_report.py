@@ -20,11 +20,13 @@ PROBLEM_KINDS: Mapping[str, str] = {
     "outside": "objects outside their image",
     "unknown class": "objects of a class that is not in the list",
     "duplicate box": "objects that are there twice",
+    "elsewhere": "features outside all images, which are of no use",
+    "mended": "features whose outline crosses itself, which are taken as it encloses them",
     "over the edge": "objects that reach over the edge of their image, which are kept",
 }
 """Kinds of problems, and what there is of them."""
 
-_HARMLESS = frozenset({"over the edge"})
+_HARMLESS = frozenset({"elsewhere", "mended", "over the edge"})
 # Problems of a kind of which place and reason are kept; the others are counted.
 _MOST_KEPT = 1000
 

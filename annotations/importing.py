@@ -19,7 +19,7 @@ from geodit.annotations.import_report import BadRecordsError, ImportReport
 from geodit.annotations.questions import KnownImage, QuestionMaker, QuestionNumbers, class_shares
 from geodit.annotations.records import BadRecord, LabeledImage
 from geodit.annotations.sources import SourceNames, digest_of, shown_path, write_sources
-from geodit.annotations.splits import SplitBy, SplitReport, assign_splits
+from geodit.annotations.splits import SplitBy, SplitReport, assign_splits, check_shares
 from geodit.annotations.stored import SPLITS, write_manifest, write_split
 from geodit.annotations.templates import Templates
 from geodit.annotations.thinning import without_empty, without_repeats
@@ -89,6 +89,9 @@ class ImportOptions:
             raise ValueError(f"unknown splits {', '.join(unknown)}; the splits are {', '.join(SPLITS)}")
         if not 0.0 <= self.empty_share <= 1.0:
             raise ValueError(f"empty_share must be a share from 0 to 1, got {self.empty_share}")
+        check_shares(self.shares)
+        if unknown := sorted(set(self.tasks) - set(TASKS)):
+            raise ValueError(f"unknown tasks {', '.join(unknown)}; the tasks are {', '.join(TASKS)}")
 
 
 @dataclass(frozen=True)
@@ -255,7 +258,7 @@ def _find_tiles(
     tiles: list[LabeledTile] = []
     for tile in cut_tiles(checked, options.tiles, reader, counts):
         if isinstance(tile, BadRecord):
-            report.add("record", tile.origin, tile.reason)
+            report.add(tile.kind, tile.origin, tile.reason)
             continue
         if options.reference_images:
             check_used_as_it_is(tile, reader)
@@ -270,8 +273,12 @@ def _find_tiles(
 def _renamed(record: LabeledImage | BadRecord, names: Mapping[str, str]) -> LabeledImage | BadRecord:
     if isinstance(record, BadRecord) or not names:
         return record
-    objects = tuple(replace(one, label=names.get(one.label, one.label)) for one in record.objects)
-    return replace(record, objects=objects, category=names.get(record.category, record.category))
+    return replace(
+        record,
+        objects=tuple(replace(one, label=names.get(one.label, one.label)) for one in record.objects),
+        partial_labels=frozenset(names.get(label, label) for label in record.partial_labels),
+        category=names.get(record.category, record.category),
+    )
 
 
 def _known_images(tiles: Sequence[LabeledTile]) -> list[KnownImage]:

@@ -77,12 +77,14 @@ class LabeledImage:
 
 @dataclass(frozen=True)
 class BadRecord:
-    """A record that cannot be used.
+    """A record that cannot be used, or is odd.
 
     Args:
         origin: File and line or record.
         reason: What is wrong with it, as half a sentence.
+        kind: What kind of problem that is, see [`~geodit.annotations.import_report.PROBLEM_KINDS`].
     """
 
     origin: str
     reason: str
+    kind: str = "record"

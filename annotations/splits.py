@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from geodit.annotations.tiles import LabeledTile
 
-__all__ = ["SplitAssignment", "SplitBy", "SplitReport", "assign_splits"]
+__all__ = ["SplitAssignment", "SplitBy", "SplitReport", "assign_splits", "check_shares"]
 
 SplitBy = Literal["image", "group", "area", "source"]
 
@@ -132,7 +132,7 @@ def assign_splits(
         if held_out:
             raise ValueError('held_out images are for splits that are made, not for by="source"')
         return _by_source(tiles)
-    _check_shares(shares)
+    check_shares(shares)
     fixed = [(held_out or {}).get(tile.image) for tile in tiles]
     if any(fixed):
         shares = _without(shares, {name for name in fixed if name})
@@ -168,7 +168,12 @@ def _fixed_keys(keys: Sequence[str], fixed: Sequence[str | None], by: SplitBy) -
     return fixed_of
 
 
-def _check_shares(shares: Mapping[str, float]) -> None:
+def check_shares(shares: Mapping[str, float]) -> None:
+    """Refuse shares that do not add up to 1.
+
+    Raises:
+        ValueError: If they do not, or one is out of its range.
+    """
     total = sum(shares.values())
     if not all(0.0 <= share <= 1.0 for share in shares.values()) or not abs(total - 1.0) <= _SUM_TOLERANCE:
         raise ValueError(f"shares must be from 0 to 1 and add up to 1, got {dict(shares)}, which add up to {total:g}")
@@ -288,7 +293,11 @@ def _share_out(weights: Mapping[_Key, int], shares: Mapping[str, float], seed: i
     if len(weights) < len(names):
         kind = "block" if by == "area" else by
         count = f"is 1 {kind}" if len(weights) == 1 else f"are {len(weights)} {kind}s"
-        hint = "choose a smaller block_size" if by == "area" else 'split by="area", or by fewer splits'
+        hint = (
+            "choose a smaller --block-size (block_size)"
+            if by == "area"
+            else "split images into blocks by --split-by area (by), or give a split no share by --shares (shares)"
+        )
         raise ValueError(f"there {count} for {len(names)} splits: {hint}")
     total = sum(weights.values())
     lacking = {name: shares[name] * total for name in names}

@@ -91,10 +91,12 @@ def read_features(
         ValueError: If the file cannot be read, is of a format that names other files, or has no such layer or field,
             no features, or no reference system that could be assumed.
     """
-    if label_field is None and not default_label:
-        raise ValueError(f"it is not known what the features of {path} are: give label_field or default_label")
     _check_content(Path(path))
-    frame = _read_parquet(path, label_field) if _is_parquet(Path(path)) else _read_by_gdal(path, label_field, layer)
+    has_class = label_field is not None or bool(default_label)
+    if _is_parquet(Path(path)):
+        frame = _read_parquet(path, label_field, has_class)
+    else:
+        frame = _read_by_gdal(path, label_field, layer, has_class)
     import geopandas
     import shapely
 
@@ -167,7 +169,7 @@ def _is_parquet(path: Path) -> bool:
         return file.read(len(_PARQUET)) == _PARQUET
 
 
-def _read_parquet(path: str, label_field: str | None) -> Any:
+def _read_parquet(path: str, label_field: str | None, has_class: bool) -> Any:
     import geopandas
     import pyarrow
     from pyarrow import parquet
@@ -177,11 +179,11 @@ def _read_parquet(path: str, label_field: str | None) -> Any:
         frame = geopandas.read_parquet(path)
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
         raise ValueError(f"{path} cannot be read as GeoParquet: {_one_line(error)}") from error
-    _check_field(path, label_field, [name for name in frame.columns if name != frame.geometry.name])
+    _check_field(path, label_field, has_class, [name for name in frame.columns if name != frame.geometry.name])
     return frame
 
 
-def _read_by_gdal(path: str, label_field: str | None, layer: str | None) -> Any:
+def _read_by_gdal(path: str, label_field: str | None, layer: str | None, has_class: bool) -> Any:
     import pyogrio
     from pyogrio.errors import DataLayerError, DataSourceError, FieldError
     from pyproj.exceptions import CRSError
@@ -198,7 +200,7 @@ def _read_by_gdal(path: str, label_field: str | None, layer: str | None) -> Any:
                 f"{facts['driver']} is not among the formats that are read: {', '.join(sorted(_DRIVERS))}"
             )
         _check_count(path, facts["features"])
-        _check_field(path, label_field, [str(name) for name in facts["fields"]])
+        _check_field(path, label_field, has_class, [str(name) for name in facts["fields"]])
         columns = [] if label_field is None else [label_field]
         return pyogrio.read_dataframe(location, layer=chosen, columns=columns, on_invalid="ignore")
     except (
@@ -227,7 +229,7 @@ def _choose_layer(path: str, names: Sequence[str], layer: str | None) -> str:
     if not names:
         raise ValueError(f"{path} has no layers")
     if layer is None and len(names) > 1:
-        raise ValueError(f"{path} has {len(names)} layers: choose one by layer, of {shown}")
+        raise ValueError(f"{path} has {len(names)} layers: choose one of {shown} by --layer (layer)")
     return names[0] if layer is None else layer
 
 
@@ -236,9 +238,14 @@ def _check_count(path: str, count: int) -> None:
         raise ValueError(f"{path} has {count:,} features, more than {MAX_FEATURES:,}: clip it to the images first")
 
 
-def _check_field(path: str, label_field: str | None, fields: Sequence[str]) -> None:
+def _check_field(path: str, label_field: str | None, has_class: bool, fields: Sequence[str]) -> None:
+    shown = ", ".join(fields[:_MOST_NAMES]) or "none"
+    if not has_class:
+        raise ValueError(
+            f"{path} has the fields {shown}: say which of them has the class by --label-field (label_field), or give "
+            "all features one class by --default-label (default_label)"
+        )
     if label_field is not None and label_field not in fields:
-        shown = ", ".join(fields[:_MOST_NAMES]) or "none"
         raise ValueError(f"{path} has no field {label_field}; its fields are {shown}")
 
 

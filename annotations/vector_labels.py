@@ -39,6 +39,9 @@ _OUTLINE_POINTS = 32
 # Share of its size by which the place of a raster is widened that has no affine transform, whose inverse is only near.
 _WIDENED = 0.05
 _MOST_NAMED = 5
+_ELSEWHERE, _MENDED = "outside all images that can be read", "invalid"
+# Faults that nothing is left out for which would be seen.
+_KINDS = {_ELSEWHERE: "elsewhere", _MENDED: "mended"}
 
 
 def read_vector_labels(
@@ -49,6 +52,7 @@ def read_vector_labels(
     default_label: str | None = None,
     point_size: float | None = None,
     layer: str | None = None,
+    crs: str | None = None,
 ) -> Iterator[LabeledImage | BadRecord]:
     """Read the features of a vector file as the objects of rasters.
 
@@ -64,6 +68,7 @@ def read_vector_labels(
         default_label: The class of features for which the field says none, or of all.
         point_size: Side of the square around a point, in meters on the ground.
         layer: Name of the layer, where the file has several.
+        crs: Reference system of images that have a transform and none.
 
     Yields:
         One record per image, in their order, each in a group of its own; then one bad record for each thing that is
@@ -81,13 +86,13 @@ def read_vector_labels(
     features = read_features(labels, label_field=label_field, default_label=default_label, layer=layer)
     parts = _Parts.of(features, faults, label_field)
     if point_size is None and (parts.types == _POINT).any():
-        raise ValueError(f"{labels} has points: give point_size, the side of the box around one in meters")
+        raise ValueError(f"{labels} has points: give the side of their boxes in meters by --point-size (point_size)")
     placed = np.zeros(len(parts.geometries), dtype=bool)
     moved: dict[str, _MovedParts | str] = {}
     some_image = False
     for image in images:
         try:
-            with open_image(image) as source:
+            with open_image(image, crs=crs) as source:
                 image_size, place = source.image_size, source.georeference
             if place is None:
                 raise ValueError(f"{image} has no place on Earth, so that no features can be found in it")
@@ -115,7 +120,7 @@ def read_vector_labels(
         inside = set(parts.numbers[placed].tolist())
         for number in dict.fromkeys(parts.numbers.tolist()):
             if number not in inside:
-                faults.add("outside all images that can be read", number)
+                faults.add(_ELSEWHERE, number)
     yield from faults.records(len(features))
 
 
@@ -144,7 +149,8 @@ class _Faults:
                 named += ", ..."
             origin = f"{self.path}, feature{'s' if len(numbers) > 1 else ''} {named}"
             detail = f" ({self.details[kind]})" if self.details[kind] else ""
-            yield BadRecord(origin, f"{len(numbers):,} of {num_features:,} features {_be(numbers)} {kind}{detail}")
+            reason = f"{len(numbers):,} of {num_features:,} features {_be(numbers)} {kind}{detail}"
+            yield BadRecord(origin, reason, _KINDS.get(kind, "record"))
 
 
 def _be(numbers: Sequence[int]) -> str:
@@ -176,13 +182,10 @@ class _Parts:
 
         geometries = np.asarray(features.geometries.array, dtype=object)
         missing = shapely.is_missing(geometries) | shapely.is_empty(geometries)
-        valid = shapely.is_valid(geometries)
         usable = np.zeros(len(geometries), dtype=bool)
         for index, label in enumerate(features.labels):
             if missing[index]:
                 faults.add("without a geometry", index + 1)
-            elif not valid[index]:
-                faults.add("invalid", index + 1, str(shapely.is_valid_reason(geometries[index])))
             elif not label:
                 faults.add(f"without a class in the field {label_field}", index + 1)
             else:
@@ -195,9 +198,19 @@ class _Parts:
             first = parts[~readable & (owners == owner)][0]
             faults.add("neither polygon nor point", int(kept[owner]) + 1, f"a {first.geom_type}")
         owners = kept[owners[readable]]
+        parts, types = parts[readable], types[readable].astype(np.int64)
+        # The box around an outline that crosses itself is right all the same.
+        (crossed,) = np.nonzero(~shapely.is_valid(parts))
+        for index in crossed.tolist():
+            faults.add(_MENDED, int(owners[index]) + 1, str(shapely.is_valid_reason(parts[index])))
+        parts[crossed] = shapely.convex_hull(parts[crossed])
+        flat = shapely.get_type_id(parts) != types
+        for owner in dict.fromkeys(owners[flat].tolist()):
+            faults.add("without area", int(owner) + 1)
+        parts, types, owners = parts[~flat], types[~flat], owners[~flat]
         return cls(
-            parts[readable],
-            types[readable].astype(np.int64),
+            parts,
+            types,
             owners + 1,
             tuple(features.labels[owner] for owner in owners.tolist()),
             features.geometries.crs,

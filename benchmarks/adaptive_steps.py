@@ -42,7 +42,7 @@ POLICIES = {
         for bound, ceiling in ((0.5, 5), (4.0, 8))
     },
 }
-FIGURES = {"detection F1@0.5": ("detect", "f1"), "CIDEr": ("caption", "cider")}
+FIGURES = {"detection F1@0.5": ("detect", "f1"), "CIDEr (0 to 10)": ("caption", "cider")}
 
 
 def figures_of(result: EvaluationResult) -> dict[str, float]:

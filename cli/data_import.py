@@ -2,6 +2,7 @@
 """`geodit data import` and `preview`: a data set of one's own, from annotations."""
 
 import os
+import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,7 +22,15 @@ from geodit.cli.imagery import (
 )
 from geodit.cli.images import expand_images
 from geodit.cli.lists import split_list
-from geodit.cli.output import check_can_write, plain, png_bytes, progress_bar, results_console, write_output
+from geodit.cli.output import (
+    check_can_write,
+    hide_library_bars,
+    plain,
+    png_bytes,
+    progress_bar,
+    results_console,
+    write_output,
+)
 
 if TYPE_CHECKING:
     from geodit.annotations.import_report import ImportReport
@@ -61,7 +70,12 @@ def import_(
         ),
     ] = None,
     form: Annotated[
-        str | None, typer.Option("--format", help="Format of the source. By default it is told by its files.")
+        str | None,
+        typer.Option(
+            "--format",
+            help="Format of the source: coco, yolo, voc, dota, xview, deepforest, labelme, cvat, label-studio, "
+            "class-folders, captions, questions, hub. By default it is told by its files.",
+        ),
     ] = None,
     images: Annotated[
         list[str] | None,
@@ -181,7 +195,18 @@ def import_(
     )
     unpack_dir = partial_folder(out)
     opened = _open(
-        source, unpack_dir, form, images, labels, layer, label_field, default_label, point_size, box_format, subset
+        source,
+        unpack_dir,
+        form,
+        images,
+        labels,
+        layer,
+        label_field,
+        default_label,
+        point_size,
+        box_format,
+        subset,
+        crs,
     )
     if opened.is_unpacked and reference_images:
         raise CommandError("--reference-images is for images in files of their own, which these are not")
@@ -218,6 +243,8 @@ def import_(
         finally:
             shutil.rmtree(unpack_dir, ignore_errors=True)
     _print_result(out, result)
+    command = f"geodit data preview {shlex.quote(str(out))} -o sheet.png"
+    results_console().print(f"Look at it: {command}", soft_wrap=True, highlight=False, markup=False)
 
 
 def preview(
@@ -238,6 +265,7 @@ def preview(
     from geodit.annotations.stored import read_split
     from geodit.data.augmentation import Augmentation
 
+    hide_library_bars()
     sheet = preview_sheet(
         read_split(dataset, split),
         number,
@@ -261,6 +289,7 @@ def _open(
     point_size: float | None,
     box_format: BoxFormatName | None,
     subset: str | None,
+    crs: str | None,
 ) -> "OpenedSource":
     """Open what the annotations are read from.
 
@@ -289,6 +318,7 @@ def _open(
             default_label=default_label,
             point_size=point_size,
             layer=layer,
+            crs=crs,
         )
         folders = [str(Path(one).absolute().parent) for one in files if Path(one).is_file()]
         common = [Path(os.path.commonpath(folders))] if folders else []
@@ -296,7 +326,7 @@ def _open(
     if any(value is not None for value in (layer, label_field, default_label, point_size)):
         raise CommandError("--layer, --label-field, --default-label and --point-size are for --labels")
     if images is not None and len(images) > 1:
-        raise CommandError("--images of a source is one folder")
+        raise CommandError(f"--images of a source is one folder, got {len(images)}")
     assert source is not None
     return open_source(
         source,

@@ -9,7 +9,7 @@ import typer
 from geodit.cli.checkpoint import ModelOption, split_revision
 from geodit.cli.errors import CommandError
 from geodit.cli.lists import split_list
-from geodit.cli.output import plain, print_json, progress_bar, results_console, write_output
+from geodit.cli.output import hide_library_bars, plain, print_json, progress_bar, results_console, write_output
 from geodit.weights.bundled import BUNDLED
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def finetune(
     """
     from geodit.finetuning.options import FinetuneOptions
 
-    _without_bars()
+    hide_library_bars()
     name, revision = split_revision(model or BUNDLED)
     seeds = _seeds(seed)
 
@@ -153,15 +153,6 @@ def finetune(
         print_json(found[0].to_dict() if len(seeds) == 1 else [report.to_dict() for report in found])
     else:
         _print_reports(out, found)
-
-
-def _without_bars() -> None:
-    """Leave the bars of libraries out, which are not about training."""
-    import datasets
-    from transformers.utils import logging
-
-    datasets.disable_progress_bars()
-    logging.disable_progress_bar()
 
 
 def _run(
@@ -222,6 +213,7 @@ def _print_reports(out: Path, reports: list["FinetuneReport"]) -> None:
         write_output(out / _PAGE, report_of_seeds(reports).encode())
         console.print(f"report: {out / _PAGE}", soft_wrap=True, highlight=False, markup=False)
     for report in reports:
+        console.print(report.course, soft_wrap=True, highlight=False, markup=False)
         page = report.folder / "finetuning" / _PAGE
         console.print(f"report: {page}", soft_wrap=True, highlight=False, markup=False)
     for purpose, command in reports[0].commands.items():
@@ -230,9 +222,12 @@ def _print_reports(out: Path, reports: list["FinetuneReport"]) -> None:
 
 def _seeds(text: str) -> list[int]:
     parts = split_list("--seed", text)
-    if not all(part.isdigit() for part in parts):
+    if not all(part.isdecimal() for part in parts):
         raise CommandError(f"--seed takes one or more whole numbers, such as 0,1,2, got {text!r}")
-    return [int(part) for part in parts]
+    seeds = [int(part) for part in parts]
+    if len(set(seeds)) < len(seeds):
+        raise CommandError(f"--seed takes each number once, got {text!r}")
+    return seeds
 
 
 def _pairs(option: str, texts: list[str] | None) -> list[tuple[str, str]]:
@@ -246,6 +241,6 @@ def _pairs(option: str, texts: list[str] | None) -> list[tuple[str, str]]:
 
 
 def _length(task: str, text: str) -> int:
-    if not text.isdigit():
+    if not text.isdecimal():
         raise CommandError(f"--canvas takes task=number, got {task}={text}")
     return int(text)

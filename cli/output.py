@@ -26,6 +26,15 @@ def results_console() -> Console:
     return Console(file=sys.stdout)
 
 
+def hide_library_bars() -> None:
+    """Hide the progress bars of datasets and Transformers, which count other things than the command does."""
+    import datasets
+    from transformers.utils import logging
+
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+
+
 def progress_bar() -> "Progress":
     """Return a progress bar on stderr that is erased at the end; it shows nothing if stderr is no terminal."""
     from rich.progress import MofNCompleteColumn

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Confidence intervals by resampling images with replacement."""
+"""Confidence intervals by resampling images with replacement, and of shares of 0 and 1."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bootstrap_intervals"]
+from geodit.evaluation.optional import import_optional
+
+__all__ = ["Figures", "bootstrap_intervals", "group_members", "resample_figures", "wilson_interval"]
 
 Figures = Callable[[NDArray[np.intp]], Mapping[str, "float | None"]]
 
@@ -42,22 +44,10 @@ def bootstrap_intervals(
 
     Source: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), chapter 13.
     """
-    if not groups:
-        raise ValueError("cannot bootstrap: there are no samples")
-    if resamples < 1:
-        raise ValueError(f"resamples must be at least 1, not {resamples}")
     if not 0 < confidence_level < 1:
         raise ValueError(f"confidence_level must lie between 0 and 1, not {confidence_level}")
-    members: dict[Hashable, list[int]] = {}
-    for index, group in enumerate(groups):
-        members.setdefault(group, []).append(index)
-    samples_of = [np.asarray(indices, dtype=np.intp) for indices in members.values()]
-
-    rng = np.random.default_rng(seed)
     values: dict[str, list[float]] = {}
-    for _ in range(resamples):
-        drawn = rng.integers(len(samples_of), size=len(samples_of))
-        resample = figures(np.concatenate([samples_of[group] for group in drawn]))
+    for resample in resample_figures(figures, groups, resamples=resamples, seed=seed):
         for name, value in resample.items():
             values.setdefault(name, [])
             if value is not None:
@@ -72,3 +62,56 @@ def bootstrap_intervals(
         else:
             intervals[name] = None
     return intervals
+
+
+def resample_figures(
+    figures: Figures, groups: Sequence[Hashable], *, resamples: int = 1000, seed: int = 0
+) -> Iterator[Mapping[str, float | None]]:
+    """Yield the figures of each resample, in which whole groups are drawn with replacement.
+
+    Args:
+        figures: As for [`bootstrap_intervals`].
+        groups: The group of every sample.
+        resamples: How often to resample.
+        seed: Seed of the resampling.
+
+    Raises:
+        ValueError: If there are no samples or `resamples` < 1.
+    """
+    if not groups:
+        raise ValueError("cannot bootstrap: there are no samples")
+    if resamples < 1:
+        raise ValueError(f"resamples must be at least 1, not {resamples}")
+    members = group_members(groups)
+    rng = np.random.default_rng(seed)
+    for _ in range(resamples):
+        drawn = rng.integers(len(members), size=len(members))
+        yield figures(np.concatenate([members[group] for group in drawn]))
+
+
+def group_members(groups: Sequence[Hashable]) -> list[NDArray[np.intp]]:
+    """Return the indices of the samples of each group, in the order in which groups appear first."""
+    members: dict[Hashable, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    return [np.asarray(indices, dtype=np.intp) for indices in members.values()]
+
+
+def wilson_interval(successes: int, trials: int, confidence_level: float = 0.95) -> tuple[float, float]:
+    """Compute Wilson's interval of a share, which has a width at 0 and 1, too.
+
+    Args:
+        successes: How many trials succeeded.
+        trials: Number of independent trials, at least 1.
+        confidence_level: Share of such intervals that cover the true share.
+
+    Raises:
+        ValueError: If the numbers are not 0 <= successes <= trials with trials >= 1.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927; by SciPy.
+    """
+    if not 0 <= successes <= trials or trials < 1:
+        raise ValueError(f"successes must be from 0 to trials, at least 1, but are {successes} of {trials}")
+    test = import_optional("scipy.stats").binomtest(successes, trials)
+    interval = test.proportion_ci(confidence_level=confidence_level, method="wilson")
+    return float(interval.low), float(interval.high)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import TASKS, QuestionDataset, QuestionItem, check_tasks
+from geodit.evaluation.answer_store import AnswerStore
 from geodit.evaluation.answers import AnswerRecord, record_answer
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import evaluation_options
@@ -143,6 +144,8 @@ def generate_answers(
     batch_size: int = 32,
     progress: Progress | None = None,
     closed_sets: Mapping[str, Sequence[str]] | None = None,
+    store: AnswerStore | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> list[AnswerRecord]:
     """Answer every question of a data set, without scoring.
 
@@ -156,9 +159,12 @@ def generate_answers(
         progress: Called with the number of answers so far and in all.
         closed_sets: The only answers that there are, by task; by default, for the tasks that the settings name, those
             of the data set.
+        store: Keeps every answer at once; the questions that it has answers to are not asked.
+        share: Number of this process and of all that share the questions: `(0, 2)` asks every other question.
 
     Returns:
-        One record per question, in the order of the data set.
+        One record per question, in the order of the data set; with a share those of this process, and all that the
+        store had before.
 
     Raises:
         ValueError: See `evaluate_model`.
@@ -187,7 +193,13 @@ def generate_answers(
         )
         for form, indices in by_form.items()
     }
-    answers: dict[int, AnswerRecord] = {}
+    answers: dict[int, AnswerRecord] = {} if store is None else dict(store.answers)
+    process, processes = share
+    by_form = {
+        form: [index for index in indices[process::processes] if index not in answers]
+        for form, indices in by_form.items()
+    }
+    total = len(answers) + sum(map(len, by_form.values()))
     items: dict[int, QuestionItem] = {}
 
     def read(indices: Sequence[int]) -> Iterator[ImageQuestion]:
@@ -200,6 +212,8 @@ def generate_answers(
     model.train(False)
     try:
         for form, indices in by_form.items():
+            if not indices:
+                continue
             for reply in ask(
                 model,
                 processor,
@@ -214,6 +228,8 @@ def generate_answers(
                 size = reply.question.image_size
                 scores = score_boxes(processor, reply.tokens, size, rule) if reply.answer["boxes"] else ()
                 answers[index] = record_answer(items.pop(index), reply.answer, reply.tokens.steps_made, scores)
+                if store is not None:
+                    store.add(index, answers[index])
                 if progress is not None:
                     progress(len(answers), total)
     finally:

@@ -12,7 +12,7 @@ from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.environment import describe_environment
 from geodit.evaluation.evaluate import EvaluationResult, evaluate_model
-from geodit.evaluation.scoring import iterate_figures
+from geodit.evaluation.scoring import iterate_figures, pool_runs, score_answers
 from geodit.evaluation.settings import evaluation_options
 
 if TYPE_CHECKING:
@@ -59,10 +59,13 @@ class SweepCell:
     Args:
         settings: Its decoding settings; the seed is that of the first repetition.
         runs: One result for each repetition.
+        pooled: Figures of the answers of all repetitions together, with 95% intervals over their images, if asked for;
+            see [`~geodit.evaluation.scoring.pool_runs`].
     """
 
     settings: DecodingOptions
     runs: tuple[EvaluationResult, ...]
+    pooled: dict[str, JsonObject] | None = None
 
     @property
     def summary(self) -> dict[str, Spread]:
@@ -78,6 +81,7 @@ class SweepCell:
         settings = self.settings.to_dict()
         del settings["seed"]  # the runs have theirs
         return {
+            **({} if self.pooled is None else {"pooled": self.pooled}),
             "settings": settings,
             "draws_random_numbers": not self.settings.is_deterministic,
             "summary": {name: spread.to_dict() for name, spread in self.summary.items()},
@@ -167,7 +171,7 @@ def run_sweep(
         tasks: Ask the questions of these tasks only.
         batch_size: How many questions to answer at once.
         limit: Use the first so many images only.
-        bootstrap: Number of bootstrap resamples, over images, in each run; 0 for none.
+        bootstrap: Number of bootstrap resamples, over images, in each run and over all runs; 0 for none.
         progress: Called with a description of the run, the number of answers so far in all runs, and the
             number in all. That number is an estimate until the data sets of all repetitions have been seen.
         command: The command line, for the report.
@@ -223,7 +227,10 @@ def run_sweep(
             )
     return SweepResult(
         dataset_name=dataset_name,
-        cells=tuple(SweepCell(point, tuple(of_point)) for point, of_point in zip(grid, runs, strict=True)),
+        cells=tuple(
+            SweepCell(point, tuple(of_point), _pool(of_point, bootstrap) if bootstrap else None)
+            for point, of_point in zip(grid, runs, strict=True)
+        ),
         seeds=tuple(seeds),
         dataset_seeds=None if dataset_seeds is None else tuple(dataset_seeds),
         batch_size=batch_size,
@@ -231,6 +238,14 @@ def run_sweep(
         command=None if command is None else tuple(command),
         split=split,
     )
+
+
+def _pool(runs: Sequence[EvaluationResult], bootstrap: int) -> dict[str, JsonObject]:
+    """Score the answers of all runs together; runs that gave the same answers are one, which has been scored."""
+    pooled = pool_runs([run.answers for run in runs])
+    if pooled.num_runs == 1:
+        return runs[0].figures
+    return score_answers(pooled.answers, images=pooled.images, bootstrap=bootstrap)
 
 
 def _count_runs(grid: Sequence[DecodingOptions], seeds: Sequence[int], dataset_seeds: Sequence[int] | None) -> int:

@@ -8,12 +8,14 @@ from dataclasses import replace
 
 from rich.table import Table
 
+from geodit.evaluation.scoring import iterate_intervals
 from geodit.evaluation.sweep import Spread, SweepResult
+from geodit.hub_cards.card.evaluation_results import figure_title
 
 __all__ = ["sweep_table", "sweep_tables"]
 
 _TITLES = {
-    "cider": "CIDEr",
+    "cider": "CIDEr (0 to 10)",
     "bleu4": "BLEU-4",
     "accuracy": "accuracy",
     "majority_accuracy": "accuracy, commonest answer",
@@ -46,6 +48,8 @@ def sweep_tables(result: SweepResult) -> list[Table]:
 def sweep_table(result: SweepResult, figures: Sequence[str] | None = None) -> Table:
     """Build a table of a grid of settings: one column per point, mean ± standard deviation over the repetitions.
 
+    Where intervals were asked for, they stand below, in brackets.
+
     Args:
         result: The sweep.
         figures: Flat names such as `"detect.f1"`. By default the main figures of each task, the accuracy of
@@ -55,6 +59,7 @@ def sweep_table(result: SweepResult, figures: Sequence[str] | None = None) -> Ta
         ValueError: If no point has a figure of that name; the message lists those there are.
     """
     summaries = [cell.summary for cell in result.cells]
+    intervals = [dict(iterate_intervals(cell.pooled or {})) for cell in result.cells]
     known = list(dict.fromkeys(name for summary in summaries for name in summary))
     rows = [name for name in known if _is_headline(name)] if figures is None else list(figures)
     unknown = [name for name in rows if name not in known]
@@ -75,7 +80,10 @@ def sweep_table(result: SweepResult, figures: Sequence[str] | None = None) -> Ta
         table.add_row(
             task.replace(".", " ") if task != previous else "",
             _figure_title(task, figure),
-            *(_spread(summary.get(name)) for summary in summaries),
+            *(
+                _spread(summary.get(name), of_cell.get(name))
+                for summary, of_cell in zip(summaries, intervals, strict=True)
+            ),
         )
         previous = task
     return table
@@ -89,23 +97,29 @@ def _is_headline(name: str) -> bool:
 def _repetitions(result: SweepResult) -> str:
     images = result.cells[0].runs[0].num_images
     seeds = ", ".join(map(str, result.seeds))
+    pooled = "" if result.cells[0].pooled is None else "; in brackets 95% intervals, a bootstrap over all images"
     if len(result.seeds) == 1:
-        return f"{images} images, seed {seeds}"
+        return f"{images} images, seed {seeds}{pooled}"
     spread = f"mean ± standard deviation (ddof = 1) over seeds {seeds}"
     if result.dataset_seeds is None:
-        return f"{images} images, the same for every seed; {spread}; ± 0 where decoding draws nothing at random"
-    return f"{images} images for each seed, not the same; {spread}"
+        return (
+            f"{images} images, the same for every seed; {spread}; ± 0 where decoding draws nothing at random{pooled}"
+        )
+    return f"{images} images for each seed, not the same; {spread}{pooled}"
 
 
 def _figure_title(task: str, name: str) -> str:
-    return "accuracy@0.5" if (task, name) == ("ground", "accuracy") else _TITLES.get(name, name)
+    if (task, name) == ("ground", "accuracy"):
+        return "accuracy@0.5"
+    return _TITLES.get(name) or figure_title(task, name, 0.5)
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _spread(spread: Spread | None) -> str:
+def _spread(spread: Spread | None, interval: tuple[float, float] | None) -> str:
     if spread is None:
         return _number(None)
-    return _number(spread.mean) if spread.std is None else f"{spread.mean:.3f} ± {spread.std:.3f}"
+    text = _number(spread.mean) if spread.std is None else f"{spread.mean:.3f} ± {spread.std:.3f}"
+    return text if interval is None else f"{text}\n[{interval[0]:.3f}, {interval[1]:.3f}]"

@@ -9,7 +9,7 @@ from typing import cast
 import datasets
 from PIL import Image
 
-from geodit.data.schema import StoredImage, decode_stored_image
+from geodit.data.schema import StoredImage, decode_stored_image, row_questions
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.scoring import score_answers
 from geodit.pipelines.visualization import contact_sheet, draw_answer
@@ -50,12 +50,17 @@ def draw_mistakes(answers: Sequence[AnswerRecord], rows: datasets.Dataset) -> Im
         answers: At least one.
         rows: The data set with their images.
     """
-    names = rows["image_id"]
-    places = {name: place for place, name in enumerate(names)}
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(rows["image_id"]):
+        places.setdefault(name, []).append(place)
+    asked = rows.select_columns(["questions"])
     stored = rows.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
     pictures = []
     for answer in answers:
-        image = decode_stored_image(cast(StoredImage, stored[places[answer.image_id]]["image"]))
+        # Images of several data sets may have the same name.
+        named = places[answer.image_id]
+        place = next((one for one in named if answer.question in row_questions(asked[one])), named[0])
+        image = decode_stored_image(cast(StoredImage, stored[place]["image"]))
         said = {
             "text": answer.text,
             "boxes": [list(box) for box in answer.boxes],

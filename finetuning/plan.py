@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import yaml
@@ -162,6 +163,7 @@ class _Planner:
         recipe |= self._training(int(model.config.text_config.hidden_size))
         recipe |= {"output_dir": str(self._output_dir), "seed": options.seed}
         given = dict(options.overrides)
+        _check_fields(given)
         measured = MeasuredRecipe.of(*parse_values(_merged(recipe, given), self._output_dir))
         recipe |= self._memory_fields(measured)
         recipe |= self._length(measured.data.rows)
@@ -305,9 +307,9 @@ class _Planner:
         self._decide(
             "rows of an update",
             size * accumulation * self._processes,
-            f"{accumulation} micro-batches on {self._processes} device(s)",
+            f"{_counted(accumulation, 'micro-batch')} on {_counted(self._processes, 'device')}",
         )
-        fields: JsonObject = {
+        found: JsonObject = {
             "per_device_train_batch_size": size,
             "per_device_eval_batch_size": max(size, 8),
             "gradient_accumulation_steps": accumulation,
@@ -317,8 +319,8 @@ class _Planner:
             self._decide("activation checkpointing", "on", "without it an update would not fit in memory")
         if quantized is not None:
             self._decide("base", "4 bits", "in 16 bits it would not fit in memory")
-            fields["load_in_4bit"] = True
-        return fields
+            found["load_in_4bit"] = True
+        return found
 
     def _length(self, rows: int | None) -> JsonObject:
         options = self._options
@@ -345,7 +347,8 @@ class _Planner:
         self._decide(
             "best checkpoint",
             f"by {options.metric}",
-            f"of {options.eval_questions} questions of the validation split ({tasks}), every {steps} updates",
+            f"of up to {options.eval_questions} questions of the validation split ({tasks}), every "
+            f"{'update' if steps == 1 else f'{steps} updates'}",
         )
         return {
             "eval_strategy": "steps",
@@ -377,10 +380,29 @@ def _merged(recipe: JsonObject, given: Mapping[str, str]) -> JsonObject:
     return own | {name: yaml.safe_load(value) for name, value in given.items()}
 
 
+def _check_fields(names: Iterable[str]) -> None:
+    """Refuse names that no field of a recipe has.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    known = {one.name for kind in (ModelArguments, DataArguments, GeoDiTTrainingArguments) for one in fields(kind)}
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f": did you mean {' or '.join(near)}?" if near else ""
+            raise ValueError(f"a recipe has no field {name!r:.80}, which --set (overrides) names{hint}")
+
+
 def _rate(width: int, full: bool) -> float:
     (narrow, high), (wide, low) = _RATES[full]
     slope = math.log(low / high) / math.log(wide / narrow)
     return float(high * (width / narrow) ** slope)
+
+
+def _counted(number: int, noun: str) -> str:
+    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def _halves(number: int) -> list[int]:

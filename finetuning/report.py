@@ -101,7 +101,7 @@ class FinetuneReport:
             before, after = self.before.main(task), self.after.main(task)
             parsed = self.after.figures[task]["parse_rate"]
             lines.append(f"| {task} | {MAIN_FIGURES[task]} | {shown(*before)} | {shown(*after)} | {parsed:.1%} |")
-        lines += ["", self._how_it_went(), ""]
+        lines += ["", self.course, ""]
         if self.evaluations:
             lines += [*self._curve(), ""]
         if self.mistakes is not None:
@@ -111,12 +111,19 @@ class FinetuneReport:
             lines += [f"{purpose}:", "", "```bash", command, "```", ""]
         return "\n".join(lines)
 
-    def _how_it_went(self) -> str:
+    @property
+    def course(self) -> str:
+        """A sentence about how long training went on, and which checkpoint is kept."""
         text = f"Training made {self.steps:,} of at most {self.planned_steps:,} updates"
         if self.steps < self.planned_steps:
             text += ", as the validation split got no better"
         if self.best is not None:
             text += f"; the checkpoint of update {int(self.best['step']):,} was the best and is kept"
+        if self.split != "test":
+            text += (
+                f". There is no test split: the figures are those of the {self.split} split, on which the checkpoint "
+                "was chosen, and so are too good"
+            )
         return text + "."
 
     def _curve(self) -> list[str]:

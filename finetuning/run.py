@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import datasets
 from accelerate import PartialState
@@ -81,12 +82,17 @@ def finetune(
     """
     options = options or FinetuneOptions()
     folder = Path(output_dir)
+    if (folder / MANIFEST).is_file():
+        raise ValueError(f"{folder} is a data set, whose card the run would replace: choose another folder")
+    planned: JsonObject | None = None
     if overwrite:
+        # Whatever is wrong with the arguments is said before anything is replaced.
+        planned = on_main_process(lambda: plan_of(sources, folder, options).to_dict())
         replaced = RunFolder(folder, overwrite=True, bases={"model": options.model})
         with replaced.opened(None):
             replaced.begin()
         on_main_process(replaced.discard_replaced)
-    plan = FinetunePlan.from_dict(on_main_process(lambda: _planned(sources, folder, options)))
+    plan = FinetunePlan.from_dict(on_main_process(lambda: _planned(sources, folder, options, planned)))
     if announce is not None and PartialState().is_main_process:
         announce(plan)
     on_main_process(lambda: _evaluated_before(folder, options, plan, progress))
@@ -107,7 +113,7 @@ def plan_of(sources: Sequence[str], output_dir: str | Path, options: FinetuneOpt
     return plan_finetuning(sources, output_dir, options, memory, num_processes=PartialState().num_processes)
 
 
-def _planned(sources: Sequence[str], folder: Path, options: FinetuneOptions) -> JsonObject:
+def _planned(sources: Sequence[str], folder: Path, options: FinetuneOptions, planned: JsonObject | None) -> JsonObject:
     """Return the plan of the run in the folder; a new one is kept there, as another start may find other memory."""
     own = folder / FINETUNING
     named = DataArguments(imported=list(sources)).weighted_imports()
@@ -121,14 +127,27 @@ def _planned(sources: Sequence[str], folder: Path, options: FinetuneOptions) -> 
                 f"{folder} holds a fine-tuning with other {_difference(kept.get('request'), request)}: start it again "
                 "as it was, choose another folder, or replace it by --overwrite"
             )
+        _check_plan(kept.get("plan"), own / _PLAN)
         plan: JsonObject = kept["plan"]
         return plan
-    plan = json.loads(json.dumps(plan_of(sources, folder, options).to_dict()))
+    plan = json.loads(json.dumps(planned or plan_of(sources, folder, options).to_dict()))
     with RunFolder(folder).opened(None):  # refuses what is there of somebody else
         own.mkdir(parents=True, exist_ok=True)
         write_atomically(own / _RECIPE, FinetunePlan.from_dict(plan).to_yaml().encode())
         write_atomically(own / _PLAN, json.dumps({"request": request, "plan": plan}, indent=1).encode())
     return plan
+
+
+def _check_plan(values: object, path: Path) -> None:
+    """Refuse what is no plan of this version.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        FinetunePlan.from_dict(cast(JsonObject, values))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no plan of this version of geodit: replace the run by --overwrite") from error
 
 
 def _digest(source: str) -> str:

@@ -21,7 +21,7 @@ DOCUMENTS = [name for name in documents() if not name.startswith("tiny/")]
 
 # What the rows of a table are called, and the key of the figure.
 FIGURES = {
-    ("caption", "CIDEr"): "caption.cider",
+    ("caption", "CIDEr (0 to 10)"): "caption.cider",
     ("ground", "accuracy@0.5"): "ground.accuracy",
     ("detect", "F1@0.5"): "detect.f1",
     ("detect", "share of answers that parsed"): "detect.parse_rate",

@@ -103,18 +103,19 @@ class TestWheel:
         assert metadata["License-Expression"] == "Apache-2.0"
         extras = {
             "docs",
-            "geo",
             "eval",
-            "hub",
             "finetune",
+            "geo",
+            "hub",
             "labels",
             "lmms",
             "quant",
             "ray",
+            "rouge",
             "stac",
             "structured",
-            "train",
             "test",
+            "train",
         }
         assert set(metadata.get_all("Provides-Extra", [])) == extras
         assert f"{name}/licenses/LICENSE" in wheel.namelist()

@@ -233,7 +233,7 @@ def _evaluation(tasks: tuple[str, ...]) -> str:
         "name": _TITLE,
         "description": (
             "Questions of five tasks about drawn overhead scenes, whose answers are exact. The figures are those of "
-            "geodit evaluate: CIDEr, accuracy at an IoU of 0.5, F1 at an IoU of 0.5, and accuracy."
+            "geodit evaluate: CIDEr (0 to 10), accuracy at an IoU of 0.5, F1 at an IoU of 0.5, and accuracy."
         ),
         "evaluation_framework": "geodit",
         "tasks": [{"id": task, "config": "default", "split": "test"} for task in tasks],

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers.utils.import_utils import is_peft_available
 
-from geodit.weights.adapters import adapter_kind, check_adapter_kind
+from geodit.weights.adapters import adapter_kind, check_adapter_kind, wrap_with_adapter
 from geodit.weights.model_tensors import PROJECTOR, TEXT_CORE, VISION_TOWER
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def add_adapter(model: nn.Module, config: PeftConfig) -> PeftModel:
     """
     if not is_peft_available():
         raise ImportError("peft_config needs PEFT: pip install 'geodit[train]'.", name="peft")
-    from peft import PeftConfig, PeftModel, get_peft_model
+    from peft import PeftConfig, PeftModel
 
     if not isinstance(config, PeftConfig):
         raise ValueError(
@@ -104,8 +104,7 @@ def add_adapter(model: nn.Module, config: PeftConfig) -> PeftModel:
             "(model.merge_and_unload())."
         )
     check_trainable_adapter(config)
-    adapted: PeftModel = get_peft_model(model, complete_peft_config(config))
-    return adapted
+    return wrap_with_adapter(model, complete_peft_config(config))
 
 
 def check_trainable_adapter(config: PeftConfig) -> None:

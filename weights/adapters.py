@@ -8,6 +8,7 @@ that [`GeoDiTTrainer`] writes have the processor and the generation configuratio
 from __future__ import annotations
 
 import json
+import warnings
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -37,6 +38,7 @@ from geodit.weights.checkpoint_sources import find_checkpoint
 if TYPE_CHECKING:
     import torch
     from peft import PeftConfig, PeftModel
+    from torch import nn
 
 __all__ = [
     "adapter_base",
@@ -48,6 +50,7 @@ __all__ = [
     "load_adapter",
     "load_merged",
     "processor_folder",
+    "wrap_with_adapter",
 ]
 
 _ADAPT_LAYERS = "use one that adapts the layers of the text core, such as LoraConfig"
@@ -151,6 +154,17 @@ def check_adapter_kind(config: PeftConfig) -> None:
         raise ValueError(f"GeoDiT takes no adapter of the kind {adapter_kind(config)}, as {reason}: {_ADAPT_LAYERS}.")
 
 
+def wrap_with_adapter(model: nn.Module, config: PeftConfig) -> PeftModel:
+    """Put a new adapter on a model, as [`~peft.get_peft_model`] does, whose errors it raises."""
+    import peft
+
+    with warnings.catch_warnings():
+        # PEFT 0.20 asks models for what Transformers 5.23 has given another name.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        adapted: PeftModel = peft.get_peft_model(model, config)
+    return adapted
+
+
 def load_adapter(
     model: GeoDiTForMaskedDiffusion, folder: str | PathLike[str], *, is_trainable: bool = False
 ) -> PeftModel:
@@ -183,7 +197,7 @@ def load_adapter(
         config.inference_mode = not is_trainable
         config.base_model_name_or_path = None  # get_peft_model takes the name of the model at hand
         try:
-            adapted: PeftModel = peft.get_peft_model(model, config)
+            adapted = wrap_with_adapter(model, config)
         except ValueError as error:
             raise ValueError(
                 f"The adapter {folder}, trained on {trained_on}, is not for this model: {str(error).splitlines()[0]}"

@@ -18,6 +18,7 @@ from geodit.data.readers.files import IMAGE_SUFFIXES, is_file
 
 __all__ = ["ImageFinder", "files_below", "is_image_name", "split_of"]
 
+_ADVICE = "name the folder of the images by --images (images)"
 _MAX_NAME = 4096  # characters
 _SUFFIXES = IMAGE_SUFFIXES | {".webp", ".gif", ".jp2", ".vrt"}
 _SPLITS = {
@@ -62,7 +63,7 @@ class ImageFinder:
         for path in self._candidates(parts):
             if is_file(Path(path)):
                 return path
-        raise ValueError(f"the image {brief(name)} is not in {self._folders[0]}: name the folder of the images")
+        raise ValueError(f"the image {brief(name)} is not in {self._folders[0]}: {_ADVICE}")
 
     def find_stem(self, stem: str) -> str:
         """Return the absolute path of the image of a name without its suffix, directly in one of the folders.
@@ -77,7 +78,7 @@ class ImageFinder:
                     if is_image_name(path.name):
                         self._stems.setdefault(path.stem, str(path))
         if stem not in self._stems:
-            raise ValueError(f"there is no image {brief(stem)} in {self._folders[0]}: name the folder of the images")
+            raise ValueError(f"there is no image {brief(stem)} in {self._folders[0]}: {_ADVICE}")
         return self._stems[stem]
 
     def _candidates(self, parts: Sequence[str]) -> Iterator[str]:

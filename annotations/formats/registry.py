@@ -13,6 +13,7 @@ from geodit.annotations.formats.coco import COCO
 from geodit.annotations.formats.cvat import CVAT
 from geodit.annotations.formats.deepforest import DEEPFOREST
 from geodit.annotations.formats.dota import DOTA
+from geodit.annotations.formats.file_heads import table_columns
 from geodit.annotations.formats.hub_tables import HUB_TABLES
 from geodit.annotations.formats.label_studio import LABEL_STUDIO
 from geodit.annotations.formats.labelme import LABELME
@@ -70,7 +71,11 @@ def find_format(source: Path, name: str | None = None) -> AnnotationFormat:
         raise ValueError(f"{source} is an archive: unpack it, and give the folder or the file of annotations in it")
     found = [form for form in FORMATS.values() if form.matches(source)]
     if not found:
-        raise ValueError(f"{source} is of no known format; name one of {', '.join(FORMATS)}")
+        names = ", ".join(sorted(table_columns(source))) if source.suffix.lower() in (".csv", ".tsv", ".jsonl") else ""
+        columns = f", as a table with the columns {names:.200}" if names else ""
+        raise ValueError(
+            f"{source} is of no known format{columns}; name one of {', '.join(FORMATS)} by --format (form)"
+        )
     if len(found) > 1:
         raise ValueError(f"{source} may be of several formats; name one of {', '.join(form.name for form in found)}")
     return found[0]

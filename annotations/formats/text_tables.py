@@ -16,7 +16,7 @@ from geodit.data.readers.fields import brief, clean_text, text_field
 
 __all__ = ["CAPTIONS", "QUESTIONS"]
 
-_IMAGE = ("image", "image_path", "file_name")
+_IMAGE = ("image", "image_path", "file_name", "filename", "file")
 
 
 def _has_image(columns: frozenset[str]) -> bool:
@@ -36,8 +36,9 @@ def _matches_questions(source: Path) -> bool:
 def read_captions(source: Path, *, images: Path | None = None) -> Iterator[Record]:
     """Read captions.
 
-    A row has `image` (or `image_path`, `file_name`) and `caption`, and may have `category`, the class of the
-    image, `split` and `group`. In JSON there may be `captions`, a list. Rows of one image are taken together.
+    A row has `image` (or `image_path`, `file_name`, `filename`, `file`) and `caption`, and may have `category`, the
+    class of the image, `split` and `group`. In JSON there may be `captions`, a list. Rows of one image are taken
+    together.
 
     Args:
         source: CSV with a line of names, JSON lines, or a JSON array of objects.
@@ -52,8 +53,8 @@ def read_captions(source: Path, *, images: Path | None = None) -> Iterator[Recor
 def read_questions(source: Path, *, images: Path | None = None) -> Iterator[Record]:
     """Read questions with answers.
 
-    A row has `image` (or `image_path`, `file_name`), `question` and `answer`, and may have what a row of captions
-    has, see [`read_captions`].
+    A row has an image as a row of captions has, `question` and `answer`, and may have what else that may have, see
+    [`read_captions`].
 
     Args:
         source: CSV with a line of names, JSON lines, or a JSON array of objects.

@@ -6,10 +6,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
+import numpy as np
+from numpy.typing import NDArray
+
 from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.optional import import_optional
 
 __all__ = ["LabeledBoxes", "ScoredBoxes", "mean_average_precision"]
+
+
+_BY_SIZE = ("map_small", "map_medium", "map_large")
 
 
 class LabeledBoxes(TypedDict):
@@ -37,11 +43,12 @@ def mean_average_precision(
         references: One dict per image.
 
     Returns:
-        `map50` at an IoU of 0.5, and `map`, the mean over IoU 0.50, 0.55, ... 0.95; `None` without any true
-        box.
+        `map50` at an IoU of 0.5, and `map`, the mean over IoU 0.50, 0.55, ... 0.95; `map_small`, `map_medium` and
+        `map_large` by the area of the true boxes, below and above 32 x 32 and 96 x 96 pixels. `None` without any true
+        box, of that size.
     """
     if not any(reference["boxes"] for reference in references):
-        return {"map50": None, "map": None}
+        return {"map50": None, "map": None, **dict.fromkeys(_BY_SIZE)}
     core = import_optional("faster_coco_eval.core.coco")
     evaluator_class = import_optional("faster_coco_eval.core.faster_eval_api").COCOeval_faster
 
@@ -70,11 +77,17 @@ def mean_average_precision(
     evaluator.evaluate()
     evaluator.accumulate()
     # Axes: IoU threshold, recall, class, area range (0 is all), limit of boxes. -1: a class without truth.
-    precision = evaluator.eval["precision"][:, :, :, 0, -1]
+    precision = evaluator.eval["precision"][:, :, :, :, -1]
     return {
-        "map50": float(precision[0][precision[0] > -1].mean()),
-        "map": float(precision[precision > -1].mean()),
+        "map50": _mean(precision[0, :, :, 0]),
+        "map": _mean(precision[:, :, :, 0]),
+        **{name: _mean(precision[:, :, :, size]) for size, name in enumerate(_BY_SIZE, start=1)},
     }
+
+
+def _mean(precision: NDArray[np.float64]) -> float | None:
+    found = precision[precision > -1]
+    return float(found.mean()) if found.size else None
 
 
 def _annotation(image_id: int, category_id: int, box: Sequence[float]) -> JsonObject:

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geodit.configuration.types_geodit import Item, JsonObject
-from geodit.evaluation.bootstrap import Figures, bootstrap_intervals
+from geodit.evaluation.bootstrap import Figures, bootstrap_intervals, wilson_interval
 from geodit.evaluation.optional import import_optional
 
-__all__ = ["AnswerMetric", "parsed_flags", "summarize"]
+__all__ = ["AnswerMetric", "Part", "Scored", "Shares", "parsed_flags", "summarize"]
+
+Shares = Mapping[str, NDArray[np.bool_]]
 
 evaluate = import_optional("evaluate")
 
@@ -82,9 +85,48 @@ def parsed_flags(predictions: Sequence[Item]) -> NDArray[np.bool_]:
     return np.asarray(flags, dtype=np.bool_)
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of the samples, with figures of its own.
+
+    Args:
+        members: Indices of its samples.
+        figures: Function of indices of samples, of all samples, to named figures.
+        shares: Figures that are shares, see [`Scored`]; masks are over all samples.
+        constants: What else is told of the part.
+    """
+
+    members: NDArray[np.intp]
+    figures: Figures
+    shares: Shares
+    constants: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Answers that a metric has judged one by one, so that figures of any choice of them can be computed quickly.
+
+    Args:
+        figures: Function of sample indices, shape (M,), repetitions included, to named figures.
+        parsed: Whether each answer parsed, shape (samples,).
+        shares: For each figure that is a share, from 0 to 1, of things in the samples, which samples have such things,
+            shape (samples,). Where it is 0 or 1 a bootstrap has nothing to vary.
+        outcomes: For each figure that is a share of the samples themselves, whether each sample counts, shape
+            (samples,).
+        parts: Parts of the samples by their name, by what they are parts by, such as `{"by_kind": {"count": ...}}`.
+        constants: What else is told of the samples: counts, thresholds, names.
+    """
+
+    figures: Figures
+    parsed: NDArray[np.bool_]
+    shares: Shares = field(default_factory=dict)
+    outcomes: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    parts: Mapping[str, Mapping[str, Part]] = field(default_factory=dict)
+    constants: JsonObject = field(default_factory=dict)
+
+
 def summarize(
-    figures: Figures,
-    parsed: NDArray[np.bool_],
+    scored: Scored,
     *,
     groups: Sequence[Hashable] | None = None,
     bootstrap: int = 0,
@@ -93,33 +135,43 @@ def summarize(
     """Compute figures of all samples, with their parse rate, number, and confidence intervals if asked for.
 
     Args:
-        figures: Function of sample indices to named figures, see
-            [`~geodit.evaluation.bootstrap.bootstrap_intervals`].
-        parsed: Whether each answer parsed.
+        scored: The judged answers.
         groups: The image of every sample; by default every sample has its own.
-        bootstrap: Number of bootstrap resamples for 95% intervals; 0 for none.
+        bootstrap: Number of bootstrap resamples for 95% intervals; 0 for none. A share of exactly 0 or 1 has Wilson's
+            interval, of as many trials as there are images with something that the share is of.
         bootstrap_seed: Seed of the resampling.
 
     Returns:
-        The figures, `parse_rate`, `num_samples`, and `confidence_intervals` when `bootstrap` > 0.
+        The figures, `parse_rate`, `num_samples`, `confidence_intervals` when `bootstrap` > 0, the same for each part,
+        and the constants.
 
     Raises:
         ValueError: If there is not one group per sample.
     """
-    count = len(parsed)
+    count = len(scored.parsed)
     if groups is not None and len(groups) != count:
         raise ValueError(f"there are {count} samples but {len(groups)} groups; give one group per sample")
+    images: Sequence[Hashable] = range(count) if groups is None else groups
 
-    def all_figures(indices: NDArray[np.intp]) -> dict[str, float | None]:
-        return {**figures(indices), "parse_rate": float(parsed[indices].mean())}
+    def summary(part: Part) -> JsonObject:
+        def figures(drawn: NDArray[np.intp]) -> dict[str, float | None]:
+            indices = part.members[drawn]
+            return {**part.figures(indices), "parse_rate": float(scored.parsed[indices].mean())}
 
-    result: JsonObject = all_figures(np.arange(count, dtype=np.intp))
-    result["num_samples"] = count
-    if bootstrap:
-        result["confidence_intervals"] = bootstrap_intervals(
-            all_figures,
-            list(range(count)) if groups is None else groups,
-            resamples=bootstrap,
-            seed=bootstrap_seed,
-        )
-    return result
+        of_part = [images[index] for index in part.members]
+        result: JsonObject = figures(np.arange(len(of_part), dtype=np.intp))
+        result["num_samples"] = len(of_part)
+        if bootstrap:
+            intervals = bootstrap_intervals(figures, of_part, resamples=bootstrap, seed=bootstrap_seed)
+            everything = np.ones(count, dtype=np.bool_)
+            for name, having in {**part.shares, "parse_rate": everything}.items():
+                if result[name] in (0.0, 1.0):
+                    trials = len({images[index] for index in part.members if having[index]})
+                    if trials:
+                        intervals[name] = wilson_interval(trials if result[name] else 0, trials)
+            result["confidence_intervals"] = intervals
+        return {**result, **part.constants}
+
+    whole = Part(np.arange(count, dtype=np.intp), scored.figures, scored.shares)
+    parts = {by: {name: summary(part) for name, part in named.items()} for by, named in scored.parts.items()}
+    return {**summary(whole), **scored.constants, **parts}

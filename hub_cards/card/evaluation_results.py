@@ -31,32 +31,60 @@ BENCHMARKS_FILE = "benchmarks.yaml"
 
 _BENCHMARKS = {"synthetic": "synthetic scenes", "neon": "NEON tree crowns"}
 _TITLES = {
-    "cider": "CIDEr",
+    "cider": "CIDEr (0 to 10)",
+    "cider_original": "CIDEr (0 to 10) without clipping and length penalty",
+    "bleu1": "BLEU-1",
+    "bleu2": "BLEU-2",
+    "bleu3": "BLEU-3",
     "bleu4": "BLEU-4",
+    "rouge_l": "ROUGE-L",
+    "meteor": "METEOR",
+    "exact_match": "captions as a reference",
+    "exact_match_apart_from_counts": "captions as a reference apart from counts",
     "accuracy": "accuracy",
+    "average_accuracy": "accuracy, average over kinds",
+    "accuracy_at_least_50": "accuracy, IoU at least 0.5",
+    "accuracy_above_50": "accuracy, IoU above 0.5",
+    "accuracy_at_least_70": "accuracy, IoU at least 0.7",
+    "accuracy_above_70": "accuracy, IoU above 0.7",
     "majority_accuracy": "accuracy of always giving the commonest answer",
     "mean_iou": "mean IoU",
     "precision": "precision",
     "recall": "recall",
     "f1": "F1",
     "empty_accuracy": "accuracy where there is no object",
+    "repeated_box_rate": "share of boxes that repeat one",
+    "count_error": "mean error of the number of boxes",
+    "count_exact": "share of answers with the right number of boxes",
     "map50": "mAP@0.5",
     "map": "mAP@0.5:0.95",
+    "map_small": "mAP@0.5:0.95, small",
+    "map_medium": "mAP@0.5:0.95, medium",
+    "map_large": "mAP@0.5:0.95, large",
+    "map_nc": "mAP_nc",
     "parse_rate": "share of answers that parsed",
     "mean_steps": "steps made per answer",
 }
 # The figures that count boxes which overlap the true ones by at least the threshold of the document.
 _BOX_FIGURES = {"ground": ("accuracy",), "detect": ("precision", "recall", "f1")}
-# The same figures by another rule: the well-formed boxes of answers that did not parse count.
-_KEEP_WELLFORMED = "_keep_wellformed"
+# The same figures by another rule.
+_ENDINGS = {
+    "_keep_wellformed": "well-formed boxes kept",
+    "_one_wrong_box": "one wrong box for an answer that did not parse",
+    "_polygon": "turned boxes",
+    "_equal_scores": "equal scores",
+    "_lenient": "lenient",
+    "_rsvqa_lr": "ranges of RSVQA-LR",
+    "_rsvqa_hr": "ranges of RSVQA-HR",
+}
 # All others are between 0 and 1.
-_UNBOUNDED = ("cider", "mean_steps")
+_UNBOUNDED = ("cider", "cider_original", "count_error", "mean_steps")
 _PACKAGES = ("geodit", "torch", "transformers")
 
 _PROTOCOLS = {
     "caption": (
         "CIDEr and BLEU-4 of pycocoevalcap against all reference captions, lower-cased and without punctuation. "
-        "CIDEr is on the scale of that library, where papers print a hundred times as much"
+        "CIDEr is on the scale of that library, 0 to 10, where papers print a hundred times as much"
     ),
     "ground": "the first box of an answer, by its IoU with the true one",
     "detect": (
@@ -242,9 +270,9 @@ def figure_title(task: str, name: str, iou_threshold: float | None = None) -> st
         name: The figure.
         iou_threshold: From which IoU on a box counts as right.
     """
-    if name.endswith(_KEEP_WELLFORMED):
-        strict = figure_title(task, name.removesuffix(_KEEP_WELLFORMED), iou_threshold)
-        return f"{strict}, well-formed boxes kept"
+    for ending, rule in _ENDINGS.items():
+        if name.endswith(ending):
+            return f"{figure_title(task, name.removesuffix(ending), iou_threshold)}, {rule}"
     title = _TITLES.get(name, name.replace("_", " "))
     if iou_threshold is not None and name in _BOX_FIGURES.get(task, ()):
         return f"{title}@{iou_threshold:g}"

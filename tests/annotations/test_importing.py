@@ -114,6 +114,34 @@ def test_classes_get_other_names(raster, tmp_path):
     assert read_manifest(tmp_path / "ships")["classes"] == ["ship"]
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tasks": ("detect", "paint")}, "unknown tasks paint"),
+        ({"shares": {"train": 0.8, "test": 0.8}}, "add up to 1"),
+        ({"empty_share": -0.1}, "empty_share must be a share"),
+        ({"held_out": {"exam": ("*.tif",)}}, "unknown splits exam"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_read(change, message):
+    with pytest.raises(ValueError, match=message):
+        options(**change)
+
+
+def test_what_is_not_known_of_a_class_is_not_known_under_its_other_name(raster, tmp_path):
+    records = [
+        LabeledImage(str(raster), "labels.json", objects=(LabeledObject("plane", SHIPS[0]),)),
+        LabeledImage(str(raster), "labels.json", objects=(LabeledObject("boat", SHIPS[1]),)),
+        LabeledImage(str(raster), "labels.json", partial_labels=frozenset({"boat"})),
+    ]
+    changes = {"tiles": TileOptions(size=SIDE), "split_by": "group", "block_size": None, "names": {"boat": "ship"}}
+    import_annotations(records, tmp_path / "ships", options(shares={"train": 1.0}, **changes))
+    asked = [{one.query for one in row_questions(row)} for row in read_split(tmp_path / "ships", "train")]
+    assert len(asked) == 3
+    assert not any("ship" in query for query in asked[2])
+    assert "ship" in asked[1]
+
+
 def test_training_reads_it(raster, labels, tmp_path):
     records = read_vector_labels([str(raster)], str(labels), label_field="class")
     import_annotations(records, tmp_path / "ships", options(tasks=("detect", "vqa")))

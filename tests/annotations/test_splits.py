@@ -274,8 +274,11 @@ def test_the_report_says_what_was_done() -> None:
         ({"shares": {"train": float("nan")}}, "add up to 1"),
         ({"by": "date"}, "by must be one of image, group, area, source"),
         ({"tiles": []}, "no tiles"),
-        ({"tiles": [tile()]}, 'there is 1 image for 3 splits: split by="area"'),
-        ({"by": "area", "tiles": [tile()]}, "there is 1 block for 3 splits: choose a smaller block_size"),
+        (
+            {"tiles": [tile()]},
+            "there is 1 image for 3 splits: split images into blocks by --split-by area",
+        ),
+        ({"by": "area", "tiles": [tile()]}, "there is 1 block for 3 splits: choose a smaller --block-size"),
         ({"by": "area", "block_size": 0.0}, "block_size must be"),
         ({"by": "area", "margin": -1.0}, "margin must be"),
         ({"by": "area", "block_size": 32, "margin": 500.0}, "no tile is left for train"),

@@ -174,7 +174,7 @@ def test_points_become_squares_on_the_ground(
 
 def test_points_need_a_size(raster: str, tmp_path: Path) -> None:
     labels = write(tmp_path / "a.gpkg", [shapely.Point(5, 5)])
-    with pytest.raises(ValueError, match="give point_size"):
+    with pytest.raises(ValueError, match="has points: give the side of their boxes in meters by --point-size"):
         read([raster], labels)
     with pytest.raises(ValueError, match="above 0"):
         read([raster], labels, point_size=0.0)
@@ -314,16 +314,26 @@ def test_what_is_wrong_with_features_is_counted_and_the_first_are_named(raster: 
     labels = ["a", "b", "c", "d", None, *"efghijk"]
     path = write(tmp_path / "a.gpkg", shapes, labels)
     (image,), bad = read([raster], path)
-    assert [(one.label, one.line) for one in image.objects] == [("b", 2)]
+    assert [(one.label, one.line) for one in image.objects] == [("b", 2), ("c", 3)]
+    # The box around an outline that crosses itself is right.
+    assert image.objects[1].box == pytest.approx((10, 10, 20, 20), abs=0.01)
     assert [(record.origin.removeprefix(path), record.reason.partition(" (")[0]) for record in bad] == [
         (", feature 1", "1 of 12 features is without a geometry"),
-        (", feature 3", "1 of 12 features is invalid"),
         (", feature 5", "1 of 12 features is without a class in the field name"),
         (", feature 4", "1 of 12 features is neither polygon nor point"),
+        (", feature 3", "1 of 12 features is invalid"),
         (", features 6, 7, 8, 9, 10, ...", "7 of 12 features are outside all images that can be read"),
     ]
+    assert [record.kind for record in bad] == ["record", "record", "record", "mended", "elsewhere"]
     (image,), bad = read([raster], path, default_label="thing")
-    assert [one.label for one in image.objects] == ["b", "thing"]
+    assert [one.label for one in image.objects] == ["b", "c", "thing"]
+
+
+def test_an_outline_that_encloses_nothing_is_without_area(raster: str, tmp_path: Path) -> None:
+    flat = shapely.Polygon([(10, 10), (20, 10), (30, 10)])
+    (image,), bad = read([raster], write(tmp_path / "a.gpkg", [flat, shapely.box(1, 1, 5, 5)], ["a", "b"]))
+    assert [one.label for one in image.objects] == ["b"]
+    assert any("without area" in record.reason and record.kind == "record" for record in bad)
 
 
 def test_numbers_are_class_names(raster: str, tmp_path: Path) -> None:
@@ -345,6 +355,16 @@ def test_images_that_cannot_be_used_are_bad_records(raster: str, tmp_path: Path)
     assert "cannot be found in the map" in bad[2].reason
 
 
+def test_the_reference_system_of_images_that_state_none_can_be_given(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.crs = rasterio.CRS()
+    labels = write(tmp_path / "a.gpkg", [shapely.box(10, 20, 30, 50)], crs="EPSG:4326")
+    assert read([path], labels)[0] == []
+    (image,), _ = read([path], labels, crs=PLACE.crs)
+    assert image.objects[0].box == pytest.approx((10, 20, 30, 50), abs=0.5)
+
+
 def test_a_file_without_a_reference_system_is_in_longitude_and_latitude(raster: str, tmp_path: Path) -> None:
     path = write(tmp_path / "a.shp", [shapely.box(10, 20, 30, 50)], crs="EPSG:4326")
     (tmp_path / "a.prj").unlink()
@@ -361,7 +381,7 @@ def test_one_of_several_layers_is_named(raster: str, tmp_path: Path) -> None:
     write(tmp_path / "a.gpkg", [shapely.box(7, 7, 9, 9)], layer="planes")
     (image,), _ = read([raster], path, layer="planes")
     assert image.objects[0].box == pytest.approx((7, 7, 9, 9), abs=1e-6)
-    with pytest.raises(ValueError, match="has 2 layers: choose one by layer, of ships, planes"):
+    with pytest.raises(ValueError, match="has 2 layers: choose one of ships, planes by --layer"):
         read([raster], path)
     with pytest.raises(ValueError, match="no layer cars; its layers are ships, planes"):
         read([raster], path, layer="cars")
@@ -372,7 +392,7 @@ def test_fields_and_classes_have_to_be_there(raster: str, tmp_path: Path) -> Non
         labels = write(path, [shapely.box(1, 1, 5, 5)])
         with pytest.raises(ValueError, match="no field type; its fields are name"):
             read([raster], labels, label_field="type")
-        with pytest.raises(ValueError, match="give label_field or default_label"):
+        with pytest.raises(ValueError, match="has the fields name: say which of them has the class by --label-field"):
             read([raster], labels, label_field=None)
 
 

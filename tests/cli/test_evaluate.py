@@ -3,6 +3,8 @@ import json
 
 import pytest
 
+import published_datasets
+
 pytest.importorskip("evaluate")
 
 
@@ -93,3 +95,37 @@ def test_the_old_name_of_the_data_set_still_works_and_warns(geodit, checkpoint):
     assert "--benchmark" not in new.stderr
     assert "--benchmark" not in geodit("evaluate", "--help").stdout
     assert json.loads(old.stdout)["benchmark"] == json.loads(new.stdout)["benchmark"] == "synthetic"
+
+
+class TestSuite:
+    @pytest.fixture
+    def data(self, tmp_path):
+        for name in ("rsvqa-lr", "rsvqa-hr"):
+            (tmp_path / "data" / name).mkdir(parents=True)
+            getattr(published_datasets, name.replace("-", "_"))(tmp_path / "data" / name)
+        return tmp_path / "data"
+
+    def test_a_table_and_its_files(self, geodit, data, tmp_path):
+        arguments = ("evaluate", "--suite", "vqa", "--data", data, "--report", tmp_path / "report", "--limit", 1)
+        result = geodit(*arguments, "--model", "geodit-tiny", "--bootstrap", 5)
+        assert result.exit_code == 0, result.output
+        assert "rsvqa-lr" in result.stdout
+        names = {path.name for path in (tmp_path / "report").iterdir()}
+        assert names == {"answers", "results.csv", "results.json", "results.md"}
+        again = geodit(*arguments, "--model", "geodit-tiny", "--bootstrap", 5, "--json")
+        assert json.loads(again.stdout) == json.loads((tmp_path / "report" / "results.json").read_text())
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--suite", "vqa"), "--suite needs --data"),
+            (("--report", "folder"), "--report is for --suite"),
+            (
+                ("--suite", "vqa", "--data", "nowhere", "--report", "folder"),
+                "nowhere has no folder rsvqa-lr",
+            ),
+            (("--suite", "all", "--data", "nowhere", "--report", "folder"), "unknown suite 'all'"),
+        ],
+    )
+    def test_what_does_not_go_together_is_one_line(self, geodit, arguments, message):
+        assert message in geodit.fails("evaluate", *arguments)

@@ -68,7 +68,8 @@ def test_from_a_coco_file_to_an_overlay(geodit, finetune, dataset, tmp_path):
     # And a second start finds nothing left to do.
     again = finetune()
     assert again.exit_code == 0, again.output
-    assert "update 2" not in again.stdout
+    assert "update 2 of" not in again.stdout
+    assert "the checkpoint of update 2 was the best and is kept" in again.stdout
 
 
 def test_the_plan_alone(finetune, tmp_path):
@@ -100,7 +101,11 @@ def test_several_seeds_have_a_report_of_their_own_and_one_of_all(finetune, tmp_p
         (("--canvas", "detect"), "--canvas takes name=value"),
         (("--canvas", "detect=long"), "--canvas takes task=number"),
         (("--set", "learning_rate"), "--set takes name=value"),
-        (("--set", "no_such_field=1"), "arguments that do not exist"),
+        (
+            ("--set", "learning_rat=1"),
+            "no field 'learning_rat', which --set (overrides) names",
+        ),
+        (("--seed", "0,1,0"), "--seed takes each number once"),
         (("--metric", "beauty"), "metric must be one of"),
         (("--epochs", "2"), "give one of them"),
     ],
@@ -111,6 +116,15 @@ def test_wrong_options_are_one_line(finetune, tmp_path, arguments, message):
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_in_the_folder_of_a_data_set_is_refused(geodit, dataset, checkpoint):
+    card = (dataset / "README.md").read_bytes()
+    for more in ((), ("--overwrite",)):
+        message = geodit.fails("finetune", dataset, "--model", checkpoint, "-o", dataset, "--cpu", *more)
+        assert "is a data set, whose card the run would replace" in message
+    assert (dataset / "README.md").read_bytes() == card
+    assert not (dataset / "finetuning").exists()
 
 
 def test_a_data_set_that_is_not_there_is_one_line(geodit, tmp_path):

@@ -42,7 +42,7 @@ def test_version(geodit):
         (["--bogus"], "No such option: --bogus"),
         (["predict"], "Missing argument 'images'"),
         (["predict", "harbor.png"], "Missing option '--task'"),
-        (["evaluate", "--dataset", "imagenet"], "'--dataset'"),
+        (["evaluate", "--split", "train"], "'--split'"),
         (["data", "fetch", "imagenet"], "imagenet"),
     ],
 )

@@ -73,7 +73,7 @@ VERSION_AND_ERRORS = [
     (["predict"], 2),
     (["predict", "harbor.png"], 2),
     (["predict", "harbor.png", "--task", "caption", "--bogus"], 2),
-    (["evaluate", "--dataset", "imagenet"], 2),
+    (["evaluate", "--split", "train"], 2),
     (["data", "fetch", "imagenet"], 2),
     (["data", "check"], 2),
     (["benchmark", "--repeats", "none"], 2),

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from published_datasets import BUILDERS
 
 from geodit.data.readers.reading import read_dataset
 from geodit.data.schema import Question, row_questions
+from published_datasets import BUILDERS
 
 Make = Callable[[str], Path]
 Read = Callable[..., dict[str, list[Question]]]

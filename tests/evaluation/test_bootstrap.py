@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
-from geodit.evaluation.bootstrap import bootstrap_intervals
+from geodit.evaluation.bootstrap import bootstrap_intervals, wilson_interval
 
 VALUES = np.random.default_rng(0).gamma(2.0, size=60)
 
@@ -56,3 +60,18 @@ def test_resamples_that_leave_a_figure_undefined_do_not_count():
 def test_bad_arguments_are_refused(groups, options, message):
     with pytest.raises(ValueError, match=message):
         bootstrap_intervals(lambda indices: {}, groups, **options)
+
+
+@given(st.integers(1, 50), st.data())
+def test_wilson_interval_by_its_formula(trials, data):
+    successes = data.draw(st.integers(0, trials))
+    z, share = 1.959963984540054, successes / trials
+    center = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    assert wilson_interval(successes, trials) == pytest.approx((center - half, center + half), abs=1e-9)
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 0), (2, 1), (-1, 3)])
+def test_wilson_interval_needs_trials(successes, trials):
+    with pytest.raises(ValueError, match="successes must be from 0 to trials"):
+        wilson_interval(successes, trials)

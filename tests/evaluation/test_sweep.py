@@ -10,7 +10,7 @@ from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import Question
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.evaluate import EvaluationResult
-from geodit.evaluation.scoring import score_answers
+from geodit.evaluation.scoring import iterate_intervals, score_answers
 from geodit.evaluation.settings import evaluation_options
 from geodit.evaluation.sweep import Spread, run_sweep
 from geodit.evaluation.tables import sweep_table
@@ -190,3 +190,32 @@ def test_the_table_shows_mean_and_spread(model, runs):
     cells = [list(column.cells) for column in table.columns]
     assert cells == [["detect"], ["recall@0.5"], ["0.375 ± 0.177"], ["0.625 ± 0.177"]]
     assert [column.header for column in table.columns][2:] == ["1 step\nrandom", "2 steps\nrandom"]
+
+
+def test_intervals_are_of_the_answers_of_all_runs_and_equal_runs_count_once(model, processor, dataset):
+    sweep = run_sweep(
+        model,
+        processor,
+        lambda seed: dataset,
+        dataset_name="four images",
+        seeds=(0, 1),
+        tasks=["vqa"],
+        bootstrap=10,
+        max_denoising_steps=(2,),
+        remasking=("low_confidence", "random"),
+    )
+    deterministic, drawn = sweep.cells
+    assert deterministic.pooled == deterministic.runs[0].figures, "nothing is drawn at random"
+    numbers = [run.figures["vqa"]["num_samples"] for run in drawn.runs]
+    different = drawn.runs[0].answers != drawn.runs[1].answers
+    assert drawn.pooled["vqa"]["num_samples"] == (sum(numbers) if different else numbers[0])
+    document = sweep.to_dict()["cells"][0]
+    assert document["pooled"]["vqa"]["confidence_intervals"]["accuracy"]
+    intervals = dict(iterate_intervals(drawn.pooled))
+    assert set(intervals) >= {"vqa.accuracy", "vqa.count.accuracy_lenient", "vqa.presence.parse_rate"}
+
+
+def test_without_a_bootstrap_nothing_is_pooled(sweep):
+    assert sweep.cells[0].pooled is None
+    assert "pooled" not in sweep.cells[0].to_dict()
+    assert dict(iterate_intervals(sweep.cells[0].runs[0].figures)) == {}

@@ -63,6 +63,17 @@ def test_the_caption_says_what_the_spread_is_over():
     assert "±" not in rendered(sweep_table(sweep(seeds=(3,))))
 
 
+def test_intervals_stand_below_the_figures():
+    runs = (result(0, bootstrap=20), result(1, bootstrap=20))
+    cell = SweepCell(evaluation_options(), runs, runs[0].figures)
+    table = sweep_table(SweepResult("synthetic", (cell,), (0, 1), None, batch_size=4))
+    # Wilson's interval of one image.
+    assert next(iter(table.columns[2].cells)) == "1.000 ± 0.000\n[0.207, 1.000]"
+    assert "in brackets 95% intervals" in table.caption
+    assert "[0.207, 1.000]" in rendered(table)
+    assert "brackets" not in sweep_table(sweep()).caption
+
+
 def test_an_unknown_figure_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"no figure is called detect.f2; there are .*detect.f1"):
         sweep_table(sweep(), ["detect.f2"])

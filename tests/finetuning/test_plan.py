@@ -68,7 +68,7 @@ def test_less_memory_takes_smaller_batches_then_recomputes_then_gives_up(ships, 
     found = []
     free = 2**30
     while True:
-        free = int(free * 0.9)
+        free = int(free * 0.75)
         memory = DeviceMemory("a small device", free, False)
         try:
             recipe = plan(ships, checkpoint, memory, quantize="none", use_cpu=True).recipe
@@ -140,7 +140,7 @@ def test_options_that_make_no_sense_are_one_error(options, message):
     ("options", "message"),
     [
         ({"metric": "ground_accuracy"}, "metric must be one of loss, detect_f1, score, vqa_accuracy"),
-        ({"overrides": (("no_such_field", "3"),)}, "arguments that do not exist"),
+        ({"overrides": (("no_such_field", "3"),)}, "a recipe has no field"),
     ],
 )
 def test_options_that_do_not_fit_the_data_are_one_error(ships, checkpoint, options, message):

@@ -2,6 +2,7 @@
 """From a data set to a model and a report, also after stops."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -57,6 +58,8 @@ def test_a_model_and_a_report(tmp_path, ships, checkpoint):
     assert report.best["eval_score"] == max(line["eval_score"] for line in report.evaluations)
 
     page = (folder / "finetuning" / "report.md").read_text()
+    assert "There is no test split" not in page
+    assert "There is no test split" in replace(report, split="validation").to_markdown()
     assert "| detect | f1 |" in page
     assert f"geodit predict IMAGE --adapter {folder} --task detect --query ship" in page
     assert f"geodit push {folder} --adapter" in page
@@ -137,8 +140,22 @@ def test_another_fine_tuning_does_not_go_on_in_its_folder(tmp_path, ships, check
     write_split(ships, "train", [ship_row(99)])
     with pytest.raises(ValueError, match="other data under the same name"):
         run(ships, folder, checkpoint, **short)
+    with pytest.raises(ValueError, match="metric must be one of"):
+        run(ships, folder, checkpoint, **short, metric="beauty", overwrite=True)
+    assert (folder / "adapter_model.safetensors").is_file()  # nothing is replaced for arguments that are wrong
     run(ships, folder, checkpoint, **short, learning_rate=1e-3, overwrite=True)
     assert json.loads((folder / "finetuning" / "plan.json").read_text())["plan"]["recipe"]["learning_rate"] == 1e-3
+
+
+def test_a_plan_that_cannot_be_read_is_one_error(tmp_path, ships, checkpoint):
+    path = tmp_path / "run" / "finetuning" / "plan.json"
+    with pytest.raises(StoppedError):
+        run(ships, tmp_path / "run", checkpoint, callbacks=[StopAt("on_train_begin", 0)])
+    kept = json.loads(path.read_text())
+    for plan in ({}, kept["plan"] | {"more": 1}, None, [1]):
+        path.write_text(json.dumps(kept | {"plan": plan}))
+        with pytest.raises(ValueError, match="is no plan of this version"):
+            run(ships, tmp_path / "run", checkpoint)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path, ships, checkpoint):

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import torch
-from published_datasets import BUILDERS, conversation, write_image, write_json
 
 from geodit.data.readers.check import check_dataset
 from geodit.data.readers.reading import BadRecordError, clip_box, read_dataset
+from published_datasets import BUILDERS, conversation, write_image, write_json
 
 HUGE = 10**400
 TEXTS = {

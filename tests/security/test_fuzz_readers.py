@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from odd_files import ends
-from published_datasets import BUILDERS
 
 from geodit.data.readers.check import check_dataset
 from geodit.data.readers.reading import read_dataset
+from published_datasets import BUILDERS
 
 ANNOTATIONS = (".csv", ".json", ".jsonl", ".xml", ".pth", ".txt")
 # What stands in the place of a value.

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from odd_files import KINDS, ends, make_odd_file
-from published_datasets import BUILDERS
 from typer.testing import CliRunner
 
 from geodit.cli.main import app
@@ -27,6 +26,7 @@ from geodit.data.schema import decode_stored_image
 from geodit.data.voc import read_voc
 from geodit.processing.images_geodit import group_images
 from geodit.rasters.imagery import open_image
+from published_datasets import BUILDERS
 
 ANNOTATIONS = {
     "skyscript": "SkyScript_train_top30pct_filtered_by_CLIP_openai.csv",

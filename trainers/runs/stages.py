@@ -28,7 +28,6 @@ from geodit.tiny.new_model import load_vision_tower, new_model, read_geometry
 from geodit.tiny.scenes.text import SceneTextDataset
 from geodit.tiny.scenes.vocabulary import label_names
 from geodit.tiny.vision_pretraining import DenseVisionCollator, DenseVisionModel
-from geodit.trainers.answer_scores import AnswerScores
 from geodit.trainers.argument_fields import changed_fields
 from geodit.trainers.data_collator import GeoDiTDataCollator
 from geodit.trainers.grpo.arguments import GeoDiTGRPOConfig
@@ -56,6 +55,8 @@ from geodit.weights.bundled import resolve_checkpoint
 
 if TYPE_CHECKING:
     from peft import PeftConfig
+
+    from geodit.trainers.answer_scores import AnswerScores
 
 
 def run_dense_vision(
@@ -178,6 +179,9 @@ def _answer_scores(
 ) -> AnswerScores | None:
     if not training_args.eval_answers:
         return None
+    # Here, as training as such needs no library of evaluation.
+    from geodit.trainers.answer_scores import AnswerScores
+
     rows = held_out_rows(data_args)
     if rows is None:
         raise ValueError("eval_answers needs held-out questions about images, and there are none.")

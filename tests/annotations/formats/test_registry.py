@@ -75,6 +75,9 @@ def test_what_cannot_be_told_is_one_error(tmp_path):
         find_format(tmp_path / "gone")
     with pytest.raises(ValueError, match="is of no known format; name one of coco, yolo"):
         find_format(tmp_path)
+    (tmp_path / "x.csv").write_text("photo,text\na.png,Ships.\n")
+    with pytest.raises(ValueError, match="no known format, as a table with the columns photo, text; name one of"):
+        find_format(tmp_path / "x.csv")
     (tmp_path / "x.zip").write_bytes(b"PK")
     with pytest.raises(ValueError, match="is an archive: unpack it"):
         find_format(tmp_path / "x.zip")

@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from geodit.annotations.formats.registry import find_format
 from geodit.annotations.records import TextAnswer
 
 CAPTIONS = [
@@ -67,8 +68,10 @@ def test_columns_may_be_separated_otherwise(folder, read, delimiter):
     assert read(folder / "table.csv").images["a.png"].captions[0] == 'A harbor, with "ships".'
 
 
-def test_a_list_of_captions_and_other_names_of_the_image(folder, read):
-    write_lines(folder / "a.jsonl", [{"file_name": "a.png", "captions": ["One.", "Two."]}])
+@pytest.mark.parametrize("column", ["file_name", "filename", "file", "image_path"])
+def test_a_list_of_captions_and_other_names_of_the_image(folder, read, column):
+    write_lines(folder / "a.jsonl", [{column: "a.png", "captions": ["One.", "Two."]}])
+    assert find_format(folder / "a.jsonl").name == "captions"
     assert read(folder / "a.jsonl").images["a.png"].captions == ("One.", "Two.")
 
 

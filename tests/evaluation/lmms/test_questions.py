@@ -4,10 +4,10 @@
 import json
 
 import datasets
-import published_datasets
 import pytest
 import yaml
 
+import published_datasets
 from geodit.data.schema import Question, QuestionDataset
 from geodit.evaluation.lmms import questions
 from geodit.evaluation.lmms.__main__ import main

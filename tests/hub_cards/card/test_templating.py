@@ -61,6 +61,7 @@ def test_every_template_of_ours_can_be_extended(render):
         "adapter_card.md.jinja",
         "citation.md.jinja",
         "dataset_card.md.jinja",
+        "imported_card.md.jinja",
         "model_card.md.jinja",
     }
     blocks = '{% extends "model_card.md.jinja" %}{% block no_such %}{% endblock %}'
