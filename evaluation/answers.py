@@ -28,7 +28,8 @@ class AnswerRecord:
         boxes: Boxes read from it, in pixels: the well-formed ones, if it did not parse.
         labels: Class name of each box.
         parsed: Whether the text could be read as an answer to the task.
-        num_steps: In how many denoising steps it was made, in each of which a token was committed.
+        num_steps: In how many denoising steps it was made, in each of which a token was committed; for a model that
+            writes one token after the other, how many it wrote.
         corners: Corners of each box that was read as a turned one, and `None` for each upright one; empty if all are.
         scores: The model's score of each box, in [0, 1]; empty if it gives none.
         commit_steps: When its tokens were committed, see [`~geodit.evaluation.commit_order.CommitSteps`]; empty if

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 import datasets
+import torch
 from accelerate import PartialState
 from transformers import TrainerCallback
 
@@ -81,18 +82,21 @@ def finetune(
         SystemExit: If the run is told to stop, as [`GuardedTrainer`] says.
     """
     options = options or FinetuneOptions()
+    _join_processes(options)
     folder = Path(output_dir)
     if (folder / MANIFEST).is_file():
         raise ValueError(f"{folder} is a data set, whose card the run would replace: choose another folder")
-    planned: JsonObject | None = None
-    if overwrite:
-        # Whatever is wrong with the arguments is said before anything is replaced.
-        planned = on_main_process(lambda: plan_of(sources, folder, options).to_dict())
-        replaced = RunFolder(folder, overwrite=True, bases={"model": options.model})
-        with replaced.opened(None):
-            replaced.begin()
-        on_main_process(replaced.discard_replaced)
-    plan = FinetunePlan.from_dict(on_main_process(lambda: _planned(sources, folder, options, planned)))
+    request = on_main_process(lambda: _request(sources, options))
+    # Whatever is wrong with the arguments is said before anything is replaced, or written.
+    kept = None if overwrite else on_main_process(lambda: _kept_plan(folder, request))
+    values = kept or on_main_process(lambda: plan_of(sources, folder, options).to_dict())
+    plan = FinetunePlan.from_dict(json.loads(json.dumps(values)))
+    if kept is None:
+        run_folder = RunFolder(folder, overwrite=overwrite, bases={"model": options.model})
+        with run_folder.opened(None):  # refuses what is there of somebody else
+            run_folder.begin()
+            on_main_process(run_folder.discard_replaced)
+            on_main_process(lambda: _keep_plan(folder, request, plan.to_dict()))
     if announce is not None and PartialState().is_main_process:
         announce(plan)
     on_main_process(lambda: _evaluated_before(folder, options, plan, progress))
@@ -109,33 +113,51 @@ def finetune(
 
 def plan_of(sources: Sequence[str], output_dir: str | Path, options: FinetuneOptions) -> FinetunePlan:
     """Plan a fine-tuning for this machine, without writing anything; errors are those of [`plan_finetuning`]."""
+    _join_processes(options)
     memory = device_memory(options.use_cpu)
     return plan_finetuning(sources, output_dir, options, memory, num_processes=PartialState().num_processes)
 
 
-def _planned(sources: Sequence[str], folder: Path, options: FinetuneOptions, planned: JsonObject | None) -> JsonObject:
-    """Return the plan of the run in the folder; a new one is kept there, as another start may find other memory."""
-    own = folder / FINETUNING
+def _join_processes(options: FinetuneOptions) -> None:
+    """Find the other processes of the run, as Trainer will: the first to ask decides on which devices."""
+    PartialState(cpu=options.use_cpu or not torch.accelerator.is_available())
+
+
+def _request(sources: Sequence[str], options: FinetuneOptions) -> JsonObject:
+    """Return what a run is asked for, as JSON gives it back."""
     named = DataArguments(imported=list(sources)).weighted_imports()
     digests = {path: _digest(path) for path, _ in named}
     request = {"sources": list(sources), "options": options.to_dict(), "data": digests}
-    request = json.loads(json.dumps(request))
-    if (own / _PLAN).is_file():
-        kept = read_json_object(own / _PLAN)
-        if kept.get("request") != request:
-            raise ValueError(
-                f"{folder} holds a fine-tuning with other {_difference(kept.get('request'), request)}: start it again "
-                "as it was, choose another folder, or replace it by --overwrite"
-            )
-        _check_plan(kept.get("plan"), own / _PLAN)
-        plan: JsonObject = kept["plan"]
-        return plan
-    plan = json.loads(json.dumps(planned or plan_of(sources, folder, options).to_dict()))
-    with RunFolder(folder).opened(None):  # refuses what is there of somebody else
-        own.mkdir(parents=True, exist_ok=True)
-        write_atomically(own / _RECIPE, FinetunePlan.from_dict(plan).to_yaml().encode())
-        write_atomically(own / _PLAN, json.dumps({"request": request, "plan": plan}, indent=1).encode())
+    found: JsonObject = json.loads(json.dumps(request))
+    return found
+
+
+def _kept_plan(folder: Path, request: JsonObject) -> JsonObject | None:
+    """Return the plan of the run in the folder, if there is one.
+
+    Raises:
+        ValueError: If the run was asked for something else.
+    """
+    path = folder / FINETUNING / _PLAN
+    if not path.is_file():
+        return None
+    kept = read_json_object(path)
+    if kept.get("request") != request:
+        raise ValueError(
+            f"{folder} holds a fine-tuning with other {_difference(kept.get('request'), request)}: start it again "
+            "as it was, choose another folder, or replace it by --overwrite"
+        )
+    _check_plan(kept.get("plan"), path)
+    plan: JsonObject = kept["plan"]
     return plan
+
+
+def _keep_plan(folder: Path, request: JsonObject, plan: JsonObject) -> None:
+    """Keep a plan in the folder: another start may find other memory, and is to go on as this one began."""
+    own = folder / FINETUNING
+    own.mkdir(parents=True, exist_ok=True)
+    write_atomically(own / _RECIPE, FinetunePlan.from_dict(plan).to_yaml().encode())
+    write_atomically(own / _PLAN, json.dumps({"request": request, "plan": plan}, indent=1).encode())
 
 
 def _check_plan(values: object, path: Path) -> None:

@@ -85,7 +85,7 @@ class TestWheel:
         }
         assert modules == {name for name in wheel.namelist() if name.endswith(".py")}
 
-    @pytest.mark.parametrize("folder", ["recipes", "tiny", "hub_cards/templates"])
+    @pytest.mark.parametrize("folder", ["recipes", "tiny", "evaluation/lmms/tasks", "hub_cards/templates"])
     def test_data_files_are_in_it(self, wheel, checkout, folder):
         wanted = {f"geodit/{file.relative_to(checkout)}" for file in (checkout / folder).rglob("*") if file.is_file()}
         assert wanted
@@ -108,6 +108,7 @@ class TestWheel:
             "geo",
             "hub",
             "labels",
+            "lmms",
             "quant",
             "ray",
             "rouge",
@@ -118,7 +119,9 @@ class TestWheel:
         }
         assert set(metadata.get_all("Provides-Extra", [])) == extras
         assert f"{name}/licenses/LICENSE" in wheel.namelist()
-        assert b"geodit = geodit.cli.main:app" in wheel.read(f"{name}/entry_points.txt")
+        entry_points = wheel.read(f"{name}/entry_points.txt")
+        assert b"geodit = geodit.cli.main:app" in entry_points
+        assert b"[lmms_eval.models]\ngeodit = geodit.evaluation.lmms.manifest:manifest" in entry_points
 
 
 class TestSdist:
