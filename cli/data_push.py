@@ -8,7 +8,17 @@ import typer
 
 from geodit.cli.card_options import TemplateOption
 from geodit.cli.errors import CommandError
-from geodit.cli.uploads import TokenFileOption, print_result, show_files, upload
+from geodit.cli.uploads import (
+    CreatePrOption,
+    DryRunOption,
+    MessageOption,
+    PrivateOption,
+    RevisionOption,
+    TokenFileOption,
+    print_result,
+    show_files,
+    upload,
+)
 
 PUSH_EXAMPLES = """Examples:
 
@@ -25,26 +35,14 @@ def register(app: typer.Typer) -> None:
 def push(
     dataset: Annotated[Path, typer.Argument(help="Folder that geodit data import has made.")],
     repo: Annotated[str, typer.Option("--repo", "-r", help="Repository, such as your-name/ships.")],
-    private: Annotated[
-        bool, typer.Option("--private", help="Create a private repository. An existing public repository is refused.")
-    ] = False,
+    private: PrivateOption = False,
     license: Annotated[
         str | None, typer.Option("--license", help="License of images and labels, as the Hub names it.")
     ] = None,
-    create_pr: Annotated[
-        bool, typer.Option("--create-pr", help="Open a pull request; the repository must exist.")
-    ] = False,
-    revision: Annotated[
-        str | None,
-        typer.Option("--revision", help="Branch to push to; created if it does not exist. By default main."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list the files and show the card. Needs neither network nor token.")
-    ] = False,
-    message: Annotated[
-        str | None,
-        typer.Option("--message", "-m", help="First line of the commit message, or title of the pull request."),
-    ] = None,
+    create_pr: CreatePrOption = False,
+    revision: RevisionOption = None,
+    dry_run: DryRunOption = False,
+    message: MessageOption = None,
     token_file: TokenFileOption = None,
     template: TemplateOption = None,
     as_json: Annotated[

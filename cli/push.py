@@ -9,7 +9,17 @@ import typer
 from geodit.cli.card_options import DEFAULT_LICENSE, LicenseOption, TemplateOption
 from geodit.cli.checkpoint import resolve_model
 from geodit.cli.errors import CommandError
-from geodit.cli.uploads import TokenFileOption, print_result, show_files, upload
+from geodit.cli.uploads import (
+    CreatePrOption,
+    DryRunOption,
+    MessageOption,
+    PrivateOption,
+    RevisionOption,
+    TokenFileOption,
+    print_result,
+    show_files,
+    upload,
+)
 
 EXAMPLES = """Examples:
 
@@ -30,24 +40,12 @@ def register(app: typer.Typer) -> None:
 def push(
     checkpoint: Annotated[str, typer.Argument(help="Directory of a checkpoint, a training run or an adapter.")],
     repo: Annotated[str, typer.Option("--repo", "-r", help="Repository, such as your-name/geodit-trees.")],
-    private: Annotated[
-        bool, typer.Option("--private", help="Create a private repository. An existing public repository is refused.")
-    ] = False,
-    create_pr: Annotated[
-        bool, typer.Option("--create-pr", help="Open a pull request; the repository must exist.")
-    ] = False,
-    revision: Annotated[
-        str | None,
-        typer.Option("--revision", help="Branch to push to; created if it does not exist. By default main."),
-    ] = None,
+    private: PrivateOption = False,
+    create_pr: CreatePrOption = False,
+    revision: RevisionOption = None,
     adapter: Annotated[bool, typer.Option("--adapter", help="Push an adapter without its base.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list the files and show the card. Needs neither network nor token.")
-    ] = False,
-    message: Annotated[
-        str | None,
-        typer.Option("--message", "-m", help="First line of the commit message, or title of the pull request."),
-    ] = None,
+    dry_run: DryRunOption = False,
+    message: MessageOption = None,
     token_file: TokenFileOption = None,
     license: LicenseOption = DEFAULT_LICENSE,
     base_model: Annotated[

@@ -18,6 +18,21 @@ if TYPE_CHECKING:
     from geodit.hub_cards.publish.file_selection import PublishedFile
     from geodit.hub_cards.publish.push import PushResult, RepoType
 
+PrivateOption = Annotated[
+    bool, typer.Option("--private", help="Create a private repository. An existing public repository is refused.")
+]
+CreatePrOption = Annotated[bool, typer.Option("--create-pr", help="Open a pull request; the repository must exist.")]
+RevisionOption = Annotated[
+    str | None,
+    typer.Option("--revision", help="Branch to push to; created if it does not exist. By default main."),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Only list the files and show the card. Needs neither network nor token.")
+]
+MessageOption = Annotated[
+    str | None,
+    typer.Option("--message", "-m", help="First line of the commit message, or title of the pull request."),
+]
 TokenFileOption = Annotated[
     Path | None,
     typer.Option(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from geodit.annotations.formats.annotation_format import AnnotationFormat, Record, bad_record
-from geodit.annotations.formats.drafts import Draft, Drafts
+from geodit.annotations.formats.drafts import Drafts
 from geodit.annotations.formats.file_heads import table_columns
 from geodit.annotations.formats.image_paths import ImageFinder
 from geodit.annotations.formats.shapes import box_object, label_set
@@ -38,7 +38,6 @@ def read_deepforest(source: Path, *, images: Path | None = None) -> Iterator[Rec
         ValueError: If a column is missing, or reading cannot go on.
     """
     finder, drafts = ImageFinder(source.parent, images=images), Drafts()
-    missing: set[str] = set()
     for row in iter_rows(source, *_COLUMNS):
         if isinstance(row, BadRecord):
             yield row
@@ -46,13 +45,9 @@ def read_deepforest(source: Path, *, images: Path | None = None) -> Iterator[Rec
         number, where, fields = row
         try:
             name = text_field(fields, "image_path")
-            if name in missing:
-                continue  # that has been said
-            draft = drafts.get(name)
+            draft = drafts.get_or_find(name, finder.find, where)
             if draft is None:
-                missing.add(name)
-                draft = drafts.add(name, Draft(finder.find(name), where))
-                missing.remove(name)
+                continue  # that has been said
             corners = [fields.get(corner) for corner in _CORNERS]
             if all(corner in ("", None) for corner in corners):
                 continue

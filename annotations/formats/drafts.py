@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 
 from geodit.annotations.records import LabeledImage, LabeledObject, TextAnswer
@@ -47,6 +47,7 @@ class Drafts:
 
     def __init__(self) -> None:
         self._drafts: dict[Hashable, Draft] = {}
+        self._missing: set[Hashable] = set()
 
     def get(self, key: Hashable) -> Draft | None:
         """Return the image of this name, if it has come."""
@@ -55,6 +56,26 @@ class Drafts:
     def add(self, key: Hashable, draft: Draft) -> Draft:
         """Keep a new image under its name."""
         self._drafts[key] = draft
+        return draft
+
+    def get_or_find(self, name: str, find: Callable[[str], str], origin: str) -> Draft | None:
+        """Return the image of this name, found if it has not come yet.
+
+        Args:
+            name: The name.
+            find: From the name to the path of the image; what it raises is passed on the first time.
+            origin: Where its first record is.
+
+        Returns:
+            The image; `None` if it could not be found before, which has been said.
+        """
+        if name in self._missing:
+            return None
+        draft = self._drafts.get(name)
+        if draft is None:
+            self._missing.add(name)
+            draft = self._drafts[name] = Draft(find(name), origin)
+            self._missing.remove(name)
         return draft
 
     def finish(self) -> Iterator[LabeledImage]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from geodit.annotations.formats.annotation_format import AnnotationFormat, Record, bad_record
-from geodit.annotations.formats.drafts import Draft, Drafts
+from geodit.annotations.formats.drafts import Drafts
 from geodit.annotations.formats.file_heads import json_head
 from geodit.annotations.formats.image_paths import ImageFinder
 from geodit.annotations.formats.json_arrays import iter_array
@@ -56,19 +56,14 @@ def read_xview(source: Path, *, images: Path | None = None) -> Iterator[Record]:
     """
     folder = source.parent
     finder, drafts = ImageFinder(folder, folder / "train_images", folder / "images", images=images), Drafts()
-    missing: set[str] = set()
     for number, value in enumerate(iter_array(source, "features"), start=1):
         origin = f"{source}, feature {number}"
         try:
             properties = as_record(as_record(value).get("properties"))
             name = text_field(properties, "image_id")
-            if name in missing:
-                continue  # that has been said
-            draft = drafts.get(name)
+            draft = drafts.get_or_find(name, finder.find, origin)
             if draft is None:
-                missing.add(name)
-                draft = drafts.add(name, Draft(finder.find(name), origin))
-                missing.remove(name)
+                continue  # that has been said
             label = _label(properties)
             try:
                 draft.objects.append(_object(properties, label, number))

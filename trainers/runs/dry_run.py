@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -22,11 +22,10 @@ from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.tiny.new_model import new_model, read_geometry
 from geodit.trainers.grpo.arguments import GeoDiTGRPOConfig
 from geodit.trainers.preparation import prepare_model
-from geodit.trainers.runs.canvas_lengths import set_canvas_lengths
 from geodit.trainers.runs.memory_estimate import ADAMW_STATES, BatchShape, MemoryEstimate, estimate_memory
 from geodit.trainers.runs.recipe_arguments import DataArguments, ModelArguments
 from geodit.trainers.runs.recipes import parse_recipe
-from geodit.trainers.runs.stages import training_questions
+from geodit.trainers.runs.stages import set_as_asked, training_questions
 from geodit.trainers.runs.training_data import vocabulary_texts
 from geodit.trainers.trainable import ParameterCount, count_parameters
 from geodit.trainers.training_arguments import GeoDiTTrainingArguments
@@ -265,12 +264,7 @@ def model_without_weights(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusio
                 location_bins=args.location_bins,
                 vocab_size=args.vocab_size,
             )
-    if args.attention_mode is not None:
-        # Which refuses any other.
-        model.config.attention_mode = cast(Literal["full", "prefix"], args.attention_mode)
-    if args.attn_implementation is not None:
-        model.set_attn_implementation(args.attn_implementation)
-    set_canvas_lengths(processor, args.task_canvases())
+    set_as_asked(model, processor, args)
     return model, processor
 
 

@@ -251,13 +251,18 @@ def _load_model(args: ModelArguments) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTP
             vocab_size=args.vocab_size,
             vision_tower=args.vision_tower,
         )
+    set_as_asked(model, processor, args)
+    return model, processor
+
+
+def set_as_asked(model: GeoDiTForMaskedDiffusion, processor: GeoDiTProcessor, args: ModelArguments) -> None:
+    """Give a model the attention, and its processor the canvases, that a recipe has instead of the checkpoint's."""
     if args.attention_mode is not None:
         # Which refuses any other.
         model.config.attention_mode = cast(Literal["full", "prefix"], args.attention_mode)
     if args.attn_implementation is not None:
         model.set_attn_implementation(args.attn_implementation)
     set_canvas_lengths(processor, args.task_canvases())
-    return model, processor
 
 
 def check_imported(args: DataArguments, processor: GeoDiTProcessor) -> None:
