@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`geodit finetune`: from a data set to a model, with a report."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +11,7 @@ from geodit.cli.checkpoint import ModelOption, split_revision
 from geodit.cli.errors import CommandError
 from geodit.cli.lists import split_list
 from geodit.cli.output import hide_library_bars, plain, print_json, progress_bar, results_console, write_output
+from geodit.configuration.types_geodit import JsonObject
 from geodit.weights.bundled import BUNDLED
 
 if TYPE_CHECKING:
@@ -140,12 +142,11 @@ def finetune(
         else:
             results_console().print(plan_table(plan))
         return
-    reports = []
+    reports: list[FinetuneReport | None] = []
     for number in seeds:
-        report = _run(
-            datasets, out if len(seeds) == 1 else out / f"seed-{number}", options(number), overwrite, as_json
-        )
-        reports.append(report)
+        folder = out if len(seeds) == 1 else out / f"seed-{number}"
+        known = reports[0].baselines if reports and reports[0] is not None else None
+        reports.append(_run(datasets, folder, options(number), overwrite, as_json, known))
     found = [report for report in reports if report is not None]
     if not found:  # not the first of several processes
         return
@@ -156,7 +157,12 @@ def finetune(
 
 
 def _run(
-    datasets: list[str], out: Path, options: "FinetuneOptions", overwrite: bool, as_json: bool
+    datasets: list[str],
+    out: Path,
+    options: "FinetuneOptions",
+    overwrite: bool,
+    as_json: bool,
+    baselines: Mapping[str, Mapping[str, JsonObject]] | None,
 ) -> "FinetuneReport | None":
     from geodit.cli.training_progress import TrainingProgress
     from geodit.finetuning.run import finetune as run
@@ -178,6 +184,7 @@ def _run(
             out,
             options,
             overwrite=overwrite,
+            baselines=baselines,
             announce=announce,
             progress=report_progress,
             callbacks=[TrainingProgress(bars, options.metric, prints=not as_json)],
@@ -197,18 +204,29 @@ def plan_table(plan: "FinetunePlan") -> "Table":
 def _print_reports(out: Path, reports: list["FinetuneReport"]) -> None:
     from rich.table import Table
 
-    from geodit.evaluation.main_figures import MAIN_FIGURES
-    from geodit.finetuning.report import report_of_seeds, shown
+    from geodit.evaluation.report.tables import baseline_table, value_cell
+    from geodit.finetuning.report import report_of_seeds, training_runs
 
-    table = Table("task", "figure", title=f"{reports[0].split} split, {len(reports[0].after.answers):,} questions")
+    title = f"{reports[0].split} split, {len(reports[0].after.answers):,} questions, figures times 100"
+    table = Table("task", "figure", title=title)
     table.add_column("before", justify="right")
     for report in reports:
         table.add_column("after" if len(reports) == 1 else f"seed {report.seed}", justify="right")
     for task in reports[0].tasks:
-        row = [task, MAIN_FIGURES[task], shown(*reports[0].before.main(task))]
-        table.add_row(*row, *(shown(*report.after.main(task)) for report in reports))
+        table.add_row(*reports[0].row(task)[:3], *(value_cell(report.after.main(task)) for report in reports))
     console = results_console()
     console.print(table)
+    without_model = Table("without a model", "kind", "task", "figure")
+    without_model.add_column("value", justify="right")
+    for name, kind, _, *figure in baseline_table(reports[0].baselines).rows:
+        without_model.add_row(name, kind, *figure)
+    if without_model.rows:
+        console.print(without_model)
+    for report in reports:
+        for task in report.tasks:
+            seed = f"seed {report.seed}, " if len(reports) > 1 else ""
+            console.print(f"{seed}{report.described_change(task)}", soft_wrap=True, highlight=False, markup=False)
+    console.print(training_runs(len(reports)), soft_wrap=True, highlight=False, markup=False)
     if len(reports) > 1:
         write_output(out / _PAGE, report_of_seeds(reports).encode())
         console.print(f"report: {out / _PAGE}", soft_wrap=True, highlight=False, markup=False)

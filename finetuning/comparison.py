@@ -13,14 +13,16 @@ from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.evaluate import generate_answers
 from geodit.evaluation.main_figures import MAIN_FIGURES
+from geodit.evaluation.report.figures import Value, scaled
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import evaluation_options
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.trainers.runs.canvas_lengths import set_canvas_lengths
 
-__all__ = ["Scores", "evaluate_checkpoint"]
+__all__ = ["RESAMPLES", "Scores", "evaluate_checkpoint"]
 
-_RESAMPLES = 1000
+RESAMPLES = 1000
+"""Of each bootstrap over images."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,9 @@ class Scores:
     figures: dict[str, JsonObject]
     answers: tuple[AnswerRecord, ...]
 
-    def main(self, task: str) -> tuple[float | None, tuple[float, float] | None]:
-        """Return the main figure of a task, and its interval."""
-        name = MAIN_FIGURES[task]
-        result = self.figures[task]
-        interval = (result.get("confidence_intervals") or {}).get(name)
-        return result[name], None if interval is None else (interval[0], interval[1])
+    def main(self, task: str) -> Value | None:
+        """Return the main figure of a task with its interval, times 100; `None` if it is undefined."""
+        return scaled(MAIN_FIGURES[task], self.figures[task])
 
     def to_dict(self) -> JsonObject:
         """Return the scores in types that JSON has."""
@@ -89,4 +88,4 @@ def evaluate_checkpoint(
     answers = generate_answers(
         pipeline.model, pipeline.processor, rows, evaluation_options(), batch_size=batch_size, progress=progress
     )
-    return Scores(score_answers(answers, bootstrap=_RESAMPLES), tuple(answers))
+    return Scores(score_answers(answers, bootstrap=RESAMPLES), tuple(answers))

@@ -11,12 +11,19 @@ from pathlib import Path
 
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import TASKS
+from geodit.evaluation.comparison import FigureChange
 from geodit.evaluation.main_figures import MAIN_FIGURES
+from geodit.evaluation.report.figures import Value, scaled, title_of
+from geodit.evaluation.report.tables import CHANGE_COLUMNS, baseline_table, change_cells, value_cell
 from geodit.finetuning.comparison import Scores
+from geodit.hub_cards.card.markdown import Table
 
-__all__ = ["FinetuneReport", "report_of_seeds"]
+__all__ = ["BASELINE_IMAGES", "FinetuneReport", "report_of_seeds", "training_runs"]
 
-Interval = tuple[float, float]
+BASELINE_IMAGES = 4000
+"""How many training images baselines answer from, at most."""
+
+_COLUMNS = ("task", "figure", "before", "after", *CHANGE_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,8 @@ class FinetuneReport:
         split: Which split it was tested on.
         before: Scores of the model that it started from.
         after: Scores of the trained model.
+        changes: Both compared question by question, by flat names such as `"detect.f1"`.
+        baselines: What [`~geodit.evaluation.baselines.score_baselines`] returns for the same questions.
         evaluations: Lines of the log with the scores of the validation split.
         metric: By which of them the best checkpoint was chosen.
         steps: Updates that were made.
@@ -46,6 +55,8 @@ class FinetuneReport:
     split: str
     before: Scores
     after: Scores
+    changes: Mapping[str, FigureChange]
+    baselines: Mapping[str, Mapping[str, JsonObject]]
     evaluations: tuple[Mapping[str, float], ...]
     metric: str
     steps: int
@@ -57,6 +68,18 @@ class FinetuneReport:
     def tasks(self) -> list[str]:
         """The tasks that were tested, in the order of [`~geodit.data.schema.TASKS`]."""
         return [task for task in TASKS if task in self.after.figures]
+
+    def row(self, task: str) -> tuple[str, ...]:
+        """Return the main figure of a task before and after, and how it changed, as text."""
+        name = MAIN_FIGURES[task]
+        figures = value_cell(self.before.main(task)), value_cell(self.after.main(task))
+        return (task, title_of(task, name), *figures, *change_cells(self.changes.get(f"{task}.{name}")))
+
+    def described_change(self, task: str) -> str:
+        """Return how the main figure of a task changed, in one line."""
+        cells = dict(zip(_COLUMNS, self.row(task), strict=True))
+        found = [f"{title} {cells[title]}" for title in CHANGE_COLUMNS if cells[title] != "-"]
+        return f"{task}, {cells['figure']}: {', '.join(found) or 'undefined before or after'}"
 
     @property
     def best(self) -> Mapping[str, float] | None:
@@ -81,10 +104,12 @@ class FinetuneReport:
             "num_questions": len(self.after.answers),
             "before": self.before.figures,
             "after": self.after.figures,
+            "changes": {name: change.to_dict() for name, change in self.changes.items()},
+            "baselines": {name: dict(figures) for name, figures in self.baselines.items()},
             "best_step": None if self.best is None else self.best.get("step"),
             "steps": self.steps,
             "planned_steps": self.planned_steps,
-            "evaluations": [dict(line) for line in self.evaluations],
+            "evaluations": [dict(sorted(line.items())) for line in self.evaluations],
             "commands": dict(self.commands),
         }
 
@@ -92,16 +117,10 @@ class FinetuneReport:
         """Return the report as a page."""
         what = "An adapter of" if self.is_adapter else "A checkpoint made from"
         lines = ["# Fine-tuning report", "", f"{what} `{self.model}`, trained with seed {self.seed}.", ""]
-        lines += [
-            f"On the {self.split} split ({len(self.after.answers):,} questions), with 95% intervals over images:",
-            "",
-        ]
-        lines += ["| task | figure | before | after | answers that parse |", "|---|---|---:|---:|---:|"]
-        for task in self.tasks:
-            before, after = self.before.main(task), self.after.main(task)
-            parsed = self.after.figures[task]["parse_rate"]
-            lines.append(f"| {task} | {MAIN_FIGURES[task]} | {shown(*before)} | {shown(*after)} | {parsed:.1%} |")
-        lines += ["", self.course, ""]
+        rows = [(*self.row(task), value_cell(scaled("parse_rate", self.after.figures[task]))) for task in self.tasks]
+        lines += [f"{_questions(self)}, with 95% intervals over images:", ""]
+        lines += [str(Table((*_COLUMNS, "answers that parse"), tuple(rows), num_left=2)), "", _how_compared(1), ""]
+        lines += [self.course, "", *_baseline_lines(self.baselines)]
         if self.evaluations:
             lines += [*self._curve(), ""]
         if self.mistakes is not None:
@@ -127,13 +146,14 @@ class FinetuneReport:
         return text + "."
 
     def _curve(self) -> list[str]:
-        names = [name for name in self.evaluations[0] if name.startswith("eval_") and name not in _NOT_SHOWN]
+        # Sorted, as the lines of a run that was stopped are: its state keeps them so.
+        names = sorted(name for name in self.evaluations[0] if name.startswith("eval_") and name not in _NOT_SHOWN)
         lines = ["| update | " + " | ".join(name.removeprefix("eval_") for name in names) + " |"]
         lines.append("|---:|" + "---:|" * len(names))
         for line in self.evaluations:
             values = " | ".join(f"{line[name]:.3f}" if name in line else "" for name in names)
             lines.append(f"| {int(line['step']):,} | {values} |")
-        return ["## On the validation split", "", *lines]
+        return ["## On the validation split", "", "Scores are as the log has them, not times 100.", "", *lines]
 
 
 _NOT_SHOWN = frozenset(
@@ -141,11 +161,13 @@ _NOT_SHOWN = frozenset(
 )
 
 
-def shown(value: float | None, interval: Interval | None) -> str:
-    """Return a figure with its interval as text."""
-    if value is None:
-        return "undefined"
-    return f"{value:.3f}" if interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+def training_runs(number: int) -> str:
+    """Return a sentence about what a number of training runs can tell, and intervals over images cannot."""
+    runs = "is 1 training run" if number == 1 else f"are {number} training runs"
+    return (
+        f"There {runs}: intervals and p-values are over the images of the test, and say nothing about other training "
+        "seeds."
+    )
 
 
 def report_of_seeds(reports: Sequence[FinetuneReport]) -> str:
@@ -156,26 +178,60 @@ def report_of_seeds(reports: Sequence[FinetuneReport]) -> str:
     """
     first = reports[0]
     seeds = ", ".join(str(report.seed) for report in reports)
+    rows = []
+    for task in first.tasks:
+        values = [value.value for value in (report.after.main(task) for report in reports) if value is not None]
+        spread = f" ± {Value(statistics.stdev(values))}" if len(values) > 1 else ""
+        mean = f"{Value(statistics.fmean(values))}{spread}" if values else "-"
+        rows.append((*first.row(task)[:3], mean))
+    by_seed = [(str(report.seed), *report.row(task)) for task in first.tasks for report in reports]
     lines = [
         "# Fine-tuning report",
         "",
         f"`{first.model}`, trained {len(reports)} times, with seeds {seeds}.",
         "",
-        f"On the {first.split} split ({len(first.after.answers):,} questions), mean ± standard deviation over seeds:",
+        f"{_questions(first)}; after training mean ± standard deviation over training seeds:",
         "",
-        "| task | figure | before | after | after, by seed |",
-        "|---|---|---:|---:|---|",
+        str(Table(_COLUMNS[:4], tuple(rows), num_left=2)),
+        "",
+        "## By seed",
+        "",
+        str(Table(("seed", *_COLUMNS), tuple(by_seed), num_left=3)),
+        "",
+        _how_compared(len(reports)),
+        "",
+        "The models are in " + ", ".join(f"`{report.folder}`" for report in reports) + ".",
+        "",
+        *_baseline_lines(first.baselines),
     ]
-    for task in first.tasks:
-        values = [report.after.main(task)[0] for report in reports]
-        numbers = [value for value in values if value is not None]
-        spread = f" ± {statistics.stdev(numbers):.3f}" if len(numbers) > 1 else ""
-        mean = f"{statistics.fmean(numbers):.3f}{spread}" if numbers else "undefined"
-        each = ", ".join("undefined" if value is None else f"{value:.3f}" for value in values)
-        before = shown(first.before.main(task)[0], None)
-        lines.append(f"| {task} | {MAIN_FIGURES[task]} | {before} | {mean} | {each} |")
-    lines += ["", "The models are in " + ", ".join(f"`{report.folder}`" for report in reports) + ".", ""]
     return "\n".join(lines)
+
+
+def _questions(report: FinetuneReport) -> str:
+    return f"On the {report.split} split ({len(report.after.answers):,} questions), figures times 100"
+
+
+def _how_compared(num_runs: int) -> str:
+    return (
+        "The difference is after minus before, question by question, with a 95% interval and a p-value by a paired "
+        "bootstrap over images. Where a figure is a share of the questions, gained and lost are those that only the "
+        "trained or only the first model answers right, with the p-value of McNemar's exact test. "
+        + training_runs(num_runs)
+    )
+
+
+def _baseline_lines(baselines: Mapping[str, Mapping[str, JsonObject]]) -> list[str]:
+    if not baselines:
+        return []
+    what = "What the same questions are worth without a model, each baseline on those that it answers, from "
+    return [
+        "## Baselines and ceilings",
+        "",
+        f"{what}{BASELINE_IMAGES:,} images of the training split at most.",
+        "",
+        str(baseline_table(baselines)),
+        "",
+    ]
 
 
 def next_commands(folder: Path, is_adapter: bool, task: str, query: str, tile_size: int | None) -> dict[str, str]:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -21,12 +22,14 @@ from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.text_files import parse_json_object, read_json_object, read_text
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import Question
-from geodit.finetuning.comparison import Scores, evaluate_checkpoint
+from geodit.evaluation.baselines import score_baselines
+from geodit.evaluation.comparison import compare_answers
+from geodit.finetuning.comparison import RESAMPLES, Scores, evaluate_checkpoint
 from geodit.finetuning.device_memory import device_memory
 from geodit.finetuning.mistakes import draw_mistakes, worst_answers
 from geodit.finetuning.options import FinetuneOptions
 from geodit.finetuning.plan import FinetunePlan, plan_finetuning
-from geodit.finetuning.report import FinetuneReport, next_commands
+from geodit.finetuning.report import BASELINE_IMAGES, FinetuneReport, next_commands
 from geodit.hub_cards.publish.run_folders import RUN_LOG
 from geodit.pipelines.visualization import draw_answer
 from geodit.trainers.answer_scores import choose_rows
@@ -52,6 +55,7 @@ def finetune(
     options: FinetuneOptions | None = None,
     *,
     overwrite: bool = False,
+    baselines: Mapping[str, Mapping[str, JsonObject]] | None = None,
     announce: Callable[[FinetunePlan], None] | None = None,
     progress: Progress | None = None,
     callbacks: Sequence[TrainerCallback] = (),
@@ -67,6 +71,7 @@ def finetune(
         output_dir: Folder of the run.
         options: What is not left to the plan.
         overwrite: Whether an earlier run in the folder is replaced.
+        baselines: Those of the report of another seed, so that they are not computed again.
         announce: Called with the plan.
         progress: Called while questions are answered, on the first process.
         callbacks: Of the Trainer.
@@ -108,7 +113,7 @@ def finetune(
     )
     if not PartialState().is_main_process:
         return None
-    return _report(folder, options, plan, progress)
+    return _report(folder, options, plan, progress, baselines)
 
 
 def plan_of(sources: Sequence[str], output_dir: str | Path, options: FinetuneOptions) -> FinetunePlan:
@@ -221,7 +226,20 @@ def _evaluated_before(folder: Path, options: FinetuneOptions, plan: FinetunePlan
     write_atomically(path, json.dumps(scores.to_dict()).encode())
 
 
-def _report(folder: Path, options: FinetuneOptions, plan: FinetunePlan, progress: Progress | None) -> FinetuneReport:
+def _baselines(plan: FinetunePlan, test: datasets.Dataset) -> dict[str, dict[str, JsonObject]]:
+    """Score what answers without a model, from images of the training split drawn at random."""
+    train = datasets.concatenate_datasets(imported_datasets(DataArguments(imported=plan.recipe["imported"]), "train"))
+    drawn = random.Random(0).sample(range(len(train)), min(len(train), BASELINE_IMAGES))
+    return score_baselines(train.select(sorted(drawn)), test, bootstrap=RESAMPLES)
+
+
+def _report(
+    folder: Path,
+    options: FinetuneOptions,
+    plan: FinetunePlan,
+    progress: Progress | None,
+    baselines: Mapping[str, Mapping[str, JsonObject]] | None,
+) -> FinetuneReport:
     own = folder / FINETUNING
     split, rows = _test_rows(plan, options)
     is_adapter = not options.full
@@ -243,14 +261,17 @@ def _report(folder: Path, options: FinetuneOptions, plan: FinetunePlan, progress
         draw_mistakes(worst, rows).save(buffer, format="PNG")
         write_atomically(own / _MISTAKES, buffer.getvalue())
     asked = _example(after)
+    before = Scores.from_dict(read_json_object(own / _BEFORE))
     report = FinetuneReport(
         folder=folder,
         model=options.model,
         is_adapter=is_adapter,
         seed=options.seed,
         split=split,
-        before=Scores.from_dict(read_json_object(own / _BEFORE)),
+        before=before,
         after=after,
+        changes=compare_answers(before.answers, after.answers, resamples=RESAMPLES),
+        baselines=_baselines(plan, rows) if baselines is None else baselines,
         evaluations=tuple(line for line in log if "eval_loss" in line),
         metric=options.metric,
         steps=max((int(line["step"]) for line in log if "step" in line), default=0),

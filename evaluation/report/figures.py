@@ -12,7 +12,7 @@ from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.report.contents import Report, ReportCell
 from geodit.hub_cards.card.evaluation_results import figure_title
 
-__all__ = ["RULES", "Value", "figure_rows", "figures_csv", "scaled"]
+__all__ = ["RULES", "Value", "figure_rows", "figures_csv", "scaled", "title_of"]
 
 RULES: Mapping[str, str] = {
     "": "strict",
@@ -94,6 +94,17 @@ def scaled(name: str, result: JsonObject) -> Value | None:
     return Value(value * factor, None if interval is None else (interval[0] * factor, interval[1] * factor))
 
 
+def title_of(task: str, name: str, iou_threshold: float | None = 0.5) -> str:
+    """Return the name of a figure as the field writes it, and its scale times 100 if it is no share.
+
+    Args:
+        task: The task, or a kind of its questions.
+        name: The figure.
+        iou_threshold: From which IoU on a box counts as right.
+    """
+    return figure_title(task, name, iou_threshold).replace("(0 to 10)", "(0 to 1,000)")
+
+
 def figures_csv(report: Report) -> str:
     """Return all figures as CSV, with intervals in columns of their own and nothing rounded.
 
@@ -124,5 +135,5 @@ def _rows(task: str, result: JsonObject, iou_threshold: float | None) -> Iterato
         found = {ending: scaled(name + ending, result) for ending in RULES}
         values = {ending: value for ending, value in found.items() if value is not None}
         if "" in values:
-            title = figure_title(task.partition(".")[0], name, iou_threshold).replace("(0 to 10)", "(0 to 1,000)")
+            title = title_of(task.partition(".")[0], name, iou_threshold)
             yield FigureRow(task, name, title, values, parse_rate, int(result.get("num_samples", 0)))

@@ -14,15 +14,14 @@ from PIL import Image
 
 from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.types_geodit import JsonObject
-from geodit.evaluation.baselines import BASELINES
 from geodit.evaluation.comparison import FigureChange
 from geodit.evaluation.main_figures import MAIN_FIGURES, mean_score
 from geodit.evaluation.report.comparisons import Comparison
 from geodit.evaluation.report.contents import Report, ReportCell
-from geodit.evaluation.report.figures import RULES, Value, figure_rows, figures_csv, scaled
+from geodit.evaluation.report.figures import RULES, Value, figure_rows, figures_csv, scaled, title_of
 from geodit.evaluation.report.plots import PLOTS, can_plot, draw_plots
 from geodit.evaluation.report.sheets import SHEETS, draw_sheets
-from geodit.hub_cards.card.evaluation_results import figure_title
+from geodit.evaluation.report.tables import CHANGE_COLUMNS, baseline_table, change_cells, value_cell
 from geodit.hub_cards.card.markdown import Markdown, Table, as_markdown, image, one_line, without_folders
 
 __all__ = ["write_report"]
@@ -124,9 +123,9 @@ def _summary(report: Report) -> str:
                     cell.dataset,
                     cell.setting,
                     task,
-                    _title(task, main),
-                    _cell(scaled(main, result)),
-                    _cell(scaled("parse_rate", result)),
+                    title_of(task, main),
+                    value_cell(scaled(main, result)),
+                    value_cell(scaled("parse_rate", result)),
                     f"{result['mean_steps']:.1f}",
                     f"{cell.seconds_per_question:.3f}",
                     f"{cell.num_questions(task):,}",
@@ -147,23 +146,10 @@ def _summary(report: Report) -> str:
 
 
 def _baseline_parts(baselines: Mapping[str, Mapping[str, JsonObject]]) -> Iterator[str]:
-    rows = [
-        (
-            name,
-            "ceiling" if BASELINES[name].is_ceiling else "baseline",
-            BASELINES[name].description,
-            task,
-            _title(task, main),
-            _cell(scaled(main, result)),
-        )
-        for name, figures in baselines.items()
-        for task, result in figures.items()
-        for main in (MAIN_FIGURES[task],)
-    ]
-    if rows:
+    table = baseline_table(baselines)
+    if table.rows:
         yield (
-            "## Baselines and ceilings\n\nWhat the questions of the first run are worth without a model.\n\n"
-            f"{Table(('name', 'kind', 'answers', 'task', 'figure', 'value'), tuple(rows), num_left=5)}"
+            f"## Baselines and ceilings\n\nWhat the questions of the first run are worth without a model.\n\n{table}"
         )
 
 
@@ -177,7 +163,7 @@ def _comparison_parts(comparisons: Sequence[Comparison]) -> Iterator[str]:
         f"with the p-value of McNemar's exact test. `{_COMPARISONS}` has all figures. Nothing is corrected for the "
         "number of comparisons."
     )
-    header = ("compared", "task", "figure", "first", "second", "difference", "p", "gained", "lost", "p (McNemar)")
+    header = ("compared", "task", "figure", "first", "second", *CHANGE_COLUMNS)
     grouped: dict[tuple[str, str], list[Comparison]] = {}
     for one in comparisons:
         grouped.setdefault((one.dataset, one.before), []).append(one)
@@ -189,18 +175,13 @@ def _comparison_parts(comparisons: Sequence[Comparison]) -> Iterator[str]:
 
 def _change_row(after: str, name: str, change: FigureChange) -> tuple[str, ...]:
     task, _, figure = name.rpartition(".")
-    interval = change.interval and (change.interval[0] * 100, change.interval[1] * 100)
-    test = change.mcnemar
     return (
         after,
         task,
-        _title(task, figure),
-        f"{change.before * 100:.1f}",
-        f"{change.after * 100:.1f}",
-        _cell(Value(change.difference * 100, interval)),
-        Markdown("-" if change.p_value is None else f"{change.p_value:.3g}"),
-        *(Markdown("-" if value is None else value) for value in (test and test.gained, test and test.lost)),
-        Markdown("-" if test is None else f"{test.p_value:.3g}"),
+        title_of(task, figure),
+        value_cell(Value(change.before * 100)),
+        value_cell(Value(change.after * 100)),
+        *change_cells(change),
     )
 
 
@@ -238,24 +219,15 @@ def _figure_parts(report: Report) -> Iterator[str]:
             header.insert(-2, "paper")
         rows = []
         for row in figure_rows(cell):
-            values = [_cell(row.values.get(name)) for name in columns]
+            values = [value_cell(row.values.get(name)) for name in columns]
             if cell.published:
                 published = cell.published.get(f"{row.task}.{row.figure}")
-                values.append(_cell(None if published is None else Value(published)))
+                values.append(value_cell(None if published is None else Value(published)))
             rows.append(
-                (row.task.replace(".", ", "), row.title, *values, _cell(row.parse_rate), f"{row.num_answers:,}")
+                (row.task.replace(".", ", "), row.title, *values, value_cell(row.parse_rate), f"{row.num_answers:,}")
             )
         title = f"### {as_markdown(cell.dataset)}: {as_markdown(cell.setting)}"
         yield f"{title}\n\n{Table(tuple(header), tuple(rows), num_left=2)}"
-
-
-def _title(task: str, figure: str) -> str:
-    return figure_title(task, figure, 0.5).replace("(0 to 10)", "(0 to 1,000)")
-
-
-def _cell(value: Value | None) -> Markdown:
-    # Brackets alone mean nothing in Markdown.
-    return Markdown("-" if value is None else str(value))
 
 
 def _png(picture: Image.Image) -> bytes:

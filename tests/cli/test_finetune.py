@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from geodit.evaluation import baselines
+
 pytest.importorskip("trl")
 pytest.importorskip("evaluate")
+run = pytest.importorskip("geodit.finetuning.run")
 
 
 @pytest.fixture
@@ -58,6 +61,9 @@ def test_from_a_coco_file_to_an_overlay(geodit, finetune, dataset, tmp_path):
     assert "update 2 of 2: loss " in result.stdout
     assert "held out: loss " in result.stdout
     assert f"report: {tmp_path / 'run' / 'finetuning' / 'report.md'}" in result.stdout
+    assert "detect, F1@0.5: " in result.stdout
+    assert "There is 1 training run" in result.stdout
+    assert "typical_box" in result.stdout
     # The command that it prints, with a picture in the place of IMAGE.
     [line] = [line for line in result.stdout.splitlines() if line.startswith("Predict: geodit ")]
     photo, overlay = tmp_path / "photos" / "00.png", tmp_path / "overlay.png"
@@ -65,8 +71,11 @@ def test_from_a_coco_file_to_an_overlay(geodit, finetune, dataset, tmp_path):
     predicted = geodit(*words.split())
     assert predicted.exit_code == 0, predicted.output
     assert overlay.is_file()
-    # And a second start finds nothing left to do.
+    # And a second start finds nothing left to do, and reports the same.
+    reports = [tmp_path / "run" / "finetuning" / name for name in ("report.md", "report.json")]
+    written = [path.read_bytes() for path in reports]
     again = finetune()
+    assert [path.read_bytes() for path in reports] == written
     assert again.exit_code == 0, again.output
     assert "update 2 of" not in again.stdout
     assert "the checkpoint of update 2 was the best and is kept" in again.stdout
@@ -82,15 +91,27 @@ def test_the_plan_alone(finetune, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_several_seeds_have_a_report_of_their_own_and_one_of_all(finetune, tmp_path):
+def test_several_seeds_have_a_report_of_their_own_and_one_of_all(finetune, tmp_path, monkeypatch):
+    scored = []
+
+    def score_baselines(*data, **options):
+        scored.append(data)
+        return baselines.score_baselines(*data, **options)
+
+    monkeypatch.setattr(run, "score_baselines", score_baselines)
     result = finetune("--seed", "0,1", "--json")
     assert result.exit_code == 0, result.output
-    assert [report["seed"] for report in json.loads(result.stdout)] == [0, 1]
+    first, second = json.loads(result.stdout)
+    assert (first["seed"], second["seed"]) == (0, 1)
+    assert len(scored) == 1, "the data are the same"
+    assert first["baselines"] == second["baselines"] != {}
     finished = finetune("--seed", "0,1")
     assert finished.exit_code == 0, finished.output
     page = (tmp_path / "run" / "report.md").read_text()
     assert "trained 2 times, with seeds 0, 1" in page
     assert "±" in page
+    assert "seed 1, detect, F1@0.5: " in finished.stdout
+    assert "There are 2 training runs" in finished.stdout
     assert (tmp_path / "run" / "seed-1" / "adapter_model.safetensors").is_file()
 
 

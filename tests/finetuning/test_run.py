@@ -49,6 +49,12 @@ def adapter(folder):
     return load_file(folder / "adapter_model.safetensors")
 
 
+def page_of(folder):
+    """The report, whatever the folder is called."""
+    page = (folder / "finetuning" / "report.md").read_text()
+    return page.replace(str(folder), "FOLDER").replace(f"your-name/{folder.name}", "REPO")
+
+
 def test_a_model_and_a_report(tmp_path, ships, checkpoint):
     folder = tmp_path / "run"
     report = run(ships, folder, checkpoint)
@@ -60,11 +66,16 @@ def test_a_model_and_a_report(tmp_path, ships, checkpoint):
     page = (folder / "finetuning" / "report.md").read_text()
     assert "There is no test split" not in page
     assert "There is no test split" in replace(report, split="validation").to_markdown()
-    assert "| detect | f1 |" in page
+    assert "| detect | F1@0.5 |" in page
     assert f"geodit predict IMAGE --adapter {folder} --task detect --query ship" in page
     assert f"geodit push {folder} --adapter" in page
     stored = json.loads((folder / "finetuning" / "report.json").read_text())
     assert stored["before"].keys() == stored["after"].keys() == {"detect", "vqa"}
+    assert set(stored["changes"]) >= {"detect.f1", "vqa.accuracy"}
+    # Nobody asks for captions or phrases here. Each training question about text has the same answer.
+    assert set(stored["baselines"]) == {"commonest", "commonest_by_question", "nearest_image", "typical_box"}
+    assert stored["baselines"]["commonest"]["vqa"]["accuracy"] == 1.0
+    assert stored["baselines"]["typical_box"]["detect"]["f1"] == 1.0
     if report.mistakes is not None:
         assert report.mistakes.read_bytes().startswith(b"\x89PNG")
     assert list((folder / "samples" / "step-000002").glob("*.png"))
@@ -101,6 +112,7 @@ def test_stopped_and_started_again_it_ends_with_the_same_weights(tmp_path, ships
     weights = adapter(whole_run)
     for name, tensor in adapter(folder).items():
         assert torch.equal(weights[name], tensor), name
+    assert page_of(folder) == page_of(whole_run)
     assert [line["step"] for line in report.evaluations] == [2, 4, 6]
 
 
