@@ -75,7 +75,7 @@ _GROUNDING = (
     SuiteEntry("dior-rsvg", "test", ("ground",), {"ground.accuracy": 60.4}),
     SuiteEntry("vrsbench", "test", ("ground",), {"ground.accuracy": 63.7}),
     SuiteEntry("rsvg", "test", ("ground",), {"ground.accuracy": 43.2}),
-    # Table 3, as a published reading of the paper has it, which agrees with all other figures here.
+    # From a published summary of Table 3, whose other figures are those above and below; the table was not seen.
     SuiteEntry("avvg", "test", ("ground",), {"ground.accuracy": 21.7}),
 )
 _DETECTION = (
