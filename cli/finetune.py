@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`geodit finetune`: from a data set to a model, with a report."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,12 +10,12 @@ from geodit.cli.checkpoint import ModelOption, split_revision
 from geodit.cli.errors import CommandError
 from geodit.cli.lists import split_list
 from geodit.cli.output import hide_library_bars, plain, print_json, progress_bar, results_console, write_output
-from geodit.configuration.types_geodit import JsonObject
 from geodit.weights.bundled import BUNDLED
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from geodit.evaluation.baseline_tables import BaselineFigures
     from geodit.finetuning.options import FinetuneOptions
     from geodit.finetuning.plan import FinetunePlan
     from geodit.finetuning.report import FinetuneReport
@@ -162,7 +161,7 @@ def _run(
     options: "FinetuneOptions",
     overwrite: bool,
     as_json: bool,
-    baselines: Mapping[str, Mapping[str, JsonObject]] | None,
+    baselines: "BaselineFigures | None",
 ) -> "FinetuneReport | None":
     from geodit.cli.training_progress import TrainingProgress
     from geodit.finetuning.run import finetune as run
@@ -204,7 +203,8 @@ def plan_table(plan: "FinetunePlan") -> "Table":
 def _print_reports(out: Path, reports: list["FinetuneReport"]) -> None:
     from rich.table import Table
 
-    from geodit.evaluation.report.tables import baseline_table, value_cell
+    from geodit.evaluation.baseline_tables import baselines_table
+    from geodit.evaluation.report.tables import value_cell
     from geodit.finetuning.report import report_of_seeds, training_runs
 
     title = f"{reports[0].split} split, {len(reports[0].after.answers):,} questions, figures times 100"
@@ -216,12 +216,8 @@ def _print_reports(out: Path, reports: list["FinetuneReport"]) -> None:
         table.add_row(*reports[0].row(task)[:3], *(value_cell(report.after.main(task)) for report in reports))
     console = results_console()
     console.print(table)
-    without_model = Table("without a model", "kind", "task", "figure")
-    without_model.add_column("value", justify="right")
-    for name, kind, _, *figure in baseline_table(reports[0].baselines).rows:
-        without_model.add_row(name, kind, *figure)
-    if without_model.rows:
-        console.print(without_model)
+    if reports[0].baselines:
+        console.print(baselines_table(reports[0].baselines))
     for report in reports:
         for task in report.tasks:
             seed = f"seed {report.seed}, " if len(reports) > 1 else ""

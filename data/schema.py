@@ -219,10 +219,14 @@ def make_row(
         meta: Anything else worth keeping, as JSON.
     """
     stored = dict(image) if isinstance(image, Mapping) else encode_png(image)
+    plain = [question.to_dict() for question in questions]
+    if any("corners" in question for question in plain):
+        # The same fields in all, as a table has them; a stream does not fill in what is left out.
+        plain = [{**question, "corners": question.get("corners")} for question in plain]
     return {
         "image": stored,
         "image_id": image_id,
-        "questions": [question.to_dict() for question in questions],
+        "questions": plain,
         "meta": meta,
     }
 

@@ -34,6 +34,7 @@ class AnswerRecord:
         scores: The model's score of each box, in [0, 1]; empty if it gives none.
         commit_steps: When its tokens were committed, see [`~geodit.evaluation.commit_order.CommitSteps`]; empty if
             that is not known.
+        num_tokens: How many tokens it has, with the one that ends it; 0 if that is not known.
     """
 
     image_id: str
@@ -47,9 +48,10 @@ class AnswerRecord:
     corners: tuple[Corners | None, ...] = ()
     scores: tuple[float, ...] = ()
     commit_steps: CommitSteps = ()
+    num_tokens: int = 0
 
     def to_dict(self) -> JsonObject:
-        """Return the record in types that JSON has; corners, scores and commit steps only where there are any."""
+        """Return the record in types that JSON has; fields that have defaults only where they differ from them."""
         record: JsonObject = {
             "image_id": self.image_id,
             "image_size": list(self.image_size),
@@ -66,6 +68,8 @@ class AnswerRecord:
             record["scores"] = list(self.scores)
         if self.commit_steps:
             record["commit_steps"] = {kind: list(steps) for kind, steps in self.commit_steps}
+        if self.num_tokens:
+            record["num_tokens"] = self.num_tokens
         return record
 
     @classmethod
@@ -73,10 +77,9 @@ class AnswerRecord:
         """Make a record from what `to_dict` returns.
 
         Raises:
-            ValueError: If a field other than `corners`, `scores` and `commit_steps` is missing, or one is unknown, or
-                as [`Question.from_dict`].
+            ValueError: If a field without a default is missing, or one is unknown, or as [`Question.from_dict`].
         """
-        check_field_names(cls, {*values, "corners", "scores", "commit_steps"}, "an answer")
+        check_field_names(cls, {*values, "corners", "scores", "commit_steps", "num_tokens"}, "an answer")
         height, width = values["image_size"]
         return cls(
             image_id=values["image_id"],
@@ -92,6 +95,7 @@ class AnswerRecord:
             commit_steps=tuple(
                 (kind, tuple(int(step) for step in steps)) for kind, steps in values.get("commit_steps", {}).items()
             ),
+            num_tokens=int(values.get("num_tokens", 0)),
         )
 
 
@@ -115,6 +119,7 @@ def record_answer(
     num_steps: int,
     scores: Sequence[float] = (),
     commit_steps: CommitSteps = (),
+    num_tokens: int = 0,
 ) -> AnswerRecord:
     """Keep an answer with its question.
 
@@ -124,6 +129,7 @@ def record_answer(
         num_steps: In how many denoising steps it was made.
         scores: The score of each box, if the model gives any.
         commit_steps: When its tokens were committed, if that is known.
+        num_tokens: How many tokens it has, if that is known.
     """
     question, image = item["question"], item["image"]
     return AnswerRecord(
@@ -138,4 +144,5 @@ def record_answer(
         corners=tuple(answer.get("corners", ())),
         scores=tuple(scores),
         commit_steps=commit_steps,
+        num_tokens=num_tokens,
     )

@@ -3,30 +3,19 @@
 
 from __future__ import annotations
 
-import functools
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
-from geodit.data.schema import TASKS, QuestionDataset, QuestionItem, check_tasks
-from geodit.evaluation.answer_store import (
-    AnswerStore,
-    KeptAnswers,
-    answer_seconds,
-    questions_digest,
-    read_answer_store,
-)
-from geodit.evaluation.answers import AnswerRecord, record_answer
-from geodit.evaluation.commit_order import read_commit_steps
-from geodit.evaluation.scoring import score_answers
+from geodit.evaluation.answer_store import KeptAnswers
+from geodit.evaluation.answerers import collect_answers
+from geodit.evaluation.answers import AnswerRecord
+from geodit.evaluation.collecting import Progress
+from geodit.evaluation.generating import GeoDiTAnswerer, answers_of
+from geodit.evaluation.scoring import ScoringRules, score_answers
 from geodit.evaluation.settings import evaluation_options
-from geodit.processing.answer_patterns import build_answer_pattern
-from geodit.processing.asking import ImageQuestion, ask
-from geodit.processing.box_scores import DEFAULT_BOX_SCORE, get_box_score, score_boxes
-from geodit.processing.tasks_geodit import names_several_classes
 
 if TYPE_CHECKING:
     import datasets
@@ -34,9 +23,7 @@ if TYPE_CHECKING:
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
     from geodit.processing.processing_geodit import GeoDiTProcessor
 
-__all__ = ["EvaluationResult", "answers_of", "evaluate_model", "generate_answers"]
-
-Progress = Callable[[int, int], None]
+__all__ = ["EvaluationResult", "evaluate_model"]
 
 
 @dataclass(frozen=True)
@@ -96,6 +83,7 @@ def evaluate_model(
     bootstrap: int = 0,
     progress: Progress | None = None,
     keep: KeptAnswers | None = None,
+    rules: ScoringRules | None = None,
 ) -> EvaluationResult:
     """Ask a model every question of a data set and score the answers.
 
@@ -114,6 +102,7 @@ def evaluate_model(
         progress: Called with the number of answers so far and in all.
         keep: Where answers are kept as they are given. Those that are there are not asked for again. By default they
             are in memory only.
+        rules: How to score.
 
     Returns:
         Figures, answers and timing.
@@ -131,168 +120,9 @@ def evaluate_model(
         if limit < 1:
             raise ValueError(f"limit must be at least 1 image, not {limit}")
         dataset = dataset.select(range(min(limit, len(dataset))))
-    generate = functools.partial(
-        generate_answers,
-        model,
-        processor,
-        dataset,
-        settings,
-        tasks=tasks,
-        batch_size=batch_size,
-        progress=progress,
-        closed_sets=closed_sets,
+    answerer = GeoDiTAnswerer(model, processor, settings, closed_sets)
+    answers, seconds = collect_answers(
+        answerer, dataset, tasks=tasks, batch_size=batch_size, progress=progress, keep=keep
     )
-    if keep is None:
-        started = time.perf_counter()
-        answers = generate()
-        seconds = time.perf_counter() - started
-    else:
-        asked = {"model": keep.model, "questions": questions_digest(dataset, tasks), "settings": settings.to_dict()}
-        with AnswerStore(keep.folder, asked, keep.share[0]) as store:
-            generate(store=store, share=keep.share)
-        keep.wait()
-        answers = list(read_answer_store(keep.folder, asked).values())
-        seconds = answer_seconds(keep.folder, asked)
-    figures = score_answers(answers, bootstrap=bootstrap)
+    figures = score_answers(answers, bootstrap=bootstrap, rules=rules)
     return EvaluationResult(settings, figures, tuple(answers), seconds)
-
-
-def generate_answers(
-    model: GeoDiTForMaskedDiffusion,
-    processor: GeoDiTProcessor,
-    dataset: datasets.Dataset,
-    settings: DecodingOptions,
-    *,
-    tasks: Sequence[str] | None = None,
-    batch_size: int = 32,
-    progress: Progress | None = None,
-    closed_sets: Mapping[str, Sequence[str]] | None = None,
-    store: AnswerStore | None = None,
-    share: tuple[int, int] = (0, 1),
-) -> list[AnswerRecord]:
-    """Answer every question of a data set, without scoring.
-
-    Args:
-        model: See `evaluate_model`, as for all other arguments.
-        processor: The model's processor.
-        dataset: The data set.
-        settings: How to decode.
-        tasks: Ask the questions of these tasks only.
-        batch_size: How many questions to answer at once.
-        progress: Called with the number of answers so far and in all.
-        closed_sets: The only answers that there are, by task; by default, for the tasks that the settings name, those
-            of the data set.
-        store: Keeps every answer at once; the questions that it has answers to are not asked.
-        share: Number of this process and of all that share the questions: `(0, 2)` asks every other question.
-
-    Returns:
-        One record per question, in the order of the data set; with a share those of this process, and all that the
-        store had before.
-
-    Raises:
-        ValueError: See `evaluate_model`.
-        ModuleNotFoundError: Likewise.
-    """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    check_tasks(tasks)
-    questions = QuestionDataset(dataset)
-    settings = evaluation_options(settings)
-    by_form = _by_form(questions, TASKS if tasks is None else tasks)
-    total = sum(map(len, by_form.values()))
-    if not total:
-        asked = "any task" if tasks is None else " or ".join(tasks)
-        raise ValueError(f"the data set of {len(dataset)} images has no question of {asked}")
-
-    if closed_sets is None:
-        closed_sets = {task: answers_of(dataset, task) for task in settings.closed_set}
-    patterns = {
-        form: build_answer_pattern(
-            processor,
-            form.task,
-            questions.questions[indices[0]].query,
-            choices=closed_sets.get(form.task),
-            structured=settings.structured,
-        )
-        for form, indices in by_form.items()
-    }
-    answers: dict[int, AnswerRecord] = {} if store is None else dict(store.answers)
-    process, processes = share
-    by_form = {
-        form: [index for index in indices[process::processes] if index not in answers]
-        for form, indices in by_form.items()
-    }
-    total = len(answers) + sum(map(len, by_form.values()))
-    if progress is not None and len(answers) == total:
-        progress(total, total)
-    items: dict[int, QuestionItem] = {}
-
-    def read(indices: Sequence[int]) -> Iterator[ImageQuestion]:
-        for index in indices:
-            items[index] = item = questions[index]
-            yield ImageQuestion(item["image"], item["question"].query, index)
-
-    rule = get_box_score(DEFAULT_BOX_SCORE)
-    before = time.perf_counter()
-    was_training = model.training
-    model.train(False)
-    try:
-        for form, indices in by_form.items():
-            if not indices:
-                continue
-            for reply in ask(
-                model,
-                processor,
-                form.task,
-                read(indices),
-                options=settings,
-                pattern=patterns[form],
-                batch_size=batch_size,
-                by_model=False,
-            ):
-                index = reply.question.number
-                size = reply.question.image_size
-                scores = score_boxes(processor, reply.tokens, size, rule) if reply.answer["boxes"] else ()
-                steps = read_commit_steps(processor, reply.tokens, form.task)
-                answers[index] = record_answer(items.pop(index), reply.answer, reply.tokens.steps_made, scores, steps)
-                if store is not None:
-                    now = time.perf_counter()
-                    store.add(index, answers[index], now - before)
-                    before = now
-                if progress is not None:
-                    progress(len(answers), total)
-    finally:
-        model.train(was_training)
-    return [answers[index] for index in sorted(answers)]
-
-
-def answers_of(dataset: datasets.Dataset, task: str) -> list[str]:
-    """Return the right answers that a data set has to the questions of a task, each once, sorted.
-
-    Args:
-        dataset: A data set as [`geodit.data.schema`] describes it.
-        task: A task that is answered by a text.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    answers = {question.answer for question in QuestionDataset(dataset).questions if question.task == task}
-    if not answers - {""}:
-        raise ValueError(f"the data set has no answers to {task} that a closed set could be made of")
-    return sorted(answers - {""})
-
-
-class _Form(NamedTuple):
-    """What the form of an answer depends on."""
-
-    task: str
-    several_classes: bool
-
-
-def _by_form(questions: QuestionDataset, tasks: Sequence[str]) -> dict[_Form, list[int]]:
-    """Return the indices of the questions of some tasks by the form of their answers, in the order of the tasks."""
-    by_form: dict[_Form, list[int]] = {}
-    for index, question in enumerate(questions.questions):
-        if question.task in tasks:
-            by_form.setdefault(_Form(question.task, names_several_classes(question.query)), []).append(index)
-    return dict(sorted(by_form.items(), key=lambda item: (TASKS.index(item[0].task), item[0])))

@@ -11,9 +11,9 @@ import datasets
 
 from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.evaluate import generate_answers
+from geodit.evaluation.generating import generate_answers
 from geodit.evaluation.main_figures import MAIN_FIGURES
-from geodit.evaluation.report.figures import Value, scaled
+from geodit.evaluation.scaled_figures import Value, scaled
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import evaluation_options
 from geodit.pipelines.image_pipeline import GeoDiTPipeline

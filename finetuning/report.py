@@ -11,10 +11,11 @@ from pathlib import Path
 
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import TASKS
+from geodit.evaluation.baseline_tables import BaselineFigures, baseline_rows, times_100_title
 from geodit.evaluation.comparison import FigureChange
 from geodit.evaluation.main_figures import MAIN_FIGURES
-from geodit.evaluation.report.figures import Value, scaled, title_of
-from geodit.evaluation.report.tables import CHANGE_COLUMNS, baseline_table, change_cells, value_cell
+from geodit.evaluation.report.tables import CHANGE_COLUMNS, change_cells, value_cell
+from geodit.evaluation.scaled_figures import Value, scaled
 from geodit.finetuning.comparison import Scores
 from geodit.hub_cards.card.markdown import Table
 
@@ -56,7 +57,7 @@ class FinetuneReport:
     before: Scores
     after: Scores
     changes: Mapping[str, FigureChange]
-    baselines: Mapping[str, Mapping[str, JsonObject]]
+    baselines: BaselineFigures
     evaluations: tuple[Mapping[str, float], ...]
     metric: str
     steps: int
@@ -73,7 +74,7 @@ class FinetuneReport:
         """Return the main figure of a task before and after, and how it changed, as text."""
         name = MAIN_FIGURES[task]
         figures = value_cell(self.before.main(task)), value_cell(self.after.main(task))
-        return (task, title_of(task, name), *figures, *change_cells(self.changes.get(f"{task}.{name}")))
+        return (task, times_100_title(task, name), *figures, *change_cells(self.changes.get(f"{task}.{name}")))
 
     def described_change(self, task: str) -> str:
         """Return how the main figure of a task changed, in one line."""
@@ -220,16 +221,18 @@ def _how_compared(num_runs: int) -> str:
     )
 
 
-def _baseline_lines(baselines: Mapping[str, Mapping[str, JsonObject]]) -> list[str]:
+def _baseline_lines(baselines: BaselineFigures) -> list[str]:
     if not baselines:
         return []
+    header = ("name", "kind", "answers", "task", "figure", "value")
+    rows = tuple((*words, value_cell(value)) for *words, value in baseline_rows(baselines))
     what = "What the same questions are worth without a model, each baseline on those that it answers, from "
     return [
         "## Baselines and ceilings",
         "",
         f"{what}{BASELINE_IMAGES:,} images of the training split at most.",
         "",
-        str(baseline_table(baselines)),
+        str(Table(header, rows, num_left=5)),
         "",
     ]
 

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -22,6 +22,7 @@ from geodit.configuration.files_geodit import write_atomically
 from geodit.configuration.text_files import parse_json_object, read_json_object, read_text
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import Question
+from geodit.evaluation.baseline_tables import BaselineFigures
 from geodit.evaluation.baselines import score_baselines
 from geodit.evaluation.comparison import compare_answers
 from geodit.finetuning.comparison import RESAMPLES, Scores, evaluate_checkpoint
@@ -55,7 +56,7 @@ def finetune(
     options: FinetuneOptions | None = None,
     *,
     overwrite: bool = False,
-    baselines: Mapping[str, Mapping[str, JsonObject]] | None = None,
+    baselines: BaselineFigures | None = None,
     announce: Callable[[FinetunePlan], None] | None = None,
     progress: Progress | None = None,
     callbacks: Sequence[TrainerCallback] = (),
@@ -226,11 +227,11 @@ def _evaluated_before(folder: Path, options: FinetuneOptions, plan: FinetunePlan
     write_atomically(path, json.dumps(scores.to_dict()).encode())
 
 
-def _baselines(plan: FinetunePlan, test: datasets.Dataset) -> dict[str, dict[str, JsonObject]]:
+def _baselines(plan: FinetunePlan, test: datasets.Dataset) -> BaselineFigures:
     """Score what answers without a model, from images of the training split drawn at random."""
     train = datasets.concatenate_datasets(imported_datasets(DataArguments(imported=plan.recipe["imported"]), "train"))
     drawn = random.Random(0).sample(range(len(train)), min(len(train), BASELINE_IMAGES))
-    return score_baselines(train.select(sorted(drawn)), test, bootstrap=RESAMPLES)
+    return score_baselines(train.select(sorted(drawn)), [test], bootstrap=RESAMPLES)
 
 
 def _report(
@@ -238,7 +239,7 @@ def _report(
     options: FinetuneOptions,
     plan: FinetunePlan,
     progress: Progress | None,
-    baselines: Mapping[str, Mapping[str, JsonObject]] | None,
+    baselines: BaselineFigures | None,
 ) -> FinetuneReport:
     own = folder / FINETUNING
     split, rows = _test_rows(plan, options)

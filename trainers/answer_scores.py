@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 
 from geodit.data.schema import row_questions
-from geodit.evaluation.evaluate import generate_answers
+from geodit.evaluation.generating import generate_answers
 from geodit.evaluation.main_figures import MAIN_FIGURES, main_figures, mean_score
 from geodit.evaluation.scoring import score_answers
 from geodit.evaluation.settings import evaluation_options

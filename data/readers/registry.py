@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from geodit.data.readers.avvg import AVVGReader
 from geodit.data.readers.conversations import LLaVAReader
 from geodit.data.readers.dior_rsvg import DIORRSVGReader
 from geodit.data.readers.geochat import GeoChatReader
@@ -30,6 +31,7 @@ READERS: Mapping[str, DatasetReader] = MappingProxyType(
             VRSBenchReader(),
             DIORRSVGReader(),
             RSVGReader(),
+            AVVGReader(),
             RSICDReader(),
             UCMCaptionsReader(),
             SydneyCaptionsReader(),

@@ -13,19 +13,15 @@ the JSON lines as GeoGround's. The authors' own loader was not seen.
 
 from __future__ import annotations
 
-import functools
 import pickle
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
-from geodit.data.readers.fields import as_record, brief, clean_text, numbers, path_field
-from geodit.data.readers.files import iter_json_lines
-from geodit.data.readers.reader import TOTAL, Count, DatasetReader, Entry, Sample
-from geodit.data.schema import Question
+from geodit.data.readers.reader import TOTAL, Count
+from geodit.data.readers.refgeo import ExpressionReader
 
 _FILE_SPLITS = {"train": "train", "validation": "val", "test": "test"}
 
@@ -47,13 +43,7 @@ _DAMAGE = (
 )
 
 
-class _Expression(NamedTuple):
-    image: str
-    phrase: str
-    box: tuple[float, float, float, float]
-
-
-class RSVGReader(DatasetReader):
+class RSVGReader(ExpressionReader):
     """RSVG."""
 
     name = "rsvg"
@@ -68,36 +58,32 @@ class RSVGReader(DatasetReader):
         "test": {"ground": Count(1227)},
         TOTAL: {"images": Count(4239)},
     }
+    image_folder = "rsvg"
 
     def annotation_files(self, root: Path, split: str) -> list[Path]:
         """Return the file of the split."""
         stem = f"rsvg_{_FILE_SPLITS[split]}"
         return [self.require_file(root / f"{stem}.pth", root / f"{stem}.jsonl", root / "metainfo" / f"{stem}.jsonl")]
 
-    def entries(self, root: Path, split: str) -> Iterator[Entry]:
-        """Yield one entry per image with all its expressions."""
-        images = self.require_folder(root / "images")
-        if (images / "rsvg").is_dir():
-            images = images / "rsvg"
-        (path,) = self.annotation_files(root, split)
-        records = _load_list(path) if path.suffix == ".pth" else iter_json_lines(path)
-        by_image: dict[str, list[tuple[int, object]]] = {}
-        for index, record in enumerate(records):
-            by_image.setdefault(_image_name(record), []).append((index, record))
-        for name, numbered in by_image.items():
-            build = functools.partial(self._sample, images, numbered)
-            yield Entry(f"{path}, image {brief(name)}", build)
+    def records(self, path: Path) -> Iterable[object]:
+        """Return the records of a file: tuples of one of PyTorch's, objects of one of JSON lines."""
+        return _load_list(path) if path.suffix == ".pth" else super().records(path)
 
-    def _sample(self, images: Path, numbered: Sequence[tuple[int, object]]) -> Sample:
-        expressions = []
-        for index, record in numbered:
-            try:
-                expressions.append(_parse(record))
-            except ValueError as error:
-                raise ValueError(f"record {index}: {error}") from error
-        questions = tuple(Question("ground", phrase, boxes=(box,), labels=(phrase,)) for _, phrase, box in expressions)
-        name = expressions[0].image
-        return Sample(images / name, f"{self.name}/{name}", questions)
+    def image_name(self, record: object) -> str:
+        """Return the name of the image of a record; "" if it is too odd to tell."""
+        if isinstance(record, list | tuple) and record:
+            return record[0] if isinstance(record[0], str) else ""
+        return super().image_name(record)
+
+    def fields(self, record: object) -> Mapping[str, object]:
+        """Return a record with named fields, which those of a tuple get.
+
+        Raises:
+            ValueError: If it is no record, or a tuple that is too short.
+        """
+        if isinstance(record, list | tuple) and len(record) >= 3:
+            return {"image_id": record[0], "bbox": record[1], "question": record[2]}
+        return super().fields(record)
 
 
 def _load_list(path: Path) -> list[object]:
@@ -109,22 +95,3 @@ def _load_list(path: Path) -> list[object]:
     if not isinstance(loaded, list):
         raise ValueError(f"{path} should be a list of tuples, not {type(loaded).__name__}")
     return loaded
-
-
-def _image_name(record: object) -> str:
-    """Return what the records of one image have in common; "" if a record is too odd to tell."""
-    name: object = ""
-    if isinstance(record, dict):
-        name = record.get("image_id")
-    elif isinstance(record, list | tuple) and record:
-        name = record[0]
-    return name if isinstance(name, str) else ""
-
-
-def _parse(record: object) -> _Expression:
-    if isinstance(record, list | tuple) and len(record) >= 3:
-        record = {"image_id": record[0], "bbox": record[1], "question": record[2]}
-    fields = as_record(record)
-    x1, y1, x2, y2 = numbers(fields.get("bbox"), 4)
-    phrase = clean_text(fields.get("question"), "the expression")
-    return _Expression(path_field(fields, "image_id"), phrase, (x1, y1, x2, y2))

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.report.contents import Report, ReportCell
+from geodit.evaluation.scaled_figures import Value, scaled
 from geodit.hub_cards.card.evaluation_results import figure_title
 
-__all__ = ["RULES", "Value", "figure_rows", "figures_csv", "scaled", "title_of"]
+__all__ = ["RULES", "figure_rows", "figures_csv"]
 
 RULES: Mapping[str, str] = {
     "": "strict",
@@ -22,26 +23,7 @@ RULES: Mapping[str, str] = {
 """What an answer that does not parse counts for, by the ending of a figure's name."""
 
 _PARTS = ("by_kind", "by_size")
-_UNSCALED = ("count_error", "mean_steps")
 _NO_FIGURES = ("iou_threshold", "mean_steps", "parse_rate")
-
-
-@dataclass(frozen=True)
-class Value:
-    """A figure with its 95% interval.
-
-    Args:
-        value: The figure.
-        interval: Its ends, if there is an interval.
-    """
-
-    value: float
-    interval: tuple[float, float] | None = None
-
-    def __str__(self) -> str:
-        """Write it with one digit after the point, rounded once."""
-        text = f"{self.value:.1f}"
-        return text if self.interval is None else f"{text} [{self.interval[0]:.1f}, {self.interval[1]:.1f}]"
 
 
 @dataclass(frozen=True)
@@ -79,32 +61,6 @@ def figure_rows(cell: ReportCell) -> Iterator[FigureRow]:
                     yield from _rows(f"{task}.{part}", of_part, result.get("iou_threshold"))
 
 
-def scaled(name: str, result: JsonObject) -> Value | None:
-    """Return a figure times 100 with its interval, if it is there and defined.
-
-    Args:
-        name: Its name in the result.
-        result: The result of a metric.
-    """
-    value = result.get(name)
-    if not isinstance(value, float):
-        return None
-    factor = 1.0 if name in _UNSCALED else 100.0
-    interval = (result.get("confidence_intervals") or {}).get(name)
-    return Value(value * factor, None if interval is None else (interval[0] * factor, interval[1] * factor))
-
-
-def title_of(task: str, name: str, iou_threshold: float | None = 0.5) -> str:
-    """Return the name of a figure as the field writes it, and its scale times 100 if it is no share.
-
-    Args:
-        task: The task, or a kind of its questions.
-        name: The figure.
-        iou_threshold: From which IoU on a box counts as right.
-    """
-    return figure_title(task, name, iou_threshold).replace("(0 to 10)", "(0 to 1,000)")
-
-
 def figures_csv(report: Report) -> str:
     """Return all figures as CSV, with intervals in columns of their own and nothing rounded.
 
@@ -135,5 +91,5 @@ def _rows(task: str, result: JsonObject, iou_threshold: float | None) -> Iterato
         found = {ending: scaled(name + ending, result) for ending in RULES}
         values = {ending: value for ending, value in found.items() if value is not None}
         if "" in values:
-            title = title_of(task.partition(".")[0], name, iou_threshold)
+            title = figure_title(task.partition(".")[0], name, iou_threshold).replace("(0 to 10)", "(0 to 1,000)")
             yield FigureRow(task, name, title, values, parse_rate, int(result.get("num_samples", 0)))

@@ -1,18 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables and cells that several reports share. Figures are times 100, CIDEr too."""
+"""Cells of tables that several reports share. Figures are times 100, CIDEr too."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from geodit.configuration.types_geodit import JsonObject
-from geodit.evaluation.baselines import BASELINES
 from geodit.evaluation.comparison import FigureChange
-from geodit.evaluation.main_figures import MAIN_FIGURES
-from geodit.evaluation.report.figures import Value, scaled, title_of
-from geodit.hub_cards.card.markdown import Markdown, Table
+from geodit.evaluation.scaled_figures import Value
+from geodit.hub_cards.card.markdown import Markdown
 
-__all__ = ["CHANGE_COLUMNS", "baseline_table", "change_cells", "value_cell"]
+__all__ = ["CHANGE_COLUMNS", "change_cells", "value_cell"]
 
 CHANGE_COLUMNS = ("difference", "p", "gained", "lost", "p (McNemar)")
 """Titles of the cells of [`change_cells`]."""
@@ -44,25 +39,3 @@ def change_cells(change: FigureChange | None) -> tuple[Markdown, ...]:
         *(Markdown("-" if value is None else value) for value in (test and test.gained, test and test.lost)),
         Markdown("-" if test is None else f"{test.p_value:.3g}"),
     )
-
-
-def baseline_table(baselines: Mapping[str, Mapping[str, JsonObject]]) -> Table:
-    """Tabulate the main figure of each task that each baseline answers.
-
-    Args:
-        baselines: What [`~geodit.evaluation.baselines.score_baselines`] returns.
-    """
-    rows = [
-        (
-            name,
-            "ceiling" if BASELINES[name].is_ceiling else "baseline",
-            BASELINES[name].description,
-            task,
-            title_of(task, main),
-            value_cell(scaled(main, result)),
-        )
-        for name, figures in baselines.items()
-        for task, result in figures.items()
-        for main in (MAIN_FIGURES[task],)
-    ]
-    return Table(("name", "kind", "answers", "task", "figure", "value"), tuple(rows), num_left=5)

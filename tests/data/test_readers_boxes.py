@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,67 @@ class TestRSVG:
         torch.save([record], path / "rsvg_test.pth")
         with pytest.raises(BadRecordError, match=rf"rsvg_test\.pth, {message}|rsvg_test\.pth, .*{message}"):
             read("rsvg", path, "test")
+
+
+class TestAVVG:
+    TURNED = ((14, 10), (30, 18), (22, 30), (6, 22))
+
+    def test_upright_boxes_are_those_of_the_file_and_turned_ones_have_corners(self, make, read):
+        path = make("avvg")
+        sedan = replace(ground("The red sedan on the left.", (6, 10, 30, 30)), corners=(self.TURNED,))
+        assert read("avvg", path) == {
+            "avvg/DJI_0001.JPG": [sedan, ground("The white SUV", (40, 0, 60, 20))],
+            "avvg/DJI_0002.JPG": [ground("The bus", (0, 0, 10, 10))],
+        }
+        (taxi,) = read("avvg", path, "test")["avvg/DJI_0003.JPG"]
+        assert taxi.boxes == ((20, 8, 40, 24),)
+        assert taxi.corners == (((28, 8), (40, 16), (32, 24), (20, 16)),)
+
+    def test_files_next_to_the_images_are_read_as_well(self, make, read):
+        path = make("avvg")
+        expected = read("avvg", path)
+        for split in ("train", "test"):
+            (path / f"metainfo/avvg_{split}.jsonl").rename(path / f"avvg_{split}.jsonl")
+        (path / "images/avvg").rename(path / "elsewhere")
+        (path / "images").rmdir()
+        (path / "elsewhere").rename(path / "images")
+        assert read("avvg", path) == expected
+
+    def test_boxes_that_leave_their_image_are_clipped(self, make, read):
+        path = make("avvg")
+        self.rewrite(path, bbox=[50, -4, 70, 8], poly=[[54, -4], [70, 0], [66, 8], [50, 4]])
+        (taxi,) = read("avvg", path, "test")["avvg/DJI_0003.JPG"]
+        assert taxi.boxes == ((50, 0, 60, 8),)
+        assert taxi.corners == (((54, -4), (70, 0), (66, 8), (50, 4)),)
+
+    @pytest.mark.parametrize("poly", [[[20, 8]] * 4, [[20, 8], [40, 8], [20, 8], [40, 8]], [1e308, -1e308] * 4])
+    def test_corners_that_enclose_nothing_leave_the_upright_box(self, make, read, poly):
+        path = make("avvg")
+        self.rewrite(path, poly=poly)
+        assert read("avvg", path, "test") == {"avvg/DJI_0003.JPG": [ground("The black taxi", (20, 8, 40, 24))]}
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"bbox": [1, 2, 3]}, r"image 'DJI_0003\.JPG': record 0: 4 numbers are expected"),
+            ({"bbox": None}, "4 numbers are expected, not None"),
+            ({"poly": [[1, 2], [3, 4], [5, 6]]}, r"8 numbers are expected, not \[1, 2, 3, 4, 5, 6\]"),
+            ({"poly": [[1, 2], [3, 4], [5, 6], [7, float("nan")]]}, "8 numbers are expected"),
+            ({"poly": "left"}, r"8 numbers are expected, not \['left'\]"),
+            ({"question": " "}, "the expression is empty"),
+            ({"image_id": "../DJI_0003.JPG"}, "a path inside the data set"),
+        ],
+    )
+    def test_a_bad_record_is_named(self, make, read, change, message):
+        path = make("avvg")
+        self.rewrite(path, **change)
+        with pytest.raises(BadRecordError, match=rf"avvg_test\.jsonl, .*{message}"):
+            read("avvg", path, "test")
+
+    @staticmethod
+    def rewrite(path: Path, **fields: object) -> None:
+        file = path / "metainfo/avvg_test.jsonl"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
 
 
 class TestVRSBench:

@@ -11,7 +11,7 @@ from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import Question, make_dataset, make_row
 from geodit.evaluation.answer_store import AnswerStore, questions_digest, read_answer_store
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.evaluate import generate_answers
+from geodit.evaluation.generating import generate_answers
 
 ASKED = {"model": "geodit-tiny", "settings": {"max_denoising_steps": 2}}
 

@@ -37,6 +37,7 @@ ANNOTATIONS = {
     "vrsbench, a file for each image": "Annotations_train/a.json",
     "dior-rsvg": "Annotations/00002.xml",
     "rsvg": "rsvg_train.pth",
+    "avvg": "metainfo/avvg_train.jsonl",
     "rsicd": "dataset_rsicd.json",
     "sydney-captions": "filenames/descriptions_SYDNEY.txt",
     "nwpu-captions": "dataset_nwpu.json",

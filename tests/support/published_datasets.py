@@ -236,6 +236,44 @@ def rsvg(root: Path) -> Path:
     return root
 
 
+def avvg(root: Path) -> Path:
+    car = {"image_id": "DJI_0001.JPG", "question_id": 0, "dataset": "avvg"}
+    records = {
+        "train": [
+            {
+                **car,
+                "question": "The red sedan on the left.",
+                "bbox": [6, 10, 30, 30],
+                "poly": [[14, 10], [30, 18], [22, 30], [6, 22]],
+            },
+            {
+                **car,
+                "image_id": "DJI_0002.JPG",
+                "question": "The bus",
+                "bbox": [0, 0, 10, 10],
+                "poly": [[0, 0], [10, 0], [10, 10], [0, 10]],
+            },
+            {**car, "question_id": 1, "question": "The white SUV", "bbox": [40, 0, 60, 20], "poly": None},
+        ],
+        "test": [
+            {
+                **car,
+                "image_id": "DJI_0003.JPG",
+                "question": "The black taxi",
+                "bbox": [20, 8, 40, 24],
+                "poly": [28, 8, 40, 16, 32, 24, 20, 16],
+            }
+        ],
+    }
+    (root / "metainfo").mkdir(parents=True)
+    for split, lines in records.items():
+        for line in lines:
+            write_image(root / "images/avvg" / str(line["image_id"]))
+        text = "".join(f"{json.dumps(line)}\n" for line in lines)
+        (root / f"metainfo/avvg_{split}.jsonl").write_text(text)
+    return root
+
+
 def karpathy(path: Path, images: Path, names: dict[str, str]) -> None:
     sentences = ["a bridge over a river .", "a river with a bridge .", "a bridge over a river ."]
     records = []
@@ -340,6 +378,7 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
     "vrsbench, a file for each image": vrsbench_annotations,
     "dior-rsvg": dior_rsvg,
     "rsvg": rsvg,
+    "avvg": avvg,
     "rsicd": rsicd,
     "ucm-captions": ucm_captions,
     "sydney-captions": sydney_captions,
