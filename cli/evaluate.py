@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`geodit evaluate`: the answers to a data set, scored, over decoding settings and seeds."""
 
-import sys
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from geodit.cli.checkpoint import AdapterOption, DeviceOption, DtypeOption, ModelOption, load_pipeline, model_label
+from geodit.cli.checkpoint import AdapterOption, DeviceOption, DtypeOption, ModelOption
 from geodit.cli.data import NEON_DIRECTORY
 from geodit.cli.decoding import (
     BlockLengthOption,
@@ -23,30 +21,20 @@ from geodit.cli.decoding import (
     renamed,
 )
 from geodit.cli.errors import CommandError
-from geodit.cli.evaluation_report import keep_answers, write_suite_report, write_sweep_report
-from geodit.cli.given_answers import score_given_answers
-from geodit.cli.lists import positive_integers, split_list
-from geodit.cli.output import (
-    check_can_write,
-    make_directory,
-    print_json,
-    progress_bar,
-    results_console,
-    to_json,
-    write_output,
+from geodit.cli.evaluation_runs import (
+    AskedData,
+    AskedModel,
+    Grid,
+    Outputs,
+    evaluate_answers,
+    evaluate_other_model,
+    evaluate_suite,
+    evaluate_sweep,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import datasets
-    from rich.progress import TaskID
-
-    from geodit.configuration.decoding_options import DecodingOptions
-    from geodit.pipelines.image_pipeline import GeoDiTPipeline
+from geodit.cli.lists import positive_integers, split_list
+from geodit.cli.output import check_can_write
 
 _RESAMPLES = 1000
-_TRAINING_SCENES = 4000
 
 EXAMPLES = """Examples:
 
@@ -55,6 +43,8 @@ EXAMPLES = """Examples:
 `geodit evaluate --model runs/stage2 --max-denoising-steps 1,8 --remasking low_confidence,random --seeds 3 --json`
 
 `geodit evaluate --dataset neon --tasks detect --adapter runs/lora-neon`
+
+`geodit evaluate --dataset synthetic --model Qwen/Qwen2.5-VL-3B-Instruct --protocol rscovlm --baselines`
 
 `geodit evaluate --suite captioning --data datasets --model your-name/geodit-8b --report captioning`"""
 
@@ -90,8 +80,9 @@ def evaluate(
         typer.Option("--box-format", help="With --answers, notation of boxes in texts: integers_1000, geochat, ..."),
     ] = None,
     protocol: Annotated[
-        str, typer.Option("--protocol", help="With --answers, how to score, one or more: ours,vrsbench,geochat,...")
-    ] = "ours",
+        str | None,
+        typer.Option("--protocol", help="Also score as other projects do, one or more: vrsbench,geochat,..."),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -109,15 +100,37 @@ def evaluate(
     baselines: Annotated[
         bool,
         typer.Option(
-            "--baselines", help="With --report, also score what answers without a model, from the training split."
+            "--baselines", help="Also score what answers without a model, from the training split, and ceilings."
         ),
     ] = False,
+    tokenizer: Annotated[
+        Literal["plain", "ptb"],
+        typer.Option("--tokenizer", help="How captions are cut into words: plain, or ptb, COCO's, which needs Java."),
+    ] = "plain",
+    meteor: Annotated[bool, typer.Option("--meteor", help="Compute METEOR of captions, which needs Java.")] = False,
+    label_rule: Annotated[
+        Literal["strict", "lenient"],
+        typer.Option("--label-rule", help="When class names of boxes are the same; lenient: storage-tanks, a tank."),
+    ] = "strict",
+    answer_rules: Annotated[
+        str | None,
+        typer.Option("--answer-rules", help="More rules for short answers: rsvqa_lr,rsvqa_hr."),
+    ] = None,
     benchmark: Annotated[
         Literal["synthetic", "neon"] | None,
         typer.Option("--benchmark", "-b", hidden=True, help="The old name of --dataset."),
     ] = None,
     model: ModelOption = None,
     adapter: AdapterOption = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            "--family", help="How another model is asked: qwen2_5_vl, geochat, ...; by default as its type tells."
+        ),
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run the code that another model's checkpoint brings along.")
+    ] = False,
     limit: Annotated[
         int | None,
         typer.Option("--limit", min=1, help="Use this many images. By default 500 synthetic images, or all of neon."),
@@ -158,7 +171,9 @@ def evaluate(
     closed_set: Annotated[
         str | None,
         typer.Option(
-            "--closed-set", help="Tasks in which the answers of the data set are the only choices: classify,vqa."
+            "--closed-set",
+            help="Tasks in which the answers of the data set are the only choices: classify,vqa. "
+            "Another model is told the classes.",
         ),
     ] = None,
     bootstrap: Annotated[
@@ -177,37 +192,53 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the figures to this JSON file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
 ) -> None:
-    """Evaluate a model on a data set.
+    """Evaluate a model, GeoDiT or any other, on a data set or on those of the paper.
 
     Prints one column per number of steps and remasking strategy: mean ± standard deviation over the seeds. Images are
     generated from seeds that training never uses, or belong to a split that training never sees.
     """
     name = renamed("--benchmark", benchmark, "--dataset", dataset) or "synthetic"
-    if report is not None and answers is not None:
-        raise CommandError("--report takes no --answers")
     if compare_with is not None and report is None:
         raise CommandError("--compare-with needs --report")
-    if baselines and (report is None or suite is not None):
-        raise CommandError("--baselines needs --report, and takes no --suite")
-    if suite is not None and (dataset is not None or data is None or report is None):
-        raise CommandError("--suite needs --data, the folder of its data sets, and --report, and takes no --dataset")
+    if suite is not None and (dataset is not None or answers is not None or data is None or report is None):
+        raise CommandError(
+            "--suite needs --data, the folder of its data sets, and --report, and takes no --dataset and no --answers"
+        )
     steps = renamed("--steps", steps, "--max-denoising-steps", max_denoising_steps)
-    chosen_steps = positive_integers("--max-denoising-steps", steps or "8")
-    chosen_remasking = split_list("--remasking", remasking)
-    chosen_tasks = None if tasks is None else split_list("--tasks", tasks)
+    grid = Grid(
+        positive_integers("--max-denoising-steps", steps or "8"),
+        split_list("--remasking", remasking),
+        seeds,
+        new_images,
+    )
     if out is not None:
         check_can_write(out)
+    outputs = Outputs(report, compare_with, out, as_json)
+    asked = AskedData(name, data, split, limit, None if tasks is None else split_list("--tasks", tasks))
 
     from geodit.configuration.decoding_options import DecodingOptions
-    from geodit.evaluation.data_sets import EVALUATION_DATASETS, get_evaluation_dataset
+    from geodit.evaluation.scored_answers import Scoring
+    from geodit.evaluation.scoring import ScoringRules
     from geodit.evaluation.settings import evaluation_options
-    from geodit.evaluation.sweep import run_sweep
-    from geodit.evaluation.tables import sweep_tables
 
+    scoring = Scoring(
+        ScoringRules(
+            tokenizer,
+            meteor,
+            label_rule,
+            () if answer_rules is None else tuple(split_list("--answer-rules", answer_rules)),
+        ),
+        () if protocol is None else tuple(split_list("--protocol", protocol)),
+        bootstrap or (0 if report is None else _RESAMPLES),
+    )
+    if answers is not None:
+        evaluate_answers(answers, asked, box_format, scoring, baselines=baselines, outputs=outputs)
+        return
     # Each remasking takes its place in the sweep; of several, all must go with the other settings.
     settings = evaluation_options(
         DecodingOptions(
-            remasking=chosen_remasking[0],
+            max_denoising_steps=grid.max_denoising_steps[0],
+            remasking=grid.remasking[0],
             temperature=temperature,
             guidance_scale=guidance_scale,
             confidence_threshold=confidence_threshold,
@@ -221,176 +252,27 @@ def evaluate(
             closed_set=() if closed_set is None else tuple(split_list("--closed-set", closed_set)),
         )
     )
-    if suite is not None:
-        assert data is not None
-        assert report is not None
-        load = partial(load_pipeline, model, device, adapter=adapter, dtype=dtype)
-        _evaluate_suite(
-            suite,
-            data,
-            report,
-            compare_with,
-            load,
-            model_label(model, adapter),
-            settings,
-            limit,
-            batch_size,
-            bootstrap,
-            as_json,
+    asked_model = AskedModel(model, adapter, family, trust_remote_code, device, dtype)
+    if suite is None and asked_model.is_geodit():
+        evaluate_sweep(asked_model, asked, settings, grid, batch_size, scoring, baselines=baselines, outputs=outputs)
+        return
+    if not grid.is_one_point:
+        what = "--suite takes one setting" if suite is not None else f"{asked_model.label} is not GeoDiT"
+        raise CommandError(
+            f"{what}: give one --max-denoising-steps and one --remasking, and no --seeds and --new-images"
         )
+    if suite is None:
+        evaluate_other_model(asked_model, asked, settings, batch_size, scoring, baselines=baselines, outputs=outputs)
         return
-    if answers is not None:
-        figures = score_given_answers(
-            answers,
-            _rows(name, data, split, limit),
-            tasks=chosen_tasks,
-            box_format=box_format,
-            protocols=split_list("--protocol", protocol),
-            bootstrap=bootstrap,
-            as_json=as_json,
-        )
-        if out is not None:
-            write_output(out, to_json(figures).encode())
-        return
-    has_seeds = name in EVALUATION_DATASETS and get_evaluation_dataset(name).has_seeds
-    if new_images and not has_seeds:
-        raise CommandError(f"--new-images is for generated images; the images of {name} are fixed")
-
-    def load_dataset(seed: int | None) -> "datasets.Dataset":
-        return _rows(name, data, split, limit, seed)
-
-    # Fail for what is wrong with the data before a model is loaded; made images are made once, in the sweep.
-    shared = None if has_seeds else load_dataset(None)
-    keep = None if report is None else keep_answers(report, model_label(model, adapter))
-    pipeline = load_pipeline(model, device, adapter=adapter, dtype=dtype)
-    with progress_bar() as progress:
-        bar = progress.add_task(f"generating {name} images" if shared is None else name, total=None)
-
-        def report_progress(description: str, done: int, total: int) -> None:
-            progress.update(bar, description=description, completed=done, total=total)
-
-        result = run_sweep(
-            pipeline.model,
-            pipeline.processor,
-            load_dataset if shared is None else lambda seed: shared,
-            dataset_name=name,
-            split=split,
-            max_denoising_steps=chosen_steps,
-            remasking=chosen_remasking,
-            seeds=range(seeds),
-            dataset_seeds=range(seeds) if new_images else None,
-            settings=settings,
-            tasks=chosen_tasks,
-            batch_size=batch_size,
-            bootstrap=bootstrap or (0 if report is None else _RESAMPLES),
-            progress=report_progress,
-            command=["geodit", *sys.argv[1:]],
-            model_name=model_label(model, adapter),
-            keep=None if keep is None else keep.within("answers"),
-        )
-    if keep is not None and keep.share[0] > 0:
-        return
-    if report is not None:
-        # As many training scenes as tell what training gives away; of other data sets all.
-        training = partial(_rows, name, data, "train", _TRAINING_SCENES if name == "synthetic" else None)
-        images = load_dataset if shared is None else lambda seed: shared
-        write_sweep_report(report, result, images, compare_with, training if baselines else None)
-    if out is not None:
-        write_output(out, to_json(result.to_dict()).encode())
-    if as_json:
-        print_json(result.to_dict())
-        return
-    console = results_console()
-    console.print(*sweep_tables(result))
-    if out is not None:
-        console.print(f"wrote {out}", soft_wrap=True, highlight=False, markup=False)
-    if report is not None:
-        console.print(f"answers and report are in {report}", soft_wrap=True, highlight=False, markup=False)
-
-
-def _rows(name: str, data: Path | None, split: str, limit: int | None, seed: int | None = None) -> "datasets.Dataset":
-    """Return the questions of a data set, which has a name or is a folder.
-
-    Raises:
-        CommandError: If it is not said where a published data set is.
-    """
-    import datasets
-
-    from geodit.annotations.stored import read_split
-    from geodit.data.readers.reading import read_dataset
-    from geodit.data.readers.registry import READERS
-    from geodit.evaluation.data_sets import EVALUATION_DATASETS, load_evaluation_dataset
-
-    datasets.disable_progress_bars()
-    if name in EVALUATION_DATASETS:
-        folder = NEON_DIRECTORY if data is None and name == "neon" else data
-        return load_evaluation_dataset(name, split=split, seed=seed, limit=limit, data_dir=folder)
-    if name in READERS:
-        if data is None:
-            raise CommandError(f"{name} is read from a folder: name it with --data")
-        rows = read_dataset(name, data, split)
-    elif Path(name).exists() or "/" in name:
-        rows = read_split(name, split)
-    else:
-        known = ", ".join((*EVALUATION_DATASETS, *READERS))
-        raise CommandError(f"unknown data set {name!r}: neither a folder nor one of {known}")
-    return rows if limit is None else rows.select(range(min(limit, len(rows))))
-
-
-def _evaluate_suite(
-    name: str,
-    data: Path,
-    folder: Path,
-    compare_with: Path | None,
-    load: "Callable[[], GeoDiTPipeline]",
-    model_name: str,
-    settings: "DecodingOptions",
-    limit: int | None,
-    batch_size: int,
-    bootstrap: int,
-    as_json: bool,
-) -> None:
-    """Evaluate on the data sets of a suite, and write and print its table."""
-    from accelerate import PartialState
-
-    from geodit.evaluation.suite_runs import SuiteOptions, find_folders, run_suite
-    from geodit.evaluation.suite_tables import suite_csv, suite_markdown, suite_table
-    from geodit.evaluation.suites import get_suite
-
-    suite = get_suite(name)
-    find_folders(suite, data)  # before a model is loaded
-    make_directory(folder)
-    processes = PartialState()
-    pipeline = load()
-    with progress_bar() as progress:
-        bars: dict[str, TaskID] = {}
-
-        def report(what: str, done: int, total: int) -> None:
-            if what not in bars:
-                bars[what] = progress.add_task(what, total=total)
-            progress.update(bars[what], completed=done, visible=done < total)
-
-        result = run_suite(
-            pipeline.model,
-            pipeline.processor,
-            suite,
-            data,
-            folder,
-            SuiteOptions(settings, limit, batch_size, bootstrap or _RESAMPLES),
-            model_name=model_name,
-            share=(processes.process_index, processes.num_processes),
-            wait=processes.wait_for_everyone,
-            progress=report,
-            command=["geodit", *sys.argv[1:]],
-        )
-    if not processes.is_main_process:
-        return
-    write_suite_report(folder, result, compare_with)
-    write_output(folder / "results.md", suite_markdown(result).encode())
-    write_output(folder / "results.csv", suite_csv(result).encode())
-    if as_json:
-        print_json(result.to_dict())
-        return
-    console = results_console()
-    console.print(suite_table(result))
-    console.print(f"answers and report are in {folder}", soft_wrap=True, highlight=False, markup=False)
+    assert data is not None
+    evaluate_suite(
+        suite,
+        data,
+        asked_model,
+        settings,
+        limit=limit,
+        batch_size=batch_size,
+        scoring=scoring,
+        baselines=baselines,
+        outputs=outputs,
+    )

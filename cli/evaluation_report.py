@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`geodit evaluate --report`: answers, tables, plots and pictures in a folder."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodit.cli.errors import CommandError
 from geodit.cli.output import make_directory, to_json, write_output
-from geodit.configuration.types_geodit import JsonObject
 
 if TYPE_CHECKING:
     import datasets
@@ -15,10 +14,8 @@ if TYPE_CHECKING:
     from geodit.evaluation.answer_store import KeptAnswers
     from geodit.evaluation.report.comparisons import Comparison
     from geodit.evaluation.report.contents import Report, ReportCell
-    from geodit.evaluation.suite_runs import SuiteResult
+    from geodit.evaluation.suite_results import SuiteResult
     from geodit.evaluation.sweep import SweepResult
-
-_RESAMPLES = 1000
 
 
 def keep_answers(folder: Path, model_name: str) -> "KeptAnswers":
@@ -38,7 +35,6 @@ def write_sweep_report(
     result: "SweepResult",
     load_dataset: "Callable[[int | None], datasets.Dataset]",
     compare_with: Path | None,
-    load_training: "Callable[[], datasets.Dataset] | None" = None,
 ) -> None:
     """Write the report of a sweep.
 
@@ -47,23 +43,16 @@ def write_sweep_report(
         result: With intervals.
         load_dataset: Gives the images of a seed of images.
         compare_with: Folder of another report.
-        load_training: Gives the images that baselines answer from, if they are asked for.
     """
-    from geodit.evaluation.baselines import score_baselines
     from geodit.evaluation.report.contents import sweep_report
 
     write_output(folder / "results.json", to_json(result.to_dict()).encode())
     rows = load_dataset(None if result.dataset_seeds is None else result.dataset_seeds[0])
-    report = sweep_report(result)
-    baselines = None
-    if load_training is not None:
-        tasks = list(report.cells[0].figures)
-        baselines = score_baselines(load_training(), rows, tasks=tasks, bootstrap=_RESAMPLES)
-    _write(folder, report, lambda cell: rows, compare_with, baselines)
+    _write(folder, sweep_report(result), lambda cell: rows, compare_with)
 
 
 def write_suite_report(folder: Path, result: "SuiteResult", compare_with: Path | None) -> None:
-    """Write the report of a suite, whose own tables are in the folder already.
+    """Write the tables and the report of a suite.
 
     Args:
         folder: Of the report.
@@ -71,7 +60,11 @@ def write_suite_report(folder: Path, result: "SuiteResult", compare_with: Path |
         compare_with: Folder of another report.
     """
     from geodit.evaluation.report.contents import suite_report
+    from geodit.evaluation.suite_tables import suite_csv, suite_markdown
 
+    write_output(folder / "results.json", to_json(result.to_dict()).encode())
+    write_output(folder / "results.md", suite_markdown(result).encode())
+    write_output(folder / "results.csv", suite_csv(result).encode())
     report = suite_report(result)
     rows = {name: cell.rows for name, cell in zip((one.name for one in report.cells), result.cells, strict=True)}
 
@@ -88,11 +81,10 @@ def _write(
     report: "Report",
     rows_of: "Callable[[ReportCell], datasets.Dataset]",
     compare_with: Path | None,
-    baselines: "Mapping[str, Mapping[str, JsonObject]] | None" = None,
 ) -> None:
     from geodit.evaluation.report.writing import write_report
 
-    write_report(folder, report, rows_of, list(_comparisons(report, compare_with)), baselines)
+    write_report(folder, report, rows_of, list(_comparisons(report, compare_with)))
 
 
 def _comparisons(report: "Report", compare_with: Path | None) -> "Iterator[Comparison]":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import Box, Question, check_columns, decode_stored_image, row_questions
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.scoring import score_answers
+from geodit.evaluation.scoring import pool_runs, score_answers
 from geodit.evaluation.text import tokenize_caption
 
 if TYPE_CHECKING:
@@ -296,13 +296,18 @@ BASELINES: Mapping[str, Baseline] = MappingProxyType(
 
 
 def score_baselines(
-    train: datasets.Dataset, test: datasets.Dataset, *, tasks: Sequence[str] | None = None, bootstrap: int = 0
+    train: datasets.Dataset,
+    tests: Iterable[datasets.Dataset],
+    *,
+    tasks: Sequence[str] | None = None,
+    bootstrap: int = 0,
 ) -> dict[str, dict[str, JsonObject]]:
     """Score every baseline and ceiling on the questions that it answers.
 
     Args:
         train: Rows of the training set.
-        test: Rows of the test set.
+        tests: Rows of the test set, or of several, as repetitions with images of their own have. Their answers are
+            pooled.
         tasks: The tasks that are scored; by default all.
         bootstrap: Number of bootstrap resamples, over images, for 95% intervals; 0 for none.
 
@@ -310,12 +315,16 @@ def score_baselines(
         By the name of the baseline, what [`~geodit.evaluation.scoring.score_answers`] returns. Baselines that answer
         nothing are left out.
     """
+    runs: dict[str, list[list[AnswerRecord]]] = {name: [] for name in BASELINES}
+    for test in tests:
+        for name, baseline in BASELINES.items():
+            answers = baseline.answer(train, test)
+            runs[name].append([one for one in answers if tasks is None or one.question.task in tasks])
     found = {}
-    for name, baseline in BASELINES.items():
-        answers = baseline.answer(train, test)
-        answers = [one for one in answers if tasks is None or one.question.task in tasks]
-        if answers:
-            found[name] = score_answers(answers, bootstrap=bootstrap)
+    for name, of_baseline in runs.items():
+        if any(of_baseline):
+            pooled = pool_runs(of_baseline)
+            found[name] = score_answers(pooled.answers, images=pooled.images, bootstrap=bootstrap)
     return found
 
 

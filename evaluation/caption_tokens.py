@@ -11,7 +11,7 @@ from pathlib import Path
 from geodit.evaluation.optional import import_optional
 from geodit.evaluation.text import tokenize_caption
 
-__all__ = ["TOKENIZERS", "has_java", "java_command", "tokenize_captions"]
+__all__ = ["TOKENIZERS", "check_tokenizer", "has_java", "java_command", "tokenize_captions"]
 
 TOKENIZERS = ("plain", "ptb")
 """`plain` is [`~geodit.evaluation.text.tokenize_caption`], `ptb` Stanford's tokenizer, which needs Java."""
@@ -37,6 +37,19 @@ def java_command(what: str) -> str:
     return path
 
 
+def check_tokenizer(name: str) -> None:
+    """Check that there is a tokenizer of a name, and what it needs.
+
+    Raises:
+        ValueError: If there is none; the message lists those there are.
+        FileNotFoundError: If it needs Java, and there is none.
+    """
+    if name not in TOKENIZERS:
+        raise ValueError(f"unknown tokenizer {name!r}; the tokenizers are {', '.join(TOKENIZERS)}")
+    if name == "ptb":
+        java_command("the tokenizer 'ptb'")
+
+
 def tokenize_captions(captions: Sequence[str], tokenizer: str = "plain") -> list[str]:
     """Cut captions into words, lower-cased and without punctuation.
 
@@ -54,8 +67,7 @@ def tokenize_captions(captions: Sequence[str], tokenizer: str = "plain") -> list
         FileNotFoundError: If it needs Java, and there is none.
         RuntimeError: If Java fails.
     """
-    if tokenizer not in TOKENIZERS:
-        raise ValueError(f"unknown tokenizer {tokenizer!r}; the tokenizers are {', '.join(TOKENIZERS)}")
+    check_tokenizer(tokenizer)
     if tokenizer == "plain":
         return [tokenize_caption(caption) for caption in captions]
     if not captions:

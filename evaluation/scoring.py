@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from geodit.configuration.types_geodit import Item, JsonObject
 from geodit.data.schema import TASKS
+from geodit.evaluation.answer_rules import get_answer_rule
 from geodit.evaluation.answers import AnswerRecord
+from geodit.evaluation.caption_tokens import check_tokenizer, java_command
 from geodit.evaluation.metrics.base import Scored, summarize
 from geodit.evaluation.metrics.captioning import judge_captions
 from geodit.evaluation.metrics.detection import judge_detection
@@ -37,12 +39,27 @@ class ScoringRules:
         label_rule: When the class names of boxes are the same, see
             [`~geodit.evaluation.answer_rules.ANSWER_RULES`].
         answer_rules: Further rules by which short answers are compared, beside `strict` and `lenient`.
+
+    Raises:
+        ValueError: If a rule or the tokenizer is unknown.
+        FileNotFoundError: If Java is needed, and there is none.
     """
 
     tokenizer: str = "plain"
     meteor: bool = False
     label_rule: str = "strict"
     answer_rules: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in (self.label_rule, *self.answer_rules):
+            get_answer_rule(name)
+        check_tokenizer(self.tokenizer)
+        if self.meteor:
+            java_command("METEOR")
+
+    def with_answer_rules(self, names: Sequence[str]) -> ScoringRules:
+        """Return the same with further rules for short answers."""
+        return replace(self, answer_rules=tuple(dict.fromkeys((*self.answer_rules, *names))))
 
 
 @dataclass(frozen=True)

@@ -4,36 +4,26 @@
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import datasets
 
-from geodit.configuration.decoding_options import DecodingOptions
-from geodit.configuration.files_geodit import write_atomically
-from geodit.configuration.types_geodit import JsonObject
 from geodit.data.readers.reading import BadRecords, read_dataset
-from geodit.evaluation.answer_store import AnswerStore, answer_seconds, questions_digest, read_answer_store
-from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.environment import describe_environment
-from geodit.evaluation.evaluate import generate_answers
-from geodit.evaluation.scoring import score_answers
-from geodit.evaluation.settings import evaluation_options
+from geodit.data.readers.registry import get_reader
+from geodit.evaluation.answer_store import KeptAnswers
+from geodit.evaluation.answerers import Answerer, collect_answers
+from geodit.evaluation.generating import GeoDiTAnswerer
+from geodit.evaluation.scored_answers import Scoring
+from geodit.evaluation.suite_results import SuiteCell, SuiteResult, cell_name, score_cell
 from geodit.evaluation.suites import Ablation, Suite, SuiteEntry
 
-if TYPE_CHECKING:
-    from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
-    from geodit.processing.processing_geodit import GeoDiTProcessor
+__all__ = ["SuiteOptions", "find_folders", "run_suite"]
 
-__all__ = ["SuiteCell", "SuiteOptions", "SuiteResult", "cell_name", "find_folders", "run_suite"]
-
-Progress = Callable[[str, int, int], None]
+SuiteProgress = Callable[[str, int, int], None]
 """Called with what is asked, how many questions have an answer, and how many there are."""
 
-_RESULTS = "results.json"
 _ANSWERS = "answers"
 
 
@@ -42,91 +32,20 @@ class SuiteOptions:
     """How a suite is run.
 
     Args:
-        decoding: How answers are decoded; ablations change some of it.
         limit: Images of each data set, the first ones; by default all.
         batch_size: Questions that are answered at once.
-        bootstrap: Number of bootstrap resamples, over images, for 95% intervals; 0 for none.
+        scoring: How answers are scored.
+        baselines: Also score what answers without a model, from the training split, where a data set has one.
         bad_records: What becomes of records that cannot be read.
         cache_dir: Folder that keeps tables of data sets.
     """
 
-    decoding: DecodingOptions | None = None
     limit: int | None = None
     batch_size: int = 32
-    bootstrap: int = 1000
+    scoring: Scoring = field(default_factory=lambda: Scoring(bootstrap=1000))
+    baselines: bool = False
     bad_records: BadRecords = "raise"
     cache_dir: str | None = None
-
-
-@dataclass(frozen=True)
-class SuiteCell:
-    """A data set of a suite under some settings.
-
-    Args:
-        entry: The data set.
-        setting: Name of the settings; empty for the paper's own.
-        figures: For each task the result of its metric.
-        published: What the paper states, by flat names.
-        num_questions: Questions that were asked.
-        num_images: Images that they are about.
-        settings: How answers were decoded, if they were.
-        answers: Every answer, in the order of the data set.
-        seconds: Time that they took, over all processes and sessions.
-        rows: The data set that was asked about, with its images.
-    """
-
-    entry: SuiteEntry
-    setting: str
-    figures: Mapping[str, JsonObject]
-    published: Mapping[str, float]
-    num_questions: int
-    num_images: int
-    settings: DecodingOptions | None = None
-    answers: tuple[AnswerRecord, ...] = ()
-    seconds: float = 0.0
-    rows: datasets.Dataset | None = field(default=None, repr=False, compare=False)
-
-    def to_dict(self) -> JsonObject:
-        """Return the cell in types that JSON has, without the answers."""
-        return {
-            "dataset": self.entry.dataset,
-            "split": self.entry.split,
-            "tasks": list(self.entry.tasks),
-            "setting": self.setting,
-            "settings": None if self.settings is None else self.settings.to_dict(),
-            "num_questions": self.num_questions,
-            "num_images": self.num_images,
-            "seconds": self.seconds,
-            "figures": self.figures,
-            "published": dict(self.published),
-        }
-
-
-@dataclass(frozen=True)
-class SuiteResult:
-    """What a model reached on a suite.
-
-    Args:
-        suite: Its name.
-        model: What the model is called.
-        cells: One for each data set and setting.
-        command: The command line that asked for this, if any.
-    """
-
-    suite: str
-    model: str
-    cells: tuple[SuiteCell, ...]
-    command: tuple[str, ...] | None = None
-
-    def to_dict(self) -> JsonObject:
-        """Return the result in types that JSON has."""
-        return {
-            "suite": self.suite,
-            "model": self.model,
-            "environment": describe_environment(),
-            "command": None if self.command is None else list(self.command),
-            "cells": [cell.to_dict() for cell in self.cells],
-        }
 
 
 def find_folders(suite: Suite, data_dir: Path) -> dict[str, Path]:
@@ -151,110 +70,91 @@ def find_folders(suite: Suite, data_dir: Path) -> dict[str, Path]:
 
 
 def run_suite(
-    model: GeoDiTForMaskedDiffusion,
-    processor: GeoDiTProcessor,
+    answerer: Answerer,
     suite: Suite,
     data_dir: str | Path,
-    output_dir: str | Path,
+    keep: KeptAnswers,
     options: SuiteOptions | None = None,
     *,
-    model_name: str,
-    share: tuple[int, int] = (0, 1),
-    wait: Callable[[], None] = lambda: None,
-    progress: Progress | None = None,
+    progress: SuiteProgress | None = None,
     command: Sequence[str] | None = None,
 ) -> SuiteResult:
     """Ask a model all questions of a suite, and score the answers.
 
-    `output_dir` keeps every answer as soon as it is given, and at the end `results.json`. Called again, it asks what
-    has no answer yet.
+    The folder of `keep` has every answer as soon as it is given, in `answers/`. Called again, this asks what has no
+    answer yet.
 
     Args:
-        model: On the device where it shall run.
-        processor: Its processor.
+        answerer: GeoDiT, or another model.
         suite: What is asked.
         data_dir: Holds the data sets, see [`find_folders`].
-        output_dir: Folder of answers and results.
+        keep: Folder of answers, what the model is called, and the processes that share the questions.
         options: How it is run.
-        model_name: What the model is called. Answers of models of other names are not mixed.
-        share: Number of this process, and of all that share the questions.
-        wait: Waits for all processes.
         progress: Called after each answer.
         command: The command line, for the report.
 
+    Returns:
+        The result, on the first process; the others have no cells.
+
     Raises:
         FileNotFoundError: If a data set is missing.
-        ValueError: If a record of one cannot be read, or the folder has answers of something else.
+        ValueError: If a record of one cannot be read, the folder has answers of something else, or the suite compares
+            settings of decoding and the model is not GeoDiT.
         OSError: If an answer cannot be written.
     """
     options = options or SuiteOptions()
-    folder = Path(output_dir)
+    if suite.ablations and not isinstance(answerer, GeoDiTAnswerer):
+        raise ValueError(f"the suite {suite.name} compares how GeoDiT decodes, and {keep.model} is another model")
     folders = find_folders(suite, Path(data_dir))
-    cells = []
+    cells: list[SuiteCell] = []
     for entry in suite.entries:
-        rows = _rows(entry, folders[entry.dataset], options)
-        digest = questions_digest(rows, entry.tasks)
-        for ablation in suite.ablations or (Ablation("", {}),):
-            decoding = evaluation_options(evaluation_options(options.decoding).with_changes(**ablation.changes))
-            asked = {"model": model_name, "questions": digest, "settings": decoding.to_dict()}
-            name = cell_name(entry, ablation.name)
-            answers = folder / _ANSWERS / name
-            with AnswerStore(answers, asked, share[0]) as store:
-                generate_answers(
-                    model,
-                    processor,
-                    rows,
-                    decoding,
-                    tasks=entry.tasks,
-                    batch_size=options.batch_size,
-                    progress=None if progress is None else functools.partial(progress, name),
-                    store=store,
-                    share=share,
+        rows = _rows(entry, entry.split, folders[entry.dataset], options)
+        training = None
+        if options.baselines and keep.share[0] == 0 and "train" in get_reader(entry.dataset).splits:
+            training = _rows(entry, "train", folders[entry.dataset], options)
+        for ablation in suite.ablations or (None,):
+            name = cell_name(entry, "" if ablation is None else ablation.name)
+            changed = _with_ablation(answerer, ablation)
+            answers, seconds = collect_answers(
+                changed,
+                rows,
+                tasks=entry.tasks,
+                batch_size=options.batch_size,
+                progress=None if progress is None else functools.partial(progress, name),
+                keep=keep.within(_ANSWERS).within(name),
+            )
+            if keep.share[0] == 0:
+                cells.append(
+                    score_cell(
+                        entry,
+                        answers,
+                        options.scoring,
+                        ablation=ablation,
+                        decoding=changed.decoding,
+                        seconds=seconds,
+                        rows=rows,
+                        training=training,
+                    )
                 )
-            wait()
-            if share[0] == 0:
-                found = list(read_answer_store(answers, asked).values())
-                seconds = answer_seconds(answers, asked)
-                scored = _scored(entry, ablation, decoding, found, seconds, options.bootstrap)
-                cells.append(replace(scored, rows=rows))
-    result = SuiteResult(suite.name, model_name, tuple(cells), None if command is None else tuple(command))
-    if share[0] == 0:
-        write_atomically(folder / _RESULTS, (json.dumps(result.to_dict(), indent=1) + "\n").encode())
-    return result
+                training = None  # baselines do not depend on the settings
+    return SuiteResult(suite.name, keep.model, tuple(cells), None if command is None else tuple(command))
 
 
-def _rows(entry: SuiteEntry, folder: Path, options: SuiteOptions) -> datasets.Dataset:
+def _with_ablation(answerer: Answerer, ablation: Ablation | None) -> Answerer:
+    if ablation is None:
+        return answerer
+    assert isinstance(answerer, GeoDiTAnswerer)  # checked before
+    return replace(answerer, options=answerer.decoding.with_changes(**ablation.changes))
+
+
+def _rows(entry: SuiteEntry, split: str, folder: Path, options: SuiteOptions) -> datasets.Dataset:
     rows = read_dataset(
         entry.dataset,
         folder,
-        entry.split,
+        split,
         tasks=entry.tasks,
         bad_records=options.bad_records,
         cache_dir=options.cache_dir,
     )
-    return rows if options.limit is None else rows.select(range(min(options.limit, len(rows))))
-
-
-def cell_name(entry: SuiteEntry, setting: str) -> str:
-    """Return the name of a data set under some settings, which is also that of its folder of answers.
-
-    Args:
-        entry: The data set.
-        setting: Name of the settings.
-    """
-    parts = [entry.dataset, *entry.tasks, *setting.replace("=", "").split()]
-    return "-".join(parts).lower()
-
-
-def _scored(
-    entry: SuiteEntry,
-    ablation: Ablation,
-    settings: DecodingOptions,
-    answers: Sequence[AnswerRecord],
-    seconds: float,
-    bootstrap: int,
-) -> SuiteCell:
-    published = ablation.published.get(entry.dataset, {}) if ablation.name else entry.published
-    figures = score_answers(answers, bootstrap=bootstrap)
-    images = len({answer.image_id for answer in answers})
-    return SuiteCell(entry, ablation.name, figures, published, len(answers), images, settings, tuple(answers), seconds)
+    # Of training images as many as there are: baselines are as good as they can be.
+    return rows if options.limit is None or split == "train" else rows.select(range(min(options.limit, len(rows))))

@@ -1,22 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results of suites as tables: for a terminal, as Markdown and as CSV."""
+"""Results of suites as tables: for a terminal, as Markdown and as CSV, and laid out as papers do."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
 
+from geodit.configuration.types_geodit import JsonObject
+from geodit.evaluation.baseline_tables import baseline_rows, baselines_table
 from geodit.evaluation.main_figures import MAIN_FIGURES
-from geodit.evaluation.suite_runs import SuiteCell, SuiteResult
+from geodit.evaluation.protocols import DEFAULT_PROTOCOL, get_protocol
+from geodit.evaluation.scaled_figures import Value, scaled
+from geodit.evaluation.suite_results import SuiteCell, SuiteResult
+from geodit.hub_cards.card.markdown import Markdown, as_markdown
+from geodit.hub_cards.card.markdown import Table as MarkdownTable
 
-__all__ = ["SuiteRow", "suite_csv", "suite_markdown", "suite_rows", "suite_table"]
+__all__ = ["SuiteRow", "paper_tables", "suite_csv", "suite_markdown", "suite_rows", "suite_tables"]
 
-_HEADER = ("data set", "setting", "figure", "measured", "paper", "questions")
-_PER_CENT = 100.0
+_KEPT = "_keep_wellformed"
+_HEADER = ("data set", "setting", "protocol", "figure", "measured", "well-formed kept", "parsed", "paper", "questions")
+_SPEED = ("data set", "setting", "seconds per question", "passes per answer", "tokens per second")
+_THE_PAPER = "the paper"
 
 
 @dataclass(frozen=True)
@@ -26,32 +34,33 @@ class SuiteRow:
     Args:
         dataset: The data set.
         setting: Decoding settings, if several are compared.
+        protocol: How answers were scored.
         figure: Flat name of the figure.
-        value: What was measured; `None` if it is undefined.
-        interval: Its 95% interval over images, if there is one.
-        published: What the paper states.
+        measured: What was measured; `None` if it is undefined.
+        kept: The same where well-formed boxes of answers that do not parse count, if the protocol has that.
+        parse_rate: Share of answers that parsed, if the protocol knows it.
+        published: What the paper states, whose protocol is not known.
         num_questions: Questions that it is about.
     """
 
     dataset: str
     setting: str
+    protocol: str
     figure: str
-    value: float | None
-    interval: tuple[float, float] | None
+    measured: Value | None
+    kept: Value | None
+    parse_rate: Value | None
     published: float | None
     num_questions: int
 
     def cells(self) -> tuple[str, ...]:
         """Return the row as text, rounded once."""
-        measured = "-" if self.value is None else f"{self.value:.1f}"
-        if self.value is not None and self.interval is not None:
-            measured += f" [{self.interval[0]:.1f}, {self.interval[1]:.1f}]"
-        published = "-" if self.published is None else f"{self.published:.1f}"
-        return self.dataset, self.setting, self.figure, measured, published, f"{self.num_questions:,}"
+        values = (self.measured, self.kept, self.parse_rate, _published(self.published))
+        return self.dataset, self.setting, self.protocol, self.figure, *map(_text, values), f"{self.num_questions:,}"
 
 
 def suite_rows(result: SuiteResult) -> Iterator[SuiteRow]:
-    """Yield the figures that the paper states, and the main figure of each task.
+    """Yield the figures that the paper states, the main figure of each task, and those of other protocols.
 
     Args:
         result: Of the suite.
@@ -59,50 +68,173 @@ def suite_rows(result: SuiteResult) -> Iterator[SuiteRow]:
     for cell in result.cells:
         names = dict.fromkeys((*cell.published, *(f"{task}.{MAIN_FIGURES[task]}" for task in cell.figures)))
         for name in names:
-            value, interval, questions = _figure(cell, name)
-            yield SuiteRow(
-                cell.entry.dataset, cell.setting, name, value, interval, cell.published.get(name), questions
-            )
+            task, _, figure = name.rpartition(".")
+            found = _part(cell.figures, task)
+            yield _row(cell, DEFAULT_PROTOCOL, name, found, figure)
+        for protocol, figures in cell.protocols.items():
+            for task, found in figures.items():
+                for figure, value in found.items():
+                    if isinstance(value, float) or figure == get_protocol(protocol).headlines[task]:
+                        yield _row(cell, protocol, f"{task}.{figure}", found, figure)
 
 
-def suite_table(result: SuiteResult) -> Table:
-    """Build a table for a terminal."""
-    table = Table(*_HEADER[:3], title=f"{result.suite}, times 100")
-    for name in _HEADER[3:]:
-        table.add_column(name, justify="right")
-    for row in suite_rows(result):
-        table.add_row(*row.cells())
+def suite_tables(result: SuiteResult) -> list[Table]:
+    """Build tables for a terminal: of figures, of baselines, and of how fast answers were given.
+
+    Columns without anything in them are left out.
+
+    Args:
+        result: Of the suite.
+    """
+    figures = [row.cells() for row in suite_rows(result)]
+    tables = [_table(f"{result.suite}, times 100", _HEADER, figures, num_left=_HEADER.index("measured"))]
+    tables += [
+        baselines_table(cell.baselines, f"{cell.entry.dataset} without a model, times 100")
+        for cell in result.cells
+        if cell.baselines
+    ]
+    if speed := list(_speed_rows(result)):
+        tables.append(_table("speed, over all processes", _SPEED, speed, num_left=2))
+    return tables
+
+
+def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], num_left: int) -> Table:
+    columns = [column for column in range(len(header)) if any(row[column] not in ("", "-") for row in rows)]
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(header[column], justify="left" if column < num_left else "right")
+    for row in rows:
+        table.add_row(*(row[column] for column in columns))
     return table
 
 
 def suite_markdown(result: SuiteResult) -> str:
-    """Return the table as Markdown."""
-    lines = [f"| {' | '.join(_HEADER)} |", "|---|---|---|---:|---:|---:|"]
-    lines += [f"| {' | '.join(row.cells())} |" for row in suite_rows(result)]
-    return "\n".join(lines) + "\n"
+    """Return tables laid out as the paper's, all figures, and the speed, as Markdown."""
+    parts = [f"# {as_markdown(result.suite)}: {as_markdown(result.model)}"]
+    parts.append(
+        "Figures are times 100, CIDEr too; in brackets are 95% intervals over images. The paper does not say how its "
+        f"figures were computed. Protocol `{DEFAULT_PROTOCOL}` counts an answer that does not parse as wrong."
+    )
+    parts += [f"## {title}\n\n{table}" for title, table in paper_tables(result)]
+    rows = tuple(row.cells() for row in suite_rows(result))
+    parts.append(f"## All figures\n\n{MarkdownTable(_HEADER, rows, num_left=_HEADER.index('measured'))}")
+    baselines = tuple(
+        (cell.entry.dataset, *words, _text(value))
+        for cell in result.cells
+        for *words, value in baseline_rows(cell.baselines)
+    )
+    if baselines:
+        header = ("data set", "name", "kind", "answers", "task", "figure", "value")
+        parts.append(f"## Baselines and ceilings\n\n{MarkdownTable(header, baselines, num_left=6)}")
+    if speed := tuple(_speed_rows(result)):
+        parts.append(f"## Speed\n\nTimes are sums over processes.\n\n{MarkdownTable(_SPEED, speed, num_left=2)}")
+    return "\n\n".join(parts) + "\n"
 
 
 def suite_csv(result: SuiteResult) -> str:
-    """Return the table as CSV, with intervals in columns of their own and nothing rounded."""
+    """Return the figures as CSV, with intervals in columns of their own and nothing rounded."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("dataset", "setting", "figure", "value", "low", "high", "published", "num_questions"))
+    writer.writerow(
+        (
+            *("dataset", "setting", "protocol", "figure", "value", "low", "high"),
+            *("keep_wellformed", "parse_rate", "published", "num_questions"),
+        )
+    )
     for row in suite_rows(result):
-        low, high = row.interval or (None, None)
-        writer.writerow((row.dataset, row.setting, row.figure, row.value, low, high, row.published, row.num_questions))
+        low, high = (row.measured and row.measured.interval) or (None, None)
+        kept, parsed = (value and value.value for value in (row.kept, row.parse_rate))
+        value = row.measured and row.measured.value
+        named = (row.dataset, row.setting, row.protocol, row.figure)
+        writer.writerow((*named, value, low, high, kept, parsed, row.published, row.num_questions))
     return buffer.getvalue()
 
 
-def _figure(cell: SuiteCell, name: str) -> tuple[float | None, tuple[float, float] | None, int]:
-    """Return a figure times 100, its interval, and the number of questions that it is about."""
-    task, *kind, figure = name.split(".")
-    result = cell.figures.get(task, {})
-    if kind:
-        result = result.get("by_kind", {}).get(kind[0], {})
-    value = result.get(figure)
-    interval = (result.get("confidence_intervals") or {}).get(figure)
-    return (
-        None if value is None else value * _PER_CENT,
-        None if interval is None else (interval[0] * _PER_CENT, interval[1] * _PER_CENT),
-        int(result.get("num_samples", 0)),
+def paper_tables(result: SuiteResult) -> Iterator[tuple[str, MarkdownTable]]:
+    """Yield, for each task that the paper has figures of, a table laid out as the paper's.
+
+    Data sets are columns. The first line is the paper's, the others have what was measured under each protocol.
+
+    Args:
+        result: Of the suite.
+
+    Yields:
+        `(title, table)`.
+    """
+    for task in MAIN_FIGURES:
+        cells = [cell for cell in result.cells if any(name.startswith(f"{task}.") for name in cell.published)]
+        columns = dict.fromkeys(
+            (cell.entry.dataset, name) for cell in cells for name in cell.published if name.startswith(f"{task}.")
+        )
+        rows = []
+        for setting in dict.fromkeys(cell.setting for cell in cells):
+            of_setting = {cell.entry.dataset: cell for cell in cells if cell.setting == setting}
+            told = ", ".join(filter(None, (_THE_PAPER, setting)))
+            published = [
+                of_setting[name].published.get(figure) if name in of_setting else None for name, figure in columns
+            ]
+            rows.append((told, "not stated", *(_text(_published(value)) for value in published)))
+            protocols = dict.fromkeys(name for cell in of_setting.values() for name in cell.protocols)
+            for protocol in (DEFAULT_PROTOCOL, *protocols):
+                measured = [_measured(of_setting.get(dataset), protocol, figure) for dataset, figure in columns]
+                if any(value is not None for value in measured):
+                    rows.append((", ".join(filter(None, (result.model, setting))), protocol, *map(_text, measured)))
+        if rows:
+            header = ("model", "protocol", *(f"{dataset}: {figure.partition('.')[2]}" for dataset, figure in columns))
+            yield task, MarkdownTable(header, tuple(rows), num_left=2)
+
+
+def _measured(cell: SuiteCell | None, protocol: str, name: str) -> Value | None:
+    """Return what a protocol has for a figure of the paper: by our own name, or its headline."""
+    if cell is None:
+        return None
+    task, _, figure = name.rpartition(".")
+    if protocol == DEFAULT_PROTOCOL:
+        return scaled(figure, _part(cell.figures, task))
+    headline = get_protocol(protocol).headlines.get(task)  # not of parts of a task
+    return None if headline is None else scaled(headline, cell.protocols[protocol].get(task, {}))
+
+
+def _row(cell: SuiteCell, protocol: str, name: str, found: JsonObject, figure: str) -> SuiteRow:
+    return SuiteRow(
+        dataset=cell.entry.dataset,
+        setting=cell.setting,
+        protocol=protocol,
+        figure=name,
+        measured=scaled(figure, found),
+        kept=scaled(figure + _KEPT, found),
+        parse_rate=scaled("parse_rate", found),
+        published=cell.published.get(name) if protocol == DEFAULT_PROTOCOL else None,
+        num_questions=int(found.get("num_samples", 0)),
     )
+
+
+def _part(figures: Mapping[str, JsonObject], name: str) -> JsonObject:
+    """Return the figures of a task, or of a kind of its questions (`"vqa.count"`)."""
+    task, _, kind = name.partition(".")
+    result = figures.get(task, {})
+    part: JsonObject = result.get("by_kind", {}).get(kind, {}) if kind else result
+    return part
+
+
+def _speed_rows(result: SuiteResult) -> Iterator[tuple[str, ...]]:
+    for cell in result.cells:
+        if cell.seconds:
+            steps = sum(answer.num_steps for answer in cell.answers) / cell.num_questions
+            tokens = cell.tokens_per_second
+            yield (
+                cell.entry.dataset,
+                cell.setting,
+                f"{cell.seconds / cell.num_questions:.3f}",
+                f"{steps:.1f}",
+                "-" if tokens is None else f"{tokens:.1f}",
+            )
+
+
+def _published(value: float | None) -> Value | None:
+    return None if value is None else Value(value)
+
+
+def _text(value: Value | None) -> Markdown:
+    # Brackets alone mean nothing in Markdown.
+    return Markdown("-" if value is None else str(value))

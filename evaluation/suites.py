@@ -25,12 +25,15 @@ class SuiteEntry:
         split: The split that is reported.
         tasks: The tasks that are asked.
         published: Figures of the paper by their flat names, such as `"caption.cider"`, as it prints them.
+        answer_rules: Rules that its questions have beside ours, see
+            [`~geodit.evaluation.answer_rules.ANSWER_RULES`].
     """
 
     dataset: str
     split: str
     tasks: tuple[str, ...]
     published: Mapping[str, float] = field(default_factory=dict)
+    answer_rules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,8 @@ _DETECTION = (
     SuiteEntry("avvg", "test", ("detect",), {"detect.map50": 11.4}),
 )
 _VQA = (
-    SuiteEntry("rsvqa-lr", "test", ("vqa",), {"vqa.rural_urban.accuracy": 98.1}),
-    SuiteEntry("rsvqa-hr", "test", ("vqa",), {"vqa.compare.accuracy": 80.6}),
+    SuiteEntry("rsvqa-lr", "test", ("vqa",), {"vqa.rural_urban.accuracy": 98.1}, ("rsvqa_lr",)),
+    SuiteEntry("rsvqa-hr", "test", ("vqa",), {"vqa.compare.accuracy": 80.6}, ("rsvqa_hr",)),
 )
 _CLASSIFICATION = (
     SuiteEntry("aid", "test", ("classify",), {"classify.accuracy": 81.2}),

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.answer_store import KeptAnswers
+from geodit.evaluation.baseline_tables import BaselineFigures
 from geodit.evaluation.environment import describe_environment
 from geodit.evaluation.evaluate import EvaluationResult, evaluate_model
-from geodit.evaluation.scoring import iterate_figures, pool_runs, score_answers
+from geodit.evaluation.scored_answers import ProtocolFigures, Scoring, score_protocols
+from geodit.evaluation.scoring import ScoringRules, iterate_figures, pool_runs
 from geodit.evaluation.settings import evaluation_options
 
 if TYPE_CHECKING:
@@ -62,11 +64,13 @@ class SweepCell:
         runs: One result for each repetition.
         pooled: Figures of the answers of all repetitions together, with 95% intervals over their images, if asked for;
             see [`~geodit.evaluation.scoring.pool_runs`].
+        protocols: The figures of other protocols, of the same answers.
     """
 
     settings: DecodingOptions
     runs: tuple[EvaluationResult, ...]
     pooled: dict[str, JsonObject] | None = None
+    protocols: ProtocolFigures = field(default_factory=dict)
 
     @property
     def summary(self) -> dict[str, Spread]:
@@ -83,6 +87,7 @@ class SweepCell:
         del settings["seed"]  # the runs have theirs
         return {
             **({} if self.pooled is None else {"pooled": self.pooled}),
+            **({"protocols": self.protocols} if self.protocols else {}),
             "settings": settings,
             "draws_random_numbers": not self.settings.is_deterministic,
             "summary": {name: spread.to_dict() for name, spread in self.summary.items()},
@@ -103,6 +108,7 @@ class SweepResult:
         model_name: Name or folder of the model, if it has one.
         command: The command line that asked for this, if any.
         split: The split that the images are of, if the data set has splits.
+        baselines: For each baseline what [`~geodit.evaluation.scoring.score_answers`] returns, if any were scored.
     """
 
     dataset_name: str
@@ -113,6 +119,7 @@ class SweepResult:
     model_name: str | None = None
     command: tuple[str, ...] | None = None
     split: str | None = None
+    baselines: BaselineFigures = field(default_factory=dict)
 
     def to_dict(self) -> JsonObject:
         """Return everything but the answers, in types that JSON has."""
@@ -125,6 +132,7 @@ class SweepResult:
             "seeds": list(self.seeds),
             "dataset_seeds": None if self.dataset_seeds is None else list(self.dataset_seeds),
             "batch_size": self.batch_size,
+            **({"baselines": self.baselines} if self.baselines else {}),
             "cells": [cell.to_dict() for cell in self.cells],
         }
 
@@ -149,6 +157,8 @@ def run_sweep(
     command: Sequence[str] | None = None,
     model_name: str | None = None,
     keep: KeptAnswers | None = None,
+    rules: ScoringRules | None = None,
+    protocols: Sequence[str] = (),
 ) -> SweepResult:
     """Evaluate a model with every combination of steps and remasking, once per seed.
 
@@ -180,6 +190,8 @@ def run_sweep(
         model_name: What to call the model in the report; by default what it was loaded from.
         keep: Folder that keeps the answers, those of each run in a folder of its own, so that a run that was stopped
             goes on when it is started again.
+        rules: How to score.
+        protocols: Names of protocols by which the answers are scored, too.
 
     Returns:
         The results of the grid.
@@ -206,6 +218,7 @@ def run_sweep(
         for name in remasking
     ]
 
+    scoring = Scoring(rules, tuple(protocols), bootstrap)
     counter = _ProgressCounter(progress, total_runs=_count_runs(grid, seeds, dataset_seeds))
     runs: list[list[EvaluationResult]] = [[] for _ in grid]
     shared = load_dataset(None) if dataset_seeds is None else None
@@ -231,14 +244,12 @@ def run_sweep(
                     bootstrap=bootstrap,
                     progress=counter.for_run(description),
                     keep=None if keep is None else keep.within(run_name(seeded, images)),
+                    rules=rules,
                 )
             )
     return SweepResult(
         dataset_name=dataset_name,
-        cells=tuple(
-            SweepCell(point, tuple(of_point), _pool(of_point, bootstrap) if bootstrap else None)
-            for point, of_point in zip(grid, runs, strict=True)
-        ),
+        cells=tuple(_cell(point, of_point, scoring) for point, of_point in zip(grid, runs, strict=True)),
         seeds=tuple(seeds),
         dataset_seeds=None if dataset_seeds is None else tuple(dataset_seeds),
         batch_size=batch_size,
@@ -259,12 +270,13 @@ def run_name(settings: DecodingOptions, dataset_seed: int | None) -> str:
     return f"n{settings.max_denoising_steps}-{settings.remasking}-seed{settings.seed}{images}"
 
 
-def _pool(runs: Sequence[EvaluationResult], bootstrap: int) -> dict[str, JsonObject]:
-    """Score the answers of all runs together; runs that gave the same answers are one, which has been scored."""
+def _cell(settings: DecodingOptions, runs: Sequence[EvaluationResult], scoring: Scoring) -> SweepCell:
     pooled = pool_runs([run.answers for run in runs])
-    if pooled.num_runs == 1:
-        return runs[0].figures
-    return score_answers(pooled.answers, images=pooled.images, bootstrap=bootstrap)
+    figures = None
+    if scoring.bootstrap:
+        # Runs that gave the same answers are one, which has been scored.
+        figures = runs[0].figures if pooled.num_runs == 1 else scoring.score(pooled.answers, pooled.images)
+    return SweepCell(settings, tuple(runs), figures, score_protocols(pooled.answers, scoring, pooled.images))
 
 
 def _count_runs(grid: Sequence[DecodingOptions], seeds: Sequence[int], dataset_seeds: Sequence[int] | None) -> int:

@@ -8,11 +8,13 @@ from dataclasses import replace
 
 from rich.table import Table
 
+from geodit.evaluation.baseline_tables import baselines_table
+from geodit.evaluation.scaled_figures import scaled
 from geodit.evaluation.scoring import iterate_intervals
-from geodit.evaluation.sweep import Spread, SweepResult
+from geodit.evaluation.sweep import Spread, SweepCell, SweepResult
 from geodit.hub_cards.card.evaluation_results import figure_title
 
-__all__ = ["sweep_table", "sweep_tables"]
+__all__ = ["result_tables", "sweep_table", "sweep_tables"]
 
 _TITLES = {
     "cider": "CIDEr (0 to 10)",
@@ -34,6 +36,20 @@ _TITLES = {
 }
 # What a table of many settings shows; the JSON document has everything.
 _HEADLINES = ("cider", "bleu4", "accuracy", "precision", "recall", "f1", "f1_keep_wellformed")
+
+
+def result_tables(result: SweepResult) -> list[Table]:
+    """Build all tables of a sweep for a terminal: of its settings, of other protocols, and of baselines.
+
+    Args:
+        result: The sweep.
+    """
+    tables = sweep_tables(result)
+    if any(cell.protocols for cell in result.cells):
+        tables.append(_protocols_table(result))
+    if result.baselines:
+        tables.append(baselines_table(result.baselines))
+    return tables
 
 
 def sweep_tables(result: SweepResult) -> list[Table]:
@@ -70,8 +86,7 @@ def sweep_table(result: SweepResult, figures: Sequence[str] | None = None) -> Ta
     table.add_column("task")
     table.add_column("figure")
     for cell in result.cells:
-        steps = f"{cell.settings.max_denoising_steps} step{'s' * (cell.settings.max_denoising_steps != 1)}"
-        table.add_column(f"{steps}\n{cell.settings.remasking}", justify="right")
+        table.add_column(_point(cell), justify="right")
     previous = ""
     for name in rows:
         task, _, figure = name.rpartition(".")
@@ -87,6 +102,29 @@ def sweep_table(result: SweepResult, figures: Sequence[str] | None = None) -> Ta
         )
         previous = task
     return table
+
+
+def _protocols_table(result: SweepResult) -> Table:
+    table = Table("protocol", "task", "figure", title="other protocols, times 100")
+    for cell in result.cells:
+        table.add_column(_point(cell), justify="right")
+    shown = dict.fromkeys(
+        (protocol, task, figure)
+        for cell in result.cells
+        for protocol, tasks in cell.protocols.items()
+        for task, of_task in tasks.items()
+        for figure in of_task
+        if scaled(figure, of_task) is not None
+    )
+    for protocol, task, figure in shown:
+        values = (scaled(figure, cell.protocols[protocol].get(task, {})) for cell in result.cells)
+        table.add_row(protocol, task, figure, *("-" if value is None else str(value) for value in values))
+    return table
+
+
+def _point(cell: SweepCell) -> str:
+    steps = cell.settings.max_denoising_steps
+    return f"{steps} step{'s' * (steps != 1)}\n{cell.settings.remasking}"
 
 
 def _is_headline(name: str) -> bool:

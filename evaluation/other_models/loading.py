@@ -64,6 +64,7 @@ def load_other_model(
     trust_remote_code: bool = False,
     max_new_tokens: Mapping[str, int] | None = None,
     classes: Sequence[str] | None = None,
+    closed_set: bool = False,
 ) -> OtherModel:
     """Load an image-text-to-text model that is not GeoDiT's, to ask it our questions.
 
@@ -80,6 +81,7 @@ def load_other_model(
         trust_remote_code: Whether to run the code that the checkpoint brings along.
         max_new_tokens: How many tokens an answer may have, by task, where it is not the default.
         classes: The classes among which to choose, for `classify`; by default the model is told none.
+        closed_set: Whether the classes of a data set are told, where `classes` has none.
 
     Raises:
         ValueError: If the family or the type is unknown, the model is GeoDiT's and no family is named, or it can only
@@ -94,7 +96,7 @@ def load_other_model(
     options: Arguments = {"revision": revision or "main"}
     weights: Arguments = {**options, "dtype": dtype, "use_safetensors": True}
     generator = _load(model, config, found, options, weights, device, trust_remote_code, named=family is not None)
-    return OtherModel(model, generator, max_new_tokens=max_new_tokens, classes=classes)
+    return OtherModel(model, generator, max_new_tokens=max_new_tokens, classes=classes, closed_set=closed_set)
 
 
 def _load(

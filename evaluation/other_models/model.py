@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import TASKS, QuestionDataset, QuestionItem, check_tasks
+from geodit.evaluation.answer_store import AnswerStore
 from geodit.evaluation.answers import AnswerRecord, record_answer
+from geodit.evaluation.collecting import AnswerCollector, Progress
+from geodit.evaluation.generating import answers_of
 from geodit.evaluation.other_models.families import DEFAULT_MAX_NEW_TOKENS, Family
 from geodit.evaluation.other_models.generators import GeneratedText, Generator
 from geodit.processing.tasks_geodit import names_several_classes
@@ -75,13 +78,14 @@ class GenerationTiming:
 
 
 class OtherModel:
-    """A model of others behind our questions.
+    """A model of others behind our questions, as [`~geodit.evaluation.answerers.Answerer`].
 
     Args:
         name: How results call it: its directory or Hub id.
         generator: What runs it.
         max_new_tokens: How many tokens an answer may have, by task, where it is not the default.
         classes: The classes among which to choose, for `classify`; by default the model is told none.
+        closed_set: Whether the classes of a data set are told, where `classes` has none.
 
     Attributes:
         timing: How much it wrote so far, and how fast.
@@ -97,6 +101,7 @@ class OtherModel:
         *,
         max_new_tokens: Mapping[str, int] | None = None,
         classes: Sequence[str] | None = None,
+        closed_set: bool = False,
     ) -> None:
         check_tasks(list(max_new_tokens or ()) or None)
         if any(value < 1 for value in (max_new_tokens or {}).values()):
@@ -105,12 +110,17 @@ class OtherModel:
         self.generator = generator
         self.max_new_tokens = {**DEFAULT_MAX_NEW_TOKENS, **(max_new_tokens or {})}
         self.classes = tuple(classes or ())
+        self.closed_set = closed_set
         self.timing = GenerationTiming()
 
     @property
     def family(self) -> Family:
         """How the model is asked."""
         return self.generator.family
+
+    @property
+    def decoding(self) -> None:
+        """Of GeoDiT alone."""
 
     def settings(self) -> JsonObject:
         """Return all that an answer depends on besides the model's files, in types that JSON has."""
@@ -120,13 +130,15 @@ class OtherModel:
             "notation": self.family.notation.name,
             "max_new_tokens": dict(self.max_new_tokens),
             "classes": list(self.classes),
+            "closed_set": self.closed_set,
         }
 
-    def answer(self, items: Sequence[QuestionItem]) -> list[AnswerRecord]:
+    def answer(self, items: Sequence[QuestionItem], classes: Sequence[str] | None = None) -> list[AnswerRecord]:
         """Answer questions as one batch.
 
         Args:
             items: Questions of one task with their images.
+            classes: The classes among which to choose; by default those of the model.
 
         Returns:
             One record for each. `num_steps` is the number of forward passes: the tokens that were generated, for a
@@ -140,7 +152,7 @@ class OtherModel:
         tasks = {item["question"].task for item in items}
         if len(tasks) > 1:
             raise ValueError(f"a batch has questions of one task, not of {', '.join(sorted(tasks))}")
-        prompts = [self.family.prompt(item["question"], self.classes) for item in items]
+        prompts = [self.family.prompt(item["question"], classes or self.classes) for item in items]
         started = time.perf_counter()
         generated = self.generator.generate(
             [item["image"] for item in items], prompts, self.max_new_tokens[tasks.pop()]
@@ -154,7 +166,9 @@ class OtherModel:
         *,
         tasks: Sequence[str] | None = None,
         batch_size: int = 8,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
+        store: AnswerStore | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> list[AnswerRecord]:
         """Answer every question of a data set.
 
@@ -163,12 +177,16 @@ class OtherModel:
             tasks: Ask the questions of these tasks only.
             batch_size: How many questions to answer at once.
             progress: Called with the number of answers so far and in all.
+            store: Keeps every answer at once; the questions that it has answers to are not asked.
+            share: Number of this process and of all that share the questions.
 
         Returns:
-            One record per question, in the order of the data set.
+            One record per question, in the order of the data set; with a share those of this process, and all that the
+            store had before.
 
         Raises:
             ValueError: If a task is unknown, the batch size is below 1, or there is no question.
+            OSError: If an answer cannot be kept.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
@@ -179,21 +197,24 @@ class OtherModel:
         by_task: dict[str, list[int]] = {task: [] for task in TASKS}
         for index, question in enumerate(questions.questions):
             by_task[question.task].append(index)
-        answers: dict[int, AnswerRecord] = {}
-        for indices in by_task.values():
+        classes = None
+        if self.closed_set and not self.classes and by_task["classify"]:
+            classes = answers_of(dataset, "classify")
+        collector = AnswerCollector(store, share, progress)
+        for indices in collector.pending(list(by_task.values())):
             for start in range(0, len(indices), batch_size):
                 batch = indices[start : start + batch_size]
-                answers.update(zip(batch, self.answer([questions[index] for index in batch]), strict=True))
-                if progress is not None:
-                    progress(len(answers), len(questions))
-        return [answers[index] for index in sorted(answers)]
+                records = self.answer([questions[index] for index in batch], classes)
+                for index, record in zip(batch, records, strict=True):
+                    collector.add(index, record)
+        return collector.in_order()
 
     def read(self, item: QuestionItem, generated: GeneratedText) -> AnswerRecord:
         """Read what the model wrote as the answer to a question. Any text is accepted."""
         question, image = item["question"], item["image"]
         if question.task not in _BOX_TASKS:
             answer = {"text": generated.text, "boxes": [], "labels": [], "parsed": bool(generated.text)}
-            return record_answer(item, answer, generated.forward_passes)
+            return record_answer(item, answer, generated.forward_passes, num_tokens=generated.num_tokens)
         parse = self.family.notation.decode(generated.text, (image.height, image.width), generated.seen_size)
         # A model names what it found in its own words; there is only one thing that it was asked about.
         several = question.task == "detect" and names_several_classes(question.query)
@@ -201,4 +222,4 @@ class OtherModel:
         answer = {"text": generated.text, "boxes": parse.boxes, "labels": labels, "parsed": parse.parsed}
         if any(parse.corners):
             answer["corners"] = parse.corners
-        return record_answer(item, answer, generated.forward_passes)
+        return record_answer(item, answer, generated.forward_passes, num_tokens=generated.num_tokens)

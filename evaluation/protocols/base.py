@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,6 +68,7 @@ class EvaluationProtocol:
         sources: The code that it reproduces; empty for our own.
         quirks: What is peculiar to it.
         scorers: For each task that it scores, how.
+        headlines: Of each task that it scores, the figure that stands for it in tables.
         not_scored: For each other task, why it is not scored.
         left_out: Figures that the project reports and this protocol does not, with the reason.
     """
@@ -77,11 +78,17 @@ class EvaluationProtocol:
     sources: tuple[Source, ...] = ()
     quirks: tuple[Quirk, ...] = ()
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
+    headlines: Mapping[str, str] = field(default_factory=dict)
     not_scored: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     def score(
-        self, answers: Sequence[AnswerRecord], *, bootstrap: int = 0, bootstrap_seed: int = 0
+        self,
+        answers: Sequence[AnswerRecord],
+        *,
+        bootstrap: int = 0,
+        bootstrap_seed: int = 0,
+        images: Sequence[Hashable] | None = None,
     ) -> dict[str, JsonObject]:
         """Score the answers of each task.
 
@@ -89,6 +96,7 @@ class EvaluationProtocol:
             answers: Answers to questions of any tasks, in any order.
             bootstrap: Number of bootstrap resamples, over images, for 95% confidence intervals; 0 for none.
             bootstrap_seed: Seed of the resampling.
+            images: The image of each answer, for the bootstrap; by default its `image_id`.
 
         Returns:
             For each task that has answers and that the protocol scores, the figures by name, `num_samples`, and
@@ -101,16 +109,18 @@ class EvaluationProtocol:
         """
         if not answers:
             raise ValueError("there are no answers to score")
+        image_of = [answer.image_id for answer in answers] if images is None else images
         results: dict[str, JsonObject] = {}
         for task in TASKS:
-            of_task = [answer for answer in answers if answer.question.task == task]
+            members = [index for index, answer in enumerate(answers) if answer.question.task == task]
+            of_task = [answers[index] for index in members]
             if not of_task or task not in self.scorers:
                 continue
             figures = self.scorers[task](of_task)
             results[task] = {**figures(np.arange(len(of_task), dtype=np.intp)), "num_samples": len(of_task)}
             if bootstrap:
                 results[task]["confidence_intervals"] = bootstrap_intervals(
-                    figures, [answer.image_id for answer in of_task], resamples=bootstrap, seed=bootstrap_seed
+                    figures, [image_of[index] for index in members], resamples=bootstrap, seed=bootstrap_seed
                 )
         return results
 

@@ -138,6 +138,13 @@ EARTHDIAL = EvaluationProtocol(
         ),
     ),
     scorers={"caption": _captions, "ground": _boxes, "detect": _boxes, "vqa": _texts, "classify": _texts},
+    headlines={
+        "caption": "rouge_l",
+        "ground": "precision_50",
+        "detect": "precision_50",
+        "vqa": "accuracy",
+        "classify": "accuracy",
+    },
     left_out={
         "caption.meteor": "NLTK's METEOR needs WordNet, a download",
         "caption.rouge": "only where rouge-score is not installed: pip install 'geodit[rouge]'",

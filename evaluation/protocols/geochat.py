@@ -58,5 +58,6 @@ GEOCHAT = EvaluationProtocol(
         ),
     ),
     scorers={"classify": _classes},
+    headlines={"classify": "accuracy"},
     not_scored=dict.fromkeys(("caption", "ground", "detect", "vqa"), _NOT_FOUND),
 )

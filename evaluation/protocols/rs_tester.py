@@ -317,6 +317,13 @@ RS_TESTER = EvaluationProtocol(
         "vqa": _questions,
         "classify": _classes,
     },
+    headlines={
+        "caption": "ngram_similarity",
+        "ground": "accuracy_50",
+        "detect": "ap_50",
+        "vqa": "accuracy",
+        "classify": "accuracy",
+    },
     left_out={
         "caption.meteor": "NLTK's METEOR needs WordNet, a download",
         "caption.rouge": "only where rouge-score is not installed: pip install 'geodit[rouge]'",

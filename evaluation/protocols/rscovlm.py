@@ -190,6 +190,13 @@ RSCOVLM = EvaluationProtocol(
         ),
     ),
     scorers={"caption": _captions, "ground": _grounding, "detect": _detection, "vqa": _texts, "classify": _texts},
+    headlines={
+        "caption": "cider_x100",
+        "ground": "accuracy_above_50",
+        "detect": "map_nc_50",
+        "vqa": "accuracy",
+        "classify": "accuracy",
+    },
     left_out={
         "detect.fuzzy_classes": "a class name that the set does not have is replaced by the most similar one, by "
         "rapidfuzz; here such a box is of no class of the set",

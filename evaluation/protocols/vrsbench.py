@@ -165,6 +165,7 @@ VRSBENCH = EvaluationProtocol(
         ),
     ),
     scorers={"caption": _captions, "ground": _grounding, "vqa": _questions},
+    headlines={"caption": "cider_x100", "ground": "accuracy_50", "vqa": "accuracy"},
     not_scored={
         "detect": "VRSBench's code has no detection",
         "classify": "VRSBench's code has no scene classification",

@@ -11,9 +11,11 @@ from functools import cached_property
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.answers import AnswerRecord
+from geodit.evaluation.baseline_tables import BaselineFigures
 from geodit.evaluation.environment import describe_environment
+from geodit.evaluation.scored_answers import ProtocolFigures
 from geodit.evaluation.scoring import PooledAnswers, pool_runs, score_answers
-from geodit.evaluation.suite_runs import SuiteResult, cell_name
+from geodit.evaluation.suite_results import SuiteResult, cell_name, tokens_per_second
 from geodit.evaluation.sweep import SweepCell, SweepResult, run_name
 
 __all__ = ["Report", "ReportCell", "suite_report", "sweep_report"]
@@ -35,6 +37,7 @@ class ReportCell:
         figures: Of all runs that differ, pooled, with 95% intervals over images.
         num_runs: How many runs there are that differ.
         published: What a paper states, by flat names, times 100.
+        protocols: The figures of other protocols, of the same answers.
     """
 
     name: str
@@ -48,6 +51,7 @@ class ReportCell:
     figures: Mapping[str, JsonObject]
     num_runs: int = 1
     published: Mapping[str, float] = field(default_factory=dict)
+    protocols: ProtocolFigures = field(default_factory=dict)
 
     @property
     def answers(self) -> tuple[AnswerRecord, ...]:
@@ -56,8 +60,13 @@ class ReportCell:
 
     @property
     def seconds_per_question(self) -> float:
-        """Time that an answer took, on average over all runs."""
+        """Time that an answer took, on average over all runs; 0 for answers from a file."""
         return sum(self.seconds) / sum(map(len, self.runs))
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens of all answers per second, if time and tokens are known."""
+        return tokens_per_second([answer for run in self.runs for answer in run], sum(self.seconds))
 
     @cached_property
     def _pooled(self) -> PooledAnswers:
@@ -84,11 +93,12 @@ class Report:
         title: Name of the data set or suite.
         model: What the model is called.
         cells: At least one.
-        seeds: Decoding seed of each repetition.
+        seeds: Decoding seed of each repetition; empty for what is not decoded by GeoDiT.
         dataset_seeds: Seed of the images of each repetition, or `None` if all have the same images.
         split: The split that the images are of, if it is one and known.
         command: The command line, if it is known.
         environment: Versions of what figures depend on.
+        baselines: Of each data set what was reached without a model, if that was scored.
     """
 
     title: str
@@ -99,6 +109,7 @@ class Report:
     split: str | None = None
     command: tuple[str, ...] | None = None
     environment: Mapping[str, str | None] = field(default_factory=describe_environment)
+    baselines: Mapping[str, BaselineFigures] = field(default_factory=dict)
 
     @property
     def datasets(self) -> dict[str, list[ReportCell]]:
@@ -123,6 +134,7 @@ def sweep_report(result: SweepResult) -> Report:
         dataset_seeds=result.dataset_seeds,
         split=result.split,
         command=result.command,
+        baselines={result.dataset_name: result.baselines} if result.baselines else {},
     )
 
 
@@ -133,26 +145,32 @@ def suite_report(result: SuiteResult) -> Report:
         result: Of the suite.
     """
     cells = []
+    baselines: dict[str, BaselineFigures] = {}
     for cell in result.cells:
-        settings = cell.settings or DecodingOptions()
+        decoding = cell.decoding
         tasks = ", ".join(cell.entry.tasks)
         name = f"{cell.entry.dataset}, {tasks}"
+        if cell.baselines:
+            baselines[name] = cell.baselines
         cells.append(
             ReportCell(
                 name=_file_name(name, cell.setting),
                 dataset=name,
-                setting=cell.setting or str(settings),
-                max_denoising_steps=settings.max_denoising_steps,
-                other_settings=_without_steps(settings),
+                setting=cell.setting or ("its own" if decoding is None else str(decoding)),
+                max_denoising_steps=None if decoding is None else decoding.max_denoising_steps,
+                other_settings="" if decoding is None else _without_steps(decoding),
                 run_names=(cell_name(cell.entry, cell.setting),),
                 runs=(cell.answers,),
                 seconds=(cell.seconds,),
                 figures=cell.figures,
                 published=cell.published,
+                protocols=cell.protocols,
             )
         )
-    seeds = {0 if cell.settings is None else cell.settings.seed or 0 for cell in result.cells}
-    return Report(result.suite, result.model, tuple(cells), tuple(sorted(seeds)), command=result.command)
+    seeds = {cell.decoding.seed or 0 for cell in result.cells if cell.decoding is not None}
+    return Report(
+        result.suite, result.model, tuple(cells), tuple(sorted(seeds)), command=result.command, baselines=baselines
+    )
 
 
 def _sweep_cell(result: SweepResult, cell: SweepCell) -> ReportCell:
@@ -172,6 +190,7 @@ def _sweep_cell(result: SweepResult, cell: SweepCell) -> ReportCell:
         seconds=tuple(run.seconds for run in cell.runs),
         figures=cell.pooled if cell.pooled is not None else score_answers(pooled.answers),
         num_runs=pooled.num_runs,
+        protocols=cell.protocols,
     )
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.report.contents import Report, ReportCell
+from geodit.evaluation.scaled_figures import Value, scaled
 from geodit.hub_cards.card.evaluation_results import figure_title
 
-__all__ = ["RULES", "Value", "figure_rows", "figures_csv", "scaled"]
+__all__ = ["RULES", "figure_rows", "figures_csv"]
 
 RULES: Mapping[str, str] = {
     "": "strict",
@@ -22,26 +23,7 @@ RULES: Mapping[str, str] = {
 """What an answer that does not parse counts for, by the ending of a figure's name."""
 
 _PARTS = ("by_kind", "by_size")
-_UNSCALED = ("count_error", "mean_steps")
 _NO_FIGURES = ("iou_threshold", "mean_steps", "parse_rate")
-
-
-@dataclass(frozen=True)
-class Value:
-    """A figure with its 95% interval.
-
-    Args:
-        value: The figure.
-        interval: Its ends, if there is an interval.
-    """
-
-    value: float
-    interval: tuple[float, float] | None = None
-
-    def __str__(self) -> str:
-        """Write it with one digit after the point, rounded once."""
-        text = f"{self.value:.1f}"
-        return text if self.interval is None else f"{text} [{self.interval[0]:.1f}, {self.interval[1]:.1f}]"
 
 
 @dataclass(frozen=True)
@@ -77,21 +59,6 @@ def figure_rows(cell: ReportCell) -> Iterator[FigureRow]:
             for part, of_part in result.get(by, {}).items():
                 if part != task:
                     yield from _rows(f"{task}.{part}", of_part, result.get("iou_threshold"))
-
-
-def scaled(name: str, result: JsonObject) -> Value | None:
-    """Return a figure times 100 with its interval, if it is there and defined.
-
-    Args:
-        name: Its name in the result.
-        result: The result of a metric.
-    """
-    value = result.get(name)
-    if not isinstance(value, float):
-        return None
-    factor = 1.0 if name in _UNSCALED else 100.0
-    interval = (result.get("confidence_intervals") or {}).get(name)
-    return Value(value * factor, None if interval is None else (interval[0] * factor, interval[1] * factor))
 
 
 def figures_csv(report: Report) -> str:

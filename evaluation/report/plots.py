@@ -17,7 +17,7 @@ from geodit.evaluation.commit_order import committed_shares
 from geodit.evaluation.main_figures import MAIN_FIGURES
 from geodit.evaluation.report.box_outcomes import Reliability, measure_reliability
 from geodit.evaluation.report.contents import Report, ReportCell
-from geodit.evaluation.report.figures import Value, scaled
+from geodit.evaluation.scaled_figures import Value, scaled
 from geodit.hub_cards.card.evaluation_results import figure_title
 
 if TYPE_CHECKING:

@@ -6,23 +6,22 @@ from __future__ import annotations
 import io
 import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import datasets
 from PIL import Image
 
 from geodit.configuration.files_geodit import write_atomically
-from geodit.configuration.types_geodit import JsonObject
-from geodit.evaluation.baselines import BASELINES
+from geodit.evaluation.baseline_tables import baseline_rows, times_100_title
 from geodit.evaluation.comparison import FigureChange
 from geodit.evaluation.main_figures import MAIN_FIGURES, mean_score
 from geodit.evaluation.report.comparisons import Comparison
 from geodit.evaluation.report.contents import Report, ReportCell
-from geodit.evaluation.report.figures import RULES, Value, figure_rows, figures_csv, scaled
+from geodit.evaluation.report.figures import RULES, figure_rows, figures_csv
 from geodit.evaluation.report.plots import PLOTS, can_plot, draw_plots
 from geodit.evaluation.report.sheets import SHEETS, draw_sheets
-from geodit.hub_cards.card.evaluation_results import figure_title
+from geodit.evaluation.scaled_figures import Value, scaled
 from geodit.hub_cards.card.markdown import Markdown, Table, as_markdown, image, one_line, without_folders
 
 __all__ = ["write_report"]
@@ -42,7 +41,6 @@ def write_report(
     report: Report,
     rows_of: RowsOf,
     comparisons: Sequence[Comparison] = (),
-    baselines: Mapping[str, Mapping[str, JsonObject]] | None = None,
 ) -> list[Path]:
     """Write `report.md` with its plots and sheets, `figures.csv`, and `comparisons.json` if anything is compared.
 
@@ -53,7 +51,6 @@ def write_report(
         report: The contents.
         rows_of: Gives the data set that a cell was asked about, for the sheets.
         comparisons: Of settings or models.
-        baselines: For each baseline what [`~geodit.evaluation.scoring.score_answers`] returns, if any were scored.
 
     Returns:
         The files that were written.
@@ -81,7 +78,8 @@ def write_report(
     parts = (
         _head(report),
         _summary(report),
-        *_baseline_parts(baselines or {}),
+        *_baseline_parts(report),
+        *_protocol_parts(report),
         *_comparison_parts(comparisons),
         *_plot_parts(report, list(plots)),
         *_sheet_parts(sheets),
@@ -102,8 +100,9 @@ def _head(report: Report) -> str:
         facts.append(f"* Model: {as_markdown(without_folders(report.model))}")
     if report.split is not None:
         facts.append(f"* Split: {as_markdown(report.split)}")
-    seeds = ", ".join(map(str, report.seeds))
-    facts.append(f"* Decoding seed{'s' * (len(report.seeds) > 1)}: {seeds}")
+    if report.seeds:
+        seeds = ", ".join(map(str, report.seeds))
+        facts.append(f"* Decoding seed{'s' * (len(report.seeds) > 1)}: {seeds}")
     if report.dataset_seeds is not None:
         facts.append(f"* Seeds of the images: {', '.join(map(str, report.dataset_seeds))}")
     versions = ", ".join(f"{name} {version}" for name, version in report.environment.items() if version is not None)
@@ -124,46 +123,59 @@ def _summary(report: Report) -> str:
                     cell.dataset,
                     cell.setting,
                     task,
-                    _title(task, main),
+                    times_100_title(task, main),
                     _cell(scaled(main, result)),
                     _cell(scaled("parse_rate", result)),
-                    f"{result['mean_steps']:.1f}",
-                    f"{cell.seconds_per_question:.3f}",
+                    f"{result['mean_steps']:.1f}" if cell.seconds_per_question else "-",
+                    f"{cell.seconds_per_question:.3f}" if cell.seconds_per_question else "-",
+                    "-" if cell.tokens_per_second is None else f"{cell.tokens_per_second:.0f}",
                     f"{cell.num_questions(task):,}",
                     f"{cell.num_images(task):,}",
                     f"{cell.num_runs}",
                 )
             )
     header = (
-        "data set", "setting", "task", "figure", "value", "parsed", "steps", "seconds", "questions", "images", "runs",
+        "data set", "setting", "task", "figure", "value", "parsed", "steps", "seconds", "tokens/s", "questions",
+        "images", "runs",
     )  # fmt: skip
     return (
         "## Summary\n\n"
         "Figures are times 100, CIDEr too, as papers print it; in brackets are 95% intervals by a bootstrap over "
         "images, of all runs pooled, and Wilson's where a share is 0 or 100. Runs with the same answers count once. "
-        "An answer that does not parse is wrong. Steps are denoising steps per answer, and seconds are per question."
+        "An answer that does not parse is wrong. Steps are forward passes per answer, seconds are per question, and "
+        "tokens per second those of answers, with the one that ends them."
         f"\n\n{Table(header, tuple(rows), num_left=4)}"
     )
 
 
-def _baseline_parts(baselines: Mapping[str, Mapping[str, JsonObject]]) -> Iterator[str]:
+def _baseline_parts(report: Report) -> Iterator[str]:
     rows = [
-        (
-            name,
-            "ceiling" if BASELINES[name].is_ceiling else "baseline",
-            BASELINES[name].description,
-            task,
-            _title(task, main),
-            _cell(scaled(main, result)),
-        )
-        for name, figures in baselines.items()
-        for task, result in figures.items()
-        for main in (MAIN_FIGURES[task],)
+        (dataset, *words, _cell(value))
+        for dataset, baselines in report.baselines.items()
+        for *words, value in baseline_rows(baselines)
     ]
     if rows:
+        header = ("data set", "name", "kind", "answers", "task", "figure", "value")
         yield (
-            "## Baselines and ceilings\n\nWhat the questions of the first run are worth without a model.\n\n"
-            f"{Table(('name', 'kind', 'answers', 'task', 'figure', 'value'), tuple(rows), num_left=5)}"
+            "## Baselines and ceilings\n\nWhat the questions are worth without a model.\n\n"
+            f"{Table(header, tuple(rows), num_left=6)}"
+        )
+
+
+def _protocol_parts(report: Report) -> Iterator[str]:
+    rows = [
+        (cell.dataset, cell.setting, protocol, task, figure, _cell(scaled(figure, result)))
+        for cell in report.cells
+        for protocol, tasks in cell.protocols.items()
+        for task, result in tasks.items()
+        for figure in result
+        if scaled(figure, result) is not None
+    ]
+    if rows:
+        header = ("data set", "setting", "protocol", "task", "figure", "value")
+        yield (
+            "## Other protocols\n\nThe same answers, as other projects score them, times 100. Their quirks are in "
+            f"`docs/protocols.md`.\n\n{Table(header, tuple(rows), num_left=5)}"
         )
 
 
@@ -194,7 +206,7 @@ def _change_row(after: str, name: str, change: FigureChange) -> tuple[str, ...]:
     return (
         after,
         task,
-        _title(task, figure),
+        times_100_title(task, figure),
         f"{change.before * 100:.1f}",
         f"{change.after * 100:.1f}",
         _cell(Value(change.difference * 100, interval)),
@@ -247,10 +259,6 @@ def _figure_parts(report: Report) -> Iterator[str]:
             )
         title = f"### {as_markdown(cell.dataset)}: {as_markdown(cell.setting)}"
         yield f"{title}\n\n{Table(tuple(header), tuple(rows), num_left=2)}"
-
-
-def _title(task: str, figure: str) -> str:
-    return figure_title(task, figure, 0.5).replace("(0 to 10)", "(0 to 1,000)")
 
 
 def _cell(value: Value | None) -> Markdown:

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Baselines and ceilings as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from rich.table import Table
+
+from geodit.configuration.types_geodit import JsonObject
+from geodit.evaluation.baselines import BASELINES
+from geodit.evaluation.main_figures import MAIN_FIGURES
+from geodit.evaluation.scaled_figures import Value, scaled
+from geodit.hub_cards.card.evaluation_results import figure_title
+
+__all__ = ["BaselineFigures", "BaselineRow", "baseline_rows", "baselines_table", "times_100_title"]
+
+BaselineFigures = Mapping[str, Mapping[str, JsonObject]]
+"""By the name of a baseline what [`~geodit.evaluation.scoring.score_answers`] returns."""
+
+BaselineRow = tuple[str, str, str, str, str, "Value | None"]
+"""Name, baseline or ceiling, description, task, title of the main figure, and the figure."""
+
+
+def baseline_rows(baselines: BaselineFigures) -> Iterator[BaselineRow]:
+    """Yield the main figure of each task of each baseline, times 100.
+
+    Args:
+        baselines: What they reached.
+    """
+    for name, figures in baselines.items():
+        kind = "ceiling" if BASELINES[name].is_ceiling else "baseline"
+        for task, result in figures.items():
+            main = MAIN_FIGURES[task]
+            yield name, kind, BASELINES[name].description, task, times_100_title(task, main), scaled(main, result)
+
+
+def baselines_table(baselines: BaselineFigures, title: str = "baselines and ceilings, times 100") -> Table:
+    """Build a table for a terminal.
+
+    Args:
+        baselines: What they reached.
+        title: Of the table.
+    """
+    table = Table("name", "kind", "task", "figure", title=title)
+    table.add_column("value", justify="right")
+    for name, kind, _, task, figure, value in baseline_rows(baselines):
+        table.add_row(name, kind, task, figure, "-" if value is None else str(value))
+    return table
+
+
+def times_100_title(task: str, figure: str) -> str:
+    """Return the name of a figure that is shown times 100.
+
+    Args:
+        task: The task, or a kind of its questions.
+        figure: The figure.
+    """
+    return figure_title(task, figure, 0.5).replace("(0 to 10)", "(0 to 1,000)")
