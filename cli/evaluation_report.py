@@ -92,8 +92,7 @@ def _comparisons(report: "Report", compare_with: Path | None) -> "Iterator[Compa
 
     if compare_with is not None:
         try:
-            model, answers = read_other_answers(compare_with, report)
-            yield from compare_with_answers(report, answers, model)
+            yield from compare_with_answers(report, read_other_answers(compare_with, report))
         except (OSError, ValueError) as error:
             raise CommandError(f"--compare-with {compare_with}: {error}") from error
     yield from compare_settings(report)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Baselines and ceilings as tables."""
+"""Baselines and ceilings as tables, and in documents of results."""
 
 from __future__ import annotations
 
@@ -13,13 +13,36 @@ from geodit.evaluation.main_figures import MAIN_FIGURES
 from geodit.evaluation.scaled_figures import Value, scaled
 from geodit.hub_cards.card.evaluation_results import figure_title
 
-__all__ = ["BaselineFigures", "BaselineRow", "baseline_rows", "baselines_table", "times_100_title"]
+__all__ = [
+    "BaselineFigures",
+    "BaselineRow",
+    "baseline_rows",
+    "baselines_document",
+    "baselines_table",
+    "times_100_title",
+]
 
 BaselineFigures = Mapping[str, Mapping[str, JsonObject]]
 """By the name of a baseline what [`~geodit.evaluation.scoring.score_answers`] returns."""
 
 BaselineRow = tuple[str, str, str, str, str, "Value | None"]
 """Name, baseline or ceiling, description, task, title of the main figure, and the figure."""
+
+
+def baselines_document(baselines: BaselineFigures) -> JsonObject:
+    """Return baselines in types that JSON has, with what each of them is.
+
+    Args:
+        baselines: What they reached.
+    """
+    return {
+        name: {
+            "is_ceiling": BASELINES[name].is_ceiling,
+            "description": BASELINES[name].description,
+            "figures": dict(figures),
+        }
+        for name, figures in baselines.items()
+    }
 
 
 def baseline_rows(baselines: BaselineFigures) -> Iterator[BaselineRow]:

@@ -11,7 +11,7 @@ import datasets
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.baseline_tables import BaselineFigures
+from geodit.evaluation.baseline_tables import BaselineFigures, baselines_document
 from geodit.evaluation.baselines import score_baselines
 from geodit.evaluation.environment import describe_environment
 from geodit.evaluation.scored_answers import ProtocolFigures, Scoring, score_protocols
@@ -72,7 +72,7 @@ class SuiteCell:
             "tokens_per_second": self.tokens_per_second,
             "figures": self.figures,
             "protocols": self.protocols,
-            "baselines": self.baselines,
+            "baselines": baselines_document(self.baselines),
             "published": dict(self.published),
         }
 

@@ -106,9 +106,10 @@ def run_suite(
     if suite.ablations and not isinstance(answerer, GeoDiTAnswerer):
         raise ValueError(f"the suite {suite.name} compares how GeoDiT decodes, and {keep.model} is another model")
     folders = find_folders(suite, Path(data_dir))
+    # What is wrong with any data set is told before hours are spent on the first.
+    data = [_rows(entry, entry.split, folders[entry.dataset], options) for entry in suite.entries]
     cells: list[SuiteCell] = []
-    for entry in suite.entries:
-        rows = _rows(entry, entry.split, folders[entry.dataset], options)
+    for entry, rows in zip(suite.entries, data, strict=True):
         training = None
         if options.baselines and keep.share[0] == 0 and "train" in get_reader(entry.dataset).splits:
             training = _rows(entry, "train", folders[entry.dataset], options)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.answer_store import KeptAnswers
-from geodit.evaluation.baseline_tables import BaselineFigures
+from geodit.evaluation.baseline_tables import BaselineFigures, baselines_document
 from geodit.evaluation.environment import describe_environment
 from geodit.evaluation.evaluate import EvaluationResult, evaluate_model
 from geodit.evaluation.scored_answers import ProtocolFigures, Scoring, score_protocols
@@ -132,7 +132,7 @@ class SweepResult:
             "seeds": list(self.seeds),
             "dataset_seeds": None if self.dataset_seeds is None else list(self.dataset_seeds),
             "batch_size": self.batch_size,
-            **({"baselines": self.baselines} if self.baselines else {}),
+            **({"baselines": baselines_document(self.baselines)} if self.baselines else {}),
             "cells": [cell.to_dict() for cell in self.cells],
         }
 

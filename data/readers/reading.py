@@ -95,8 +95,9 @@ def read_dataset(
 
     Raises:
         FileNotFoundError: If a file is missing; the message says where to get it and how the folder must look.
-        ValueError: If an argument is wrong, a file or a record is not as it should be, or nothing is left where bad
-            records are skipped. A stream raises the latter two while it is iterated over.
+        ValueError: If an argument is wrong, a file or a record is not as it should be, nothing is left where bad
+            records are skipped, or a table would have no row. A stream may be empty, and raises all but the first
+            while it is iterated over.
     """
     reader = get_reader(name)
     reader.check_split(split)
@@ -116,8 +117,8 @@ def read_dataset(
         "num_shards": num_shards,
     }
     if streaming:
-        shards = {"shards": list(range(num_shards))}
-        return datasets.IterableDataset.from_generator(_rows, features(), gen_kwargs={**arguments, **shards})
+        more: Arguments = {"shards": list(range(num_shards)), "may_be_empty": True}
+        return datasets.IterableDataset.from_generator(_rows, features(), gen_kwargs={**arguments, **more})
     if num_shards != 1:
         raise ValueError("num_shards is for a stream: give streaming=True as well")
     stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
@@ -125,7 +126,7 @@ def read_dataset(
         return datasets.Dataset.from_generator(
             _rows,
             features(),
-            gen_kwargs={**arguments, "shards": [0]},
+            gen_kwargs={**arguments, "shards": [0], "may_be_empty": False},
             cache_dir=None if cache_dir is None else str(cache_dir),
             fingerprint=Hasher.hash([geodit.__version__, arguments, stamps]),
         )
@@ -222,6 +223,7 @@ def _rows(
     bad_records: BadRecords,
     num_shards: int,
     shards: list[int],
+    may_be_empty: bool,
 ) -> Iterator[Item]:
     # A function of this module with plain arguments, so that workers and other processes can be sent it.
     reader = get_reader(name)
@@ -245,6 +247,12 @@ def _rows(
             num_rows += 1
     if index < 0:
         raise ValueError(f"{name}: {root} has no record of the split {split!r}; download it from {reader.download}")
+    if not (num_rows or faults.number or may_be_empty):
+        asked = "" if tasks is None else f" with the task {' or '.join(tasks)}"
+        raise ValueError(
+            f"{name}: {root} has no question of the split {split!r}{asked}; ask for another task, or see whether a "
+            f"file is missing: the folder can hold {reader.layout}"
+        )
     if faults.number:
         # Of several shards, one may well have nothing but bad records.
         if not num_rows and num_shards == 1:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from geodit.data.readers.fields import as_record, brief, clean_text, numbers, path_field
 from geodit.data.readers.files import iter_json_lines
@@ -25,8 +25,16 @@ from geodit.processing.turned_boxes_geodit import Corners
 __all__ = ["ExpressionReader"]
 
 
+class _Located(NamedTuple):
+    """A record of a file, not yet interpreted."""
+
+    path: Path
+    position: int
+    record: object
+
+
 class ExpressionReader(DatasetReader):
-    """Base of readers of such files. The expressions about an image, wherever they stand in the file, are one entry.
+    """Base of readers of such files. The records about an image, wherever they stand in the files, are one entry.
 
     Attributes:
         image_folder: The folder of the images in `images/`; without it, they are in `images/` itself.
@@ -35,17 +43,16 @@ class ExpressionReader(DatasetReader):
     image_folder: ClassVar[str]
 
     def entries(self, root: Path, split: str) -> Iterator[Entry]:
-        """Yield one entry per image with all its expressions."""
+        """Yield one entry per image with all that the files of the split ask about it."""
         images = self.require_folder(root / "images")
         if (images / self.image_folder).is_dir():
             images = images / self.image_folder
-        (path,) = self.annotation_files(root, split)
-        by_image: dict[str, list[tuple[int, object]]] = {}
-        for index, record in enumerate(self.records(path)):
-            by_image.setdefault(self.image_name(record), []).append((index, record))
-        for name, numbered in by_image.items():
-            build = functools.partial(self._sample, images, numbered)
-            yield Entry(f"{path}, image {brief(name)}", build)
+        by_image: dict[str, list[_Located]] = {}
+        for path in self.annotation_files(root, split):
+            for position, record in enumerate(self.records(path)):
+                by_image.setdefault(self.image_name(record), []).append(_Located(path, position, record))
+        for name, located in by_image.items():
+            yield Entry(f"{located[0].path}, image {brief(name)}", functools.partial(self._sample, images, located))
 
     def records(self, path: Path) -> Iterable[object]:
         """Return the records of a file in their order, not yet interpreted."""
@@ -72,18 +79,29 @@ class ExpressionReader(DatasetReader):
         """
         return None
 
-    def _sample(self, images: Path, numbered: Sequence[tuple[int, object]]) -> Sample:
-        questions = []
-        for index, record in numbered:
-            try:
-                fields = self.fields(record)
-                questions.append(self._question(fields))
-                name = path_field(fields, "image_id")
-            except ValueError as error:
-                raise ValueError(f"record {index}: {error}") from error
-        return Sample(images / name, f"{self.name}/{name}", tuple(questions))
+    def question(self, path: Path, fields: Mapping[str, object]) -> Question:
+        """Return what a record of a file asks: where the one object is that an expression is about.
 
-    def _question(self, fields: Mapping[str, object]) -> Question:
+        Raises:
+            ValueError: If a field is missing, or not what it should be.
+        """
         x1, y1, x2, y2 = numbers(fields.get("bbox"), 4)
         phrase = clean_text(fields.get("question"), "the expression")
         return Question("ground", phrase, boxes=((x1, y1, x2, y2),), labels=(phrase,), corners=(self.corners(fields),))
+
+    def joined(self, questions: Sequence[Question]) -> Sequence[Question]:
+        """Return the questions about an image after those are joined that should be one; here none are."""
+        return questions
+
+    def _sample(self, images: Path, located: Sequence[_Located]) -> Sample:
+        questions = []
+        for path, position, record in located:
+            try:
+                fields = self.fields(record)
+                questions.append(self.question(path, fields))
+                name = path_field(fields, "image_id")
+            except ValueError as error:
+                # The location of the entry names the first file alone.
+                file = "" if path == located[0].path else f"{path.name}, "
+                raise ValueError(f"{file}record {position}: {error}") from error
+        return Sample(images / name, f"{self.name}/{name}", tuple(self.joined(questions)))

@@ -6,17 +6,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.answer_store import read_stored_answers
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.comparison import FigureChange, compare_answers
 from geodit.evaluation.main_figures import MAIN_FIGURES
-from geodit.evaluation.report.contents import Report
+from geodit.evaluation.report.contents import Report, ReportCell
 
-__all__ = ["Comparison", "compare_settings", "compare_with_answers", "read_other_answers"]
+__all__ = ["Comparison", "OtherRuns", "compare_settings", "compare_with_answers", "read_other_answers"]
 
 Runs = Sequence[Sequence[AnswerRecord]]
+
+
+class OtherRuns(NamedTuple):
+    """What another model, or the same under other settings, answered.
+
+    Args:
+        name: What it is called, with its settings if they are those of the report.
+        runs: Its answers in each repetition.
+    """
+
+    name: str
+    runs: Runs
 
 
 @dataclass(frozen=True)
@@ -64,43 +77,57 @@ def compare_settings(report: Report, *, resamples: int = 1000) -> Iterator[Compa
             yield Comparison(dataset, first.setting, other.setting, changes)
 
 
-def read_other_answers(folder: str | Path, report: Report) -> tuple[str, dict[str, Runs]]:
+def read_other_answers(folder: str | Path, report: Report) -> dict[str, OtherRuns]:
     """Read what the folder of another report has under the settings of this one.
+
+    Where both have one run, these are compared whatever their settings, as those of different kinds of models are.
 
     Args:
         folder: The folder of the other report.
         report: This report.
 
     Returns:
-        What the other model is called, and its answers in each repetition, by the name of the cell.
+        By the name of the cell.
 
     Raises:
         FileNotFoundError: If it has answers under none of the settings.
         ValueError: If a file of answers is damaged.
     """
     answers = Path(folder) / "answers"
-    found: dict[str, Runs] = {}
-    model = ""
-    for cell in report.cells:
-        if all((answers / name).is_dir() for name in cell.run_names):
-            stored = [read_stored_answers(answers / name) for name in cell.run_names]
-            model = str(stored[0][0].get("model"))
-            found[cell.name] = [list(of_run.values()) for _, of_run in stored]
+    there = [path.name for path in sorted(answers.iterdir()) if path.is_dir()] if answers.is_dir() else []
+    wanted = {cell.name: cell.run_names for cell in report.cells}
+    found = {name: run_names for name, run_names in wanted.items() if set(run_names) <= set(there)}
+    if not found and len(there) == len(wanted) == 1 and all(len(set(names)) == 1 for names in wanted.values()):
+        found = {name: tuple(there) * len(run_names) for name, run_names in wanted.items()}
     if not found:
-        names = ", ".join(dict.fromkeys(name for cell in report.cells for name in cell.run_names))
+        names = ", ".join(dict.fromkeys(name for run_names in wanted.values() for name in run_names))
         raise FileNotFoundError(f"{answers} has none of {names}: give the folder of a report with the same settings")
-    return model, found
+    return {
+        cell.name: _read_runs([answers / name for name in found[cell.name]], cell)
+        for cell in report.cells
+        if cell.name in found
+    }
+
+
+def _read_runs(folders: Sequence[Path], cell: ReportCell) -> OtherRuns:
+    stored = [read_stored_answers(folder) for folder in folders]
+    asked = stored[0][0]
+    name, settings = str(asked.get("model")), asked.get("settings")
+    # Another kind of model has settings of another kind.
+    steps = settings.get("steps") if isinstance(settings, dict) else None
+    if steps is not None and steps == cell.max_denoising_steps:
+        name = f"{name}, {cell.setting}"
+    return OtherRuns(name, [list(answers.values()) for _, answers in stored])
 
 
 def compare_with_answers(
-    report: Report, others: Mapping[str, Runs], other_name: str, *, resamples: int = 1000
+    report: Report, others: Mapping[str, OtherRuns], *, resamples: int = 1000
 ) -> Iterator[Comparison]:
     """Compare each setting with what another model answered under the same one.
 
     Args:
         report: The report.
-        others: The other model's answers in each repetition, by the name of the cell.
-        other_name: What the other model is called.
+        others: What the other model answered, by the name of the cell.
         resamples: Of the bootstrap over images.
 
     Raises:
@@ -108,8 +135,9 @@ def compare_with_answers(
     """
     for cell in report.cells:
         if cell.name in others:
-            changes = _compare(others[cell.name], cell.runs, resamples)
-            yield Comparison(cell.dataset, f"{other_name}, {cell.setting}", f"{report.model}, {cell.setting}", changes)
+            other = others[cell.name]
+            changes = _compare(other.runs, cell.runs, resamples)
+            yield Comparison(cell.dataset, other.name, f"{report.model}, {cell.setting}", changes)
 
 
 def _compare(before: Runs, after: Runs, resamples: int) -> dict[str, FigureChange]:

@@ -74,7 +74,7 @@ def _on_own_images(document: Results, figure: Figure) -> float | None:
 
 
 def _notes(document: Results, cell: ResultsCell, name: str) -> str:
-    parts = [cell.title(name), str(cell.point)]
+    parts = [cell.title(name), cell.setting]
     if document.own_repetition is not None:
         parts.append(f"{cell.num_images[document.own_repetition]} images")
     figure = cell.figures[name]

@@ -79,6 +79,17 @@ _ENDINGS = {
 }
 # All others are between 0 and 1.
 _UNBOUNDED = ("cider", "cider_original", "count_error", "mean_steps")
+# What a card shows; the document has all.
+_OF_TASKS = (
+    *("cider", "cider_original", "bleu4", "rouge_l", "meteor", "exact_match", "exact_match_apart_from_counts"),
+    *("accuracy", "accuracy_above_50", "accuracy_at_least_70", "mean_iou", "accuracy_polygon"),
+    *("precision", "recall", "f1", "f1_keep_wellformed", "f1_one_wrong_box", "f1_polygon", "empty_accuracy"),
+    *("map50", "map50_equal_scores", "map", "map_nc", "repeated_box_rate", "count_error"),
+    *("average_accuracy", "accuracy_lenient", "accuracy_rsvqa_lr", "accuracy_rsvqa_hr", "majority_accuracy"),
+    *("parse_rate", "mean_steps"),
+)
+_OF_KINDS = ("accuracy", "majority_accuracy")
+_MAIN = {"caption": "cider", "ground": "accuracy", "detect": "f1", "vqa": "accuracy", "classify": "accuracy"}
 _PACKAGES = ("geodit", "torch", "transformers")
 
 _PROTOCOLS = {
@@ -125,7 +136,7 @@ class ResultsCell:
     """One point of the grid of settings.
 
     Args:
-        point: How answers were decoded.
+        point: How answers were decoded; `None` if not by GeoDiT.
         figures: By their flat names, e.g. `"detect.f1"` and `"vqa.count.accuracy"`.
         num_samples: Number of questions in each repetition, by task and by task and kind, e.g. `"vqa.count"`.
         num_images: Number of images in each repetition.
@@ -133,7 +144,7 @@ class ResultsCell:
         is_pooled: Whether intervals are of the questions of all repetitions together.
     """
 
-    point: DecodingOptions
+    point: DecodingOptions | None
     figures: Mapping[str, Figure]
     num_samples: Mapping[str, tuple[int, ...]]
     num_images: tuple[int, ...]
@@ -146,25 +157,52 @@ class ResultsCell:
         return figure_title(task, figure, self.iou_thresholds.get(task))
 
     @property
+    def setting(self) -> str:
+        """How answers were decoded, in words."""
+        return "its own settings" if self.point is None else str(self.point)
+
+    @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks that there are figures of."""
         return tuple(dict.fromkeys(name.partition(".")[0] for name in self.figures))
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """What is reached on a benchmark without a model, in one task.
+
+    Args:
+        name: How it is called.
+        description: One line about it.
+        is_ceiling: Whether it bounds from above.
+        task: The task.
+        figure: Name of the figure.
+        value: The figure, with its interval.
+    """
+
+    name: str
+    description: str
+    is_ceiling: bool
+    task: str
+    figure: str
+    value: Figure
+
+
+@dataclass(frozen=True)
 class Results:
-    """One document.
+    """One document, or its part about one benchmark.
 
     Args:
         path: The file, relative to the checkpoint's folder.
         benchmark: Name of the benchmark.
-        seeds: Decoding seed of each repetition.
+        seeds: Decoding seed of each repetition; empty for what was not decoded by GeoDiT.
         dataset_seeds: Seed of the images of each repetition, or `None` if all have the same images.
         cells: The points of the grid, at least one.
         command: The command line that wrote the document, if it is known.
         environment: Versions of what the figures depend on.
         split: The split of the benchmark, if it is known.
         hub_dataset: Hub id of the data set that the benchmark is published as, if it is.
+        baselines: What is reached without a model, if that was measured.
     """
 
     path: Path
@@ -176,6 +214,7 @@ class Results:
     environment: Mapping[str, str]
     split: str | None = None
     hub_dataset: str | None = None
+    baselines: tuple[Baseline, ...] = ()
 
     @property
     def title(self) -> str:
@@ -215,8 +254,9 @@ class Results:
         bootstrapped = (
             f" In parentheses the 95% interval of a bootstrap over images{pooled}." if self._has_intervals else ""
         )
-        if len(self.seeds) == 1:
-            return Markdown(f"{images} images{split}, seed {seeds}.{bootstrapped}")
+        if len(self.seeds) <= 1:
+            seed = f", seed {seeds}" if self.seeds else ""
+            return Markdown(f"{images} images{split}{seed}.{bootstrapped}")
         spread = f"mean ± sample standard deviation over seeds {seeds}"
         if self.dataset_seeds is None:
             return Markdown(
@@ -250,20 +290,37 @@ class Results:
         return ", ".join(f"{name} {self.environment[name]}" for name in _PACKAGES if name in self.environment)
 
     @property
+    def baselines_table(self) -> Table | None:
+        """A row for each baseline and task, if there are any."""
+        if not self.baselines:
+            return None
+        rows = tuple(
+            (
+                one.description,
+                "ceiling" if one.is_ceiling else "baseline",
+                one.task,
+                figure_title(one.task, one.figure, 0.5),
+                str(one.value),
+            )
+            for one in self.baselines
+        )
+        return Table(("without a model", "kind", "task", "figure", "value"), rows, num_left=4)
+
+    @property
     def table(self) -> Table:
-        """A row for each figure, a column for each point of the grid."""
+        """A row for each figure that a reader looks for, a column for each point of the grid."""
         names = list(dict.fromkeys(name for cell in self.cells for name in cell.figures))
         rows = []
         for name in names:
             task, _, figure = name.rpartition(".")
-            # How many answers parsed is told for each task, not again for each kind of question.
-            if figure == "parse_rate" and "." in task:
+            # Of the kinds of questions only what differs between them and cannot be told from the task as a whole.
+            if figure not in (_OF_KINDS if "." in task else _OF_TASKS):
                 continue
             samples = sorted({number for cell in self.cells for number in cell.num_samples.get(task, ())})
             cells = (str(cell.figures.get(name, "")) for cell in self.cells)
             title = next(cell.title(name) for cell in self.cells if name in cell.figures)
             rows.append((task.replace(".", ", "), title, _span(samples), *cells))
-        header = ("task", "figure", "questions", *(str(cell.point) for cell in self.cells))
+        header = ("task", "figure", "questions", *(cell.setting for cell in self.cells))
         return Table(header, tuple(rows), num_left=2)
 
 
@@ -345,7 +402,27 @@ def _read_sweep(document: Field, place: Path, hub_datasets: Mapping[str, str]) -
         environment=_read_environment(document),
         split=None if split is None else split.text(),
         hub_dataset=hub_datasets.get(benchmark),
+        baselines=tuple(_read_baselines(document)),
     )
+
+
+def _read_baselines(place: Field) -> Iterator[Baseline]:
+    """Yield the main figure of each task of each baseline."""
+    baselines = place.get("baselines")
+    for name, one in [] if baselines is None else baselines.items():
+        for task, result in one["figures"].items():
+            value = result.get(_MAIN.get(task, ""))
+            if value is not None:
+                yield Baseline(
+                    name=name,
+                    description=one["description"].text(),
+                    is_ceiling=one["is_ceiling"].boolean(),
+                    task=task,
+                    figure=_MAIN[task],
+                    value=Figure(
+                        value.number(), interval=_bootstrap_interval(f"{task}.{_MAIN[task]}", one["figures"])
+                    ),
+                )
 
 
 def _read_suite(document: Field, place: Path, hub_datasets: Mapping[str, str]) -> Iterator[Results]:
@@ -358,13 +435,14 @@ def _read_suite(document: Field, place: Path, hub_datasets: Mapping[str, str]) -
         yield Results(
             path=place,
             benchmark=benchmark,
-            seeds=(cells[0]["settings"]["seed"].integer(),),
+            seeds=() if (settings := cells[0].get("settings")) is None else (settings["seed"].integer(),),
             dataset_seeds=None,
             cells=tuple(map(_read_suite_cell, cells)),
             command=_read_command(document),
             environment=_read_environment(document),
             split=split,
             hub_dataset=hub_datasets.get(benchmark),
+            baselines=tuple(baseline for cell in cells for baseline in _read_baselines(cell)),
         )
 
 
@@ -395,7 +473,7 @@ def _read_suite_cell(cell: Field) -> ResultsCell:
             if isinstance(value.value, float) and name != "iou_threshold"
         ]
     return ResultsCell(
-        point=_read_point(cell["settings"]),
+        point=None if (settings := cell.get("settings")) is None else _read_point(settings),
         figures={
             name: Figure(value, interval=_bootstrap_interval(name, cell["figures"]), values=(value,))
             for name, value in names

@@ -188,11 +188,13 @@ def _eval_result(document: Results, cell: ResultsCell, task: str, name: str) -> 
 
 
 def _metric_args(cell: ResultsCell, num_seeds: int, figure: Figure) -> JsonObject:
-    arguments: JsonObject = {
-        "max_denoising_steps": cell.point.max_denoising_steps,
-        "remasking": cell.point.remasking,
-        "num_seeds": num_seeds,
-    }
+    arguments: JsonObject = {"num_seeds": num_seeds}
+    if cell.point is not None:
+        arguments = {
+            "max_denoising_steps": cell.point.max_denoising_steps,
+            "remasking": cell.point.remasking,
+            **arguments,
+        }
     if figure.std is not None:
         arguments["std"] = round(figure.std, 4)
     if figure.interval is not None:

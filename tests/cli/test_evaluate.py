@@ -4,8 +4,9 @@ import json
 import pytest
 
 import published_datasets
-from geodit.cli import evaluate
+from geodit.cli import evaluation_runs
 from geodit.hub_cards.card.evaluation_results import read_results
+from other_tiny_models import save_checkpoint
 
 pytest.importorskip("evaluate")
 
@@ -130,9 +131,17 @@ class TestSuite:
         ("arguments", "message"),
         [
             (("--suite", "vqa"), "--suite needs --data"),
-            (("--report", "folder", "--answers", "answers.jsonl"), "--report takes no --answers"),
             (("--compare-with", "folder"), "--compare-with needs --report"),
-            (("--baselines",), "--baselines needs --report"),
+            (("--suite", "vqa", "--answers", "answers.jsonl", "--data", "x", "--report", "y"), "takes no --dataset"),
+            (("--protocol", "mine"), "unknown protocol 'mine'"),
+            (("--label-rule", "loose"), "loose"),
+            (("--answer-rules", "loose"), "unknown answer rule 'loose'"),
+            (("--trust-remote-code",), "--trust-remote-code is for other models"),
+            (("--family", "qwen2_5_vl"), "--family needs --model"),
+            (
+                ("--suite", "vqa", "--data", "nowhere", "--report", "folder", "--seeds", 2),
+                "--suite takes one setting: give one --max-denoising-steps",
+            ),
             (
                 ("--suite", "vqa", "--data", "nowhere", "--report", "folder"),
                 "nowhere has no folder rsvqa-lr",
@@ -167,14 +176,15 @@ class TestReport:
         assert all(change["difference"] == 0 for change in compared[0]["changes"].values())
 
     def test_baselines_stand_beside_the_model(self, geodit, checkpoint, tmp_path, monkeypatch):
-        monkeypatch.setattr(evaluate, "_TRAINING_SCENES", 5)
+        monkeypatch.setattr(evaluation_runs, "_TRAINING_SCENES", 5)
         result = geodit(
             "evaluate", "--model", checkpoint, "--limit", 2, "--tasks", "ground,vqa", "--bootstrap", 5, "--baselines",
             "--report", tmp_path,
         )  # fmt: skip
         assert result.exit_code == 0, result.output
+        assert "nearest_image" in result.stdout
         rows = [line.split(" | ") for line in (tmp_path / "report.md").read_text().splitlines() if "_" in line]
-        kinds = {row[0].strip("| `"): (row[1], row[3]) for row in rows if len(row) == 6}
+        kinds = {row[1].strip("`"): (row[2], row[4]) for row in rows if len(row) == 7}
         assert kinds["nearest_image"] == ("baseline", "vqa")
         assert kinds["right_class_box"] == ("ceiling", "ground")
         assert "canonical_caption" not in kinds, "nobody asked for captions"
@@ -190,3 +200,62 @@ class TestReport:
         arguments = ("evaluate", "--limit", 1, "--tasks", "vqa", "--bootstrap", 5, "--report", tmp_path / "report")
         assert geodit(*arguments, "--model", checkpoint).exit_code == 0
         assert "with another model" in geodit.fails(*arguments, "--model", "geodit-tiny")
+
+    def test_other_protocols_stand_beside_ours(self, geodit, checkpoint, tmp_path):
+        result = geodit(
+            "evaluate", "--model", checkpoint, "--limit", 2, "--tasks", "vqa", "--max-denoising-steps", "1,2",
+            "--protocol", "ours,vhm", "--report", tmp_path, "--bootstrap", 5,
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        assert "vhm" in result.stdout
+        assert "## Other protocols" in (tmp_path / "report.md").read_text()
+        for cell in json.loads((tmp_path / "results.json").read_text())["cells"]:
+            assert cell["protocols"]["vhm"]["vqa"]["confidence_intervals"]["accuracy"]
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    return save_checkpoint("florence2", tmp_path_factory.mktemp("checkpoints") / "tiny")
+
+
+class TestOtherModel:
+    """A tiny model of another family, through the same command."""
+
+    def test_it_is_asked_in_its_own_way(self, geodit, other, checkpoint, tmp_path):
+        arguments = ("evaluate", "--limit", 1, "--tasks", "vqa,detect", "--bootstrap", 5)
+        result = geodit(
+            *arguments, "--model", other, "--protocol", "rscovlm", "--closed-set", "classify", "--json",
+            "--report", tmp_path / "report",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        (cell,) = json.loads(result.stdout)["cells"]
+        assert cell["settings"] is None
+        assert cell["tasks"] == ["detect", "vqa"]
+        assert cell["tokens_per_second"] > 0
+        assert set(cell["protocols"]) == {"rscovlm"}
+        assert "| its own |" in (tmp_path / "report" / "report.md").read_text()
+        again = geodit(*arguments, "--model", other, "--closed-set", "classify", "--report", tmp_path / "report")
+        assert again.exit_code == 0, again.output
+
+        compared = ("--report", tmp_path / "geodit", "--compare-with", tmp_path / "report")
+        assert geodit(*arguments, "--model", checkpoint, *compared).exit_code == 0
+        (comparison,) = json.loads((tmp_path / "geodit" / "comparisons.json").read_text())
+        assert "detect.f1" in comparison["changes"]
+
+        (tmp_path / "results").mkdir()
+        (tmp_path / "results" / "other.json").write_text(json.dumps(json.loads(result.stdout)))
+        (results,) = read_results(tmp_path)
+        assert "its own settings" in str(results.table)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--max-denoising-steps", "1"), "options of its denoising do not go with it"),
+            (("--max-denoising-steps", "1,2"), "is not GeoDiT: give one --max-denoising-steps"),
+            (("--closed-set", "vqa"), "can only be classify"),
+            (("--adapter", "somewhere"), "is not a GeoDiT checkpoint"),
+            (("--tasks", "vqa", "--family", "mine"), "mine"),
+        ],
+    )
+    def test_options_that_it_does_not_have_are_refused(self, geodit, other, arguments, message):
+        assert message in geodit.fails("evaluate", "--limit", 1, "--model", other, *arguments)

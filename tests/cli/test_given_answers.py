@@ -32,15 +32,19 @@ def answers(tmp_path):
 
 def test_figures_of_every_protocol(geodit, ships, answers, tmp_path):
     arguments = ("evaluate", "--answers", answers, "--dataset", ships, "--tasks", "vqa", "--protocol", "ours,vhm")
-    result = geodit(*arguments, "--json", "--out", tmp_path / "figures.json")
+    result = geodit(*arguments, "--json", "--out", tmp_path / "figures.json", "--report", tmp_path / "report")
     assert result.exit_code == 0, result.output
-    figures = json.loads(result.stdout)
-    assert figures["ours"]["vqa"]["accuracy"] == pytest.approx(2 / 3)
+    document = json.loads(result.stdout)
+    (cell,) = document["cells"]
+    assert document["model"] == "answers.jsonl"
+    assert cell["figures"]["vqa"]["accuracy"] == pytest.approx(2 / 3)
+    assert cell["figures"]["vqa"]["confidence_intervals"]["accuracy"]
     # There an answer that is missing is part of every true one.
-    assert figures["vhm"]["vqa"]["accuracy"] == 1.0
-    assert json.loads((tmp_path / "figures.json").read_text()) == figures
+    assert cell["protocols"]["vhm"]["vqa"]["accuracy"] == 1.0
+    assert json.loads((tmp_path / "figures.json").read_text()) == document
+    assert "## Other protocols" in (tmp_path / "report" / "report.md").read_text()
     table = geodit(*arguments).stdout
-    assert "0.667" in table
+    assert "66.7" in table
     assert "vhm" in table
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from geodit.data.readers.conversations import Turn
 from geodit.data.readers.geochat import geochat_question, plain_description
 from geodit.data.readers.mmrs import object_name, padded_box, sensor
-from geodit.data.readers.reading import BadRecordError, box_excess, clip_box
+from geodit.data.readers.reading import BadRecordError, box_excess, clip_box, read_dataset
 from geodit.data.readers.vrsbench import corner_box, percent_box, tagged_question
 from geodit.data.schema import Box, Question
 from geodit.processing.boxes_geodit import GeoChatBoxCodec, PaddedSquareBoxCodec
@@ -166,32 +166,74 @@ class TestRSVG:
 
 class TestAVVG:
     TURNED = ((14, 10), (30, 18), (22, 30), (6, 22))
+    TAXI = ((28, 8), (40, 16), (32, 24), (20, 16))
 
     def test_upright_boxes_are_those_of_the_file_and_turned_ones_have_corners(self, make, read):
         path = make("avvg")
         sedan = replace(ground("The red sedan on the left.", (6, 10, 30, 30)), corners=(self.TURNED,))
-        assert read("avvg", path) == {
+        assert read("avvg", path, tasks=("ground",)) == {
             "avvg/DJI_0001.JPG": [sedan, ground("The white SUV", (40, 0, 60, 20))],
             "avvg/DJI_0002.JPG": [ground("The bus", (0, 0, 10, 10))],
         }
-        (taxi,) = read("avvg", path, "test")["avvg/DJI_0003.JPG"]
+        (taxi,) = read("avvg", path, "test", tasks=("ground",))["avvg/DJI_0003.JPG"]
         assert taxi.boxes == ((20, 8, 40, 24),)
-        assert taxi.corners == (((28, 8), (40, 16), (32, 24), (20, 16)),)
+        assert taxi.corners == (self.TAXI,)
+
+    def test_records_of_a_category_are_one_question_with_upright_boxes_and_turned_corners(self, make, read):
+        path = make("avvg")
+        red = replace(detect("red car", (6, 10, 30, 30), (50, 30, 56, 38)), corners=(self.TURNED, None))
+        white = detect("white car", (2, 4, 8, 9), (12, 10, 36, 30))
+        assert read("avvg", path, tasks=("detect",)) == {
+            "avvg/DJI_0001.JPG": [red, detect("suv car", (40, 0, 60, 20))],
+            "avvg/DJI_0004.JPG": [replace(white, corners=(None, ((20, 10), (36, 18), (28, 30), (12, 22))))],
+        }
+        black = replace(detect("black car", (20, 8, 40, 24), (2, 2, 10, 6)), corners=(self.TAXI, None))
+        assert read("avvg", path, "test", tasks=("detect",)) == {"avvg/DJI_0003.JPG": [black]}
+
+    def test_expressions_and_categories_of_an_image_are_one_row(self, make, read):
+        found = read("avvg", make("avvg"))
+        assert {name: [question.task for question in questions] for name, questions in found.items()} == {
+            "avvg/DJI_0001.JPG": ["ground", "ground", "detect", "detect"],
+            "avvg/DJI_0002.JPG": ["ground"],
+            "avvg/DJI_0004.JPG": ["detect"],
+        }
+
+    @pytest.mark.parametrize("split", ["train", "test"])
+    def test_without_files_of_detection_the_expressions_are_read(self, make, read, split):
+        path = make("avvg")
+        expected = read("avvg", path, split, tasks=("ground",))
+        for file in path.glob("metainfo/avvg_detection_*.jsonl"):
+            file.unlink()
+        assert read("avvg", path, split) == expected
+
+    def test_a_table_of_detection_without_its_files_is_an_error_that_names_them(self, make, tmp_path):
+        path = make("avvg")
+        (path / "metainfo/avvg_detection_test.jsonl").unlink()
+        with pytest.raises(ValueError, match=r"'test' with the task detect; .*metainfo/avvg_detection_test\.jsonl"):
+            read_dataset("avvg", path, "test", tasks=("detect",), cache_dir=tmp_path / "cache")
+
+    def test_files_of_detection_do_not_stand_in_for_expressions(self, make, read):
+        path = make("avvg")
+        (path / "metainfo/avvg_test.jsonl").unlink()
+        with pytest.raises(FileNotFoundError, match=r"avvg_test\.jsonl is missing"):
+            read("avvg", path, "test")
 
     def test_files_next_to_the_images_are_read_as_well(self, make, read):
         path = make("avvg")
         expected = read("avvg", path)
-        for split in ("train", "test"):
-            (path / f"metainfo/avvg_{split}.jsonl").rename(path / f"avvg_{split}.jsonl")
+        for file in path.glob("metainfo/*.jsonl"):
+            file.rename(path / file.name)
         (path / "images/avvg").rename(path / "elsewhere")
         (path / "images").rmdir()
         (path / "elsewhere").rename(path / "images")
         assert read("avvg", path) == expected
 
-    def test_boxes_that_leave_their_image_are_clipped(self, make, read):
+    @pytest.mark.parametrize("stem", ["avvg", "avvg_detection"])
+    def test_boxes_that_leave_their_image_are_clipped(self, make, read, stem):
         path = make("avvg")
-        self.rewrite(path, bbox=[50, -4, 70, 8], poly=[[54, -4], [70, 0], [66, 8], [50, 4]])
-        (taxi,) = read("avvg", path, "test")["avvg/DJI_0003.JPG"]
+        self.rewrite(path, stem, bbox=[50, -4, 70, 8], poly=[[54, -4], [70, 0], [66, 8], [50, 4]])
+        task = "ground" if stem == "avvg" else "detect"
+        (taxi,) = read("avvg", path, "test", tasks=(task,))["avvg/DJI_0003.JPG"]
         assert taxi.boxes == ((50, 0, 60, 8),)
         assert taxi.corners == (((54, -4), (70, 0), (66, 8), (50, 4)),)
 
@@ -199,7 +241,16 @@ class TestAVVG:
     def test_corners_that_enclose_nothing_leave_the_upright_box(self, make, read, poly):
         path = make("avvg")
         self.rewrite(path, poly=poly)
-        assert read("avvg", path, "test") == {"avvg/DJI_0003.JPG": [ground("The black taxi", (20, 8, 40, 24))]}
+        expected = {"avvg/DJI_0003.JPG": [ground("The black taxi", (20, 8, 40, 24))]}
+        assert read("avvg", path, "test", tasks=("ground",)) == expected
+
+    def test_a_vehicle_without_area_costs_its_question_alone(self, make, read):
+        path = make("avvg")
+        expected = read("avvg", path, "test", tasks=("ground",))
+        self.rewrite(path, "avvg_detection", poly=[[9, 9]] * 4)
+        with pytest.raises(BadRecordError, match=r"box \[9\.0, 9\.0, 9\.0, 9\.0\] has no area"):
+            read("avvg", path, "test")
+        assert read("avvg", path, "test", bad_records="skip") == expected
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -219,9 +270,37 @@ class TestAVVG:
         with pytest.raises(BadRecordError, match=rf"avvg_test\.jsonl, .*{message}"):
             read("avvg", path, "test")
 
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"poly": None}, r"'poly' should have one or more quads of 8 numbers, not None"),
+            ({"poly": []}, r"one or more quads of 8 numbers, not \[\]"),
+            ({"poly": [[1, 2], [3, 4], [5, 6]]}, r"quads of 8 numbers, not \[\[1, 2\], \[3, 4\], \[5, 6\]\]"),
+            ({"poly": [1, 2, 3, 4, 5, 6, 7, float("inf")]}, "8 numbers are expected"),
+            ({"poly": [[1, 2, 3, 4, 5, 6, 7, {}]]}, "8 numbers are expected"),
+            ({"question": " . "}, "the category is empty"),
+            ({"question": 3}, "the category should be a text"),
+        ],
+    )
+    def test_a_bad_record_of_detection_is_named_with_its_file(self, make, read, change, message):
+        path = make("avvg")
+        self.rewrite(path, "avvg_detection", **change)
+        with pytest.raises(
+            BadRecordError, match=rf"'DJI_0003\.JPG': avvg_detection_test\.jsonl, record 0: .*{message}"
+        ):
+            read("avvg", path, "test")
+
+    def test_a_bad_record_of_an_image_without_expressions_is_named_with_its_file(self, make, read):
+        path = make("avvg")
+        self.rewrite(path, "avvg_detection", image_id="DJI_0002.JPG", poly=[])
+        with pytest.raises(
+            BadRecordError, match=r"avvg_detection_test\.jsonl, image 'DJI_0002\.JPG': record 0: 'poly'"
+        ):
+            read("avvg", path, "test")
+
     @staticmethod
-    def rewrite(path: Path, **fields: object) -> None:
-        file = path / "metainfo/avvg_test.jsonl"
+    def rewrite(path: Path, stem: str = "avvg", **fields: object) -> None:
+        file = path / f"metainfo/{stem}_test.jsonl"
         file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
 
 

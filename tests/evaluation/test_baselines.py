@@ -166,8 +166,8 @@ def test_every_baseline_answers_synthetic_scenes_in_the_order_of_their_questions
 
 def test_scores_are_those_of_the_answers():
     train, test = synthetic_dataset(6, split="train"), synthetic_dataset(4, split="test")
-    scores = score_baselines(train, test, tasks=["vqa", "caption"])
+    scores = score_baselines(train, [test], tasks=["vqa", "caption"])
     assert scores["commonest"]["vqa"] == score_answers(commonest_answers(train, test))["vqa"]
     assert set(scores["canonical_caption"]) == {"caption"}
     assert "typical_box" not in scores  # which answers no such question
-    assert "confidence_intervals" in score_baselines(train, test, tasks=["vqa"], bootstrap=5)["commonest"]["vqa"]
+    assert "confidence_intervals" in score_baselines(train, [test], tasks=["vqa"], bootstrap=5)["commonest"]["vqa"]

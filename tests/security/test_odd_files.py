@@ -87,6 +87,14 @@ def test_a_data_set_with_such_a_file_is_refused(tmp_path, name, kind):
         read_all(name, root, "all" if name == "aid" else "train")
 
 
+@pytest.mark.parametrize("kind", ["pipe", "directory"])
+def test_such_a_file_is_refused_where_none_is_needed(tmp_path, kind):
+    root = BUILDERS["avvg"](tmp_path)
+    odd = make_odd_file(tmp_path / "metainfo/avvg_detection_train.jsonl", kind)
+    with ends(odd), pytest.raises(ValueError, match=odd.name):
+        read_all("avvg", root, "train")
+
+
 def test_an_image_that_is_a_pipe_is_a_bad_record(tmp_path):
     root = BUILDERS["llava"](tmp_path)
     odd = make_odd_file(tmp_path / "a.png", "pipe")

@@ -265,12 +265,35 @@ def avvg(root: Path) -> Path:
             }
         ],
     }
+    detections = {
+        "train": [
+            {**car, "question": "Red car.", "poly": [[[14, 10], [30, 18], [22, 30], [6, 22]]]},
+            {
+                **car,
+                "image_id": "DJI_0004.JPG",
+                "question": "white car",
+                "poly": [[[2, 4], [8, 4], [8, 9], [2, 9]], [[20, 10], [36, 18], [28, 30], [12, 22]]],
+            },
+            {**car, "question": "SUV  car", "poly": [[40, 0], [60, 0], [60, 20], [40, 20]]},
+            {**car, "question": "red car", "poly": [50, 30, 56, 30, 56, 38, 50, 38]},
+            {**car, "question": "red car", "poly": [14, 10, 30, 18, 22, 30, 6, 22]},
+        ],
+        "test": [
+            {
+                **car,
+                "image_id": "DJI_0003.JPG",
+                "question": "black car",
+                "poly": [[28, 8, 40, 16, 32, 24, 20, 16], [2, 2, 10, 2, 10, 6, 2, 6]],
+            }
+        ],
+    }
     (root / "metainfo").mkdir(parents=True)
-    for split, lines in records.items():
-        for line in lines:
-            write_image(root / "images/avvg" / str(line["image_id"]))
-        text = "".join(f"{json.dumps(line)}\n" for line in lines)
-        (root / f"metainfo/avvg_{split}.jsonl").write_text(text)
+    for stem, splits in (("avvg", records), ("avvg_detection", detections)):
+        for split, lines in splits.items():
+            for line in lines:
+                write_image(root / "images/avvg" / str(line["image_id"]))
+            text = "".join(f"{json.dumps(line)}\n" for line in lines)
+            (root / f"metainfo/{stem}_{split}.jsonl").write_text(text)
     return root
 
 

@@ -157,6 +157,54 @@ def test_a_suite_is_as_many_results_as_it_has_data_sets(tmp_path):
     )
 
 
+BASELINES = {
+    "typical_box": {
+        "is_ceiling": False,
+        "description": "a box of the right class at its median place in training",
+        "figures": {
+            "ground": {"accuracy": 0.125, "num_samples": 9, "confidence_intervals": {"accuracy": [0.0, 0.25]}},
+            "detect": {"f1": None, "num_samples": 0},
+        },
+    },
+    "right_class_box": {
+        "is_ceiling": True,
+        "description": "any true box of the right class",
+        "figures": {"ground": {"accuracy": 0.5, "num_samples": 9}},
+    },
+}
+
+
+def test_what_is_reached_without_a_model_has_a_table_of_its_own(tmp_path):
+    suite = suite_document()
+    suite["cells"][2]["baselines"] = BASELINES
+    write(tmp_path, "suite.json", suite)
+    (sweep, visual, grounding) = read_results(write(tmp_path, "a.json", document(baselines=BASELINES)))
+    assert visual.baselines_table is None
+    for results in (sweep, grounding):
+        assert results.baselines_table.rows == (
+            (BASELINES["typical_box"]["description"], "baseline", "ground", "accuracy@0.5", "0.125 (0.000 to 0.250)"),
+            (BASELINES["right_class_box"]["description"], "ceiling", "ground", "accuracy@0.5", "0.500"),
+        )
+
+
+def test_a_table_has_the_figures_that_a_reader_looks_for(tmp_path):
+    changed = document()
+    spread = {"mean": 0.5, "std": None, "values": [0.5]}
+    changed["cells"][0]["summary"] |= {"ground.accuracy_at_least_50": spread, "ground.accuracy_at_least_70": spread}
+    (results,) = read_results(write(tmp_path, "a.json", changed))
+    assert "ground.accuracy_at_least_50" in results.cells[0].figures
+    assert [row[1] for row in results.table.rows] == ["accuracy@0.5", "accuracy, IoU at least 0.7"]
+
+
+def test_answers_of_another_kind_of_model_have_settings_of_their_own(tmp_path):
+    suite = suite_document()
+    suite["cells"][2]["settings"] = None
+    visual, grounding = read_results(write(tmp_path, "a.json", suite))
+    assert grounding.table.header[-1] == "its own settings"
+    assert grounding.repetitions.startswith("3 images of the split test. In parentheses")
+    assert all(result.metric_args["max_denoising_steps"] for result in eval_results([visual, grounding], DEFAULT))
+
+
 def test_a_benchmark_may_be_published_as_a_data_set(tmp_path):
     write(tmp_path, "benchmarks.yaml", "neon: someone/trees\n")
     (results,) = read_results(write(tmp_path, "neon.json", document()))
