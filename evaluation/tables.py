@@ -35,7 +35,10 @@ _TITLES = {
     "mean_steps": "steps made per answer",
 }
 # What a table of many settings shows; the JSON document has everything.
-_HEADLINES = ("cider", "bleu4", "accuracy", "precision", "recall", "f1", "f1_keep_wellformed")
+_HEADLINES = (
+    *("cider", "bleu4", "accuracy", "precision", "recall", "f1", "f1_keep_wellformed"),
+    *("map50", "map50_equal_scores"),
+)
 
 
 def result_tables(result: SweepResult) -> list[Table]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import TASKS
-from geodit.evaluation.baseline_tables import BaselineFigures, baseline_rows, times_100_title
+from geodit.evaluation.baseline_tables import BaselineFigures, baseline_rows, baselines_document, times_100_title
 from geodit.evaluation.comparison import FigureChange
 from geodit.evaluation.main_figures import MAIN_FIGURES
 from geodit.evaluation.report.tables import CHANGE_COLUMNS, change_cells, value_cell
@@ -106,7 +106,7 @@ class FinetuneReport:
             "before": self.before.figures,
             "after": self.after.figures,
             "changes": {name: change.to_dict() for name, change in self.changes.items()},
-            "baselines": {name: dict(figures) for name, figures in self.baselines.items()},
+            "baselines": baselines_document(self.baselines),
             "best_step": None if self.best is None else self.best.get("step"),
             "steps": self.steps,
             "planned_steps": self.planned_steps,
