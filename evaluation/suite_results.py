@@ -38,6 +38,7 @@ class SuiteCell:
         rows: The data set that was asked about, with its images.
         protocols: The figures of other protocols.
         baselines: For each baseline what [`~geodit.evaluation.scoring.score_answers`] returns, if any were scored.
+        no_baselines: Why there are none, if they were asked for.
     """
 
     entry: SuiteEntry
@@ -52,6 +53,7 @@ class SuiteCell:
     rows: datasets.Dataset | None = field(default=None, repr=False, compare=False)
     protocols: ProtocolFigures = field(default_factory=dict)
     baselines: BaselineFigures = field(default_factory=dict)
+    no_baselines: str = ""
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -73,6 +75,7 @@ class SuiteCell:
             "figures": self.figures,
             "protocols": self.protocols,
             "baselines": baselines_document(self.baselines),
+            **({"no_baselines": self.no_baselines} if self.no_baselines else {}),
             "published": dict(self.published),
         }
 
@@ -125,6 +128,7 @@ def score_cell(
     seconds: float = 0.0,
     rows: datasets.Dataset | None = None,
     training: datasets.Dataset | None = None,
+    no_baselines: str = "",
 ) -> SuiteCell:
     """Compute everything that is told of the answers to a data set.
 
@@ -137,6 +141,7 @@ def score_cell(
         seconds: Time that they took.
         rows: The data set with its images.
         training: Images that baselines answer from; by default none are scored.
+        no_baselines: Why there are none, if they were asked for.
 
     Raises:
         ValueError: As [`~geodit.evaluation.scoring.score_answers`].
@@ -161,6 +166,7 @@ def score_cell(
         rows=rows,
         protocols=score_protocols(answers, scoring),
         baselines=baselines,
+        no_baselines=no_baselines,
     )
 
 

@@ -110,9 +110,9 @@ def run_suite(
     data = [_rows(entry, entry.split, folders[entry.dataset], options) for entry in suite.entries]
     cells: list[SuiteCell] = []
     for entry, rows in zip(suite.entries, data, strict=True):
-        training = None
-        if options.baselines and keep.share[0] == 0 and "train" in get_reader(entry.dataset).splits:
-            training = _rows(entry, "train", folders[entry.dataset], options)
+        training, problem = None, ""
+        if options.baselines and keep.share[0] == 0:
+            training, problem = _training(entry, folders[entry.dataset], options)
         for ablation in suite.ablations or (None,):
             name = cell_name(entry, "" if ablation is None else ablation.name)
             changed = _with_ablation(answerer, ablation)
@@ -135,9 +135,10 @@ def run_suite(
                         seconds=seconds,
                         rows=rows,
                         training=training,
+                        no_baselines=problem,
                     )
                 )
-                training = None  # baselines do not depend on the settings
+                training, problem = None, ""  # baselines do not depend on the settings
     return SuiteResult(suite.name, keep.model, tuple(cells), None if command is None else tuple(command))
 
 
@@ -146,6 +147,16 @@ def _with_ablation(answerer: Answerer, ablation: Ablation | None) -> Answerer:
         return answerer
     assert isinstance(answerer, GeoDiTAnswerer)  # checked before
     return replace(answerer, options=answerer.decoding.with_changes(**ablation.changes))
+
+
+def _training(entry: SuiteEntry, folder: Path, options: SuiteOptions) -> tuple[datasets.Dataset | None, str]:
+    """Return the training split, or why there is none: whoever evaluates may not have downloaded it."""
+    if "train" not in get_reader(entry.dataset).splits:
+        return None, "it has no training split"
+    try:
+        return _rows(entry, "train", folder, options), ""
+    except (ValueError, OSError) as error:
+        return None, str(error)
 
 
 def _rows(entry: SuiteEntry, split: str, folder: Path, options: SuiteOptions) -> datasets.Dataset:

@@ -126,6 +126,11 @@ def suite_markdown(result: SuiteResult) -> str:
     if baselines:
         header = ("data set", "name", "kind", "answers", "task", "figure", "value")
         parts.append(f"## Baselines and ceilings\n\n{MarkdownTable(header, baselines, num_left=6)}")
+    parts += [
+        f"{as_markdown(cell.entry.dataset)} has no baselines: {as_markdown(cell.no_baselines)}."
+        for cell in result.cells
+        if cell.no_baselines
+    ]
     if speed := tuple(_speed_rows(result)):
         parts.append(f"## Speed\n\nTimes are sums over processes.\n\n{MarkdownTable(_SPEED, speed, num_left=2)}")
     return "\n\n".join(parts) + "\n"

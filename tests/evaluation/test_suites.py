@@ -118,6 +118,14 @@ def test_baselines_answer_from_the_training_split(geodit, data, tmp_path):
     aid, whu = run(geodit, "classification", data, tmp_path, baselines=True).cells
     for cell in (aid, whu):
         assert ("train" in get_reader(cell.entry.dataset).splits) is bool(cell.baselines)
+        assert bool(cell.no_baselines) is not bool(cell.baselines)
+
+
+def test_without_the_files_of_training_the_table_says_why_there_are_no_baselines(geodit, data, tmp_path):
+    result = run(geodit, "detection", data, tmp_path, baselines=True)
+    (vrsbench,) = (cell for cell in result.cells if cell.entry.dataset == "vrsbench")
+    assert "has no question of the split 'train' with the task detect" in vrsbench.no_baselines
+    assert "vrsbench has no baselines: " in suite_markdown(result).replace("`", "")
 
 
 def test_ablations_are_other_settings_of_the_same_questions(geodit, data, tmp_path):
