@@ -27,10 +27,13 @@ _SMALL: Mapping[str, int] = MappingProxyType(
 )
 _ARTICLES = frozenset({"a", "an", "the"})
 _IRREGULAR: Mapping[str, str] = MappingProxyType({"people": "person", "men": "man", "women": "woman"})
-# "yes, there is": what follows a comma, or a clause that says the same again.
-_YES_NO = re.compile(r"(yes|no)\s*(?:[,;:.!-]\s|\s(?=(?:there|it|they|this|that|these|those)\b)).*", re.DOTALL)
-_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+", re.ASCII)
+# "yes, there is": what follows a mark, or a clause that says the same again; but "No. 5" is a number.
+_YES_NO = re.compile(
+    r"(yes|no)\s*(?:[,;!]|[.:](?!\s*(?:\d|of\b))\s|-\s|\s(?=(?:there|it|they|this|that|these|those)\b)).*", re.DOTALL
+)
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])", re.ASCII)
 _NUMBER = re.compile(r"\d+", re.ASCII)
+_MINUS = ("-", "\u2212")
 _AREA = re.compile(r"(\d+) ?m2", re.ASCII)
 
 
@@ -46,7 +49,7 @@ def lenient_answer(text: str) -> str:
         text: An answer or a class name, e.g. `"the storage-tanks"`.
 
     Returns:
-        The answer to compare, e.g. `"storag tank"`.
+        The answer to compare, e.g. `"storage tank"`.
     """
     folded = unicodedata.normalize("NFKC", text).strip().lower()
     confirmed = _YES_NO.fullmatch(folded)
@@ -57,9 +60,13 @@ def lenient_answer(text: str) -> str:
 
 def canonical_words(text: str) -> list[str]:
     """Return the words of a text without articles, in the singular, with numbers as digits."""
-    text = _THOUSANDS.sub(lambda number: number[0].replace(",", ""), text)
+    text = _THOUSANDS.sub(_without_commas, text)
     words = [word for word in normalize_answer(text).replace("-", " ").split() if word not in _ARTICLES]
     return [word if word.isdecimal() else _singular(word) for word in _digits(words)]
+
+
+def _without_commas(number: re.Match[str]) -> str:
+    return number[0].replace(",", "")
 
 
 def _digits(words: list[str]) -> list[str]:
@@ -108,13 +115,15 @@ def _singular(word: str) -> str:
         return word[:-3] + "y"
     if word.endswith("s") and not word.endswith(("ss", "us", "is")):
         word = word[:-1]
-    # So that "buses" is as "bus", and "houses" as "house".
-    return word.removesuffix("e")
+    # An "e" after these may belong to the ending: "buses" is then as "bus", and "houses" as "house".
+    return word[:-1] if len(word) > 3 and word.endswith(("se", "xe", "ze", "che", "she", "oe")) else word
 
 
 def _rsvqa_hr(text: str) -> str:
-    answer = normalize_answer(text)
+    answer = _THOUSANDS.sub(_without_commas, normalize_answer(text))
     area = _AREA.fullmatch(answer)
+    if text.strip().startswith(_MINUS) and (area is not None or _NUMBER.fullmatch(answer)):
+        return f"-{answer}"
     return answer if area is None else normalize_answer(count_range(_bounded(area[1]), "m2"))
 
 
@@ -135,7 +144,8 @@ ANSWER_RULES: Mapping[str, AnswerRule] = MappingProxyType(
 
 `strict` is [`~geodit.evaluation.text.normalize_answer`], `lenient` is [`lenient_answer`]. `rsvqa_lr` and `rsvqa_hr`
 are strict but for numbers, which stand for the range that they fall into: 0, 1 to 10, 11 to 100, 101 to 1000 or above
-1000. Areas such as `35m2` do so under both, counts under `rsvqa_lr`.
+1000. Areas such as `35m2` do so under both, counts under `rsvqa_lr`. Commas between thousands do not matter to them,
+and a number below 0 is in no range.
 
 Source of the ranges: `VQA_model/VocabEncoder.py` of github.com/syvlo/RSVQA, with `range_numbers` at low resolution.
 """

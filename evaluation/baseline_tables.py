@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Baselines and ceilings as tables, and in documents of results."""
+"""Baselines as tables, and in documents of results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BaselineFigures = Mapping[str, Mapping[str, JsonObject]]
 """By the name of a baseline what [`~geodit.evaluation.scoring.score_answers`] returns."""
 
 BaselineRow = tuple[str, str, str, str, str, "Value | None"]
-"""Name, baseline or ceiling, description, task, title of the main figure, and the figure."""
+"""Name, whether it uses the truth, description, task, title of the main figure, and the figure."""
 
 
 def baselines_document(baselines: BaselineFigures) -> JsonObject:
@@ -37,7 +37,7 @@ def baselines_document(baselines: BaselineFigures) -> JsonObject:
     """
     return {
         name: {
-            "is_ceiling": BASELINES[name].is_ceiling,
+            "uses_truth": BASELINES[name].uses_truth,
             "description": BASELINES[name].description,
             "figures": dict(figures),
         }
@@ -52,13 +52,13 @@ def baseline_rows(baselines: BaselineFigures) -> Iterator[BaselineRow]:
         baselines: What they reached.
     """
     for name, figures in baselines.items():
-        kind = "ceiling" if BASELINES[name].is_ceiling else "baseline"
+        kind = "uses the truth" if BASELINES[name].uses_truth else "baseline"
         for task, result in figures.items():
             main = MAIN_FIGURES[task]
             yield name, kind, BASELINES[name].description, task, times_100_title(task, main), scaled(main, result)
 
 
-def baselines_table(baselines: BaselineFigures, title: str = "baselines and ceilings, times 100") -> Table:
+def baselines_table(baselines: BaselineFigures, title: str = "baselines, times 100") -> Table:
     """Build a table for a terminal.
 
     Args:
@@ -72,11 +72,12 @@ def baselines_table(baselines: BaselineFigures, title: str = "baselines and ceil
     return table
 
 
-def times_100_title(task: str, figure: str) -> str:
+def times_100_title(task: str, figure: str, iou_threshold: float | None = 0.5) -> str:
     """Return the name of a figure that is shown times 100.
 
     Args:
         task: The task, or a kind of its questions.
         figure: The figure.
+        iou_threshold: From which IoU on a box counts as right.
     """
-    return figure_title(task, figure, 0.5).replace("(0 to 10)", "(0 to 1,000)")
+    return figure_title(task, figure, iou_threshold).replace("(0 to 10)", "(0 to 1,000)")

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be reached without understanding an image, and what at most: answers to compare a model's with.
+"""What can be reached without understanding an image, and with a part of the truth: answers to compare a model's with.
 
 Each function answers the questions of a test set that it has a way to answer, as a model would, so that
 [`~geodit.evaluation.scoring.score_answers`] scores them alike. They need no model and draw nothing at random, but for
-the one that says so.
+the one that says so. [`score_baselines`] counts the other questions of a task as not answered.
 """
 
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import Box, Question, check_columns, decode_stored_image, row_questions
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.scoring import pool_runs, score_answers
+from geodit.evaluation.scoring import ScoringRules, pool_runs, score_answers
 from geodit.evaluation.text import tokenize_caption
 
 if TYPE_CHECKING:
@@ -141,8 +142,9 @@ def typical_boxes(train: datasets.Dataset, test: datasets.Dataset) -> list[Answe
     """Put a box of the right class where such boxes are in training, without a look at the image.
 
     The typical box of a class has the median left, top, right and bottom of its training boxes, as shares of the
-    image's width and height. A phrase to ground has the typical box of its object's class, which is given away. A
-    request to detect has, of each class that more than half of the training answers to the same request have, one.
+    image's width and height. A phrase to ground has the typical box of its object's class, which is given away; where
+    the class is the phrase itself, as in data sets that do not know it, there is nothing to give away. A request to
+    detect has, of each class that more than half of the training answers to the same request have, one.
 
     Args:
         train: Rows as [`geodit.data.schema`] describes them, which have the boxes.
@@ -169,7 +171,7 @@ def typical_boxes(train: datasets.Dataset, test: datasets.Dataset) -> list[Answe
     for row in _rows(test):
         width, height = row.image.size
         for question in row.questions:
-            if question.task == "ground" and question.labels[0] in typical:
+            if question.task == "ground" and _has_class(question) and question.labels[0] in typical:
                 labels = [question.labels[0]]
             elif question.task == "detect" and question.query in requests:
                 common = having[question.query]
@@ -182,37 +184,47 @@ def typical_boxes(train: datasets.Dataset, test: datasets.Dataset) -> list[Answe
 
 
 def right_class_boxes(test: datasets.Dataset, *, seed: int = 0) -> list[AnswerRecord]:
-    """Ground each phrase by any object of the right class, drawn at random from the true ones.
+    """Ground each phrase by any object of the right class, as if drawn at random from the true ones.
 
-    It is what perfect detection reaches without reading the phrase beyond its class. The objects of an image are those
-    that its questions have boxes of.
+    It is what perfect detection reaches without reading the phrase beyond its class, and no upper bound: who reads the
+    phrase can be better. The objects of an image are those that its questions have boxes of. Of n objects one is the
+    right one in a draw of n. So that the figure does not depend on luck, as many right ones are drawn as are to be
+    expected over all questions, to half a question: chance decides which questions those are.
 
     Args:
         test: Rows with the questions.
         seed: Seed of the draws.
 
     Returns:
-        Answers to the questions of grounding, in the order of the test set.
+        Answers to the questions of grounding whose class is not just the phrase, in the order of the test set.
     """
-    rng = random.Random(seed)
-    records = []
+    asked: list[tuple[AnswerRecord, list[Box]]] = []  # without a box yet, and the other objects of the class
     for row in _rows(test):
         objects: dict[str, dict[Box, None]] = defaultdict(dict)
         for question in row.questions:
             for box, label in zip(question.boxes, question.labels, strict=True):
                 objects[label][box] = None
         for question in row.questions:
-            if question.task == "ground" and question.labels:
-                label = question.labels[0]
-                records.append(_record(row, question, boxes=[rng.choice(list(objects[label]))], labels=[label]))
-    return records
+            if question.task == "ground" and _has_class(question):
+                others = [box for box in objects[question.labels[0]] if box != question.boxes[0]]
+                asked.append((_record(row, question, labels=question.labels[:1]), others))
+    rng = random.Random(seed)
+    found: dict[int, Box] = {}
+    # Systematic sampling: in random order, a question is right where the sum of chances passes a whole number.
+    chances = Fraction(1, 2)
+    for number in rng.sample(range(len(asked)), len(asked)):
+        record, others = asked[number]
+        chances += Fraction(1, 1 + len(others))
+        found[number] = record.question.boxes[0] if chances >= 1 else rng.choice(others)
+        chances -= int(chances)
+    return [replace(record, boxes=(found[number],)) for number, (record, _) in enumerate(asked)]
 
 
 def canonical_captions(test: datasets.Dataset) -> list[AnswerRecord]:
     """Give the first reference caption of each image as its caption.
 
     CIDEr averages over all references, so a caption that is one of several paraphrases does not reach 10: this is the
-    ceiling of a model that writes captions in one form.
+    ceiling of captions in one form, the first. Captions that mix the words of several references can have more.
 
     Args:
         test: Rows with the questions.
@@ -257,75 +269,128 @@ class Baseline:
     Args:
         name: How it is called.
         description: One line about it.
-        answer: Function of training and test rows to answers.
-        is_ceiling: Whether it is given what a model has to find, so that it bounds from above.
+        answer: Function of training and test rows to answers. Without training rows it raises `ValueError` if it needs
+            some.
+        needs_training: Whether it answers from training rows.
+        uses_truth: Whether it is given a part of what a model has to find: the class of an object, or a reference. A
+            model that does without can still be better.
     """
 
     name: str
     description: str
-    answer: Callable[[datasets.Dataset, datasets.Dataset], list[AnswerRecord]]
-    is_ceiling: bool = False
+    answer: Callable[[datasets.Dataset | None, datasets.Dataset], list[AnswerRecord]]
+    needs_training: bool = True
+    uses_truth: bool = False
+
+
+def _from_training(
+    name: str,
+    description: str,
+    answer: Callable[[datasets.Dataset, datasets.Dataset], list[AnswerRecord]],
+    *,
+    uses_truth: bool = False,
+) -> Baseline:
+    def checked(train: datasets.Dataset | None, test: datasets.Dataset) -> list[AnswerRecord]:
+        if train is None:
+            raise ValueError(f"the baseline {name} answers from training rows; give some")
+        return answer(train, test)
+
+    return Baseline(name, description, checked, uses_truth=uses_truth)
+
+
+def _from_truth(name: str, description: str, answer: Callable[[datasets.Dataset], list[AnswerRecord]]) -> Baseline:
+    return Baseline(name, description, lambda train, test: answer(test), needs_training=False, uses_truth=True)
 
 
 def _by_question(train: datasets.Dataset, test: datasets.Dataset) -> list[AnswerRecord]:
     return commonest_answers(train, test, by_question=True)
 
 
-def _right_class(train: datasets.Dataset, test: datasets.Dataset) -> list[AnswerRecord]:
-    return right_class_boxes(test)
-
-
-def _canonical(train: datasets.Dataset, test: datasets.Dataset) -> list[AnswerRecord]:
-    return canonical_captions(test)
-
-
 BASELINES: Mapping[str, Baseline] = MappingProxyType(
     {
         baseline.name: baseline
         for baseline in (
-            Baseline("commonest", "the commonest training answer to each kind of question", commonest_answers),
-            Baseline("commonest_by_question", "the commonest training answer to the same question", _by_question),
-            Baseline("nearest_image", "the answers of the training image of nearest colors", nearest_image_answers),
-            Baseline("typical_box", "a box of the right class at its median place in training", typical_boxes),
-            Baseline("right_class_box", "any true box of the right class", _right_class, is_ceiling=True),
-            Baseline("canonical_caption", "the first reference caption", _canonical, is_ceiling=True),
+            _from_training("commonest", "the commonest training answer to each kind of question", commonest_answers),
+            _from_training(
+                "commonest_by_question", "the commonest training answer to the same question", _by_question
+            ),
+            _from_training(
+                "nearest_image", "the answers of the training image of nearest colors", nearest_image_answers
+            ),
+            _from_training("typical_box", "a box of the right class at its median place in training", typical_boxes),
+            _from_truth("right_class_box", "any true box of the right class", right_class_boxes),
+            _from_truth("canonical_caption", "the first reference caption", canonical_captions),
         )
     }
 )
-"""The baselines and ceilings by name."""
+"""The baselines by name."""
 
 
 def score_baselines(
-    train: datasets.Dataset,
+    train: datasets.Dataset | None,
     tests: Iterable[datasets.Dataset],
     *,
     tasks: Sequence[str] | None = None,
     bootstrap: int = 0,
+    rules: ScoringRules | None = None,
 ) -> dict[str, dict[str, JsonObject]]:
-    """Score every baseline and ceiling on the questions that it answers.
+    """Score every baseline on the questions of the tasks that it has answers to.
+
+    Questions of such a task that it has no answer to count as not answered, so that its figures are over the same
+    questions as those of a model.
 
     Args:
-        train: Rows of the training set.
+        train: Rows of the training set; without any, only baselines that need none are scored.
         tests: Rows of the test set, or of several, as repetitions with images of their own have. Their answers are
             pooled.
         tasks: The tasks that are scored; by default all.
         bootstrap: Number of bootstrap resamples, over images, for 95% intervals; 0 for none.
+        rules: How to score, as for a model; by default what needs no Java.
 
     Returns:
         By the name of the baseline, what [`~geodit.evaluation.scoring.score_answers`] returns. Baselines that answer
         nothing are left out.
     """
-    runs: dict[str, list[list[AnswerRecord]]] = {name: [] for name in BASELINES}
+    scored = [one for one in BASELINES.values() if train is not None or not one.needs_training]
+    asked: list[list[AnswerRecord]] = []
+    runs: dict[str, list[list[AnswerRecord]]] = {one.name: [] for one in scored}
     for test in tests:
-        for name, baseline in BASELINES.items():
+        asked.append(_unanswered(test, tasks))
+        for baseline in scored:
             answers = baseline.answer(train, test)
-            runs[name].append([one for one in answers if tasks is None or one.question.task in tasks])
+            runs[baseline.name].append([one for one in answers if tasks is None or one.question.task in tasks])
     found = {}
     for name, of_baseline in runs.items():
-        if any(of_baseline):
-            pooled = pool_runs(of_baseline)
-            found[name] = score_answers(pooled.answers, images=pooled.images, bootstrap=bootstrap)
+        answered = {answer.question.task for run in of_baseline for answer in run}
+        if answered:
+            pairs = zip(asked, of_baseline, strict=True)
+            pooled = pool_runs([_filled(unanswered, run, answered) for unanswered, run in pairs])
+            found[name] = score_answers(pooled.answers, images=pooled.images, bootstrap=bootstrap, rules=rules)
     return found
+
+
+def _unanswered(test: datasets.Dataset, tasks: Sequence[str] | None) -> list[AnswerRecord]:
+    """Return the record of no answer to each question, in the order of the test set."""
+    return [
+        _record(row, question, parsed=False)
+        for row in _rows(test)
+        for question in row.questions
+        if tasks is None or question.task in tasks
+    ]
+
+
+def _filled(
+    unanswered: Sequence[AnswerRecord], answers: Sequence[AnswerRecord], tasks: Collection[str]
+) -> list[AnswerRecord]:
+    """Put answers, which have the order of the questions, in the places of their questions of some tasks."""
+    rest = deque(answers)
+    return [
+        rest.popleft()
+        if rest and (rest[0].image_id, rest[0].question) == (nothing.image_id, nothing.question)
+        else nothing
+        for nothing in unanswered
+        if nothing.question.task in tasks
+    ]
 
 
 class _Row(NamedTuple):
@@ -358,13 +423,24 @@ def _answers(question: Question) -> Sequence[str]:
     return question.references or (question.answer,)
 
 
+def _has_class(question: Question) -> bool:
+    """Return whether an object has a class that is not just the phrase: readers put that where no class is known."""
+    return bool(question.labels) and question.labels[0] != question.query
+
+
 def _box(sides: NDArray[np.float64]) -> Box:
     x1, y1, x2, y2 = sides.tolist()
     return x1, y1, x2, y2
 
 
 def _record(
-    row: _Row, question: Question, *, text: str = "", boxes: Sequence[Box] = (), labels: Sequence[str] = ()
+    row: _Row,
+    question: Question,
+    *,
+    text: str = "",
+    boxes: Sequence[Box] = (),
+    labels: Sequence[str] = (),
+    parsed: bool = True,
 ) -> AnswerRecord:
     return AnswerRecord(
         image_id=row.image_id,
@@ -373,6 +449,6 @@ def _record(
         text=text,
         boxes=tuple(boxes),
         labels=tuple(labels),
-        parsed=True,
+        parsed=parsed,
         num_steps=0,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import datasets
@@ -45,6 +45,7 @@ def read_given_answers(
     *,
     tasks: Sequence[str] | None = None,
     codec: BoxCodec | None = None,
+    ignored_images: Collection[str] = (),
 ) -> list[AnswerRecord]:
     """Read answers, and put them beside the questions that they answer.
 
@@ -53,6 +54,7 @@ def read_given_answers(
         dataset: A data set as [`geodit.data.schema`] describes it.
         tasks: The questions that count; by default those of all tasks.
         codec: The notation of boxes in texts; needed where an answer to a question about boxes is a text.
+        ignored_images: Images that are not asked about, as those beyond a limit: lines about them are passed over.
 
     Returns:
         One record for each question, in the order of the data set. Several questions of one image with the same task
@@ -60,7 +62,8 @@ def read_given_answers(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a line cannot be read, answers no question, or answers one again; the message names it.
+        ValueError: If a line cannot be read, answers no question, or answers one again, or a score is not from 0 to 1;
+            the message names it.
     """
     check_columns(dataset.column_names)
     check_tasks(tasks)
@@ -68,10 +71,11 @@ def read_given_answers(
     asked = list(_asked(dataset, tasks))
     for number, (image_id, question, _) in enumerate(asked):
         waiting[image_id, question.task, question.query].append(number)
+    ignored = {*ignored_images} - {image_id for image_id, _, _ in asked}
     found: dict[int, AnswerRecord] = {}
     for where, line in _lines(Path(path)):
         key = (str(line.get("image_id")), str(line.get("task")), str(line.get("query", "")))
-        if tasks is not None and key[1] in TASKS and key[1] not in tasks:
+        if key[0] in ignored or (tasks is not None and key[1] in TASKS and key[1] not in tasks):
             continue
         if not waiting[key]:
             raise ValueError(
@@ -103,7 +107,10 @@ def _asked(dataset: datasets.Dataset, tasks: Sequence[str] | None) -> Iterator[t
 
 
 def _lines(path: Path) -> Iterator[tuple[str, JsonObject]]:
-    check_regular_file(path)
+    try:
+        check_regular_file(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"there is no file {path}: give one with an answer in each line") from error
     with path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE + 1), b""), 1):
             where = f"{path}, line {number}"
@@ -137,8 +144,8 @@ def _record(
         scores = [float(score) for score in line.get("scores") or ()]
         if len(labels) != len(boxes) or (scores and len(scores) != len(boxes)):
             raise ValueError(f"{len(boxes)} boxes need as many labels, and scores if there are any")
-        if not all(math.isfinite(score) for score in scores):
-            raise ValueError("scores must be finite numbers")
+        if not all(0 <= score <= 1 for score in scores):
+            raise ValueError("scores must be numbers from 0 to 1")
         names = tuple(str(label) for label in labels)
         return AnswerRecord(image_id, image_size, question, text.strip(), boxes, names, True, 0, scores=tuple(scores))
     if codec is None:

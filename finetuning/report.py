@@ -226,11 +226,15 @@ def _baseline_lines(baselines: BaselineFigures) -> list[str]:
         return []
     header = ("name", "kind", "answers", "task", "figure", "value")
     rows = tuple((*words, value_cell(value)) for *words, value in baseline_rows(baselines))
-    what = "What the same questions are worth without a model, each baseline on those that it answers, from "
+    what = (
+        "What the same questions are worth without a model: a baseline answers from "
+        f"{BASELINE_IMAGES:,} images of the training split at most, and a question that it has no answer to counts as "
+        "wrong."
+    )
     return [
-        "## Baselines and ceilings",
+        "## Baselines",
         "",
-        f"{what}{BASELINE_IMAGES:,} images of the training split at most.",
+        what,
         "",
         str(Table(header, rows, num_left=5)),
         "",

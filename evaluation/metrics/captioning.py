@@ -16,6 +16,7 @@ from geodit.configuration.types_geodit import Item, JsonObject
 from geodit.evaluation.answer_rules import canonical_words
 from geodit.evaluation.caption_tokens import tokenize_captions
 from geodit.evaluation.metrics.base import AnswerMetric, Scored, evaluate, parsed_flags, summarize
+from geodit.evaluation.metrics.bleu import BleuCounts
 from geodit.evaluation.metrics.cider import cider_d_scores, cider_original_scores
 from geodit.evaluation.metrics.meteor import MeteorProgram
 from geodit.evaluation.optional import import_optional
@@ -135,7 +136,7 @@ def judge_captions(
             [[_apart_from_counts(caption) for caption in captions] for captions in truths],
         ),
     }
-    bleu = _BleuCounts(hypotheses, truths)
+    bleu = BleuCounts(hypotheses, truths)
 
     def figures(indices: NDArray[np.intp]) -> dict[str, float | None]:
         return {
@@ -158,38 +159,6 @@ def judge_captions(
             return {**figures(indices), "meteor": program.score(statistics[indices])}
 
         yield replace(scored, figures=with_meteor)
-
-
-class _BleuCounts:
-    """What BLEU of a set is made of, for each caption, and the score of any choice of them."""
-
-    def __init__(self, hypotheses: Sequence[str], truths: Sequence[Sequence[str]]) -> None:
-        self._scorer_class = import_optional("pycocoevalcap.bleu.bleu_scorer").BleuScorer
-        scorer = self._scorer_class(n=4)
-        for hypothesis, captions in zip(hypotheses, truths, strict=True):
-            scorer += (hypothesis, list(captions))
-        # Length, length of the reference that is closest, and of n = 1 to 4 all n-grams and the right ones.
-        self._counts = np.asarray(
-            [
-                (
-                    counts["testlen"],
-                    scorer._single_reflen(counts["reflen"], "closest", counts["testlen"]),
-                    *counts["guess"],
-                    *counts["correct"],
-                )
-                for counts in scorer.ctest
-            ],
-            dtype=np.int64,
-        )
-
-    def scores(self, indices: NDArray[np.intp]) -> list[float]:
-        """Return BLEU-1 to BLEU-4: the library's formula depends on the sums alone."""
-        length, closest, *counts = self._counts[indices].sum(axis=0).tolist()
-        total = self._scorer_class(n=4)
-        total.crefs = [None]
-        total.ctest = [{"testlen": length, "reflen": [closest], "guess": counts[:4], "correct": counts[4:]}]
-        scores, _ = total.compute_score(option="closest")
-        return [float(score) for score in scores]
 
 
 def _equal_one(captions: Sequence[str], references: Sequence[Sequence[str]]) -> NDArray[np.bool_]:

@@ -85,11 +85,11 @@ class DetectionMetric(AnswerMetric):
     answer by an IoU of at least 0.9; `None` without boxes. `count_error` is the mean distance of the number of boxes
     in an answer from the number of true ones, `count_exact` the share of answers that parsed and have as many.
 
-    When all boxes have scores, COCO's mean average precision is added: `map50` and `map` (0.50 to 0.95), with the
-    same of well-formed boxes, and `map_small`, `map_medium` and `map_large` by COCO's sizes. The same with equal
-    scores of all boxes is `map50_equal_scores` and `map_equal_scores`. `map_nc` is what LMMRotate and RSCoVLM call
-    mAP_nc: all scores are 1, and the curve is MMRotate's at an IoU of 0.5, Pascal VOC's of 2007 with 11 points. With
-    equal scores the order of the images decides; it is that of the samples.
+    When all boxes have scores, as is true where there are none, COCO's mean average precision is added: `map50` and
+    `map` (0.50 to 0.95), with the same of well-formed boxes, and `map_small`, `map_medium` and `map_large` by COCO's
+    sizes. The same with equal scores of all boxes is `map50_equal_scores` and `map_equal_scores`. `map_nc` is what
+    LMMRotate and RSCoVLM call mAP_nc: all scores are 1, and the curve is MMRotate's at an IoU of 0.5, Pascal VOC's of
+    2007 with 11 points. With equal scores the order of the images decides; it is that of the samples.
     """
 
     def _info(self) -> object:
@@ -226,7 +226,7 @@ class _Rankings:
         self._strict = strict
         self._truths = truths
         self._parsed = parsed
-        self.has_scores = _all_scored(strict)
+        self.has_scores = _all_scored(strict, wellformed)
         # By what follows "map50" and "map" in the names.
         self._coco: dict[str, RankedBoxes] = {}
         self._nc: dict[str, RankedBoxes] = {}
@@ -373,10 +373,17 @@ def _detections(role: str, index: int, sample: Item, rule: AnswerRule) -> Scored
     return {"boxes": boxes, "labels": labels, "scores": scores}
 
 
-def _all_scored(found: Sequence[ScoredBoxes]) -> bool:
-    """Return whether the boxes have scores; some with and some without is an error."""
+def _all_scored(found: Sequence[ScoredBoxes], wellformed: Sequence[ScoredBoxes]) -> bool:
+    """Return whether the boxes that count have scores; some with and some without is an error.
+
+    Where none counts, those of answers that did not parse tell whether the model gives scores. Without any box there
+    is none without a score.
+    """
     with_boxes = [sample for sample in found if sample["boxes"]]
     scored = sum(bool(sample["scores"]) for sample in with_boxes)
     if 0 < scored < len(with_boxes):
         raise ValueError(f"only {scored} of {len(with_boxes)} predictions with boxes have scores; score all or none")
-    return scored > 0
+    if with_boxes:
+        return scored > 0
+    left = [sample for sample in wellformed if sample["boxes"]]
+    return not left or any(sample["scores"] for sample in left)

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from geodit.processing.box_ops import as_boxes
 from geodit.processing.polygons import box_corners, polygon_area, shared_area, surrounding_box
-from geodit.processing.turned_boxes_geodit import Corners
+from geodit.processing.turned_boxes_geodit import Corners, Point
 
-__all__ = ["OfBoxes", "polygon_iou"]
+__all__ = ["OfBoxes", "iou_of_polygons", "polygon_iou"]
 
 OfBoxes = Sequence[Corners | None]
 """The four corners of each turned box, and `None` for each upright one."""
@@ -43,11 +43,17 @@ def polygon_iou(
         for column, other in enumerate(second):
             x1, y1, x2, y2 = around_second[column]
             if x1 < right and left < x2 and y1 < bottom and top < y2:
-                iou[row, column] = _iou(polygon, other)
+                iou[row, column] = iou_of_polygons(polygon, other)
     return iou
 
 
-def _iou(first: Corners, second: Corners) -> float:
+def iou_of_polygons(first: Sequence[Point], second: Sequence[Point]) -> float:
+    """Return the intersection over union of two convex polygons; 0 if one has no area.
+
+    Args:
+        first: Its corners in order, (x, y) each.
+        second: Likewise, in the same unit.
+    """
     areas = polygon_area(first), polygon_area(second)
     if not all(areas):
         return 0.0

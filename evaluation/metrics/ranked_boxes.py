@@ -7,9 +7,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["COCO_RECALLS", "COCO_THRESHOLDS", "VOC2007_RECALLS", "RankedBoxes", "coco_hits", "rank_boxes", "voc_hits"]
+__all__ = [
+    "COCO_RECALLS",
+    "COCO_THRESHOLDS",
+    "VOC2007_RECALLS",
+    "RankedBoxes",
+    "coco_hits",
+    "mean_precision",
+    "rank_boxes",
+    "voc_hits",
+]
 
 COCO_THRESHOLDS: tuple[float, ...] = tuple(np.linspace(0.5, 0.95, 10).tolist())
 COCO_RECALLS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
@@ -59,15 +68,7 @@ class RankedBoxes:
 
     def _average_precision(self, one: _OfClass, drawn: NDArray[np.int64], num_true: int) -> NDArray[np.float64]:
         order, weights = self._in_order(one, drawn)
-        hits = np.cumsum(one.hits[:, order] * weights, axis=1)
-        precision = hits / np.cumsum(weights)
-        precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        # One more column: recalls that are not reached.
-        precision = np.concatenate([precision, np.zeros((len(precision), 1))], axis=1)
-        recall = hits / num_true
-        reached = [np.searchsorted(of_threshold, self._recalls) for of_threshold in recall]
-        areas: NDArray[np.float64] = np.take_along_axis(precision, np.asarray(reached), axis=1).mean(axis=1)
-        return areas
+        return mean_precision(one.hits[:, order], num_true, self._recalls, weights)
 
     def _in_order(self, one: _OfClass, drawn: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         """Return the boxes of the samples that were drawn, in their order, and how often each comes there."""
@@ -81,6 +82,34 @@ class RankedBoxes:
         # Boxes of equal scores come in sample by sample, so copies of a sample come one after the other.
         order = boxes[np.lexsort((boxes, copies, one.samples[boxes], one.levels[boxes]))]
         return order, np.ones(len(order), dtype=np.int64)
+
+
+def mean_precision(
+    hits: ArrayLike, num_true: int, recalls: NDArray[np.float64], weights: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    """Compute the mean over recalls of the precision of boxes in a given order.
+
+    Precision at a recall is the greatest at that recall or a higher one, and 0 at recalls that are not reached.
+
+    Args:
+        hits: Whether each box is right, shape (thresholds, N).
+        num_true: Number of true boxes, at least 1.
+        recalls: At which recalls precision is read off: [`COCO_RECALLS`] or [`VOC2007_RECALLS`].
+        weights: How often each box comes in at its place, shape (N,); by default once.
+
+    Returns:
+        Array of shape (thresholds,).
+    """
+    judged = np.asarray(hits, dtype=np.int64)
+    times = np.ones(judged.shape[1], dtype=np.int64) if weights is None else np.asarray(weights, dtype=np.int64)
+    right = np.cumsum(judged * times, axis=1)
+    precision = right / np.cumsum(times)
+    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    # One more column: recalls that are not reached.
+    precision = np.concatenate([precision, np.zeros((len(precision), 1))], axis=1)
+    reached = [np.searchsorted(of_threshold, recalls) for of_threshold in right / num_true]
+    areas: NDArray[np.float64] = np.take_along_axis(precision, np.asarray(reached), axis=1).mean(axis=1)
+    return areas
 
 
 def rank_boxes(

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from geodit.data.schema import Box
 from geodit.evaluation.answers import AnswerRecord
-from geodit.processing.polygons import box_corners, polygon_area, shared_area
-from geodit.processing.turned_boxes_geodit import Corners, Point
+from geodit.processing.polygons import box_corners
+from geodit.processing.turned_boxes_geodit import Corners
 
-__all__ = ["first_box", "outlines", "polygon_iou", "true_box", "true_outlines"]
+__all__ = ["first_box", "outlines", "true_box", "true_outlines"]
 
 
 def first_box(answer: AnswerRecord) -> Box | None:
@@ -41,15 +41,6 @@ def outlines(answer: AnswerRecord) -> list[Corners]:
 def true_outlines(answer: AnswerRecord) -> list[Corners]:
     """Return the four corners of each true box of a question, in pixels; a turned box keeps its own."""
     return _outlines(answer.question.boxes, answer.question.corners)
-
-
-def polygon_iou(first: Sequence[Point], second: Sequence[Point]) -> float:
-    """Return the intersection over union of two convex polygons; 0 if one has no area."""
-    areas = polygon_area(first), polygon_area(second)
-    if not all(areas):
-        return 0.0
-    shared = shared_area(first, second)
-    return shared / (sum(areas) - shared)
 
 
 def _outlines(boxes: Sequence[Box], corners: Sequence[Corners | None]) -> list[Corners]:

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import TASKS
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.bootstrap import Figures, bootstrap_intervals
+from geodit.evaluation.bootstrap import Figures, bootstrap_intervals, group_members, wilson_interval
 
 __all__ = ["EvaluationProtocol", "Quirk", "Scorer", "Source", "mean_figures"]
+
+_NO_WIDTH = 1e-12  # rounding apart
 
 Scorer = Callable[[Sequence[AnswerRecord]], Figures]
 """Function of the answers to the questions of one task to a function of indices into them to named figures."""
@@ -69,6 +71,7 @@ class EvaluationProtocol:
         quirks: What is peculiar to it.
         scorers: For each task that it scores, how.
         headlines: Of each task that it scores, the figure that stands for it in tables.
+        shares: Of each task, the figures that are shares of the questions, or of some of them.
         not_scored: For each other task, why it is not scored.
         left_out: Figures that the project reports and this protocol does not, with the reason.
     """
@@ -79,6 +82,7 @@ class EvaluationProtocol:
     quirks: tuple[Quirk, ...] = ()
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
     headlines: Mapping[str, str] = field(default_factory=dict)
+    shares: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     not_scored: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
 
@@ -94,15 +98,17 @@ class EvaluationProtocol:
 
         Args:
             answers: Answers to questions of any tasks, in any order.
-            bootstrap: Number of bootstrap resamples, over images, for 95% confidence intervals; 0 for none.
+            bootstrap: Number of bootstrap resamples, over images, for 95% confidence intervals; 0 for none. A share of
+                exactly 0 or 1 has Wilson's interval, of as many trials as there are images that it is about. Other
+                figures that do not vary from resample to resample have none.
             bootstrap_seed: Seed of the resampling.
             images: The image of each answer, for the bootstrap; by default its `image_id`.
 
         Returns:
             For each task that has answers and that the protocol scores, the figures by name, `num_samples`, and
-            `confidence_intervals` when asked for. A share lies between 0 and 1, and a name that ends in `_x100` says
-            that a figure is multiplied by 100. A figure is `None` if it is undefined or its library is not
-            installed.
+            `confidence_intervals` when asked for, each of them the two ends or `None`. A share lies between 0 and 1,
+            and a name that ends in `_x100` says that a figure is multiplied by 100. A figure is `None` if it is
+            undefined or its library is not installed.
 
         Raises:
             ValueError: If there are no answers, or a question lacks what its task needs.
@@ -119,10 +125,30 @@ class EvaluationProtocol:
             figures = self.scorers[task](of_task)
             results[task] = {**figures(np.arange(len(of_task), dtype=np.intp)), "num_samples": len(of_task)}
             if bootstrap:
-                results[task]["confidence_intervals"] = bootstrap_intervals(
-                    figures, [image_of[index] for index in members], resamples=bootstrap, seed=bootstrap_seed
-                )
+                groups = [image_of[index] for index in members]
+                intervals = bootstrap_intervals(figures, groups, resamples=bootstrap, seed=bootstrap_seed)
+                shares = self.shares.get(task, ())
+                results[task]["confidence_intervals"] = _with_width(intervals, results[task], shares, figures, groups)
         return results
+
+
+def _with_width(
+    intervals: Mapping[str, tuple[float, float] | None],
+    result: JsonObject,
+    shares: Sequence[str],
+    figures: Figures,
+    groups: Sequence[Hashable],
+) -> dict[str, tuple[float, float] | None]:
+    """Put Wilson's intervals, or none, in place of those that have no width as resampling had nothing to vary."""
+    found = dict(intervals)
+    flat = [name for name, ends in intervals.items() if ends is not None and ends[1] - ends[0] < _NO_WIDTH]
+    if flat:
+        of_images = [figures(members) for members in group_members(groups)]
+        for name in flat:
+            trials = sum(of_image[name] is not None for of_image in of_images)
+            is_share = name in shares and result[name] in (0.0, 1.0)
+            found[name] = wilson_interval(trials if result[name] else 0, trials) if is_share else None
+    return found
 
 
 def mean_figures(values: Mapping[str, Sequence[float] | NDArray[np.float64] | None]) -> Figures:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.bootstrap import Figures
-from geodit.evaluation.protocols.answer_boxes import outlines, polygon_iou, true_outlines
+from geodit.evaluation.metrics.polygon_iou import iou_of_polygons
+from geodit.evaluation.protocols.answer_boxes import outlines, true_outlines
 from geodit.evaluation.protocols.base import EvaluationProtocol, Quirk, Source, mean_figures
 from geodit.evaluation.protocols.caption_scores import reference_captions, rouge_of_each
 
@@ -57,7 +58,7 @@ def _boxes(answers: Sequence[AnswerRecord]) -> Figures:
     counts = np.zeros((len(answers), 2))
     for row, answer in zip(counts, answers, strict=True):
         found, truths = outlines(answer), true_outlines(answer)
-        row[:] = sum(any(polygon_iou(box, truth) >= 0.5 for truth in truths) for box in found), len(found)
+        row[:] = sum(any(iou_of_polygons(box, truth) >= 0.5 for truth in truths) for box in found), len(found)
     is_single = np.asarray([len(answer.question.boxes) == 1 for answer in answers])
 
     def figures(indices: NDArray[np.intp]) -> dict[str, float | None]:
@@ -71,7 +72,10 @@ def _boxes(answers: Sequence[AnswerRecord]) -> Figures:
     return figures
 
 
-def _precision(counts: NDArray[np.float64]) -> float:
+def _precision(counts: NDArray[np.float64]) -> float | None:
+    """Return the share of right boxes; 0 without boxes, and `None` without questions."""
+    if not len(counts):
+        return None
     right, boxes = counts.sum(axis=0)
     return float(right / boxes) if boxes else 0.0
 

@@ -59,5 +59,6 @@ GEOCHAT = EvaluationProtocol(
     ),
     scorers={"classify": _classes},
     headlines={"classify": "accuracy"},
+    shares={"classify": ("accuracy",)},
     not_scored=dict.fromkeys(("caption", "ground", "detect", "vqa"), _NOT_FOUND),
 )

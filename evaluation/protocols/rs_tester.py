@@ -20,6 +20,7 @@ import numpy as np
 from geodit.data.schema import Box
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.bootstrap import Figures
+from geodit.evaluation.metrics.ranked_boxes import VOC2007_RECALLS, mean_precision
 from geodit.evaluation.protocols.answer_boxes import first_box, true_box
 from geodit.evaluation.protocols.base import EvaluationProtocol, Quirk, Source, mean_figures
 from geodit.evaluation.protocols.caption_scores import reference_captions, rouge_of_each
@@ -81,9 +82,7 @@ def eleven_point_precision(found: Sequence[Box], truths: Sequence[Box], threshol
             taken.add(best)
     if not found or not truths:
         return 0.0
-    hits = np.cumsum(right)
-    recall, precision = hits / len(truths), hits / np.arange(1, len(found) + 1)
-    return float(sum(precision[recall >= level].max(initial=0.0) for level in np.arange(0, 1.1, 0.1)) / 11)
+    return float(mean_precision(np.atleast_2d(right), len(truths), VOC2007_RECALLS)[0])
 
 
 def greedy_scores(found: Sequence[Box], truths: Sequence[Box], threshold: float) -> tuple[float, float, float]:
@@ -323,6 +322,11 @@ RS_TESTER = EvaluationProtocol(
         "detect": "ap_50",
         "vqa": "accuracy",
         "classify": "accuracy",
+    },
+    shares={
+        "ground": ("accuracy_50", "accuracy_75", "accuracy_95"),
+        "vqa": ("accuracy",),
+        "classify": ("accuracy",),
     },
     left_out={
         "caption.meteor": "NLTK's METEOR needs WordNet, a download",

@@ -17,7 +17,9 @@ from geodit.data.schema import Box
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.bootstrap import Figures
 from geodit.evaluation.metrics.cider import cider_d_scores
-from geodit.evaluation.protocols.answer_boxes import first_box, outlines, polygon_iou, true_box, true_outlines
+from geodit.evaluation.metrics.polygon_iou import iou_of_polygons
+from geodit.evaluation.metrics.ranked_boxes import VOC2007_RECALLS, mean_precision
+from geodit.evaluation.protocols.answer_boxes import first_box, outlines, true_box, true_outlines
 from geodit.evaluation.protocols.base import EvaluationProtocol, Quirk, Source, mean_figures
 from geodit.evaluation.protocols.caption_scores import reference_captions
 
@@ -47,9 +49,7 @@ def voc_2007_precision(right: Sequence[bool] | NDArray[np.bool_], num_true: int)
         right: Whether each box is right.
         num_true: Number of true boxes, at least 1.
     """
-    hits = np.cumsum(right)
-    recall, precision = hits / num_true, hits / np.arange(1, len(hits) + 1)
-    return float(sum(precision[recall >= level].max(initial=0.0) for level in np.arange(0, 1.001, 0.1)) / 11)
+    return float(mean_precision(np.atleast_2d(right), num_true, VOC2007_RECALLS)[0])
 
 
 def _area(box: Box) -> float:
@@ -95,7 +95,7 @@ def _judge(answer: AnswerRecord) -> list[tuple[str, bool]]:
     taken: set[int] = set()
     judged = []
     for box, label in zip(outlines(answer), map(str.lower, answer.labels), strict=True):
-        overlaps = [polygon_iou(box, truth) if label == of_truth else -1.0 for truth, of_truth in truths]
+        overlaps = [iou_of_polygons(box, truth) if label == of_truth else -1.0 for truth, of_truth in truths]
         best = int(np.argmax(overlaps)) if overlaps else -1
         judged.append((label, best >= 0 and overlaps[best] >= 0.5 and best not in taken))
         if judged[-1][1]:
@@ -196,6 +196,11 @@ RSCOVLM = EvaluationProtocol(
         "detect": "map_nc_50",
         "vqa": "accuracy",
         "classify": "accuracy",
+    },
+    shares={
+        "ground": ("accuracy_above_50",),
+        "vqa": ("accuracy", "accuracy_either_way"),
+        "classify": ("accuracy", "accuracy_either_way"),
     },
     left_out={
         "detect.fuzzy_classes": "a class name that the set does not have is replaced by the most similar one, by "

@@ -79,6 +79,11 @@ VHM = EvaluationProtocol(
     ),
     scorers={"ground": _grounding, "vqa": _texts, "classify": _texts},
     headlines={"ground": "precision_50", "vqa": "accuracy", "classify": "accuracy"},
+    shares={
+        "ground": ("precision_50", *(f"precision_50_{size}" for size in _SIZES)),
+        "vqa": ("accuracy",),
+        "classify": ("accuracy",),
+    },
     not_scored=dict.fromkeys(("caption", "detect"), "RSEvalKit has no such task"),
     left_out={
         "vqa.own_tasks": "tasks of VHM's own data: multiple choice, colors, counts, sizes, false premises",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from geodit.data.schema import Box
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.bootstrap import Figures
+from geodit.evaluation.metrics.bleu import BleuCounts
 from geodit.evaluation.metrics.cider import cider_d_scores
 from geodit.evaluation.optional import import_optional
 from geodit.evaluation.protocols.answer_boxes import first_box, true_box
@@ -84,18 +85,11 @@ def _captions(answers: Sequence[AnswerRecord]) -> Figures:
     rouge = np.asarray(
         [rouge_scorer.calc_score([caption], of_image) for caption, of_image in zip(captions, references, strict=True)]
     )
-    scorer = import_optional("pycocoevalcap.bleu.bleu_scorer").BleuScorer
-    bleu = scorer(n=4)
-    for caption, of_image in zip(captions, references, strict=True):
-        bleu += (caption, of_image)
+    bleu = BleuCounts(captions, references)
 
     def figures(indices: NDArray[np.intp]) -> dict[str, float | None]:
-        subset = scorer(n=4)
-        subset.crefs = [bleu.crefs[index] for index in indices]
-        subset.ctest = [bleu.ctest[index] for index in indices]
-        scores, _ = subset.compute_score(option="closest")
         return {
-            **{f"bleu{order}": float(score) for order, score in enumerate(scores, start=1)},
+            **{f"bleu{order}": score for order, score in enumerate(bleu.scores(indices), start=1)},
             "rouge_l": float(rouge[indices].mean()),
             "cider_x100": float(cider[indices].mean()),
         }
@@ -115,14 +109,12 @@ def _questions(answers: Sequence[AnswerRecord]) -> Figures:
 
     def figures(indices: NDArray[np.intp]) -> dict[str, float | None]:
         drawn, drawn_types = right_array[indices], type_array[indices]
-        accuracy = float(drawn.mean())
         of_types = [float(drawn[drawn_types == kind].mean()) for kind in np.unique(drawn_types)]
-        judged_share = float(judged_array[indices].mean())
         return {
-            "accuracy": accuracy,
+            "accuracy": float(drawn.mean()),
             "average_accuracy": sum(of_types) / len(of_types),
-            "judged_share": judged_share,
-            "accuracy_if_judged_right": accuracy + judged_share,
+            "judged_share": float(judged_array[indices].mean()),
+            "accuracy_if_judged_right": float((drawn | judged_array[indices]).mean()),
         }
 
     return figures
@@ -166,6 +158,10 @@ VRSBENCH = EvaluationProtocol(
     ),
     scorers={"caption": _captions, "ground": _grounding, "vqa": _questions},
     headlines={"caption": "cider_x100", "ground": "accuracy_50", "vqa": "accuracy"},
+    shares={
+        "ground": ("accuracy_50", "accuracy_70"),
+        "vqa": ("accuracy", "average_accuracy", "judged_share", "accuracy_if_judged_right"),
+    },
     not_scored={
         "detect": "VRSBench's code has no detection",
         "classify": "VRSBench's code has no scene classification",

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from geodit.configuration.types_geodit import JsonObject
+from geodit.evaluation.baseline_tables import times_100_title
 from geodit.evaluation.report.contents import Report, ReportCell
 from geodit.evaluation.scaled_figures import Value, scaled
-from geodit.hub_cards.card.evaluation_results import figure_title
 
 __all__ = ["RULES", "figure_rows", "figures_csv"]
 
@@ -91,5 +91,5 @@ def _rows(task: str, result: JsonObject, iou_threshold: float | None) -> Iterato
         found = {ending: scaled(name + ending, result) for ending in RULES}
         values = {ending: value for ending, value in found.items() if value is not None}
         if "" in values:
-            title = figure_title(task.partition(".")[0], name, iou_threshold).replace("(0 to 10)", "(0 to 1,000)")
+            title = times_100_title(task.partition(".")[0], name, iou_threshold)
             yield FigureRow(task, name, title, values, parse_rate, int(result.get("num_samples", 0)))

@@ -174,7 +174,7 @@ class Baseline:
     Args:
         name: How it is called.
         description: One line about it.
-        is_ceiling: Whether it bounds from above.
+        uses_truth: Whether it is given a part of what a model has to find.
         task: The task.
         figure: Name of the figure.
         value: The figure, with its interval.
@@ -182,7 +182,7 @@ class Baseline:
 
     name: str
     description: str
-    is_ceiling: bool
+    uses_truth: bool
     task: str
     figure: str
     value: Figure
@@ -297,7 +297,7 @@ class Results:
         rows = tuple(
             (
                 one.description,
-                "ceiling" if one.is_ceiling else "baseline",
+                "uses the truth" if one.uses_truth else "baseline",
                 one.task,
                 figure_title(one.task, one.figure, 0.5),
                 str(one.value),
@@ -416,7 +416,7 @@ def _read_baselines(place: Field) -> Iterator[Baseline]:
                 yield Baseline(
                     name=name,
                     description=one["description"].text(),
-                    is_ceiling=one["is_ceiling"].boolean(),
+                    uses_truth=one["uses_truth"].boolean(),
                     task=task,
                     figure=_MAIN[task],
                     value=Figure(

@@ -186,7 +186,7 @@ class TestReport:
         rows = [line.split(" | ") for line in (tmp_path / "report.md").read_text().splitlines() if "_" in line]
         kinds = {row[1].strip("`"): (row[2], row[4]) for row in rows if len(row) == 7}
         assert kinds["nearest_image"] == ("baseline", "vqa")
-        assert kinds["right_class_box"] == ("ceiling", "ground")
+        assert kinds["right_class_box"] == ("uses the truth", "ground")
         assert "canonical_caption" not in kinds, "nobody asked for captions"
 
     def test_what_cannot_be_compared_with_is_one_line(self, geodit, checkpoint, tmp_path):

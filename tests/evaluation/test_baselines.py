@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Baselines and ceilings, on rows made by hand."""
+"""Baselines, on rows made by hand."""
+
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from geodit.evaluation.baselines import (
     score_baselines,
     typical_boxes,
 )
-from geodit.evaluation.scoring import score_answers
+from geodit.evaluation.scoring import ScoringRules, score_answers
 from geodit.tiny.scenes.dataset import synthetic_dataset
 
 RED, GREEN, DARK_RED = (200, 10, 10), (10, 200, 10), (170, 20, 10)
@@ -111,27 +113,55 @@ def test_a_class_that_most_training_answers_lack_is_not_found_anywhere():
     assert (record.boxes, record.parsed) == ((), True)
 
 
-def test_any_box_of_the_right_class_grounds_one_of_as_many():
-    boxes = ((0.0, 0.0, 4.0, 4.0), (10.0, 0.0, 14.0, 4.0))
-    tree = (0.0, 5.0, 4.0, 9.0)
-    rows = [
-        row(
-            RED,
-            f"{number}",
-            Question("ground", query="the left ship", boxes=boxes[:1], labels=("ship",)),
-            Question("ground", query="the tree", boxes=(tree,), labels=("tree",)),
-            Question("detect", query="ship", boxes=boxes, labels=("ship", "ship")),
-        )
-        for number in range(100)
-    ]
-    records = right_class_boxes(make_dataset(rows))
+def of_two_ships_and_a_tree(name):
+    ships, tree = ((0.0, 0.0, 4.0, 4.0), (10.0, 0.0, 14.0, 4.0)), (0.0, 5.0, 4.0, 9.0)
+    return row(
+        RED,
+        name,
+        Question("ground", query="the left ship", boxes=ships[:1], labels=("ship",)),
+        Question("ground", query="the tree", boxes=(tree,), labels=("tree",)),
+        Question("detect", query="ship", boxes=ships, labels=("ship", "ship")),
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_box_of_the_right_class_grounds_one_of_as_many_whatever_the_seed(seed):
+    test = make_dataset([of_two_ships_and_a_tree(f"{number}") for number in range(20)])
+    records = right_class_boxes(test, seed=seed)
     by_class = {
         label: score_answers([record for record in records if record.labels == (label,)])["ground"]["accuracy"]
         for label in ("ship", "tree")
     }
-    assert by_class["tree"] == 1
-    assert by_class["ship"] == pytest.approx(0.5, abs=0.15)
-    assert right_class_boxes(make_dataset(rows), seed=1) != records == right_class_boxes(make_dataset(rows))
+    assert by_class == {"ship": 0.5, "tree": 1}
+    assert records == right_class_boxes(test, seed=seed)
+    assert records != right_class_boxes(test, seed=seed + 1)
+
+
+def test_right_boxes_are_as_many_as_expected_to_half_a_question():
+    test = synthetic_dataset(12, split="test")
+    expected = 0.0
+    for questions in test["questions"]:
+        boxes = {(label, tuple(b)) for q in questions for b, label in zip(q["boxes"], q["labels"], strict=True)}
+        counts = Counter(label for label, _ in boxes)
+        expected += sum(1 / counts[q["labels"][0]] for q in questions if q["task"] == "ground")
+    records = right_class_boxes(test)
+    assert abs(sum(record.boxes == record.question.boxes for record in records) - expected) <= 0.5
+    assert 0 < expected < len(records)
+
+
+def test_a_phrase_that_is_its_own_class_gives_nothing_away():
+    def phrase(query, label):
+        return Question("ground", query=query, boxes=((0, 0, 4, 4),), labels=(label,))
+
+    known, unknown = phrase("the left ship", "ship"), phrase("the left ship", "the left ship")
+    train = make_dataset([row(RED, "t", known, unknown)])
+    both = make_dataset([row(RED, "x", known), row(RED, "y", unknown)])
+    for records in (right_class_boxes(both), typical_boxes(train, both)):
+        assert [record.image_id for record in records] == ["x"]
+    scores = score_baselines(train, [both])
+    assert scores["right_class_box"]["ground"]["accuracy"] == scores["typical_box"]["ground"]["accuracy"] == 0.5
+    nothing = make_dataset([row(RED, "y", unknown)])
+    assert score_baselines(train, [nothing]) == {}
 
 
 def test_the_canonical_caption_is_below_the_top_where_there_are_paraphrases():
@@ -158,10 +188,9 @@ def test_every_baseline_answers_synthetic_scenes_in_the_order_of_their_questions
         assert records
         assert order == sorted(order)
         assert score_answers(records)
-    assert {name for name, baseline in BASELINES.items() if baseline.is_ceiling} == {
-        "right_class_box",
-        "canonical_caption",
-    }
+    of_truth = {"right_class_box", "canonical_caption"}
+    assert {name for name, baseline in BASELINES.items() if baseline.uses_truth} == of_truth
+    assert {name for name, baseline in BASELINES.items() if not baseline.needs_training} == of_truth
 
 
 def test_scores_are_those_of_the_answers():
@@ -171,3 +200,38 @@ def test_scores_are_those_of_the_answers():
     assert set(scores["canonical_caption"]) == {"caption"}
     assert "typical_box" not in scores  # which answers no such question
     assert "confidence_intervals" in score_baselines(train, [test], tasks=["vqa"], bootstrap=5)["commonest"]["vqa"]
+
+
+def test_without_training_rows_those_that_need_none_are_scored():
+    test = synthetic_dataset(2, split="test")
+    assert list(score_baselines(None, [test])) == ["right_class_box", "canonical_caption"]
+    assert score_baselines(None, [test], tasks=["vqa"]) == {}
+    with pytest.raises(ValueError, match="the baseline typical_box answers from training rows; give some"):
+        BASELINES["typical_box"].answer(None, test)
+
+
+def test_questions_that_a_baseline_cannot_answer_count_as_not_answered():
+    known, unknown = vqa(SHIPS, "3", "count"), vqa("Where?", "here", "place")
+    ship = Question("ground", query="the ship", boxes=((0, 0, 4, 4),), labels=("ship",))
+    boat = Question("ground", query="the boat", boxes=((0, 0, 4, 4),), labels=("boat",))
+    train = make_dataset([row(RED, "a", known, ship)])
+    tests = [make_dataset([row(RED, "x", unknown, known, boat)]), make_dataset([row(RED, "y", unknown, ship)])]
+    scores = score_baselines(train, tests)
+    for name in ("commonest", "commonest_by_question", "nearest_image"):
+        figures = scores[name]["vqa"]
+        assert set(scores[name]) == {"vqa"}
+        assert (figures["num_samples"], figures["accuracy"], figures["parse_rate"]) == (3, 1 / 3, 1 / 3)
+        assert figures["by_kind"]["place"]["accuracy"] == 0
+    assert scores["typical_box"]["ground"]["num_samples"] == 2
+    assert scores["typical_box"]["ground"]["accuracy"] == 0.5
+    # Nobody answers anything in a task: no figures of it.
+    assert score_baselines(train, tests[1:], tasks=["vqa"]) == {}
+
+
+def test_baselines_are_scored_by_the_rules_of_the_model():
+    train = make_dataset([row(RED, "a", Question("classify", answer="storage-tanks"))])
+    test = make_dataset([row(RED, "x", Question("classify", answer="storage tank"))])
+    rules = ScoringRules(answer_rules=("rsvqa_lr",))
+    figures = score_baselines(train, [test], rules=rules)["nearest_image"]["classify"]
+    assert (figures["accuracy"], figures["accuracy_lenient"], figures["accuracy_rsvqa_lr"]) == (0, 1, 0)
+    assert "accuracy_rsvqa_lr" not in score_baselines(train, [test])["nearest_image"]["classify"]

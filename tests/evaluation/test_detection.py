@@ -194,6 +194,22 @@ def test_mean_average_precision_needs_scores_for_all_boxes():
         score([answer(A, scores=[1.0]), answer(A)], [truth(A), truth(A)])
 
 
+def test_without_any_box_that_counts_average_precision_is_zero():
+    for nothing in (answer(), answer(parsed=False), answer(A, scores=[0.9], parsed=False)):
+        result = score([nothing], [truth(A)], bootstrap=10)
+        assert (result["map50"], result["map"], result["map50_equal_scores"]) == (0, 0, 0)
+        assert (result["map_small"], result["map_large"]) == (0, None)
+        assert result["confidence_intervals"]["map50"][0] == 0
+    # The boxes that did not parse show that the model gives no scores.
+    assert "map50" not in score([answer(A, parsed=False)], [truth(A)])
+    assert score([answer(A, scores=[0.9], parsed=False)], [truth(A)])["map50_keep_wellformed"] == 1
+    # Scores of what does not count are not asked for.
+    mixed = [answer(B, scores=[0.9], parsed=False), answer(A, parsed=False)]
+    result = score(mixed, [truth(A), truth(B)])
+    assert (result["map50"], "map50_keep_wellformed" in result) == (0, False)
+    assert score([answer()], [truth()])["map50"] is None
+
+
 def test_an_answer_that_did_not_parse_counts_as_one_wrong_box_by_the_rule_of_that_name():
     # Three boxes of which two are right, and an answer that did not parse: 2 of 3, of 4 with the wrong one.
     result = score([answer(A, B, FAR), answer(A, B, parsed=False)], [truth(A, B), truth(A, B)])

@@ -86,6 +86,13 @@ def test_scores_and_labels_are_kept(dataset, tmp_path):
         ({"image_id": "image-0", "task": "classify", "txt": "a"}, "unknown fields txt"),
         ({"image_id": "image-0", "task": "detect", "query": "ship", "boxes": [[1, 2, 3]]}, "boxes must be a list of"),
         ({"image_id": "image-0", "task": "detect", "query": "ship", "boxes": [[3, 2, 1, 4]]}, "x1 <= x2"),
+        *(
+            (
+                {"image_id": "image-0", "task": "detect", "query": "ship", "boxes": [[1, 2, 3, 4]], "scores": [score]},
+                "scores must be numbers from 0 to 1",
+            )
+            for score in (87, 1.01, -0.1)
+        ),
         (
             {"image_id": "image-0", "task": "detect", "query": "ship", "boxes": [[1, 2, 3, 4]], "scores": [1, 2]},
             "as many labels, and scores",
@@ -96,6 +103,25 @@ def test_a_wrong_line_is_named(dataset, tmp_path, line, message):
     with pytest.raises(ValueError, match=r"a\.jsonl, line 2") as caught:
         read_given_answers(write(tmp_path / "a.jsonl", [*lines_of(dataset)[-1:], line]), dataset)
     assert message in str(caught.value)
+
+
+def test_images_that_are_not_asked_about_are_passed_over(dataset, tmp_path):
+    path = write(tmp_path / "a.jsonl", lines_of(dataset))
+    part, names = dataset.select(range(2)), dataset["image_id"]
+    with pytest.raises(ValueError, match="there is no question caption '' about image 'image-2' left to answer"):
+        read_given_answers(path, part)
+    # Those that are asked about count, even if they are named.
+    answers = read_given_answers(path, part, ignored_images=names)
+    assert answers == read_given_answers(path, dataset)[: len(answers)]
+    assert {answer.image_id for answer in answers} == {"image-0", "image-1"}
+    unknown = write(tmp_path / "b.jsonl", [{"image_id": "nowhere", "task": "vqa", "text": "yes"}])
+    with pytest.raises(ValueError, match="about image 'nowhere'"):
+        read_given_answers(unknown, part, ignored_images=names)
+
+
+def test_a_file_that_is_not_there_is_named(dataset, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^there is no file .*none\.jsonl: give one with an answer in"):
+        read_given_answers(tmp_path / "none.jsonl", dataset)
 
 
 def test_a_question_is_answered_once(dataset, tmp_path):

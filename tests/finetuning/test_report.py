@@ -92,9 +92,9 @@ def test_a_figure_that_is_undefined_has_no_difference(tmp_path):
 def test_baselines_stand_beside_the_table(tmp_path):
     made = report(tmp_path)
     for page in (made.to_markdown(), report_of_seeds([made, report(tmp_path, 1)])):
-        [row] = rows_of(page, "## Baselines and ceilings")
+        [row] = rows_of(page, "## Baselines")
         assert (row["name"], row["task"], row["value"]) == ("commonest", "vqa", "100.0")
-        assert page.count("## Baselines and ceilings") == 1
+        assert page.count("## Baselines") == 1
     assert "## Baselines" not in replace(made, baselines={}).to_markdown()
     assert made.to_dict()["baselines"]["commonest"]["vqa"]["accuracy"] == 1.0
 

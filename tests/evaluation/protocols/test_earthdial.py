@@ -40,9 +40,11 @@ def test_questions_with_one_object_are_apart():
     assert EARTHDIAL.score(answers)["ground"] == {
         "precision_50": 1 / 2,
         "precision_50_single": 1 / 2,
-        "precision_50_multiple": 0,
+        "precision_50_multiple": None,
         "num_samples": 2,
     }
+    unanswered = EARTHDIAL.score([detected(FIVE, [])])["detect"]
+    assert (unanswered["precision_50_multiple"], unanswered["precision_50_single"]) == (0, None)
     # A question without objects is one of several.
     assert EARTHDIAL.score([detected([], FIVE[:1]), detected(FIVE, FIVE)])["detect"]["precision_50_multiple"] == 5 / 6
 

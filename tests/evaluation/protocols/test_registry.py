@@ -71,9 +71,51 @@ def test_intervals_hold_the_figures(name):
         del figures["num_samples"]
         assert intervals.keys() == figures.keys()
         for figure, value in figures.items():
-            if value is not None:
+            if intervals[figure] is not None:
                 low, high = intervals[figure]
                 assert low <= value <= high
+                assert low < high
+            else:
+                assert value in (None, 0, 1)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_shares_are_figures_of_their_tasks(name):
+    protocol = get_protocol(name)
+    scores = protocol.score(WITHOUT_CAPTIONS)
+    assert {*protocol.shares} <= {*protocol.scorers}
+    for task, shares in protocol.shares.items():
+        assert {*shares} <= {*scores[task]}
+
+
+def test_a_share_of_all_or_none_has_wilsons_interval_of_the_images_that_it_is_about():
+    small, large = (0, 0, 20, 20), (0, 0, 200, 200)
+    answers = [grounded(small, small, image_id="1"), grounded(large, large, image_id="1")]
+    answers += [grounded(small, small, image_id=str(image)) for image in range(2, 6)]
+    intervals = get_protocol("vhm").score(answers, bootstrap=20)["ground"]["confidence_intervals"]
+    # Of n without a failure Wilson's interval begins at n / (n + z^2).
+    z = 1.959964
+    assert intervals["precision_50"] == pytest.approx((5 / (5 + z**2), 1))
+    assert intervals["precision_50_large"] == pytest.approx((1 / (1 + z**2), 1))
+    assert intervals["precision_50_medium"] is None
+    wrong = [replace(answer, boxes=()) for answer in answers]
+    intervals = get_protocol("vhm").score(wrong, bootstrap=20)["ground"]["confidence_intervals"]
+    assert intervals["precision_50"] == pytest.approx((0, z**2 / (5 + z**2)))
+
+
+def test_what_is_no_share_of_questions_has_no_interval_if_nothing_varies():
+    answers = [grounded((0, 0, 20, 20), (0, 0, 20, 20), image_id=str(image)) for image in range(3)]
+    assert get_protocol("earthdial").score(answers, bootstrap=20)["ground"]["confidence_intervals"] == {
+        "precision_50": None,
+        "precision_50_single": None,
+        "precision_50_multiple": None,
+    }
+    of_rs_tester = get_protocol("rs_tester").score(answers, bootstrap=20)["ground"]["confidence_intervals"]
+    assert of_rs_tester["mean_iou"] is None
+    assert of_rs_tester["accuracy_50"][0] < 1
+    # Half of the questions of one image: there is one resample.
+    two = [replied("yes", "yes"), replied("yes", "no")]
+    assert get_protocol("vhm").score(two, bootstrap=20)["vqa"]["confidence_intervals"] == {"accuracy": None}
 
 
 def test_tasks_that_a_protocol_does_not_score_are_left_out():

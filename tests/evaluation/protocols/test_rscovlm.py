@@ -109,7 +109,7 @@ def test_containment_is_enough(task, truth, text, contained, either_way):
 
 
 def test_its_average_precision_is_our_map_nc():
-    # Two implementations: ours judges once and computes any choice of images from that.
+    # Boxes are judged twice, for each answer and for all of a class at once; the curve is the same.
     answers = [
         detected([BOX, OTHER], [ELSEWHERE, BOX, BOX], image_id="1"),
         detected([BOX], [BOX], image_id="2"),

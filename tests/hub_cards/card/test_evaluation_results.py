@@ -159,7 +159,7 @@ def test_a_suite_is_as_many_results_as_it_has_data_sets(tmp_path):
 
 BASELINES = {
     "typical_box": {
-        "is_ceiling": False,
+        "uses_truth": False,
         "description": "a box of the right class at its median place in training",
         "figures": {
             "ground": {"accuracy": 0.125, "num_samples": 9, "confidence_intervals": {"accuracy": [0.0, 0.25]}},
@@ -167,7 +167,7 @@ BASELINES = {
         },
     },
     "right_class_box": {
-        "is_ceiling": True,
+        "uses_truth": True,
         "description": "any true box of the right class",
         "figures": {"ground": {"accuracy": 0.5, "num_samples": 9}},
     },
@@ -183,7 +183,7 @@ def test_what_is_reached_without_a_model_has_a_table_of_its_own(tmp_path):
     for results in (sweep, grounding):
         assert results.baselines_table.rows == (
             (BASELINES["typical_box"]["description"], "baseline", "ground", "accuracy@0.5", "0.125 (0.000 to 0.250)"),
-            (BASELINES["right_class_box"]["description"], "ceiling", "ground", "accuracy@0.5", "0.500"),
+            (BASELINES["right_class_box"]["description"], "uses the truth", "ground", "accuracy@0.5", "0.500"),
         )
 
 
