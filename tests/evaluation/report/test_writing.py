@@ -39,7 +39,7 @@ def sweep(model, processor, dataset, folder, name="tiny", **changes):
 
 def write(folder, result, dataset):
     report = sweep_report(result)
-    return write_report(folder, report, lambda cell: dataset, list(compare_settings(report, resamples=10)))
+    return write_report(folder, report, lambda cell: dataset, list(compare_settings(report)))
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,7 @@ def test_another_report_is_compared_with_under_the_same_settings(written, model,
     result = sweep(model, processor, dataset, tmp_path, name="other", max_denoising_steps=(3,))
     report = sweep_report(result)
     answers = read_other_answers(written[0], report)
-    (comparison,) = compare_with_answers(report, answers, resamples=10)
+    (comparison,) = compare_with_answers(report, answers)
     assert comparison.before.startswith("tiny, N = 3")
     assert comparison.after.startswith("other, N = 3")
     assert {change.difference for change in comparison.changes.values()} == {0.0}
