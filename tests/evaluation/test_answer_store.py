@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers are kept as they come: a run that is cut off asks no question twice, and ends with the same answers."""
 
+import copy
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import Question, make_dataset, make_row
-from geodit.evaluation.answer_store import AnswerStore, questions_digest, read_answer_store
+from geodit.evaluation.answer_store import AnswerStore, KeptAnswers, questions_digest, read_answer_store
+from geodit.evaluation.answerers import collect_answers
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.generating import generate_answers
+from geodit.evaluation.generating import GeoDiTAnswerer, generate_answers
 
 ASKED = {"model": "geodit-tiny", "settings": {"max_denoising_steps": 2}}
 
