@@ -70,7 +70,7 @@ def test_intervals_stand_below_the_figures():
     table = sweep_table(SweepResult("synthetic", (cell,), (0, 1), None, batch_size=4))
     # Wilson's interval of one image.
     assert next(iter(table.columns[2].cells)) == "1.000 ± 0.000\n1.000 [0.207, 1.000]"
-    assert "below, all answers pooled, with 95% intervals" in table.caption
+    assert "below, all answers pooled with 95% intervals" in table.caption
     assert "[0.207, 1.000]" in rendered(table)
     assert "intervals" not in sweep_table(sweep()).caption
     single = SweepResult("synthetic", (SweepCell(evaluation_options(), runs[:1], runs[0].figures),), (0,), None, 4)
