@@ -179,21 +179,7 @@ class OtherModel:
         store: AnswerStore | None = None,
         share: tuple[int, int] = (0, 1),
     ) -> list[AnswerRecord]:
-        """Answer every question of a data set.
-
-        Args:
-            dataset: A data set as [`geodit.data.schema`] describes it.
-            tasks: Ask the questions of these tasks only.
-            batch_size: How many questions to answer at once.
-            progress: Called with the number of answers so far and in all.
-            closed_sets: The only answers that there are, by task; by default, for the tasks of `closed_set`, those of
-                the data set.
-            store: Keeps every answer at once; the questions that it has answers to are not asked.
-            share: Number of this process and of all that share the questions.
-
-        Returns:
-            One record per question, in the order of the data set; with a share those of this process, and all that the
-            store had before.
+        """Answer every question of a data set, see [`~geodit.evaluation.answerers.Answerer`].
 
         Raises:
             ValueError: If a task is unknown, the batch size is below 1, or there is no question.
