@@ -21,6 +21,7 @@ from geodit.cli.decoding import (
     renamed,
 )
 from geodit.cli.errors import CommandError
+from geodit.cli.evaluation_report import check_can_compare
 from geodit.cli.evaluation_runs import (
     AskedData,
     AskedModel,
@@ -35,6 +36,15 @@ from geodit.cli.lists import positive_integers, split_list
 from geodit.cli.output import check_can_write
 
 _RESAMPLES = 1000
+
+# Options that mean nothing where there is no model to ask, or where a suite says what is asked.
+_OF_MODELS = {
+    *("model", "adapter", "family", "trust_remote_code", "device", "dtype", "batch_size", "closed_set", "seeds"),
+    *("new_images", "max_denoising_steps", "steps", "remasking", "temperature", "guidance_scale", "structured"),
+    *("confidence_threshold", "entropy_bound", "block_length", "prefix_refresh_steps", "fill_after_eos"),
+    *("capture_step", "compile_step"),
+}
+_OF_DATA_SETS = {"dataset", "benchmark", "split", "tasks", "answers", "seeds", "new_images"}
 
 EXAMPLES = """Examples:
 
@@ -55,6 +65,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
+    context: typer.Context,
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -177,8 +188,13 @@ def evaluate(
         ),
     ] = None,
     bootstrap: Annotated[
-        int, typer.Option("--bootstrap", min=0, help="Number of bootstrap resamples for 95% intervals; 0 for none.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            "--bootstrap",
+            min=0,
+            help="Number of bootstrap resamples for 95% intervals. By default none, and 1,000 with --report.",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Number of questions per batch.")] = 32,
     data: Annotated[
         Path | None,
@@ -198,12 +214,19 @@ def evaluate(
     generated from seeds that training never uses, or belong to a split that training never sees.
     """
     name = renamed("--benchmark", benchmark, "--dataset", dataset) or "synthetic"
-    if compare_with is not None and report is None:
-        raise CommandError("--compare-with needs --report")
-    if suite is not None and (dataset is not None or answers is not None or data is None or report is None):
-        raise CommandError(
-            "--suite needs --data, the folder of its data sets, and --report, and takes no --dataset and no --answers"
-        )
+    given = {name for name in context.params if _is_given(context, name)}
+    if answers is not None:
+        _check_none(given & _OF_MODELS, "--answers: no model is asked")
+    elif box_format is not None:
+        raise CommandError("--box-format goes with --answers")
+    if suite is not None:
+        if data is None or report is None:
+            raise CommandError("--suite needs --data, the folder of its data sets, and --report")
+        _check_none(given & _OF_DATA_SETS, "--suite, which says what is asked")
+    if compare_with is not None:
+        if report is None:
+            raise CommandError("--compare-with needs --report")
+        check_can_compare(compare_with)
     steps = renamed("--steps", steps, "--max-denoising-steps", max_denoising_steps)
     grid = Grid(
         positive_integers("--max-denoising-steps", steps or "8"),
@@ -229,7 +252,7 @@ def evaluate(
             () if answer_rules is None else tuple(split_list("--answer-rules", answer_rules)),
         ),
         () if protocol is None else tuple(split_list("--protocol", protocol)),
-        bootstrap or (0 if report is None else _RESAMPLES),
+        (0 if report is None else _RESAMPLES) if bootstrap is None else bootstrap,
     )
     if answers is not None:
         evaluate_answers(answers, asked, box_format, scoring, baselines=baselines, outputs=outputs)
@@ -276,3 +299,15 @@ def evaluate(
         baselines=baselines,
         outputs=outputs,
     )
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _check_none(given: set[str], without: str) -> None:
+    """Refuse options that do not go with another one."""
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
+        raise CommandError(f"{options} cannot go with {without}")

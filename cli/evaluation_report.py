@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`geodit evaluate --report`: answers, tables, plots and pictures in a folder."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,14 +18,31 @@ if TYPE_CHECKING:
     from geodit.evaluation.sweep import SweepResult
 
 
+_RESULTS = "results.json"
+_SUITE_TABLES = ("results.md", "results.csv")
+
+
+def check_can_compare(folder: Path) -> None:
+    """Check that a folder has answers to compare with, before any is given.
+
+    Raises:
+        CommandError: If it has none.
+    """
+    if not (folder / "answers").is_dir():
+        raise CommandError(f"--compare-with {folder}: it has no answers; give the folder of a report")
+
+
 def keep_answers(folder: Path, model_name: str) -> "KeptAnswers":
     """Make the folder of a report, and say by which processes its answers are given."""
+    from datetime import timedelta
+
     from accelerate import PartialState
 
     from geodit.evaluation.answer_store import KeptAnswers
 
     make_directory(folder)
-    processes = PartialState()
+    # Processes wait for the slowest, which may have been given much more to do after a stop.
+    processes = PartialState(timeout=timedelta(days=7))
     share = (processes.process_index, processes.num_processes)
     return KeptAnswers(folder, model_name, share, processes.wait_for_everyone)
 
@@ -46,9 +63,8 @@ def write_sweep_report(
     """
     from geodit.evaluation.report.contents import sweep_report
 
-    write_output(folder / "results.json", to_json(result.to_dict()).encode())
     rows = load_dataset(None if result.dataset_seeds is None else result.dataset_seeds[0])
-    _write(folder, sweep_report(result), lambda cell: rows, compare_with)
+    _write(folder, sweep_report(result), lambda cell: rows, compare_with, {_RESULTS: to_json(result.to_dict())})
 
 
 def write_suite_report(folder: Path, result: "SuiteResult", compare_with: Path | None) -> None:
@@ -62,9 +78,6 @@ def write_suite_report(folder: Path, result: "SuiteResult", compare_with: Path |
     from geodit.evaluation.report.contents import suite_report
     from geodit.evaluation.suite_tables import suite_csv, suite_markdown
 
-    write_output(folder / "results.json", to_json(result.to_dict()).encode())
-    write_output(folder / "results.md", suite_markdown(result).encode())
-    write_output(folder / "results.csv", suite_csv(result).encode())
     report = suite_report(result)
     rows = {name: cell.rows for name, cell in zip((one.name for one in report.cells), result.cells, strict=True)}
 
@@ -73,7 +86,12 @@ def write_suite_report(folder: Path, result: "SuiteResult", compare_with: Path |
         assert found is not None  # a suite that was run has them
         return found
 
-    _write(folder, report, rows_of, compare_with)
+    tables = {
+        _RESULTS: to_json(result.to_dict()),
+        _SUITE_TABLES[0]: suite_markdown(result),
+        _SUITE_TABLES[1]: suite_csv(result),
+    }
+    _write(folder, report, rows_of, compare_with, tables)
 
 
 def _write(
@@ -81,10 +99,17 @@ def _write(
     report: "Report",
     rows_of: "Callable[[ReportCell], datasets.Dataset]",
     compare_with: Path | None,
+    tables: Mapping[str, str],
 ) -> None:
     from geodit.evaluation.report.writing import write_report
 
-    write_report(folder, report, rows_of, list(_comparisons(report, compare_with)))
+    comparisons = list(_comparisons(report, compare_with))
+    write_report(folder, report, rows_of, comparisons)
+    for name, text in tables.items():
+        write_output(folder / name, text.encode())
+    for name in _SUITE_TABLES:
+        if name not in tables:
+            (folder / name).unlink(missing_ok=True)  # of a report that was here before
 
 
 def _comparisons(report: "Report", compare_with: Path | None) -> "Iterator[Comparison]":

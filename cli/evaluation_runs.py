@@ -2,16 +2,18 @@
 """What `geodit evaluate` does: ask a model, or read answers, and show what came of it."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import typer
 
 from geodit.cli.checkpoint import load_pipeline, model_label, resolve_model, split_revision
 from geodit.cli.data import NEON_DIRECTORY
 from geodit.cli.errors import CommandError
 from geodit.cli.evaluation_report import keep_answers, write_suite_report, write_sweep_report
-from geodit.cli.output import make_directory, print_json, progress_bar, results_console, to_json, write_output
+from geodit.cli.output import print_json, progress_bar, results_console, to_json, write_output
 
 if TYPE_CHECKING:
     import datasets
@@ -55,16 +57,23 @@ class AskedData:
         return self.name in EVALUATION_DATASETS and get_evaluation_dataset(self.name).has_seeds
 
     def rows(self, seed: int | None = None) -> "datasets.Dataset":
-        """Return the rows of the data set.
+        """Return the rows of the data set; of images that are made no more than the limit.
 
         Raises:
             CommandError: If there is no such data set, or it is not said where it is.
         """
-        return self._read(self.split, self.limit, seed)
+        return self._read(self.split, self.limit if self.has_seeds else None, seed)
 
-    def training_rows(self) -> "datasets.Dataset":
-        """Return what baselines answer from: of scenes that are made as many as tell what training gives away."""
-        return self._read("train", _TRAINING_SCENES if self.has_seeds else None)
+    def training_rows(self) -> "datasets.Dataset | None":
+        """Return what baselines answer from: of images that are made as many as tell what training gives away.
+
+        Where there is no training split, this says so, and returns `None`.
+        """
+        try:
+            return self._read("train", _TRAINING_SCENES if self.has_seeds else None)
+        except (ValueError, OSError) as error:
+            typer.echo(f"geodit: warning: no baselines of training: {error}", err=True)
+            return None
 
     def entry(self, rows: "datasets.Dataset") -> "SuiteEntry":
         """Return the data set as one of a suite."""
@@ -87,19 +96,21 @@ class AskedData:
         from geodit.evaluation.data_sets import EVALUATION_DATASETS, load_evaluation_dataset
 
         datasets.disable_progress_bars()
+        if self.name == "synthetic" and self.folder is not None:
+            raise CommandError("synthetic images are made, not read: leave out --data")
         if self.name in EVALUATION_DATASETS:
             folder = NEON_DIRECTORY if self.folder is None and self.name == "neon" else self.folder
             return load_evaluation_dataset(self.name, split=split, seed=seed, limit=limit, data_dir=folder)
         if self.name in READERS:
             if self.folder is None:
                 raise CommandError(f"{self.name} is read from a folder: name it with --data")
-            rows = read_dataset(self.name, self.folder, split)
-        elif Path(self.name).exists() or "/" in self.name:
-            rows = read_split(self.name, split)
-        else:
-            known = ", ".join((*EVALUATION_DATASETS, *READERS))
-            raise CommandError(f"unknown data set {self.name!r}: neither a folder nor one of {known}")
-        return rows if limit is None else rows.select(range(min(limit, len(rows))))
+            return read_dataset(self.name, self.folder, split)
+        if self.folder is not None:
+            raise CommandError(f"--data goes with a published data set, a suite or neon, not with {self.name}")
+        if Path(self.name).exists() or "/" in self.name:
+            return read_split(self.name, split)
+        known = ", ".join((*EVALUATION_DATASETS, *READERS))
+        raise CommandError(f"unknown data set {self.name!r}: neither a folder nor one of {known}")
 
 
 @dataclass(frozen=True)
@@ -167,8 +178,6 @@ class AskedModel:
             raise CommandError("--family needs --model, and takes no --adapter")
         if settings.with_changes(closed_set=()) != evaluation_options(DecodingOptions()):
             raise CommandError(f"{self.model} is not GeoDiT: options of its denoising do not go with it")
-        if set(settings.closed_set) - {"classify"}:
-            raise CommandError("--closed-set of another model can only be classify: the prompt tells the classes")
         name, revision = split_revision(self.model)
         return load_other_model(
             resolve_model(name),
@@ -177,7 +186,7 @@ class AskedModel:
             device=self.device,
             dtype=self.dtype,
             trust_remote_code=self.trust_remote_code,
-            closed_set=bool(settings.closed_set),
+            closed_set=settings.closed_set,
         )
 
 
@@ -198,8 +207,18 @@ class Outputs:
     as_json: bool
 
     def keep(self, model: str) -> "KeptAnswers | None":
-        """Make the folder of the report, if there is one, and say by which processes its answers are given."""
-        return None if self.report is None else keep_answers(self.report, model)
+        """Make the folder of the report, if there is one, and say by which processes its answers are given.
+
+        Raises:
+            CommandError: If there are several processes and no folder, by which they would share the questions.
+        """
+        if self.report is not None:
+            return keep_answers(self.report, model)
+        from accelerate import PartialState
+
+        if PartialState().num_processes > 1:
+            raise CommandError("several processes share the questions by the folder of --report: name one")
+        return None
 
     def show(self, document: "JsonObject", tables: "Callable[[], Sequence[Table]]") -> None:
         """Write the JSON file, and print figures."""
@@ -251,20 +270,26 @@ def evaluate_answers(
         baselines: Also score what answers without a model.
         outputs: Where figures go.
     """
+    from geodit.evaluation.answer_store import keep_given_answers
+    from geodit.evaluation.answerers import first_rows
     from geodit.evaluation.given_answers import read_given_answers
-    from geodit.evaluation.suite_results import SuiteResult, score_cell
+    from geodit.evaluation.suite_results import SuiteResult, cell_name, score_cell
     from geodit.processing.boxes_geodit import get_box_codec
 
     if box_format == "location_tokens":
         raise CommandError("location tokens are of GeoDiT: answers in them are read by geodit evaluate itself")
     codec = None if box_format is None else get_box_codec(box_format)
-    if outputs.report is not None:
-        make_directory(outputs.report)
-    rows = data.rows()
-    answers = read_given_answers(path, rows, tasks=data.tasks, codec=codec)
+    whole = data.rows()
+    rows = first_rows(whole, data.limit)
+    ignored = set(whole["image_id"]) - set(rows["image_id"])
+    answers = read_given_answers(path, rows, tasks=data.tasks, codec=codec, ignored_images=ignored)
+    entry = data.entry(rows)
+    keep = outputs.keep(path.name)
+    if keep is not None:
+        keep_given_answers(answers, path, rows, keep.within("answers").within(cell_name(entry)), tasks=data.tasks)
     training = data.training_rows() if baselines else None
-    cell = score_cell(data.entry(rows), answers, scoring, rows=rows, training=training)
-    _finish(SuiteResult(cell.entry.dataset, path.name, (cell,), _command()), outputs)
+    cell = score_cell(entry, answers, scoring, rows=rows, training=training, baselines=baselines)
+    _finish(SuiteResult(entry.dataset, path.name, (cell,), _command(), data.limit), outputs)
 
 
 def evaluate_other_model(
@@ -278,28 +303,30 @@ def evaluate_other_model(
     outputs: Outputs,
 ) -> None:
     """Ask a model that is not GeoDiT the questions of one data set."""
-    from geodit.evaluation.answerers import collect_answers
+    from geodit.evaluation.answerers import collect_answers, first_rows
     from geodit.evaluation.suite_results import SuiteResult, cell_name, score_cell
 
-    rows = data.rows()
+    whole = data.rows()
+    rows = first_rows(whole, data.limit)
     entry = data.entry(rows)
-    training = data.training_rows() if baselines else None
     keep = outputs.keep(model.label)
     answerer = model.answerer(settings)
     with progress_bar() as progress:
         bar = progress.add_task(entry.dataset, total=None)
         answers, seconds = collect_answers(
             answerer,
-            rows,
+            whole,
             tasks=data.tasks,
             batch_size=batch_size,
+            limit=data.limit,
             progress=lambda done, total: progress.update(bar, completed=done, total=total),
             keep=None if keep is None else keep.within("answers").within(cell_name(entry)),
         )
     if keep is not None and keep.share[0] > 0:
         return
-    cell = score_cell(entry, answers, scoring, seconds=seconds, rows=rows, training=training)
-    _finish(SuiteResult(entry.dataset, model.label, (cell,), _command()), outputs)
+    training = data.training_rows() if baselines else None
+    cell = score_cell(entry, answers, scoring, seconds=seconds, rows=rows, training=training, baselines=baselines)
+    _finish(SuiteResult(entry.dataset, model.label, (cell,), _command(), data.limit), outputs)
 
 
 def evaluate_suite(
@@ -364,6 +391,7 @@ def evaluate_sweep(
     outputs: Outputs,
 ) -> None:
     """Ask GeoDiT the questions of one data set, under one or more settings."""
+    from geodit.evaluation.answerers import first_rows
     from geodit.evaluation.baselines import score_baselines
     from geodit.evaluation.sweep import run_sweep
     from geodit.evaluation.tables import result_tables
@@ -376,7 +404,6 @@ def evaluate_sweep(
     def load_dataset(seed: int | None) -> "datasets.Dataset":
         return data.rows(seed) if shared is None else shared
 
-    training = data.training_rows() if baselines else None
     keep = outputs.keep(model.label)
     pipeline = load_pipeline(model.model, model.device, adapter=model.adapter, dtype=model.dtype)
     with progress_bar() as progress:
@@ -398,6 +425,7 @@ def evaluate_sweep(
             settings=settings,
             tasks=data.tasks,
             batch_size=batch_size,
+            limit=data.limit,
             bootstrap=scoring.bootstrap,
             rules=scoring.rules,
             protocols=scoring.protocols,
@@ -408,15 +436,21 @@ def evaluate_sweep(
         )
     if keep is not None and keep.share[0] > 0:
         return
-    if training is not None:
-        tests = map(load_dataset, result.dataset_seeds or (None,))
-        tasks = list(result.cells[0].runs[0].figures)
-        found: Mapping[str, Mapping[str, JsonObject]] = score_baselines(
-            training, tests, tasks=tasks, bootstrap=scoring.bootstrap
+
+    def asked_rows(seed: int | None) -> "datasets.Dataset":
+        return first_rows(load_dataset(seed), data.limit)
+
+    if baselines:
+        found = score_baselines(
+            data.training_rows(),
+            map(asked_rows, result.dataset_seeds or (None,)),
+            tasks=list(result.cells[0].runs[0].figures),
+            bootstrap=scoring.bootstrap,
+            rules=scoring.rules,
         )
         result = replace(result, baselines=found)
     if outputs.report is not None:
-        write_sweep_report(outputs.report, result, load_dataset, outputs.compare_with)
+        write_sweep_report(outputs.report, result, asked_rows, outputs.compare_with)
     outputs.show(result.to_dict(), lambda: result_tables(result))
 
 

@@ -26,7 +26,7 @@ from geodit.evaluation.answers import AnswerRecord
 __all__ = [
     "AnswerStore",
     "KeptAnswers",
-    "answer_seconds",
+    "keep_given_answers",
     "questions_digest",
     "read_answer_store",
     "read_stored_answers",
@@ -58,7 +58,7 @@ class AnswerStore:
     def __init__(self, folder: Path, asked: Mapping[str, object], process: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         header = _header(asked)
-        self.answers, self.seconds = _read(folder, asked)
+        self.answers, self.seconds = read_answer_store(folder, asked)
         self._journal = LineJournal(folder / f"answers-{process}.jsonl", header, hint=_HINT)
 
     def add(self, number: int, answer: AnswerRecord, seconds: float = 0.0) -> None:
@@ -89,17 +89,31 @@ class AnswerStore:
         self.close()
 
 
-def read_answer_store(folder: Path, asked: Mapping[str, object]) -> dict[int, AnswerRecord]:
-    """Return the answers in a folder, by the number of their question.
+def read_answer_store(folder: Path, asked: Mapping[str, object]) -> tuple[dict[int, AnswerRecord], float]:
+    """Return the answers in a folder.
 
     Args:
         folder: Of the answers.
         asked: What they depend on.
 
+    Returns:
+        The answers by the number of their question, in that order, and how many seconds it took to give them, over
+        all processes.
+
     Raises:
         ValueError: If the folder holds answers of something else, or is damaged.
     """
-    return _read(folder, asked)[0]
+    found: dict[int, tuple[AnswerRecord, float]] = {}
+    for path in sorted(folder.glob("answers-*.jsonl")):
+        for line in read_journal_lines(path, _header(asked))[0]:
+            try:
+                values = dict(line)
+                number, seconds = int(values.pop("number")), float(values.pop("seconds", 0.0))
+                found[number] = AnswerRecord.from_dict(values), seconds
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path} is damaged: {error}; delete it to ask its questions again") from error
+    answers = {number: found[number][0] for number in sorted(found)}
+    return answers, math.fsum(seconds for _, seconds in found.values())
 
 
 def read_stored_answers(folder: Path) -> tuple[JsonObject, dict[int, AnswerRecord]]:
@@ -123,20 +137,7 @@ def read_stored_answers(folder: Path) -> tuple[JsonObject, dict[int, AnswerRecor
     header = parse_json_object(line.decode(errors="replace"), f"{paths[0]}, line 1")
     if header.pop("format", None) != _FORMAT:
         raise ValueError(f"{paths[0]} is not a file of answers of geodit evaluate")
-    return header, read_answer_store(folder, header)
-
-
-def answer_seconds(folder: Path, asked: Mapping[str, object]) -> float:
-    """Return how many seconds it took to give the answers in a folder, over all processes.
-
-    Args:
-        folder: Of the answers.
-        asked: What they depend on.
-
-    Raises:
-        ValueError: As `read_answer_store`.
-    """
-    return _read(folder, asked)[1]
+    return header, read_answer_store(folder, header)[0]
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,34 @@ class KeptAnswers:
         return replace(self, folder=self.folder / name)
 
 
+def keep_given_answers(
+    answers: Iterable[AnswerRecord],
+    path: Path,
+    dataset: datasets.Dataset,
+    keep: KeptAnswers,
+    tasks: Iterable[str] | None = None,
+) -> None:
+    """Keep answers that a file has, so that a later run can be compared with them.
+
+    Args:
+        answers: One for each question of the data set, in its order.
+        path: The file.
+        dataset: The questions.
+        keep: Where to.
+        tasks: Of the questions that count; by default all.
+
+    Raises:
+        ValueError: If the folder keeps answers of another file, or to other questions.
+        OSError: If they cannot be written.
+    """
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    asked = {"model": keep.model, "questions": questions_digest(dataset, tasks), "settings": {"file": content}}
+    with AnswerStore(keep.folder, asked, keep.share[0]) as store:
+        for number, answer in enumerate(answers):
+            if number not in store.answers:
+                store.add(number, answer)
+
+
 def questions_digest(dataset: datasets.Dataset, tasks: Iterable[str] | None = None) -> str:
     """Return a hash of what a data set asks, in its order, by which answers are known to be to it.
 
@@ -171,21 +200,6 @@ def questions_digest(dataset: datasets.Dataset, tasks: Iterable[str] | None = No
     for row in dataset.select_columns(["image_id", "questions"]):
         digest.update(json.dumps([row["image_id"], row["questions"]], sort_keys=True).encode())
     return digest.hexdigest()
-
-
-def _read(folder: Path, asked: Mapping[str, object]) -> tuple[dict[int, AnswerRecord], float]:
-    """Return the answers by the number of their question, and the seconds that they took."""
-    found: dict[int, tuple[AnswerRecord, float]] = {}
-    for path in sorted(folder.glob("answers-*.jsonl")):
-        for line in read_journal_lines(path, _header(asked))[0]:
-            try:
-                values = dict(line)
-                number, seconds = int(values.pop("number")), float(values.pop("seconds", 0.0))
-                found[number] = AnswerRecord.from_dict(values), seconds
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path} is damaged: {error}; delete it to ask its questions again") from error
-    answers = {number: found[number][0] for number in sorted(found)}
-    return answers, math.fsum(seconds for _, seconds in found.values())
 
 
 def _header(asked: Mapping[str, object]) -> JsonObject:

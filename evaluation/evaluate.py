@@ -13,7 +13,7 @@ from geodit.evaluation.answer_store import KeptAnswers
 from geodit.evaluation.answerers import collect_answers
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.collecting import Progress
-from geodit.evaluation.generating import GeoDiTAnswerer, answers_of
+from geodit.evaluation.generating import GeoDiTAnswerer
 from geodit.evaluation.scoring import ScoringRules, score_answers
 from geodit.evaluation.settings import evaluation_options
 
@@ -115,14 +115,14 @@ def evaluate_model(
             installed.
     """
     settings = evaluation_options(settings)
-    closed_sets = {task: answers_of(dataset, task) for task in settings.closed_set}
-    if limit is not None:
-        if limit < 1:
-            raise ValueError(f"limit must be at least 1 image, not {limit}")
-        dataset = dataset.select(range(min(limit, len(dataset))))
-    answerer = GeoDiTAnswerer(model, processor, settings, closed_sets)
     answers, seconds = collect_answers(
-        answerer, dataset, tasks=tasks, batch_size=batch_size, progress=progress, keep=keep
+        GeoDiTAnswerer(model, processor, settings),
+        dataset,
+        tasks=tasks,
+        batch_size=batch_size,
+        limit=limit,
+        progress=progress,
+        keep=keep,
     )
     figures = score_answers(answers, bootstrap=bootstrap, rules=rules)
     return EvaluationResult(settings, figures, tuple(answers), seconds)

@@ -11,9 +11,11 @@ from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import TASKS, QuestionDataset, QuestionItem, check_tasks
 from geodit.evaluation.answer_store import AnswerStore
+from geodit.evaluation.answerers import answers_of
 from geodit.evaluation.answers import AnswerRecord, record_answer
 from geodit.evaluation.collecting import AnswerCollector, Progress
 from geodit.evaluation.commit_order import read_commit_steps
+from geodit.evaluation.fingerprints import model_fingerprint
 from geodit.evaluation.settings import evaluation_options
 from geodit.processing.answer_patterns import build_answer_pattern
 from geodit.processing.asking import ImageQuestion, ask
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
     from geodit.processing.processing_geodit import GeoDiTProcessor
 
-__all__ = ["GeoDiTAnswerer", "answers_of", "generate_answers"]
+__all__ = ["GeoDiTAnswerer", "generate_answers"]
 
 
 @dataclass(frozen=True)
@@ -37,21 +39,28 @@ class GeoDiTAnswerer:
         model: On the device where it shall run.
         processor: Its processor.
         options: How to decode.
-        closed_sets: As for [`generate_answers`].
     """
 
     model: GeoDiTForMaskedDiffusion
     processor: GeoDiTProcessor
     options: DecodingOptions
-    closed_sets: Mapping[str, Sequence[str]] | None = None
 
     @property
     def decoding(self) -> DecodingOptions:
         """How answers are decoded."""
         return evaluation_options(self.options)
 
+    @property
+    def closed_set(self) -> Sequence[str]:
+        """The tasks in which the answers of the data set are the only choices."""
+        return self.options.closed_set
+
+    def fingerprint(self) -> str:
+        """Return a hash of the weights."""
+        return model_fingerprint(self.model)
+
     def settings(self) -> JsonObject:
-        """Return the same in types that JSON has."""
+        """Return how answers are decoded, in types that JSON has."""
         return self.decoding.to_dict()
 
     def answer_dataset(
@@ -61,6 +70,7 @@ class GeoDiTAnswerer:
         tasks: Sequence[str] | None = None,
         batch_size: int = 32,
         progress: Progress | None = None,
+        closed_sets: Mapping[str, Sequence[str]] | None = None,
         store: AnswerStore | None = None,
         share: tuple[int, int] = (0, 1),
     ) -> list[AnswerRecord]:
@@ -73,7 +83,7 @@ class GeoDiTAnswerer:
             tasks=tasks,
             batch_size=batch_size,
             progress=progress,
-            closed_sets=self.closed_sets,
+            closed_sets=closed_sets,
             store=store,
             share=share,
         )
@@ -183,22 +193,6 @@ def generate_answers(
     finally:
         model.train(was_training)
     return collector.in_order()
-
-
-def answers_of(dataset: datasets.Dataset, task: str) -> list[str]:
-    """Return the right answers that a data set has to the questions of a task, each once, sorted.
-
-    Args:
-        dataset: A data set as [`geodit.data.schema`] describes it.
-        task: A task that is answered by a text.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    answers = {question.answer for question in QuestionDataset(dataset).questions if question.task == task}
-    if not answers - {""}:
-        raise ValueError(f"the data set has no answers to {task} that a closed set could be made of")
-    return sorted(answers - {""})
 
 
 class _Form(NamedTuple):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.answers import AnswerRecord
@@ -39,6 +39,11 @@ class Scoring:
             get_protocol(name)
         if len(set(self.protocols)) != len(self.protocols):
             raise ValueError(f"protocols are named once each, not {', '.join(self.protocols)}")
+
+    def to_dict(self) -> JsonObject:
+        """Return the choices in types that JSON has."""
+        rules = asdict(self.rules or ScoringRules())
+        return {**rules, "answer_rules": list(rules["answer_rules"]), "bootstrap": self.bootstrap}
 
     def score(
         self, answers: Sequence[AnswerRecord], images: Sequence[Hashable] | None = None

@@ -38,7 +38,8 @@ class SuiteCell:
         rows: The data set that was asked about, with its images.
         protocols: The figures of other protocols.
         baselines: For each baseline what [`~geodit.evaluation.scoring.score_answers`] returns, if any were scored.
-        no_baselines: Why there are none, if they were asked for.
+        no_baselines: Why there are none of training, if they were asked for.
+        scoring: How answers were scored.
     """
 
     entry: SuiteEntry
@@ -54,6 +55,7 @@ class SuiteCell:
     protocols: ProtocolFigures = field(default_factory=dict)
     baselines: BaselineFigures = field(default_factory=dict)
     no_baselines: str = ""
+    scoring: Scoring = field(default_factory=Scoring)
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -72,6 +74,7 @@ class SuiteCell:
             "num_images": self.num_images,
             "seconds": self.seconds,
             "tokens_per_second": self.tokens_per_second,
+            "scoring": self.scoring.to_dict(),
             "figures": self.figures,
             "protocols": self.protocols,
             "baselines": baselines_document(self.baselines),
@@ -89,12 +92,14 @@ class SuiteResult:
         model: What the model is called.
         cells: One for each data set and setting.
         command: The command line that asked for this, if any.
+        limit: How many images of each data set were asked about, if not all.
     """
 
     suite: str
     model: str
     cells: tuple[SuiteCell, ...]
     command: tuple[str, ...] | None = None
+    limit: int | None = None
 
     def to_dict(self) -> JsonObject:
         """Return the result in types that JSON has."""
@@ -103,6 +108,7 @@ class SuiteResult:
             "model": self.model,
             "environment": describe_environment(),
             "command": None if self.command is None else list(self.command),
+            "limit": self.limit,
             "cells": [cell.to_dict() for cell in self.cells],
         }
 
@@ -127,6 +133,7 @@ def score_cell(
     decoding: DecodingOptions | None = None,
     seconds: float = 0.0,
     rows: datasets.Dataset | None = None,
+    baselines: bool = False,
     training: datasets.Dataset | None = None,
     no_baselines: str = "",
 ) -> SuiteCell:
@@ -140,8 +147,9 @@ def score_cell(
         decoding: How GeoDiT decoded the answers.
         seconds: Time that they took.
         rows: The data set with its images.
-        training: Images that baselines answer from; by default none are scored.
-        no_baselines: Why there are none, if they were asked for.
+        baselines: Also score what answers without a model.
+        training: Images that baselines answer from; without them those that need none are scored.
+        no_baselines: Why there are no such images, if so.
 
     Raises:
         ValueError: As [`~geodit.evaluation.scoring.score_answers`].
@@ -150,9 +158,11 @@ def score_cell(
     if entry.answer_rules:
         rules = (scoring.rules or ScoringRules()).with_answer_rules(entry.answer_rules)
         scoring = replace(scoring, rules=rules)
-    baselines: BaselineFigures = {}
-    if training is not None and rows is not None:
-        baselines = score_baselines(training, [rows], tasks=entry.tasks, bootstrap=scoring.bootstrap)
+    without_model: BaselineFigures = {}
+    if baselines and rows is not None:
+        without_model = score_baselines(
+            training, [rows], tasks=entry.tasks, bootstrap=scoring.bootstrap, rules=scoring.rules
+        )
     return SuiteCell(
         entry=entry,
         setting="" if ablation is None else ablation.name,
@@ -165,8 +175,9 @@ def score_cell(
         seconds=seconds,
         rows=rows,
         protocols=score_protocols(answers, scoring),
-        baselines=baselines,
+        baselines=without_model,
         no_baselines=no_baselines,
+        scoring=scoring,
     )
 
 

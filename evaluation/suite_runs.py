@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import datasets
 
+from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.readers.reading import BadRecords, read_dataset
 from geodit.data.readers.registry import get_reader
 from geodit.evaluation.answer_store import KeptAnswers
-from geodit.evaluation.answerers import Answerer, collect_answers
+from geodit.evaluation.answerers import Answerer, CollectedAnswers, collect_answers, first_rows
 from geodit.evaluation.generating import GeoDiTAnswerer
 from geodit.evaluation.scored_answers import Scoring
 from geodit.evaluation.suite_results import SuiteCell, SuiteResult, cell_name, score_cell
@@ -108,38 +110,60 @@ def run_suite(
     folders = find_folders(suite, Path(data_dir))
     # What is wrong with any data set is told before hours are spent on the first.
     data = [_rows(entry, entry.split, folders[entry.dataset], options) for entry in suite.entries]
-    cells: list[SuiteCell] = []
+    asked: list[_Asked] = []
     for entry, rows in zip(suite.entries, data, strict=True):
-        training, problem = None, ""
-        if options.baselines and keep.share[0] == 0:
-            training, problem = _training(entry, folders[entry.dataset], options)
         for ablation in suite.ablations or (None,):
-            name = cell_name(entry, "" if ablation is None else ablation.name)
             changed = _with_ablation(answerer, ablation)
-            answers, seconds = collect_answers(
+            name = cell_name(entry, "" if ablation is None else ablation.name)
+            collected = collect_answers(
                 changed,
                 rows,
                 tasks=entry.tasks,
                 batch_size=options.batch_size,
+                limit=options.limit,
                 progress=None if progress is None else functools.partial(progress, name),
                 keep=keep.within(_ANSWERS).within(name),
             )
-            if keep.share[0] == 0:
-                cells.append(
-                    score_cell(
-                        entry,
-                        answers,
-                        options.scoring,
-                        ablation=ablation,
-                        decoding=changed.decoding,
-                        seconds=seconds,
-                        rows=rows,
-                        training=training,
-                        no_baselines=problem,
-                    )
-                )
-                training, problem = None, ""  # baselines do not depend on the settings
-    return SuiteResult(suite.name, keep.model, tuple(cells), None if command is None else tuple(command))
+            asked.append(_Asked(entry, ablation, changed.decoding, collected, first_rows(rows, options.limit)))
+    # Scoring is for one process, and the others are not to wait for it.
+    cells = _score(asked, folders, options) if keep.share[0] == 0 else []
+    return SuiteResult(
+        suite.name, keep.model, tuple(cells), None if command is None else tuple(command), options.limit
+    )
+
+
+class _Asked(NamedTuple):
+    entry: SuiteEntry
+    ablation: Ablation | None
+    decoding: DecodingOptions | None
+    collected: CollectedAnswers
+    rows: datasets.Dataset
+
+
+def _score(asked: Sequence[_Asked], folders: Mapping[str, Path], options: SuiteOptions) -> list[SuiteCell]:
+    cells = []
+    previous = None
+    for one in asked:
+        training, problem = None, ""
+        baselines = options.baselines and one.entry != previous  # they do not depend on the settings
+        if baselines:
+            training, problem = _training(one.entry, folders[one.entry.dataset], options)
+        previous = one.entry
+        cells.append(
+            score_cell(
+                one.entry,
+                one.collected.answers,
+                options.scoring,
+                ablation=one.ablation,
+                decoding=one.decoding,
+                seconds=one.collected.seconds,
+                rows=one.rows,
+                baselines=baselines,
+                training=training,
+                no_baselines=problem,
+            )
+        )
+    return cells
 
 
 def _with_ablation(answerer: Answerer, ablation: Ablation | None) -> Answerer:
@@ -160,7 +184,7 @@ def _training(entry: SuiteEntry, folder: Path, options: SuiteOptions) -> tuple[d
 
 
 def _rows(entry: SuiteEntry, split: str, folder: Path, options: SuiteOptions) -> datasets.Dataset:
-    rows = read_dataset(
+    return read_dataset(
         entry.dataset,
         folder,
         split,
@@ -168,5 +192,3 @@ def _rows(entry: SuiteEntry, split: str, folder: Path, options: SuiteOptions) ->
         bad_records=options.bad_records,
         cache_dir=options.cache_dir,
     )
-    # Of training images as many as there are: baselines are as good as they can be.
-    return rows if options.limit is None or split == "train" else rows.select(range(min(options.limit, len(rows))))

@@ -22,7 +22,11 @@ from geodit.hub_cards.card.markdown import Table as MarkdownTable
 __all__ = ["SuiteRow", "paper_tables", "suite_csv", "suite_markdown", "suite_rows", "suite_tables"]
 
 _KEPT = "_keep_wellformed"
-_HEADER = ("data set", "setting", "protocol", "figure", "measured", "well-formed kept", "parsed", "paper", "questions")
+_HEADER = (
+    *("data set", "setting", "protocol", "task", "figure"),
+    *("measured", "well-formed kept", "parsed", "paper", "questions"),
+)
+_NUM_WORDS = _HEADER.index("measured")
 _SPEED = ("data set", "setting", "seconds per question", "passes per answer", "tokens per second")
 _THE_PAPER = "the paper"
 
@@ -35,7 +39,8 @@ class SuiteRow:
         dataset: The data set.
         setting: Decoding settings, if several are compared.
         protocol: How answers were scored.
-        figure: Flat name of the figure.
+        task: The task, or a kind of its questions: `"vqa.count"`.
+        figure: Name of the figure.
         measured: What was measured; `None` if it is undefined.
         kept: The same where well-formed boxes of answers that do not parse count, if the protocol has that.
         parse_rate: Share of answers that parsed, if the protocol knows it.
@@ -46,6 +51,7 @@ class SuiteRow:
     dataset: str
     setting: str
     protocol: str
+    task: str
     figure: str
     measured: Value | None
     kept: Value | None
@@ -55,8 +61,16 @@ class SuiteRow:
 
     def cells(self) -> tuple[str, ...]:
         """Return the row as text, rounded once."""
+        words = (self.dataset, self.setting, self.protocol, self.task, self.figure)
         values = (self.measured, self.kept, self.parse_rate, _published(self.published))
-        return self.dataset, self.setting, self.protocol, self.figure, *map(_text, values), f"{self.num_questions:,}"
+        return (*words, *map(_text, values), f"{self.num_questions:,}")
+
+    @property
+    def is_headline(self) -> bool:
+        """Whether it is ours, or stands for its task under its protocol."""
+        if self.protocol == DEFAULT_PROTOCOL:
+            return True
+        return self.figure == get_protocol(self.protocol).headlines.get(self.task)
 
 
 def suite_rows(result: SuiteResult) -> Iterator[SuiteRow]:
@@ -69,25 +83,24 @@ def suite_rows(result: SuiteResult) -> Iterator[SuiteRow]:
         names = dict.fromkeys((*cell.published, *(f"{task}.{MAIN_FIGURES[task]}" for task in cell.figures)))
         for name in names:
             task, _, figure = name.rpartition(".")
-            found = _part(cell.figures, task)
-            yield _row(cell, DEFAULT_PROTOCOL, name, found, figure)
+            yield _row(cell, DEFAULT_PROTOCOL, task, figure, _part(cell.figures, task))
         for protocol, figures in cell.protocols.items():
             for task, found in figures.items():
                 for figure, value in found.items():
                     if isinstance(value, float) or figure == get_protocol(protocol).headlines[task]:
-                        yield _row(cell, protocol, f"{task}.{figure}", found, figure)
+                        yield _row(cell, protocol, task, figure, found)
 
 
 def suite_tables(result: SuiteResult) -> list[Table]:
-    """Build tables for a terminal: of figures, of baselines, and of how fast answers were given.
+    """Build tables for a terminal: of the main figures, of baselines, and of how fast answers were given.
 
     Columns without anything in them are left out.
 
     Args:
         result: Of the suite.
     """
-    figures = [row.cells() for row in suite_rows(result)]
-    tables = [_table(f"{result.suite}, times 100", _HEADER, figures, num_left=_HEADER.index("measured"))]
+    rows = [row.cells() for row in suite_rows(result) if row.is_headline]
+    tables = [_table(f"{result.suite}{_limited(result)}, times 100", _HEADER, rows, num_left=_NUM_WORDS)]
     tables += [
         baselines_table(cell.baselines, f"{cell.entry.dataset} without a model, times 100")
         for cell in result.cells
@@ -102,7 +115,9 @@ def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], num
     columns = [column for column in range(len(header)) if any(row[column] not in ("", "-") for row in rows)]
     table = Table(title=title)
     for column in columns:
-        table.add_column(header[column], justify="left" if column < num_left else "right")
+        # A name that is cut is no name.
+        is_name = column < num_left
+        table.add_column(header[column], justify="left" if is_name else "right", no_wrap=is_name, overflow="fold")
     for row in rows:
         table.add_row(*(row[column] for column in columns))
     return table
@@ -114,10 +129,13 @@ def suite_markdown(result: SuiteResult) -> str:
     parts.append(
         "Figures are times 100, CIDEr too; in brackets are 95% intervals over images. The paper does not say how its "
         f"figures were computed. Protocol `{DEFAULT_PROTOCOL}` counts an answer that does not parse as wrong."
+        + (f" Of each data set only the first {result.limit:,} images were asked about." if result.limit else "")
     )
     parts += [f"## {title}\n\n{table}" for title, table in paper_tables(result)]
+    notes = dict.fromkeys((cell.entry.dataset, cell.entry.note) for cell in result.cells if cell.entry.note)
+    parts += [f"{as_markdown(dataset)}: {note}." for dataset, note in notes]
     rows = tuple(row.cells() for row in suite_rows(result))
-    parts.append(f"## All figures\n\n{MarkdownTable(_HEADER, rows, num_left=_HEADER.index('measured'))}")
+    parts.append(f"## All figures\n\n{MarkdownTable(_HEADER, rows, num_left=_NUM_WORDS)}")
     baselines = tuple(
         (cell.entry.dataset, *words, _text(value))
         for cell in result.cells
@@ -127,7 +145,7 @@ def suite_markdown(result: SuiteResult) -> str:
         header = ("data set", "name", "kind", "answers", "task", "figure", "value")
         parts.append(f"## Baselines and ceilings\n\n{MarkdownTable(header, baselines, num_left=6)}")
     parts += [
-        f"{as_markdown(cell.entry.dataset)} has no baselines: {as_markdown(cell.no_baselines)}."
+        f"{as_markdown(cell.entry.dataset)} has no baselines of training: {as_markdown(cell.no_baselines)}."
         for cell in result.cells
         if cell.no_baselines
     ]
@@ -142,7 +160,7 @@ def suite_csv(result: SuiteResult) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(
         (
-            *("dataset", "setting", "protocol", "figure", "value", "low", "high"),
+            *("dataset", "setting", "protocol", "task", "figure", "value", "low", "high"),
             *("keep_wellformed", "parse_rate", "published", "num_questions"),
         )
     )
@@ -150,7 +168,7 @@ def suite_csv(result: SuiteResult) -> str:
         low, high = (row.measured and row.measured.interval) or (None, None)
         kept, parsed = (value and value.value for value in (row.kept, row.parse_rate))
         value = row.measured and row.measured.value
-        named = (row.dataset, row.setting, row.protocol, row.figure)
+        named = (row.dataset, row.setting, row.protocol, row.task, row.figure)
         writer.writerow((*named, value, low, high, kept, parsed, row.published, row.num_questions))
     return buffer.getvalue()
 
@@ -167,23 +185,26 @@ def paper_tables(result: SuiteResult) -> Iterator[tuple[str, MarkdownTable]]:
         `(title, table)`.
     """
     for task in MAIN_FIGURES:
-        cells = [cell for cell in result.cells if any(name.startswith(f"{task}.") for name in cell.published)]
+        cells = [cell for cell in result.cells if task in cell.entry.tasks]
         columns = dict.fromkeys(
             (cell.entry.dataset, name) for cell in cells for name in cell.published if name.startswith(f"{task}.")
         )
-        rows = []
-        for setting in dict.fromkeys(cell.setting for cell in cells):
+        rows: list[tuple[str, ...]] = []
+        for setting in dict.fromkeys(cell.setting for cell in cells) if columns else ():
             of_setting = {cell.entry.dataset: cell for cell in cells if cell.setting == setting}
             told = ", ".join(filter(None, (_THE_PAPER, setting)))
             published = [
                 of_setting[name].published.get(figure) if name in of_setting else None for name, figure in columns
             ]
-            rows.append((told, "not stated", *(_text(_published(value)) for value in published)))
+            if any(published):
+                rows.append((told, "not stated", *(_text(_published(value)) for value in published)))
             protocols = dict.fromkeys(name for cell in of_setting.values() for name in cell.protocols)
             for protocol in (DEFAULT_PROTOCOL, *protocols):
                 measured = [_measured(of_setting.get(dataset), protocol, figure) for dataset, figure in columns]
                 if any(value is not None for value in measured):
-                    rows.append((", ".join(filter(None, (result.model, setting))), protocol, *map(_text, measured)))
+                    headline = "" if protocol == DEFAULT_PROTOCOL else get_protocol(protocol).headlines[task]
+                    named = f"{protocol} ({headline})" if headline else protocol
+                    rows.append((", ".join(filter(None, (result.model, setting))), named, *map(_text, measured)))
         if rows:
             header = ("model", "protocol", *(f"{dataset}: {figure.partition('.')[2]}" for dataset, figure in columns))
             yield task, MarkdownTable(header, tuple(rows), num_left=2)
@@ -200,16 +221,17 @@ def _measured(cell: SuiteCell | None, protocol: str, name: str) -> Value | None:
     return None if headline is None else scaled(headline, cell.protocols[protocol].get(task, {}))
 
 
-def _row(cell: SuiteCell, protocol: str, name: str, found: JsonObject, figure: str) -> SuiteRow:
+def _row(cell: SuiteCell, protocol: str, task: str, figure: str, found: JsonObject) -> SuiteRow:
     return SuiteRow(
         dataset=cell.entry.dataset,
         setting=cell.setting,
         protocol=protocol,
-        figure=name,
+        task=task,
+        figure=figure,
         measured=scaled(figure, found),
         kept=scaled(figure + _KEPT, found),
         parse_rate=scaled("parse_rate", found),
-        published=cell.published.get(name) if protocol == DEFAULT_PROTOCOL else None,
+        published=cell.published.get(f"{task}.{figure}") if protocol == DEFAULT_PROTOCOL else None,
         num_questions=int(found.get("num_samples", 0)),
     )
 
@@ -234,6 +256,10 @@ def _speed_rows(result: SuiteResult) -> Iterator[tuple[str, ...]]:
                 f"{steps:.1f}",
                 "-" if tokens is None else f"{tokens:.1f}",
             )
+
+
+def _limited(result: SuiteResult) -> str:
+    return "" if result.limit is None else f", the first {result.limit:,} images"
 
 
 def _published(value: float | None) -> Value | None:

@@ -109,6 +109,7 @@ class SweepResult:
         command: The command line that asked for this, if any.
         split: The split that the images are of, if the data set has splits.
         baselines: For each baseline what [`~geodit.evaluation.scoring.score_answers`] returns, if any were scored.
+        scoring: How answers were scored.
     """
 
     dataset_name: str
@@ -120,6 +121,7 @@ class SweepResult:
     command: tuple[str, ...] | None = None
     split: str | None = None
     baselines: BaselineFigures = field(default_factory=dict)
+    scoring: Scoring = field(default_factory=Scoring)
 
     def to_dict(self) -> JsonObject:
         """Return everything but the answers, in types that JSON has."""
@@ -132,6 +134,7 @@ class SweepResult:
             "seeds": list(self.seeds),
             "dataset_seeds": None if self.dataset_seeds is None else list(self.dataset_seeds),
             "batch_size": self.batch_size,
+            "scoring": self.scoring.to_dict(),
             **({"baselines": baselines_document(self.baselines)} if self.baselines else {}),
             "cells": [cell.to_dict() for cell in self.cells],
         }
@@ -256,6 +259,7 @@ def run_sweep(
         model_name=model_name or getattr(model.config, "name_or_path", None) or None,
         command=None if command is None else tuple(command),
         split=split,
+        scoring=scoring,
     )
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from geodit.evaluation.baseline_tables import baselines_table
 from geodit.evaluation.scaled_figures import scaled
-from geodit.evaluation.scoring import iterate_intervals
+from geodit.evaluation.scoring import iterate_figures, iterate_intervals
 from geodit.evaluation.sweep import Spread, SweepCell, SweepResult
 from geodit.hub_cards.card.evaluation_results import figure_title
 
@@ -79,6 +79,7 @@ def sweep_table(result: SweepResult, figures: Sequence[str] | None = None) -> Ta
     """
     summaries = [cell.summary for cell in result.cells]
     intervals = [dict(iterate_intervals(cell.pooled or {})) for cell in result.cells]
+    pooled_figures = [dict(iterate_figures(cell.pooled or {})) for cell in result.cells]
     known = list(dict.fromkeys(name for summary in summaries for name in summary))
     rows = [name for name in known if _is_headline(name)] if figures is None else list(figures)
     unknown = [name for name in rows if name not in known]
@@ -99,8 +100,8 @@ def sweep_table(result: SweepResult, figures: Sequence[str] | None = None) -> Ta
             task.replace(".", " ") if task != previous else "",
             _figure_title(task, figure),
             *(
-                _spread(summary.get(name), of_cell.get(name))
-                for summary, of_cell in zip(summaries, intervals, strict=True)
+                _spread(summary.get(name), of_cell.get(name), pooled.get(name))
+                for summary, of_cell, pooled in zip(summaries, intervals, pooled_figures, strict=True)
             ),
         )
         previous = task
@@ -138,7 +139,12 @@ def _is_headline(name: str) -> bool:
 def _repetitions(result: SweepResult) -> str:
     images = result.cells[0].runs[0].num_images
     seeds = ", ".join(map(str, result.seeds))
-    pooled = "" if result.cells[0].pooled is None else "; in brackets 95% intervals, a bootstrap over all images"
+    pooled = ""
+    if result.cells[0].pooled is not None:
+        below = (
+            "below, all answers pooled with 95% intervals" if len(result.seeds) > 1 else "in brackets 95% intervals"
+        )
+        pooled = f"; {below}, a bootstrap over images"
     if len(result.seeds) == 1:
         return f"{images} images, seed {seeds}{pooled}"
     spread = f"mean ± standard deviation (ddof = 1) over seeds {seeds}"
@@ -159,8 +165,12 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _spread(spread: Spread | None, interval: tuple[float, float] | None) -> str:
+def _spread(spread: Spread | None, interval: tuple[float, float] | None, pooled: float | None) -> str:
     if spread is None:
         return _number(None)
     text = _number(spread.mean) if spread.std is None else f"{spread.mean:.3f} ± {spread.std:.3f}"
-    return text if interval is None else f"{text}\n[{interval[0]:.3f}, {interval[1]:.3f}]"
+    if interval is None:
+        return text
+    # The figure of all answers together, to which the interval belongs, where it is not the one above.
+    own = "" if spread.std is None else f"{_number(pooled)} "
+    return f"{text}\n{own}[{interval[0]:.3f}, {interval[1]:.3f}]"

@@ -51,10 +51,12 @@ class Generator(ABC):
 
     Args:
         family: How the model is asked.
+        model: The model, on its device.
     """
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family, model: Any) -> None:
         self.family = family
+        self.model = model.train(False)
 
     @abstractmethod
     def generate(
@@ -88,8 +90,7 @@ class TransformersGenerator(Generator):
     """
 
     def __init__(self, family: Family, model: Any, processor: ProcessorMixin) -> None:
-        super().__init__(family)
-        self.model = model.eval()
+        super().__init__(family, model)
         self.processor = processor
         self.is_encoder_decoder = bool(getattr(model.config, "is_encoder_decoder", False))
         tokenizer: Any = processor.tokenizer
@@ -192,10 +193,9 @@ class ChatMethodGenerator(Generator):
     """
 
     def __init__(self, family: Family, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-        super().__init__(family)
+        super().__init__(family, model)
         if not callable(getattr(model, "chat", None)):
             raise ValueError(f"{type(model).__name__} has no method `chat`, by which its own code would be asked")
-        self.model = model.eval()
         self.tokenizer = tokenizer
         self._images = self._image_processor(model.config)
 
@@ -253,9 +253,7 @@ class GeoDiTGenerator(Generator):
         processor: GeoDiTProcessor,
         max_denoising_steps: int | None = None,
     ) -> None:
-        super().__init__(family)
-        self.model = model
-        self.model.train(False)
+        super().__init__(family, model)
         self.processor = processor
         self.max_denoising_steps = max_denoising_steps
 

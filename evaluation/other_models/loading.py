@@ -64,7 +64,7 @@ def load_other_model(
     trust_remote_code: bool = False,
     max_new_tokens: Mapping[str, int] | None = None,
     classes: Sequence[str] | None = None,
-    closed_set: bool = False,
+    closed_set: Sequence[str] = (),
 ) -> OtherModel:
     """Load an image-text-to-text model that is not GeoDiT's, to ask it our questions.
 
@@ -81,7 +81,7 @@ def load_other_model(
         trust_remote_code: Whether to run the code that the checkpoint brings along.
         max_new_tokens: How many tokens an answer may have, by task, where it is not the default.
         classes: The classes among which to choose, for `classify`; by default the model is told none.
-        closed_set: Whether the classes of a data set are told, where `classes` has none.
+        closed_set: The tasks in which the answers of the data set are the only choices; it can be `classify`.
 
     Raises:
         ValueError: If the family or the type is unknown, the model is GeoDiT's and no family is named, or it can only

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.schema import TASKS, QuestionDataset, QuestionItem, check_tasks
 from geodit.evaluation.answer_store import AnswerStore
+from geodit.evaluation.answerers import answers_of
 from geodit.evaluation.answers import AnswerRecord, record_answer
 from geodit.evaluation.collecting import AnswerCollector, Progress
-from geodit.evaluation.generating import answers_of
+from geodit.evaluation.fingerprints import model_fingerprint
 from geodit.evaluation.other_models.families import DEFAULT_MAX_NEW_TOKENS, Family
 from geodit.evaluation.other_models.generators import GeneratedText, Generator
 from geodit.processing.tasks_geodit import names_several_classes
@@ -85,7 +86,8 @@ class OtherModel:
         generator: What runs it.
         max_new_tokens: How many tokens an answer may have, by task, where it is not the default.
         classes: The classes among which to choose, for `classify`; by default the model is told none.
-        closed_set: Whether the classes of a data set are told, where `classes` has none.
+        closed_set: The tasks in which the answers of the data set are the only choices. It can be `classify`, whose
+            classes are told in the prompt, where `classes` has none.
 
     Attributes:
         timing: How much it wrote so far, and how fast.
@@ -101,8 +103,10 @@ class OtherModel:
         *,
         max_new_tokens: Mapping[str, int] | None = None,
         classes: Sequence[str] | None = None,
-        closed_set: bool = False,
+        closed_set: Sequence[str] = (),
     ) -> None:
+        if set(closed_set) - {"classify"}:
+            raise ValueError(f"the closed set of another model can only be classify, not {', '.join(closed_set)}")
         check_tasks(list(max_new_tokens or ()) or None)
         if any(value < 1 for value in (max_new_tokens or {}).values()):
             raise ValueError(f"max_new_tokens must be at least 1, not {dict(max_new_tokens or {})}")
@@ -110,7 +114,7 @@ class OtherModel:
         self.generator = generator
         self.max_new_tokens = {**DEFAULT_MAX_NEW_TOKENS, **(max_new_tokens or {})}
         self.classes = tuple(classes or ())
-        self.closed_set = closed_set
+        self.closed_set = tuple(closed_set)
         self.timing = GenerationTiming()
 
     @property
@@ -122,6 +126,10 @@ class OtherModel:
     def decoding(self) -> None:
         """Of GeoDiT alone."""
 
+    def fingerprint(self) -> str:
+        """Return a hash of the weights."""
+        return model_fingerprint(self.generator.model)
+
     def settings(self) -> JsonObject:
         """Return all that an answer depends on besides the model's files, in types that JSON has."""
         return {
@@ -130,7 +138,7 @@ class OtherModel:
             "notation": self.family.notation.name,
             "max_new_tokens": dict(self.max_new_tokens),
             "classes": list(self.classes),
-            "closed_set": self.closed_set,
+            "closed_set": list(self.closed_set),
         }
 
     def answer(self, items: Sequence[QuestionItem], classes: Sequence[str] | None = None) -> list[AnswerRecord]:
@@ -167,22 +175,11 @@ class OtherModel:
         tasks: Sequence[str] | None = None,
         batch_size: int = 8,
         progress: Progress | None = None,
+        closed_sets: Mapping[str, Sequence[str]] | None = None,
         store: AnswerStore | None = None,
         share: tuple[int, int] = (0, 1),
     ) -> list[AnswerRecord]:
-        """Answer every question of a data set.
-
-        Args:
-            dataset: A data set as [`geodit.data.schema`] describes it.
-            tasks: Ask the questions of these tasks only.
-            batch_size: How many questions to answer at once.
-            progress: Called with the number of answers so far and in all.
-            store: Keeps every answer at once; the questions that it has answers to are not asked.
-            share: Number of this process and of all that share the questions.
-
-        Returns:
-            One record per question, in the order of the data set; with a share those of this process, and all that the
-            store had before.
+        """Answer every question of a data set, see [`~geodit.evaluation.answerers.Answerer`].
 
         Raises:
             ValueError: If a task is unknown, the batch size is below 1, or there is no question.
@@ -197,9 +194,9 @@ class OtherModel:
         by_task: dict[str, list[int]] = {task: [] for task in TASKS}
         for index, question in enumerate(questions.questions):
             by_task[question.task].append(index)
-        classes = None
-        if self.closed_set and not self.classes and by_task["classify"]:
-            classes = answers_of(dataset, "classify")
+        if closed_sets is None:
+            closed_sets = {task: answers_of(dataset, task) for task in self.closed_set if by_task[task]}
+        classes = self.classes or closed_sets.get("classify")
         collector = AnswerCollector(store, share, progress)
         for indices in collector.pending(list(by_task.values())):
             for start in range(0, len(indices), batch_size):

@@ -14,8 +14,11 @@ from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.comparison import FigureChange, compare_answers
 from geodit.evaluation.main_figures import MAIN_FIGURES
 from geodit.evaluation.report.contents import Report, ReportCell
+from geodit.evaluation.scored_answers import Scoring
 
 __all__ = ["Comparison", "OtherRuns", "compare_settings", "compare_with_answers", "read_other_answers"]
+
+_RESAMPLES = 1000
 
 Runs = Sequence[Sequence[AnswerRecord]]
 
@@ -64,16 +67,15 @@ class Comparison:
         }
 
 
-def compare_settings(report: Report, *, resamples: int = 1000) -> Iterator[Comparison]:
+def compare_settings(report: Report) -> Iterator[Comparison]:
     """Compare the first setting of each data set with every other one.
 
     Args:
         report: The report.
-        resamples: Of the bootstrap over images.
     """
     for dataset, (first, *others) in report.datasets.items():
         for other in others:
-            changes = _compare(first.runs, other.runs, resamples)
+            changes = _compare(first.runs, other.runs, first.scoring)
             yield Comparison(dataset, first.setting, other.setting, changes)
 
 
@@ -120,15 +122,12 @@ def _read_runs(folders: Sequence[Path], cell: ReportCell) -> OtherRuns:
     return OtherRuns(name, [list(answers.values()) for _, answers in stored])
 
 
-def compare_with_answers(
-    report: Report, others: Mapping[str, OtherRuns], *, resamples: int = 1000
-) -> Iterator[Comparison]:
+def compare_with_answers(report: Report, others: Mapping[str, OtherRuns]) -> Iterator[Comparison]:
     """Compare each setting with what another model answered under the same one.
 
     Args:
         report: The report.
         others: What the other model answered, by the name of the cell.
-        resamples: Of the bootstrap over images.
 
     Raises:
         ValueError: If it answered other questions.
@@ -136,11 +135,11 @@ def compare_with_answers(
     for cell in report.cells:
         if cell.name in others:
             other = others[cell.name]
-            changes = _compare(other.runs, cell.runs, resamples)
+            changes = _compare(other.runs, cell.runs, cell.scoring)
             yield Comparison(cell.dataset, other.name, f"{report.model}, {cell.setting}", changes)
 
 
-def _compare(before: Runs, after: Runs, resamples: int) -> dict[str, FigureChange]:
+def _compare(before: Runs, after: Runs, scoring: Scoring) -> dict[str, FigureChange]:
     if len(before) != len(after):
         raise ValueError(f"runs are compared one with one, but there are {len(before)} and {len(after)}")
     # Repetitions of the same answers on both sides tell nothing new.
@@ -148,7 +147,8 @@ def _compare(before: Runs, after: Runs, resamples: int) -> dict[str, FigureChang
     changes = compare_answers(
         [answer for old, _ in pairs for answer in old],
         [answer for _, new in pairs for answer in new],
-        resamples=resamples,
+        resamples=scoring.bootstrap or _RESAMPLES,
+        rules=scoring.rules,
     )
     if len(pairs) > 1:
         # Several answers to a question are not as much evidence as answers to several questions.

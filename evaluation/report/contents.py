@@ -13,8 +13,8 @@ from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.answers import AnswerRecord
 from geodit.evaluation.baseline_tables import BaselineFigures
 from geodit.evaluation.environment import describe_environment
-from geodit.evaluation.scored_answers import ProtocolFigures
-from geodit.evaluation.scoring import PooledAnswers, pool_runs, score_answers
+from geodit.evaluation.scored_answers import ProtocolFigures, Scoring
+from geodit.evaluation.scoring import PooledAnswers, pool_runs
 from geodit.evaluation.suite_results import SuiteResult, cell_name, tokens_per_second
 from geodit.evaluation.sweep import SweepCell, SweepResult, run_name
 
@@ -38,6 +38,7 @@ class ReportCell:
         num_runs: How many runs there are that differ.
         published: What a paper states, by flat names, times 100.
         protocols: The figures of other protocols, of the same answers.
+        scoring: How answers were scored.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ReportCell:
     num_runs: int = 1
     published: Mapping[str, float] = field(default_factory=dict)
     protocols: ProtocolFigures = field(default_factory=dict)
+    scoring: Scoring = field(default_factory=Scoring)
 
     @property
     def answers(self) -> tuple[AnswerRecord, ...]:
@@ -165,6 +167,7 @@ def suite_report(result: SuiteResult) -> Report:
                 figures=cell.figures,
                 published=cell.published,
                 protocols=cell.protocols,
+                scoring=cell.scoring,
             )
         )
     seeds = {cell.decoding.seed or 0 for cell in result.cells if cell.decoding is not None}
@@ -188,9 +191,10 @@ def _sweep_cell(result: SweepResult, cell: SweepCell) -> ReportCell:
         run_names=tuple(names),
         runs=tuple(run.answers for run in cell.runs),
         seconds=tuple(run.seconds for run in cell.runs),
-        figures=cell.pooled if cell.pooled is not None else score_answers(pooled.answers),
+        figures=cell.pooled if cell.pooled is not None else result.scoring.score(pooled.answers, pooled.images),
         num_runs=pooled.num_runs,
         protocols=cell.protocols,
+        scoring=result.scoring,
     )
 
 

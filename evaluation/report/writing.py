@@ -81,6 +81,7 @@ def write_report(
         _summary(report),
         *_baseline_parts(report),
         *_protocol_parts(report),
+        *_speed_parts(report),
         *_comparison_parts(comparisons),
         *_plot_parts(report, list(plots)),
         *_sheet_parts(sheets),
@@ -89,9 +90,9 @@ def write_report(
     files[_REPORT] = ("\n\n".join(parts) + "\n").encode()
     for path, content in files.items():
         write_atomically(folder / path, content)
-    for old in (*(folder / "plots").glob("*.png"), *(folder / "sheets").glob("*.png")):
+    for old in (*(folder / "plots").glob("*.png"), *(folder / "sheets").glob("*.png"), folder / _COMPARISONS):
         if old.relative_to(folder).as_posix() not in files:
-            old.unlink()  # of a report that was here before
+            old.unlink(missing_ok=True)  # of a report that was here before
     return [folder / path for path in files]
 
 
@@ -127,26 +128,41 @@ def _summary(report: Report) -> str:
                     times_100_title(task, main),
                     value_cell(scaled(main, result)),
                     value_cell(scaled("parse_rate", result)),
-                    f"{result['mean_steps']:.1f}" if cell.seconds_per_question else "-",
-                    f"{cell.seconds_per_question:.3f}" if cell.seconds_per_question else "-",
-                    "-" if cell.tokens_per_second is None else f"{cell.tokens_per_second:.0f}",
+                    f"{result['mean_steps']:.1f}" if result["mean_steps"] else "-",
                     f"{cell.num_questions(task):,}",
                     f"{cell.num_images(task):,}",
                     f"{cell.num_runs}",
                 )
             )
     header = (
-        "data set", "setting", "task", "figure", "value", "parsed", "steps", "seconds", "tokens/s", "questions",
-        "images", "runs",
+        "data set", "setting", "task", "figure", "value", "parsed", "steps", "questions", "images", "runs",
     )  # fmt: skip
     return (
         "## Summary\n\n"
         "Figures are times 100, CIDEr too, as papers print it; in brackets are 95% intervals by a bootstrap over "
         "images, of all runs pooled, and Wilson's where a share is 0 or 100. Runs with the same answers count once. "
-        "An answer that does not parse is wrong. Steps are forward passes per answer, seconds are per question, and "
-        "tokens per second those of answers, with the one that ends them."
+        "An answer that does not parse is wrong. Steps are forward passes per answer."
         f"\n\n{Table(header, tuple(rows), num_left=4)}"
     )
+
+
+def _speed_parts(report: Report) -> Iterator[str]:
+    rows = tuple(
+        (
+            cell.dataset,
+            cell.setting,
+            f"{cell.seconds_per_question:.3f}",
+            "-" if cell.tokens_per_second is None else f"{cell.tokens_per_second:.0f}",
+        )
+        for cell in report.cells
+        if cell.seconds_per_question
+    )
+    if rows:
+        header = ("data set", "setting", "seconds per question", "tokens per second")
+        yield (
+            "## Speed\n\nOf all tasks together, as sums over processes and sessions. Tokens are those of answers, "
+            f"with the one that ends them.\n\n{Table(header, rows, num_left=2)}"
+        )
 
 
 def _baseline_parts(report: Report) -> Iterator[str]:

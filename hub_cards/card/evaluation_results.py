@@ -112,7 +112,7 @@ class Figure:
     """One figure over the repetitions.
 
     Args:
-        mean: Mean over the repetitions.
+        mean: Mean over the repetitions, or the figure of all their answers together.
         std: Sample standard deviation; `None` for a single repetition.
         interval: 95% confidence interval, if there is one.
         values: The figure in each repetition.
@@ -250,14 +250,12 @@ class Results:
         images = _span(sorted({number for cell in self.cells for number in cell.num_images}))
         split = f" of the split {as_markdown(self.split)}" if self.split else ""
         seeds = ", ".join(map(str, self.seeds))
-        pooled = ", of all repetitions pooled" if len(self.seeds) > 1 and self._is_pooled else ""
-        bootstrapped = (
-            f" In parentheses the 95% interval of a bootstrap over images{pooled}." if self._has_intervals else ""
-        )
+        bootstrapped = " In parentheses the 95% interval of a bootstrap over images." if self._has_intervals else ""
         if len(self.seeds) <= 1:
             seed = f", seed {seeds}" if self.seeds else ""
             return Markdown(f"{images} images{split}{seed}.{bootstrapped}")
-        spread = f"mean ± sample standard deviation over seeds {seeds}"
+        center = "all answers together" if self._is_pooled else "mean"
+        spread = f"{center} ± sample standard deviation over seeds {seeds}"
         if self.dataset_seeds is None:
             return Markdown(
                 f"{images} images{split}, the same for every seed; {spread}. The spread is 0 where decoding draws "
@@ -534,12 +532,15 @@ def _read_point(settings: Field) -> DecodingOptions:
 
 def _read_figure(name: str, spread: Field, runs: Sequence[Field], pooled: Field | None, new_images: bool) -> Figure:
     std = spread.get("std")
-    interval = None
+    interval, mean = None, spread["mean"].number()
     values = tuple(value.number() for value in spread["values"].elements())
     if len(values) != len(runs):
         raise ValueError(f"{spread.file}: {spread.trail} must have a value for each of {len(runs)} runs")
     if pooled is not None:
         interval = _bootstrap_interval(name, pooled)
+        part, _, figure = name.rpartition(".")
+        together = _part(pooled, part).get(figure)
+        mean = mean if together is None else together.number()
     elif len(runs) == 1:
         interval = _bootstrap_interval(name, runs[0]["figures"])
     elif new_images:
@@ -550,7 +551,7 @@ def _read_figure(name: str, spread: Field, runs: Sequence[Field], pooled: Field 
     elif all(run["figures"].value == runs[0]["figures"].value for run in runs):
         # The same answers in every repetition: images are all that the figure depends on.
         interval = _bootstrap_interval(name, runs[0]["figures"])
-    return Figure(spread["mean"].number(), None if std is None else std.number(), interval, values)
+    return Figure(mean, None if std is None else std.number(), interval, values)
 
 
 def _bootstrap_interval(name: str, figures: Field) -> tuple[float, float] | None:

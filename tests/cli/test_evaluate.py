@@ -132,14 +132,23 @@ class TestSuite:
         [
             (("--suite", "vqa"), "--suite needs --data"),
             (("--compare-with", "folder"), "--compare-with needs --report"),
-            (("--suite", "vqa", "--answers", "answers.jsonl", "--data", "x", "--report", "y"), "takes no --dataset"),
+            (
+                ("--suite", "vqa", "--data", "x", "--report", "y", "--split", "validation", "--tasks", "vqa"),
+                "--split, --tasks cannot go with --suite",
+            ),
+            (
+                ("--answers", "answers.jsonl", "--model", "geodit-tiny", "--temperature", "1"),
+                "--model, --temperature cannot go with --answers: no model is asked",
+            ),
+            (("--box-format", "geochat"), "--box-format goes with --answers"),
+            (("--dataset", "synthetic", "--data", "folder"), "synthetic images are made, not read: leave out --data"),
             (("--protocol", "mine"), "unknown protocol 'mine'"),
             (("--label-rule", "loose"), "loose"),
             (("--answer-rules", "loose"), "unknown answer rule 'loose'"),
             (("--trust-remote-code",), "--trust-remote-code is for other models"),
             (("--family", "qwen2_5_vl"), "--family needs --model"),
             (
-                ("--suite", "vqa", "--data", "nowhere", "--report", "folder", "--seeds", 2),
+                ("--suite", "vqa", "--data", "nowhere", "--report", "folder", "--remasking", "random,low_margin"),
                 "--suite takes one setting: give one --max-denoising-steps",
             ),
             (
@@ -190,11 +199,23 @@ class TestReport:
         assert "canonical_caption" not in kinds, "nobody asked for captions"
 
     def test_what_cannot_be_compared_with_is_one_line(self, geodit, checkpoint, tmp_path):
-        message = geodit.fails(
-            "evaluate", "--model", checkpoint, "--limit", 1, "--tasks", "vqa", "--bootstrap", 5,
-            "--report", tmp_path / "report", "--compare-with", tmp_path / "nowhere",
-        )  # fmt: skip
+        arguments = ("evaluate", "--model", checkpoint, "--limit", 1, "--tasks", "vqa", "--bootstrap", 5)
+        message = geodit.fails(*arguments, "--report", tmp_path / "new", "--compare-with", tmp_path / "nowhere")
+        assert "it has no answers; give the folder of a report" in message
+        assert not (tmp_path / "new").exists(), "nobody waits for answers to learn that"
+        assert geodit(*arguments, "--max-denoising-steps", "1,2", "--report", tmp_path / "two").exit_code == 0
+        message = geodit.fails(*arguments, "--report", tmp_path / "new", "--compare-with", tmp_path / "two")
         assert "give the folder of a report with the same settings" in message
+        assert not (tmp_path / "new" / "results.json").exists(), "a report is written as a whole"
+
+    def test_a_report_of_something_else_leaves_no_files_of_the_one_before(self, geodit, checkpoint, tmp_path):
+        arguments = ("evaluate", "--model", checkpoint, "--limit", 1, "--tasks", "vqa", "--bootstrap", 5)
+        for name in ("results.md", "results.csv", "comparisons.json"):
+            (tmp_path / name).touch()
+        assert geodit(*arguments, "--report", tmp_path).exit_code == 0
+        assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+            "figures.csv", "report.md", "results.json",
+        }  # fmt: skip
 
     def test_answers_of_another_model_are_not_mixed(self, geodit, checkpoint, tmp_path):
         arguments = ("evaluate", "--limit", 1, "--tasks", "vqa", "--bootstrap", 5, "--report", tmp_path / "report")
@@ -252,7 +273,7 @@ class TestOtherModel:
         [
             (("--max-denoising-steps", "1"), "options of its denoising do not go with it"),
             (("--max-denoising-steps", "1,2"), "is not GeoDiT: give one --max-denoising-steps"),
-            (("--closed-set", "vqa"), "can only be classify"),
+            (("--closed-set", "vqa"), "the closed set of another model can only be classify"),
             (("--adapter", "somewhere"), "is not a GeoDiT checkpoint"),
             (("--tasks", "vqa", "--family", "mine"), "mine"),
         ],

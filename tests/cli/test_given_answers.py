@@ -48,6 +48,26 @@ def test_figures_of_every_protocol(geodit, ships, answers, tmp_path):
     assert "vhm" in table
 
 
+def test_a_limit_leaves_out_the_answers_about_other_images(geodit, ships, answers):
+    result = geodit("evaluate", "--answers", answers, "--dataset", ships, "--tasks", "vqa", "--limit", 1, "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert (document["limit"], document["cells"][0]["num_questions"]) == (1, 1)
+
+
+def test_a_model_is_compared_with_answers_of_a_file(geodit, ships, answers, tmp_path):
+    arguments = ("evaluate", "--dataset", ships, "--tasks", "vqa", "--bootstrap", 5)
+    assert geodit(*arguments, "--answers", answers, "--report", tmp_path / "file").exit_code == 0
+    compared = ("--report", tmp_path / "model", "--compare-with", tmp_path / "file")
+    result = geodit(*arguments, "--max-denoising-steps", 1, *compared)
+    assert result.exit_code == 0, result.output
+    (comparison,) = json.loads((tmp_path / "model" / "comparisons.json").read_text())
+    assert comparison["before"] == "answers.jsonl"
+    answers.write_text(answers.read_text().splitlines()[0] + "\n")
+    message = geodit.fails(*arguments, "--answers", answers, "--report", tmp_path / "file")
+    assert "with another settings" in message
+
+
 def test_a_published_data_set_is_read_from_its_folder(geodit, tmp_path):
     root = published_datasets.rsvqa_lr(tmp_path)
     path = tmp_path / "answers.jsonl"

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers are kept as they come: a run that is cut off asks no question twice, and ends with the same answers."""
 
+import copy
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import Question, make_dataset, make_row
-from geodit.evaluation.answer_store import AnswerStore, questions_digest, read_answer_store
+from geodit.evaluation.answer_store import AnswerStore, KeptAnswers, questions_digest, read_answer_store
+from geodit.evaluation.answerers import collect_answers
 from geodit.evaluation.answers import AnswerRecord
-from geodit.evaluation.generating import generate_answers
+from geodit.evaluation.generating import GeoDiTAnswerer, generate_answers
 
 ASKED = {"model": "geodit-tiny", "settings": {"max_denoising_steps": 2}}
 
@@ -36,7 +40,7 @@ def test_answers_come_back_as_they_were(tmp_path):
     with AnswerStore(tmp_path, ASKED) as store:
         store.add(3, turned)
         store.add(0, record())
-    assert read_answer_store(tmp_path, ASKED) == {0: record(), 3: turned}
+    assert read_answer_store(tmp_path, ASKED)[0] == {0: record(), 3: turned}
     with AnswerStore(tmp_path, ASKED) as again:
         assert again.answers == {0: record(), 3: turned}
 
@@ -45,7 +49,7 @@ def test_each_process_has_a_file_and_all_are_read(tmp_path):
     for process in range(3):
         with AnswerStore(tmp_path, ASKED, process) as store:
             store.add(process, record(process))
-    assert list(read_answer_store(tmp_path, ASKED)) == [0, 1, 2]
+    assert list(read_answer_store(tmp_path, ASKED)[0]) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("other", [{**ASKED, "model": "another"}, {"model": "geodit-tiny"}, {**ASKED, "seed": 1}])
@@ -54,7 +58,7 @@ def test_answers_of_other_settings_are_never_mixed(tmp_path, other):
         store.add(0, record())
     with pytest.raises(ValueError, match=r"answers of another job, with another (model|settings|seed)"):
         AnswerStore(tmp_path, other)
-    assert read_answer_store(tmp_path, ASKED) == {0: record()}
+    assert read_answer_store(tmp_path, ASKED)[0] == {0: record()}
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -122,7 +126,7 @@ def test_processes_share_the_questions(model, processor, dataset, tmp_path):
             generate_answers(model, processor, dataset, options, store=store, share=(process, 2))
         lines = (tmp_path / f"answers-{process}.jsonl").read_text().splitlines()[1:]
         assert 10 < len(lines) < 18
-    found = read_answer_store(tmp_path, ASKED)
+    found, _ = read_answer_store(tmp_path, ASKED)
     assert [one.text for one in found.values()] == [one.text for one in whole]
 
 
@@ -138,3 +142,22 @@ def test_the_digest_follows_the_questions():
     others = [rows("b", "a"), rows("a"), rows("a", "b", query="tree")]
     assert len({digest, *(questions_digest(other) for other in others)}) == 4
     assert questions_digest(rows("a", "b"), ["detect"]) != digest
+
+
+def test_answers_of_a_model_that_was_trained_again_are_not_mixed(model, processor, dataset, tmp_path):
+    answerer = GeoDiTAnswerer(model, processor, DecodingOptions(max_denoising_steps=1))
+    keep = KeptAnswers(tmp_path, "runs/stage2")
+    first = collect_answers(answerer, dataset, tasks=["vqa"], keep=keep)
+    assert collect_answers(answerer, dataset, tasks=["vqa"], keep=keep).answers == first.answers
+    retrained = copy.deepcopy(model)
+    with torch.no_grad():
+        next(retrained.parameters()).add_(1e-3)
+    with pytest.raises(ValueError, match="with another weights"):
+        collect_answers(replace(answerer, model=retrained), dataset, tasks=["vqa"], keep=keep)
+
+
+def test_a_closed_set_is_that_of_the_whole_data_set_whatever_the_limit(model, processor, dataset, tmp_path):
+    answerer = GeoDiTAnswerer(model, processor, DecodingOptions(max_denoising_steps=1, closed_set=("vqa",)))
+    limited = collect_answers(answerer, dataset, tasks=["vqa"], limit=1).answers
+    whole = collect_answers(answerer, dataset, tasks=["vqa"]).answers
+    assert limited == whole[: len(limited)]

@@ -6,8 +6,8 @@ import torch
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.data.schema import TASKS, QuestionDataset
+from geodit.evaluation.answerers import answers_of
 from geodit.evaluation.evaluate import evaluate_model
-from geodit.evaluation.generating import answers_of
 from geodit.evaluation.scoring import score_answers
 from tiny_models import build_model
 

@@ -46,11 +46,12 @@ def sweep(seeds=(0, 1), dataset_seeds=None):
 def test_a_sweep_shows_the_main_figures_of_every_task():
     table = sweep_table(sweep())
     tasks, figures, values = (list(column.cells) for column in table.columns)
-    assert tasks == ["ground", "", "", "detect", "", "", "", "", "", "vqa", "", "", "vqa count", "vqa presence"]
+    detect = ["detect", *[""] * 6]
+    assert tasks == ["ground", "", "", *detect, "vqa", "", "", "vqa count", "vqa presence"]
     assert figures == [
         *("accuracy@0.5", "parsed", "steps made per answer"),
         *("precision@0.5", "recall@0.5", "F1@0.5", "F1@0.5, well-formed boxes kept"),
-        *("parsed", "steps made per answer"),
+        *("mAP@0.5, equal scores", "parsed", "steps made per answer"),
         *("accuracy", "parsed", "steps made per answer"),
         *("accuracy", "accuracy"),
     ]
@@ -68,10 +69,13 @@ def test_intervals_stand_below_the_figures():
     cell = SweepCell(evaluation_options(), runs, runs[0].figures)
     table = sweep_table(SweepResult("synthetic", (cell,), (0, 1), None, batch_size=4))
     # Wilson's interval of one image.
-    assert next(iter(table.columns[2].cells)) == "1.000 ± 0.000\n[0.207, 1.000]"
-    assert "in brackets 95% intervals" in table.caption
+    assert next(iter(table.columns[2].cells)) == "1.000 ± 0.000\n1.000 [0.207, 1.000]"
+    assert "below, all answers pooled with 95% intervals" in table.caption
     assert "[0.207, 1.000]" in rendered(table)
-    assert "brackets" not in sweep_table(sweep()).caption
+    assert "intervals" not in sweep_table(sweep()).caption
+    single = SweepResult("synthetic", (SweepCell(evaluation_options(), runs[:1], runs[0].figures),), (0,), None, 4)
+    assert next(iter(sweep_table(single).columns[2].cells)) == "1.000\n[0.207, 1.000]"
+    assert "in brackets 95% intervals" in sweep_table(single).caption
 
 
 def test_an_unknown_figure_lists_the_known_ones():

@@ -111,13 +111,12 @@ def test_on_the_same_images_the_interval_is_that_of_the_answers_if_all_are_the_s
 
 def test_intervals_of_pooled_runs_are_taken_before_all_others(tmp_path):
     changed = repeated([0.5, 0.75, 0.25], dataset_seeds=[10, 11, 12])
-    result = {"accuracy": 0.5, "confidence_intervals": {"accuracy": [0.375, 0.625]}}
+    result = {"accuracy": 0.4375, "confidence_intervals": {"accuracy": [0.375, 0.625]}}
     changed["cells"][0]["pooled"] = {"ground": result}
     (results,) = read_results(write(tmp_path, "a.json", changed))
-    assert results.cells[0].figures["ground.accuracy"].interval == (0.375, 0.625)
-    assert results.repetitions.endswith(
-        "In parentheses the 95% interval of a bootstrap over images, of all repetitions pooled."
-    )
+    # The figure that the interval is of, not the mean over repetitions.
+    assert str(results.cells[0].figures["ground.accuracy"]) == "0.438 ± 0.250 (0.375 to 0.625)"
+    assert "all answers together ± sample standard deviation over seeds 0, 1, 2" in results.repetitions
 
 
 def suite_document():
