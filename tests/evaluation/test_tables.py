@@ -46,12 +46,12 @@ def sweep(seeds=(0, 1), dataset_seeds=None):
 def test_a_sweep_shows_the_main_figures_of_every_task():
     table = sweep_table(sweep())
     tasks, figures, values = (list(column.cells) for column in table.columns)
-    detect = ["detect", *[""] * 6]
+    detect = ["detect", *[""] * 7]
     assert tasks == ["ground", "", "", *detect, "vqa", "", "", "vqa count", "vqa presence"]
     assert figures == [
         *("accuracy@0.5", "parsed", "steps made per answer"),
         *("precision@0.5", "recall@0.5", "F1@0.5", "F1@0.5, well-formed boxes kept"),
-        *("mAP@0.5, equal scores", "parsed", "steps made per answer"),
+        *("mAP@0.5", "mAP@0.5, equal scores", "parsed", "steps made per answer"),
         *("accuracy", "parsed", "steps made per answer"),
         *("accuracy", "accuracy"),
     ]

@@ -96,7 +96,7 @@ def test_baselines_stand_beside_the_table(tmp_path):
         assert (row["name"], row["task"], row["value"]) == ("commonest", "vqa", "100.0")
         assert page.count("## Baselines") == 1
     assert "## Baselines" not in replace(made, baselines={}).to_markdown()
-    assert made.to_dict()["baselines"]["commonest"]["vqa"]["accuracy"] == 1.0
+    assert made.to_dict()["baselines"]["commonest"]["figures"]["vqa"]["accuracy"] == 1.0
 
 
 def test_each_seed_has_its_difference_and_seeds_are_told_apart_from_images(tmp_path):
