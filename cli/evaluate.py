@@ -110,9 +110,7 @@ def evaluate(
     ] = None,
     baselines: Annotated[
         bool,
-        typer.Option(
-            "--baselines", help="Also score what answers without a model, from the training split, and ceilings."
-        ),
+        typer.Option("--baselines", help="Also score what answers without a model, from the training split."),
     ] = False,
     tokenizer: Annotated[
         Literal["plain", "ptb"],

@@ -143,7 +143,7 @@ def suite_markdown(result: SuiteResult) -> str:
     )
     if baselines:
         header = ("data set", "name", "kind", "answers", "task", "figure", "value")
-        parts.append(f"## Baselines and ceilings\n\n{MarkdownTable(header, baselines, num_left=6)}")
+        parts.append(f"## Baselines\n\n{MarkdownTable(header, baselines, num_left=6)}")
     parts += [
         f"{as_markdown(cell.entry.dataset)} has no baselines of training: {as_markdown(cell.no_baselines)}."
         for cell in result.cells

@@ -144,13 +144,14 @@ def _compare(before: Runs, after: Runs, scoring: Scoring) -> dict[str, FigureCha
         raise ValueError(f"runs are compared one with one, but there are {len(before)} and {len(after)}")
     # Repetitions of the same answers on both sides tell nothing new.
     pairs = list(dict.fromkeys((tuple(old), tuple(new)) for old, new in zip(before, after, strict=True)))
+    old_answers = [answer for old, _ in pairs for answer in old]
     changes = compare_answers(
-        [answer for old, _ in pairs for answer in old],
+        old_answers,
         [answer for _, new in pairs for answer in new],
         resamples=scoring.bootstrap or _RESAMPLES,
         rules=scoring.rules,
     )
-    if len(pairs) > 1:
+    if len({(answer.image_id, answer.question) for answer in old_answers}) < len(old_answers):
         # Several answers to a question are not as much evidence as answers to several questions.
         changes = {name: replace(change, mcnemar=None) for name, change in changes.items()}
     return changes

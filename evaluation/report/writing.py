@@ -174,7 +174,7 @@ def _baseline_parts(report: Report) -> Iterator[str]:
     if rows:
         header = ("data set", "name", "kind", "answers", "task", "figure", "value")
         yield (
-            "## Baselines and ceilings\n\nWhat the questions are worth without a model.\n\n"
+            "## Baselines\n\nWhat the questions are worth without a model.\n\n"
             f"{Table(header, tuple(rows), num_left=6)}"
         )
 

@@ -125,7 +125,7 @@ def test_without_the_files_of_training_the_table_says_why_there_are_no_baselines
     result = run(geodit, "detection", data, tmp_path, baselines=True)
     (vrsbench,) = (cell for cell in result.cells if cell.entry.dataset == "vrsbench")
     assert "has no question of the split 'train' with the task detect" in vrsbench.no_baselines
-    assert "vrsbench has no baselines: " in suite_markdown(result).replace("`", "")
+    assert "vrsbench has no baselines of training: " in suite_markdown(result).replace("`", "")
 
 
 def test_ablations_are_other_settings_of_the_same_questions(geodit, data, tmp_path):

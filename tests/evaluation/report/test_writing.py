@@ -4,6 +4,7 @@
 import csv
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.evaluation.answer_store import KeptAnswers
-from geodit.evaluation.report.comparisons import compare_settings, compare_with_answers, read_other_answers
+from geodit.evaluation.report.comparisons import OtherRuns, compare_settings, compare_with_answers, read_other_answers
 from geodit.evaluation.report.contents import sweep_report
 from geodit.evaluation.report.figures import figure_rows
 from geodit.evaluation.report.plots import can_plot
@@ -223,6 +224,19 @@ def test_one_answer_to_each_question_has_mcnemars_test(model, processor, dataset
     (comparison,) = compare_settings(sweep_report(result))
     assert comparison.changes["vqa.accuracy"].mcnemar is not None
     assert list(comparison.main_changes) == ["vqa.accuracy"]
+
+
+def test_runs_of_images_of_their_own_have_mcnemars_test(written):
+    _, result = written
+    first, second = sweep_report(result).cells
+    renamed = tuple(
+        tuple(replace(answer, image_id=f"{number} {answer.image_id}") for answer in run)
+        for number, run in enumerate(first.runs)
+    )
+    others = {second.name: OtherRuns("the same", renamed)}
+    report = replace(sweep_report(result), cells=(replace(second, runs=renamed),))
+    (comparison,) = compare_with_answers(report, others)
+    assert comparison.changes["vqa.accuracy"].mcnemar is not None
 
 
 def test_another_report_is_compared_with_under_the_same_settings(written, model, processor, dataset, tmp_path):
