@@ -186,7 +186,7 @@ def run_sweep(
         tasks: Ask the questions of these tasks only.
         batch_size: How many questions to answer at once.
         limit: Use the first so many images only.
-        bootstrap: Number of bootstrap resamples, over images, in each run and over all runs; 0 for none.
+        bootstrap: Number of bootstrap resamples, over the images of all runs; 0 for none.
         progress: Called with a description of the run, the number of answers so far in all runs, and the
             number in all. That number is an estimate until the data sets of all repetitions have been seen.
         command: The command line, for the report.
@@ -244,7 +244,6 @@ def run_sweep(
                     tasks=tasks,
                     batch_size=batch_size,
                     limit=limit,
-                    bootstrap=bootstrap,
                     progress=counter.for_run(description),
                     keep=None if keep is None else keep.within(run_name(seeded, images)),
                     rules=rules,
@@ -278,8 +277,9 @@ def _cell(settings: DecodingOptions, runs: Sequence[EvaluationResult], scoring: 
     pooled = pool_runs([run.answers for run in runs])
     figures = None
     if scoring.bootstrap:
-        # Runs that gave the same answers are one, which has been scored.
-        figures = runs[0].figures if pooled.num_runs == 1 else scoring.score(pooled.answers, pooled.images)
+        figures = scoring.score(pooled.answers, pooled.images)
+        if pooled.num_runs == 1:
+            runs = [replace(run, figures=figures) for run in runs]
     return SweepCell(settings, tuple(runs), figures, score_protocols(pooled.answers, scoring, pooled.images))
 
 
