@@ -171,6 +171,7 @@ def _spread(spread: Spread | None, interval: tuple[float, float] | None, pooled:
     text = _number(spread.mean) if spread.std is None else f"{spread.mean:.3f} ± {spread.std:.3f}"
     if interval is None:
         return text
-    # The figure of all answers together, to which the interval belongs, where it is not the one above.
-    own = "" if spread.std is None else f"{_number(pooled)} "
+    # The figure of all answers together, to which the interval belongs, where it is not the mean above.
+    differs = spread.std is not None and _number(pooled) != _number(spread.mean)
+    own = f"pooled {_number(pooled)}\n" if differs else ""
     return f"{text}\n{own}[{interval[0]:.3f}, {interval[1]:.3f}]"

@@ -69,10 +69,13 @@ def test_intervals_stand_below_the_figures():
     cell = SweepCell(evaluation_options(), runs, runs[0].figures)
     table = sweep_table(SweepResult("synthetic", (cell,), (0, 1), None, batch_size=4))
     # Wilson's interval of one image.
-    assert next(iter(table.columns[2].cells)) == "1.000 ± 0.000\n1.000 [0.207, 1.000]"
+    assert next(iter(table.columns[2].cells)) == "1.000 ± 0.000\n[0.207, 1.000]"
     assert "below, all answers pooled with 95% intervals" in table.caption
     assert "[0.207, 1.000]" in rendered(table)
     assert "intervals" not in sweep_table(sweep()).caption
+    others = {task: figures | {"accuracy": 0.5} for task, figures in runs[0].figures.items()}
+    pooled = SweepResult("synthetic", (SweepCell(evaluation_options(), runs, others),), (0, 1), None, 4)
+    assert next(iter(sweep_table(pooled).columns[2].cells)) == "1.000 ± 0.000\npooled 0.500\n[0.207, 1.000]"
     single = SweepResult("synthetic", (SweepCell(evaluation_options(), runs[:1], runs[0].figures),), (0,), None, 4)
     assert next(iter(sweep_table(single).columns[2].cells)) == "1.000\n[0.207, 1.000]"
     assert "in brackets 95% intervals" in sweep_table(single).caption

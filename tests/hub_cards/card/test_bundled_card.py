@@ -33,7 +33,7 @@ PROSE = {
     "bits of a band": {"8"},
     "level of the intervals": {"95"},
     "how tables and lists count": {"0", "1", "2"},
-    "names of metrics and licences": {"4", "2.0"},
+    "names of metrics and licences": {"4", "2.0", "0.95"},
     "the citation": {"2026", "2512.02505"},
     "the example of a box": {"24", "12", "48", "60"},
 }
