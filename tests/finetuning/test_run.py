@@ -74,8 +74,8 @@ def test_a_model_and_a_report(tmp_path, ships, checkpoint):
     assert set(stored["changes"]) >= {"detect.f1", "vqa.accuracy"}
     # Nobody asks for captions or phrases here. Each training question about text has the same answer.
     assert set(stored["baselines"]) == {"commonest", "commonest_by_question", "nearest_image", "typical_box"}
-    assert stored["baselines"]["commonest"]["vqa"]["accuracy"] == 1.0
-    assert stored["baselines"]["typical_box"]["detect"]["f1"] == 1.0
+    assert stored["baselines"]["commonest"]["figures"]["vqa"]["accuracy"] == 1.0
+    assert stored["baselines"]["typical_box"]["figures"]["detect"]["f1"] == 1.0
     if report.mistakes is not None:
         assert report.mistakes.read_bytes().startswith(b"\x89PNG")
     assert list((folder / "samples" / "step-000002").glob("*.png"))
