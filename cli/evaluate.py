@@ -238,10 +238,12 @@ def evaluate(
     asked = AskedData(name, data, split, limit, None if tasks is None else split_list("--tasks", tasks))
 
     from geodit.configuration.decoding_options import DecodingOptions
+    from geodit.evaluation.optional import check_libraries
     from geodit.evaluation.scored_answers import Scoring
     from geodit.evaluation.scoring import ScoringRules
     from geodit.evaluation.settings import evaluation_options
 
+    check_libraries()
     scoring = Scoring(
         ScoringRules(
             tokenizer,

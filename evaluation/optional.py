@@ -6,7 +6,9 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-__all__ = ["import_optional"]
+__all__ = ["check_libraries", "import_optional"]
+
+_LIBRARIES = ("evaluate", "faster_coco_eval", "pycocoevalcap", "scipy")
 
 
 def import_optional(module: str) -> ModuleType:
@@ -29,3 +31,13 @@ def import_optional(module: str) -> ModuleType:
             f"this needs the package {package!r}, which cannot be imported ({error}); "
             "install what evaluation needs with: pip install 'geodit[eval]'"
         ) from error
+
+
+def check_libraries() -> None:
+    """Check that everything is installed that answers are scored with, before hours are spent on them.
+
+    Raises:
+        ImportError: If a package is missing, with the command that installs it.
+    """
+    for library in _LIBRARIES:
+        import_optional(library)

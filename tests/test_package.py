@@ -154,6 +154,15 @@ class TestSetupCfg:
                 explained.add(requirement)
             assert requirement in explained, f"{requirement} needs a comment above it"
 
+    def test_whoever_evaluates_gets_what_evaluation_imports(self, setup_cfg):
+        sources = "".join(path.read_text() for path in (CHECKOUT / "evaluation").rglob("*.py"))
+        imported = set(re.findall(r'(?:import_optional\("|from |import )(\w+)', sources))
+        known = {"evaluate", "faster_coco_eval", "pycocoevalcap", "scipy", "accelerate", "datasets"}
+        assert imported >= known - {"accelerate"}  # which only the command line imports, for several processes
+        for extra in ("eval", "lmms", "finetune"):
+            names = {re.split(r"\[|>=", line)[0] for line in setup_cfg["options.extras_require"][extra].split()}
+            assert {name.replace("_", "-") for name in known} <= names, extra
+
     def test_everything_required_is_pinned(self, setup_cfg):
         pinned = {
             line.partition("==")[0].lower().replace("_", "-")

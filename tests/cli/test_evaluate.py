@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import sys
 
 import pytest
 
@@ -98,6 +99,13 @@ def test_the_old_name_of_the_data_set_still_works_and_warns(geodit, checkpoint):
     assert "--benchmark" not in new.stderr
     assert "--benchmark" not in geodit("evaluate", "--help").stdout
     assert json.loads(old.stdout)["benchmark"] == json.loads(new.stdout)["benchmark"] == "synthetic"
+
+
+def test_a_missing_library_is_told_before_anything_is_asked(geodit, checkpoint, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    message = geodit.fails("evaluate", "--model", checkpoint, "--limit", 1, "--report", tmp_path / "report")
+    assert "pip install 'geodit[eval]'" in message
+    assert not (tmp_path / "report").exists()
 
 
 class TestSuite:
