@@ -57,6 +57,8 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
     seen: set[str] = set()
     for member in members:
         name = member.filename
+        if member.header_offset < 0:
+            raise ValueError(f"{path} is no ZIP file that can be read: its directory is not where it says")
         parts = PurePosixPath(name).parts
         is_inside = bool(parts) and not PurePosixPath(name).is_absolute() and ".." not in parts
         if not is_inside or "\\" in name or "\0" in name or PureWindowsPath(name).drive:

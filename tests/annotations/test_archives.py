@@ -85,6 +85,16 @@ def test_encrypted_files_are_not_asked_for_a_password(tmp_path):
         unpack_zip(path, tmp_path / "out")
 
 
+def test_a_directory_that_is_not_where_it_says_is_told(tmp_path):
+    path = pack(tmp_path / "x.zip", {"a.txt": b"1", "b.txt": b"2"})
+    content = bytearray(path.read_bytes())
+    place = content.rindex(b"PK\x05\x06") + 16  # where the directory begins
+    content[place] += 9
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="its directory is not where it says"):
+        unpack_zip(path, tmp_path / "out")
+
+
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_file_that_was_damaged_ends_in_one_line(tmp_path, data):
