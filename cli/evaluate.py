@@ -276,7 +276,7 @@ def evaluate(
         )
     )
     asked_model = AskedModel(model, adapter, family, trust_remote_code, device, dtype)
-    if suite is None and asked_model.is_geodit():
+    if suite is None and asked_model.is_geodit:
         evaluate_sweep(asked_model, asked, settings, grid, batch_size, scoring, baselines=baselines, outputs=outputs)
         return
     if not grid.is_one_point:

@@ -4,6 +4,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,8 +139,9 @@ class AskedModel:
         """What results say about it."""
         return model_label(self.model, self.adapter)
 
+    @cached_property
     def is_geodit(self) -> bool:
-        """Return whether it is GeoDiT, asked in GeoDiT's way.
+        """Whether it is GeoDiT, asked in GeoDiT's way.
 
         Raises:
             CommandError: If there is no such checkpoint, or it is GeoDiT and options are given that it does not have.
@@ -165,7 +167,7 @@ class AskedModel:
         Raises:
             CommandError: If it cannot be loaded, or the settings are not of its kind.
         """
-        if self.is_geodit():
+        if self.is_geodit:
             from geodit.evaluation.generating import GeoDiTAnswerer
 
             pipeline = load_pipeline(self.model, self.device, adapter=self.adapter, dtype=self.dtype)

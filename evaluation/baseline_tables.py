@@ -3,21 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich.table import Table
 
 from geodit.configuration.types_geodit import JsonObject
 from geodit.evaluation.baselines import BASELINES
 from geodit.evaluation.main_figures import MAIN_FIGURES
+from geodit.evaluation.report.tables import value_cell
 from geodit.evaluation.scaled_figures import Value, scaled
 from geodit.hub_cards.card.evaluation_results import figure_title
+from geodit.hub_cards.card.markdown import Markdown, as_markdown
+from geodit.hub_cards.card.markdown import Table as MarkdownTable
 
 __all__ = [
     "BaselineFigures",
     "BaselineRow",
     "baseline_rows",
     "baselines_document",
+    "baselines_markdown",
     "baselines_table",
     "times_100_title",
 ]
@@ -70,6 +74,21 @@ def baselines_table(baselines: BaselineFigures, title: str = "baselines, times 1
     for name, kind, _, task, figure, value in baseline_rows(baselines):
         table.add_row(name, kind, task, figure, "-" if value is None else str(value))
     return table
+
+
+def baselines_markdown(baselines: Iterable[tuple[str, BaselineFigures]]) -> Markdown | None:
+    """Return a table of the baselines of data sets as Markdown; `None` if there are none.
+
+    Args:
+        baselines: Of each data set its name, and what they reached.
+    """
+    rows = tuple(
+        (dataset, *words, value_cell(value))
+        for dataset, of_dataset in baselines
+        for *words, value in baseline_rows(of_dataset)
+    )
+    header = ("data set", "name", "kind", "answers", "task", "figure", "value")
+    return as_markdown(MarkdownTable(header, rows, num_left=6)) if rows else None
 
 
 def times_100_title(task: str, figure: str, iou_threshold: float | None = 0.5) -> str:

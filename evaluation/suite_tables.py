@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from geodit.configuration.types_geodit import JsonObject
-from geodit.evaluation.baseline_tables import baseline_rows, baselines_table
+from geodit.evaluation.baseline_tables import baselines_markdown, baselines_table
 from geodit.evaluation.main_figures import MAIN_FIGURES
 from geodit.evaluation.protocols import DEFAULT_PROTOCOL, get_protocol
+from geodit.evaluation.report.tables import value_cell
 from geodit.evaluation.scaled_figures import Value, scaled
 from geodit.evaluation.suite_results import SuiteCell, SuiteResult
-from geodit.hub_cards.card.markdown import Markdown, as_markdown
 from geodit.hub_cards.card.markdown import Table as MarkdownTable
+from geodit.hub_cards.card.markdown import as_markdown
 
 __all__ = ["SuiteRow", "paper_tables", "suite_csv", "suite_markdown", "suite_rows", "suite_tables"]
 
@@ -63,7 +64,7 @@ class SuiteRow:
         """Return the row as text, rounded once."""
         words = (self.dataset, self.setting, self.protocol, self.task, self.figure)
         values = (self.measured, self.kept, self.parse_rate, _published(self.published))
-        return (*words, *map(_text, values), f"{self.num_questions:,}")
+        return (*words, *map(value_cell, values), f"{self.num_questions:,}")
 
     @property
     def is_headline(self) -> bool:
@@ -136,14 +137,9 @@ def suite_markdown(result: SuiteResult) -> str:
     parts += [f"{as_markdown(dataset)}: {note}." for dataset, note in notes]
     rows = tuple(row.cells() for row in suite_rows(result))
     parts.append(f"## All figures\n\n{MarkdownTable(_HEADER, rows, num_left=_NUM_WORDS)}")
-    baselines = tuple(
-        (cell.entry.dataset, *words, _text(value))
-        for cell in result.cells
-        for *words, value in baseline_rows(cell.baselines)
-    )
-    if baselines:
-        header = ("data set", "name", "kind", "answers", "task", "figure", "value")
-        parts.append(f"## Baselines\n\n{MarkdownTable(header, baselines, num_left=6)}")
+    baselines = baselines_markdown((cell.entry.dataset, cell.baselines) for cell in result.cells)
+    if baselines is not None:
+        parts.append(f"## Baselines\n\n{baselines}")
     parts += [
         f"{as_markdown(cell.entry.dataset)} has no baselines of training: {as_markdown(cell.no_baselines)}."
         for cell in result.cells
@@ -197,14 +193,14 @@ def paper_tables(result: SuiteResult) -> Iterator[tuple[str, MarkdownTable]]:
                 of_setting[name].published.get(figure) if name in of_setting else None for name, figure in columns
             ]
             if any(published):
-                rows.append((told, "not stated", *(_text(_published(value)) for value in published)))
+                rows.append((told, "not stated", *(value_cell(_published(value)) for value in published)))
             protocols = dict.fromkeys(name for cell in of_setting.values() for name in cell.protocols)
             for protocol in (DEFAULT_PROTOCOL, *protocols):
                 measured = [_measured(of_setting.get(dataset), protocol, figure) for dataset, figure in columns]
                 if any(value is not None for value in measured):
                     headline = "" if protocol == DEFAULT_PROTOCOL else get_protocol(protocol).headlines[task]
                     named = f"{protocol} ({headline})" if headline else protocol
-                    rows.append((", ".join(filter(None, (result.model, setting))), named, *map(_text, measured)))
+                    rows.append((", ".join(filter(None, (result.model, setting))), named, *map(value_cell, measured)))
         if rows:
             header = ("model", "protocol", *(f"{dataset}: {figure.partition('.')[2]}" for dataset, figure in columns))
             yield task, MarkdownTable(header, tuple(rows), num_left=2)
@@ -264,8 +260,3 @@ def _limited(result: SuiteResult) -> str:
 
 def _published(value: float | None) -> Value | None:
     return None if value is None else Value(value)
-
-
-def _text(value: Value | None) -> Markdown:
-    # Brackets alone mean nothing in Markdown.
-    return Markdown("-" if value is None else str(value))

@@ -13,7 +13,7 @@ import datasets
 from PIL import Image
 
 from geodit.configuration.files_geodit import write_atomically
-from geodit.evaluation.baseline_tables import baseline_rows, times_100_title
+from geodit.evaluation.baseline_tables import baselines_markdown, times_100_title
 from geodit.evaluation.comparison import FigureChange
 from geodit.evaluation.main_figures import MAIN_FIGURES, mean_score
 from geodit.evaluation.report.comparisons import Comparison
@@ -166,17 +166,9 @@ def _speed_parts(report: Report) -> Iterator[str]:
 
 
 def _baseline_parts(report: Report) -> Iterator[str]:
-    rows = [
-        (dataset, *words, value_cell(value))
-        for dataset, baselines in report.baselines.items()
-        for *words, value in baseline_rows(baselines)
-    ]
-    if rows:
-        header = ("data set", "name", "kind", "answers", "task", "figure", "value")
-        yield (
-            "## Baselines\n\nWhat the questions are worth without a model.\n\n"
-            f"{Table(header, tuple(rows), num_left=6)}"
-        )
+    table = baselines_markdown(report.baselines.items())
+    if table is not None:
+        yield f"## Baselines\n\nWhat the questions are worth without a model.\n\n{table}"
 
 
 def _protocol_parts(report: Report) -> Iterator[str]:
