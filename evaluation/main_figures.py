@@ -4,16 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from geodit.configuration.types_geodit import JsonObject
+from geodit.hub_cards.card.evaluation_results import MAIN_FIGURES
 
 __all__ = ["MAIN_FIGURES", "main_figures", "mean_score"]
-
-MAIN_FIGURES: Mapping[str, str] = MappingProxyType(
-    {"caption": "cider", "ground": "accuracy", "detect": "f1", "vqa": "accuracy", "classify": "accuracy"}
-)
-"""The figure that stands for a task, by its name in what [`~geodit.evaluation.scoring.score_answers`] returns."""
 
 # What a figure is at most, if not 1.
 _HIGHEST = {"cider": 10.0}

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.hub_ids import hub_id_problem
@@ -16,6 +17,7 @@ from geodit.hub_cards.card.markdown import Markdown, Table, as_markdown, one_lin
 
 __all__ = [
     "BENCHMARKS_FILE",
+    "MAIN_FIGURES",
     "RESULTS_FOLDER",
     "Figure",
     "Results",
@@ -24,6 +26,11 @@ __all__ = [
     "figure_title",
     "read_results",
 ]
+
+MAIN_FIGURES: Mapping[str, str] = MappingProxyType(
+    {"caption": "cider", "ground": "accuracy", "detect": "f1", "vqa": "accuracy", "classify": "accuracy"}
+)
+"""The figure that stands for a task, by its name in the result of its metric."""
 
 RESULTS_FOLDER = "results"
 BENCHMARKS_FILE = "benchmarks.yaml"
@@ -89,7 +96,6 @@ _OF_TASKS = (
     *("parse_rate", "mean_steps"),
 )
 _OF_KINDS = ("accuracy", "majority_accuracy")
-_MAIN = {"caption": "cider", "ground": "accuracy", "detect": "f1", "vqa": "accuracy", "classify": "accuracy"}
 _PACKAGES = ("geodit", "torch", "transformers")
 
 _PROTOCOLS = {
@@ -409,16 +415,16 @@ def _read_baselines(place: Field) -> Iterator[Baseline]:
     baselines = place.get("baselines")
     for name, one in [] if baselines is None else baselines.items():
         for task, result in one["figures"].items():
-            value = result.get(_MAIN.get(task, ""))
+            value = result.get(MAIN_FIGURES.get(task, ""))
             if value is not None:
                 yield Baseline(
                     name=name,
                     description=one["description"].text(),
                     uses_truth=one["uses_truth"].boolean(),
                     task=task,
-                    figure=_MAIN[task],
+                    figure=MAIN_FIGURES[task],
                     value=Figure(
-                        value.number(), interval=_bootstrap_interval(f"{task}.{_MAIN[task]}", one["figures"])
+                        value.number(), interval=_bootstrap_interval(f"{task}.{MAIN_FIGURES[task]}", one["figures"])
                     ),
                 )
 
