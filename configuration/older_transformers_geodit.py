@@ -8,6 +8,7 @@ lower bound in setup.cfg reaches that release, delete the section and import the
 from __future__ import annotations
 
 import types
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import transformers
@@ -16,7 +17,14 @@ from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 
 from geodit.configuration.types_geodit import Arguments
 
-__all__ = ["BaseConfig", "BaseProcessor", "SubConfigSpec", "has_pooling_head"]
+__all__ = [
+    "BaseConfig",
+    "BaseProcessor",
+    "CheckpointingArguments",
+    "SubConfigSpec",
+    "has_pooling_head",
+    "selected_hidden_states",
+]
 
 _INSTALLED = tuple(map(int, transformers.__version__.split(".")[:2]))
 
@@ -59,9 +67,10 @@ class _OlderConfig(PreTrainedConfig):
     sub_configs_defaults: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls, *args: Any, **kwargs: Any) -> None:
-        super().__init_subclass__(*args, **kwargs)
+        super().__init_subclass__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        owner: Any = cls
         # Where Transformers finds them before 5.20, which makes it a property of the class.
-        cls.sub_configs = {name: spec.config_class for name, spec in cls.sub_configs_defaults.items()}
+        owner.sub_configs = {name: spec.config_class for name, spec in cls.sub_configs_defaults.items()}
 
     def __post_init__(self, **kwargs: object) -> None:
         for name, spec in self.sub_configs_defaults.items():
@@ -85,8 +94,8 @@ class _OlderProcessor(ProcessorMixin):
     def __init_subclass__(cls, *args: Any, **kwargs: Any) -> None:
         super().__init_subclass__(*args, **kwargs)
         # Before 5.23 the defaults belong to the type of the arguments, so that each class gets a type of its own.
-        arguments = types.new_class("Arguments", (ProcessingKwargs,), {"total": False})
-        setattr(arguments, "_defaults", {"text_kwargs": dict(getattr(cls, "text_kwargs", {}))})  # noqa: B010
+        arguments: Any = types.new_class("Arguments", (ProcessingKwargs,), {"total": False})
+        arguments._defaults = {"text_kwargs": dict(getattr(cls, "text_kwargs", {}))}
         cls.valid_processor_kwargs = arguments
 
     def apply_chat_template(
@@ -120,3 +129,53 @@ def has_pooling_head(config: PreTrainedConfig) -> bool:
         config: The configuration of the tower.
     """
     return bool(getattr(config, "vision_use_head", True))
+
+
+# 5.23: `output_hidden_states=[layer]` keeps the hidden states of that index alone. Before, it counts layers from their
+# outputs, so that the index means another layer and a negative one means none.
+
+
+def selected_hidden_states(layer: int) -> list[int] | bool:
+    """Return the `output_hidden_states` of a tower of which one hidden state is used: all of them before 5.23.
+
+    Args:
+        layer: Its index among all hidden states, counted as Transformers counts them.
+    """
+    return [layer] if _INSTALLED >= (5, 23) else True
+
+
+# 5.23: `activation_checkpointing` is the name of what was `gradient_checkpointing`.
+
+
+@dataclass
+class _OlderCheckpointing:
+    """Fields for arguments of training that know the older names alone. Put it before the class of Transformers.
+
+    As in Transformers from 5.23 on, the older names count where the newer ones are not given, and mirror them later.
+    """
+
+    activation_checkpointing: bool | None = field(
+        default=None, metadata={"help": "Compute activations twice to save memory.", "nargs": "?", "const": True}
+    )
+    activation_checkpointing_kwargs: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "Keyword arguments of `gradient_checkpointing_enable()`."}
+    )
+
+    def __post_init__(self) -> None:
+        arguments: Any = self
+        if self.activation_checkpointing is not None:
+            arguments.gradient_checkpointing = self.activation_checkpointing
+        if self.activation_checkpointing_kwargs is not None:
+            arguments.gradient_checkpointing_kwargs = self.activation_checkpointing_kwargs
+        super().__post_init__()  # type: ignore[misc]
+        arguments.gradient_checkpointing = self.activation_checkpointing = bool(arguments.gradient_checkpointing)
+        self.activation_checkpointing_kwargs = arguments.gradient_checkpointing_kwargs
+
+
+if TYPE_CHECKING or _INSTALLED >= (5, 23):
+
+    @dataclass
+    class CheckpointingArguments:
+        """Adds nothing: the arguments of Transformers have the fields."""
+else:
+    CheckpointingArguments = _OlderCheckpointing

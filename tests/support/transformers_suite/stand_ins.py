@@ -79,7 +79,7 @@ def stand_ins(package: str, tests: Path, pictures: Path) -> dict[str, types.Modu
 
 
 def _pipeline_tests(mixin: Path) -> dict[str, dict[str, object]]:
-    """Make the tests of each task, which the mixin imports up to Transformers 5.22 and names by strings from 5.23 on."""
+    """Make the tests of each task. Up to Transformers 5.22 the mixin imports them; later it names them by strings."""
     imports = re.findall(r"^from \.(pipelines\.\w+) import (\w+)$", mixin.read_text(), re.MULTILINE)
     tests: dict[str, dict[str, object]] = {module: {name: type(name, (), {})} for module, name in imports}
     return tests and {"pipelines": {}, **tests}
