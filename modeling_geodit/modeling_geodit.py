@@ -46,6 +46,7 @@ from transformers.utils.output_capturing import capture_outputs
 from geodit.configuration.anyres_geodit import anyres_max_tiles
 from geodit.configuration.configuration_geodit import GeoDiTConfig, GeoDiTTextConfig
 from geodit.configuration.foreign_files_geodit import refusing_broken_files
+from geodit.configuration.older_transformers_geodit import selected_hidden_states
 from geodit.configuration.remote_code_geodit import PublishedMixin, warn_of_moving_code
 from geodit.configuration.types_geodit import Arguments
 from geodit.modeling_geodit.cache_geodit import LAYER_CACHE_KEYWORD, SegmentCache, write_keys_and_values
@@ -530,7 +531,8 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         flags = {name: kwargs[name] for name in _TOWER_FLAGS if kwargs.get(name) is not None}
         use_last_hidden_state = last and self.config.vision_post_layernorm
         if not use_last_hidden_state and not flags.get("output_hidden_states"):
-            flags["output_hidden_states"] = [layer]  # only this one is kept
+            # Only this one is kept. What stands for the tower runs its layers itself.
+            flags["output_hidden_states"] = selected_hidden_states(layer) if tower is self.vision_tower else [layer]
         outputs = tower(pixel_values.to(self.vision_tower.dtype), return_dict=True, **flags)
         if use_last_hidden_state:
             features = outputs.last_hidden_state
