@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Denoising of rows that each have their own plan: what an engine that serves many requests at once runs.
 
-A [`FixedStep`] denoises all rows by one plan. Here every row has a canvas length, blocks, a policy and a pattern of its
-own, and joins and leaves when it likes; the answer is the one that `generate()` gives to its request alone. A step has
-fixed shapes and reads nothing back from the device; which rows it is about is a tensor, too.
+A [`FixedStep`] denoises all rows by one plan. Here every row has a canvas length, blocks, a policy and a pattern of
+its own, and joins and leaves when it likes; the answer is the one that `generate()` gives to its request alone. A step
+has fixed shapes and reads nothing back from the device; which rows it is about is a tensor, too.
 
 Shapes: R rows, B rows of a batch, L canvas length, V vocabulary, C answers at most.
 """
@@ -29,8 +29,8 @@ class RowDenoiser:
     """Rows of canvases, each denoised by its own plan.
 
     A row is a slot: a request begins in it, and when it is finished or given up another one may. Rows that are
-    finished, or that nothing has begun in, stay as they are in a step, so a batch may be padded with them. Guidance and
-    stop strings are not its business.
+    finished, or that nothing has begun in, stay as they are in a step, so a batch may be padded with them. Guidance
+    and stop strings are not its business.
 
     Args:
         num_rows: R.
@@ -181,8 +181,8 @@ class RowDenoiser:
 
         Args:
             rows: `(B,)` int64, each of them once, but for rows that are finished.
-            logits: `(B * L, V)` float32 or bfloat16, of all positions; those that are not wanted have no meaning. Those
-                in float32 are **overwritten**.
+            logits: `(B * L, V)` float32 or bfloat16, of all positions; those that are not wanted have no meaning.
+                Those in float32 are **overwritten**.
 
         Raises:
             ValueError: when there are not as many logits as positions.
@@ -208,7 +208,7 @@ class RowDenoiser:
         state.commit(decision)
         self._progress.advance(turn, decision.transfer.any(-1), rows)
         if self._rules.eos_token_ids:
-            state.end_answers(self._rules.eos_token_ids, self._rules.ends_answers(rows) & masked.any(-1))
+            state.end_answers(self._rules.eos_token_ids, self._rules.ends_answers(rows) & state.active)
         state.finish_rows(self._rules.eos_token_ids)
         self.state.copy_(state, rows)
 

@@ -63,16 +63,22 @@ class SlotPlaces:
 
     def positions(self, slots: torch.Tensor, canvas_length: int, length: int) -> torch.Tensor:
         """`(slots * length)` int64, where the first positions of slots are among all `B * L`."""
-        return (
-            self._rows_of(slots).unsqueeze(-1) * canvas_length + torch.arange(length, device=slots.device)
-        ).flatten()
+        starts = self._rows_of(slots).unsqueeze(-1) * canvas_length
+        return (starts + torch.arange(length, device=slots.device)).flatten()
 
-    def written(self, values: torch.Tensor, slots: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        """Return `(B, n)` with the first numbers of slots replaced by `(slots, up to n)`."""
-        # A row of its own takes what slots outside the batch would write.
-        grid = torch.cat([values, values[:1]])
-        grid[:, : new.shape[1]].index_copy_(0, self._place_of.index_select(0, slots), new)
-        return grid[: self.count]
+    def padded(self, values: torch.Tensor) -> torch.Tensor:
+        """`(B + 1, ...)`, a copy of `(B, ...)` with a last row for what slots outside the batch write."""
+        return torch.cat([values, values[:1]])
+
+    def write_(self, padded: torch.Tensor, slots: torch.Tensor, new: torch.Tensor) -> None:
+        """Write the first numbers of slots, in place.
+
+        Args:
+            padded: `(B + 1, n)`, what [`padded`] gave.
+            slots: `(slots,)` int64.
+            new: `(slots, up to n)`.
+        """
+        padded[:, : new.shape[1]].index_copy_(0, self._place_of.index_select(0, slots), new)
 
     def _rows_of(self, slots: torch.Tensor) -> torch.Tensor:
         return self._place_of.index_select(0, slots).clamp(max=self.count - 1)
@@ -224,8 +230,10 @@ class RowPolicies:
         tokens = first_argmax(logits) if self._is_greedy else logits.new_zeros(len(logits), dtype=torch.long)
         tokens = tokens.view(grid.shape[:2])
         if self._drawing is not None:
+            padded = places.padded(tokens)
             drawn = self._draw(logits, num_positions, self._drawing, places, random)
-            tokens = places.written(tokens, self._drawing, drawn)
+            places.write_(padded, self._drawing, drawn)
+            tokens = padded[: places.count]
         if self._num_suppressed:
             grid.scatter_(-1, ids, hidden)
         return tokens

@@ -98,8 +98,7 @@ class RowRules:
         self._policies = RowPolicies(num_slots, max_suppressed, device)
         self._key_of: dict[int, _GroupKey] = {}
         self._groups: list[_Group] = []
-        self._has_pattern = torch.zeros(num_slots, dtype=torch.bool, device=device)
-        self._ends_answers = torch.zeros_like(self._has_pattern)
+        self._ends_answers = torch.zeros(num_slots, dtype=torch.bool, device=device)
 
     def check(self, plan: DecodingPlan) -> None:
         """Refuse a plan that a slot cannot have.
@@ -116,19 +115,15 @@ class RowRules:
         self._policies.check(plan.rules)
         if plan.num_answers > self._max_answers:
             raise ValueError(
-                f"A pattern lists {plan.num_answers} answers, but at most {self._max_answers} are possible: list fewer "
-                "or raise max_answers."
+                f"A pattern lists {plan.num_answers} answers, but at most {self._max_answers} are possible: list "
+                "fewer or raise max_answers."
             )
 
     def begin(self, slots: Sequence[int], plans: Sequence[DecodingPlan]) -> None:
         """Write the rules of requests that begin in slots; plans that were checked."""
         self._policies.begin(slots, [plan.rules for plan in plans])
-        index = index_on(self._device, slots)
-        for table, values in (
-            (self._has_pattern, [plan.rules.pattern is not None for plan in plans]),
-            (self._ends_answers, [plan.rules.ends_answers for plan in plans]),
-        ):
-            table[index] = to_device(torch.tensor(values), self._device)
+        ends = torch.tensor([plan.rules.ends_answers for plan in plans])
+        self._ends_answers[index_on(self._device, slots)] = to_device(ends, self._device)
         for slot, plan in zip(slots, plans, strict=True):
             self._key_of.pop(slot, None)
             if (pattern := plan.rules.pattern) is not None:
@@ -154,15 +149,16 @@ class RowRules:
 
     def answer_probabilities(self, inputs: StepInputs) -> torch.Tensor | None:
         """`(B, C)` float32, of each answer in rows with a pattern that lists them; `None` if there are no such."""
-        found = None
-        for group in self._groups:
-            if group.key.pattern.num_answers:
-                new = group.key.pattern.answer_probabilities(group.known(inputs, self._policies))
-                if new is not None:
-                    if found is None:
-                        found = new.new_zeros((len(inputs.rows), self._max_answers))
-                    found = inputs.places.written(found, group.slots, new)
-        return found
+        groups = [group for group in self._groups if group.key.pattern.num_answers]
+        if not groups:
+            return None
+        rows, places = inputs.rows, inputs.places
+        padded = places.padded(torch.zeros((len(rows), self._max_answers), device=rows.device))
+        for group in groups:
+            probabilities = group.key.pattern.answer_probabilities(group.known(inputs, self._policies))
+            if probabilities is not None:
+                places.write_(padded, group.slots, probabilities)
+        return padded[: places.count]
 
     def decide(self, inputs: StepInputs, steps_left: torch.Tensor, random: RowStreams) -> Decision:
         """Decide one denoising step.
@@ -176,21 +172,7 @@ class RowRules:
         tokens = self._policies.propose(inputs.logits, rows, places, random)
         deferred = repeated_ends(tokens, inputs.wanted, self.eos_token_ids)
         if self._groups:
-            proposed, later = tokens, deferred
-            for group in self._groups:
-                proposal = group.key.pattern.propose(
-                    group.known(inputs, self._policies),
-                    temperature=self._policies.temperatures(group.slots) if group.key.draws else 0.0,
-                    random=RowStreams(places.read(random.keys, group.slots)),
-                )
-                proposed = places.written(proposed, group.slots, proposal.tokens)
-                # An EOS that is not the first comes by itself with the one that is.
-                not_first = is_any_of(proposal.tokens, self.eos_token_ids) & ~proposal.may_end
-                later = places.written(later, group.slots, not_first)
-            # What a slot that is released asked for may still stand in a group's place.
-            has_pattern = self._has_pattern.index_select(0, rows).unsqueeze(-1)
-            tokens = torch.where(has_pattern, proposed, tokens)
-            deferred = torch.where(has_pattern, later, deferred)
+            tokens, deferred = self._propose_by_patterns(inputs, tokens, deferred, random)
         return self._policies.policy(rows).decide(
             inputs.logits,
             inputs.wanted,
@@ -200,3 +182,21 @@ class RowRules:
             deferred & self.ends_answers(rows).unsqueeze(-1),
             self.eos_token_ids,
         )
+
+    def _propose_by_patterns(
+        self, inputs: StepInputs, tokens: torch.Tensor, deferred: torch.Tensor, random: RowStreams
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return tokens and deferred positions `(B, L)`, in rows with a pattern those of its proposal."""
+        places = inputs.places
+        tokens, deferred = places.padded(tokens), places.padded(deferred)
+        for group in self._groups:
+            proposal = group.key.pattern.propose(
+                group.known(inputs, self._policies),
+                temperature=self._policies.temperatures(group.slots) if group.key.draws else 0.0,
+                random=RowStreams(places.read(random.keys, group.slots)),
+            )
+            places.write_(tokens, group.slots, proposal.tokens)
+            # An EOS that is not the first comes by itself with the one that is.
+            not_first = is_any_of(proposal.tokens, self.eos_token_ids) & ~proposal.may_end
+            places.write_(deferred, group.slots, not_first)
+        return tokens[: places.count], deferred[: places.count]
