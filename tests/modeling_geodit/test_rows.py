@@ -4,6 +4,7 @@
 A regular expression is an automaton here. L canvas length, V vocabulary.
 """
 
+import copy
 import functools
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,7 @@ from geodit.modeling_geodit.prompts_geodit import prepare_prompts
 from geodit.modeling_geodit.random_geodit import RowStreams
 from geodit.modeling_geodit.row_denoiser import RowDenoiser
 from geodit.modeling_geodit.softmax_geodit import Softmax
+from on_device import OnDevice
 
 L = 12
 EXACT = ("canvas", "commit_steps", "steps_made")
@@ -211,23 +213,27 @@ MIXED = [
 @torch.no_grad()
 @pytest.mark.parametrize(("mode", "network_class"), [("prefix", PrefixNetwork), ("full", FullNetwork)])
 def test_a_mixed_batch_gives_what_generate_gives_for_each_request(mode, network_class):
-    on_device = build_model(mode)
-    model = on_device.wrapped
+    # In double precision, in which it does not show that the network computes one row and many in different ways.
+    on_device = OnDevice(copy.deepcopy(build_model(mode).wrapped).double())
     inputs = [prompts_of(1, 6, seed) for seed in range(len(MIXED))]
     prompts = [
         prepare_prompts(
-            model, one.plan, given["input_ids"], given["attention_mask"], pixel_values=given["pixel_values"]
+            on_device.wrapped, request.plan, given["input_ids"], given["attention_mask"], pixel_values=pixels
         )
-        for one, given in zip(MIXED, [{k: v.to(DEVICE) for k, v in one.items()} for one in inputs], strict=True)
+        for request, given in zip(MIXED, inputs, strict=True)
+        for pixels in [given["pixel_values"].to(DEVICE)]
     ]
     denoiser = make_denoiser(5)
     places = max(network_class.places_of(one.branches[0]) for one in prompts)
-    network = network_class(model, denoiser.num_rows, places, L)
+    network = network_class(on_device.wrapped, denoiser.num_rows, places, L)
 
     def logits_of(rows, canvas, valid):
-        everywhere = [torch.zeros_like(denoiser.state.canvas), torch.ones_like(denoiser.state.canvas).bool()]
-        everywhere[0][rows], everywhere[1][rows] = canvas, valid
-        return network(*everywhere).unflatten(0, (denoiser.num_rows, L))[rows].flatten(0, 1)
+        canvases, places_there = torch.zeros_like(denoiser.state.canvas), torch.ones_like(denoiser.state.masked)
+        canvases[rows], places_there[rows] = canvas, valid
+        return network(canvases, places_there).unflatten(0, (denoiser.num_rows, L))[rows].flatten(0, 1)
+
+    def load(row, number):
+        network.load(prompts[number].branches[0], torch.tensor([row], device=DEVICE))
 
     def check(row, number):
         request, given = MIXED[number], inputs[number]
@@ -238,12 +244,8 @@ def test_a_mixed_batch_gives_what_generate_gives_for_each_request(mode, network_
         alone["answer_probabilities"] = output.answer_probabilities[0] if has_answers else torch.zeros(0)
         check_row(denoiser, row, request, alone)
 
-    batches = run_all(denoiser, MIXED, logits_of, check, load=lambda row, number: load(network, prompts[number], row))
-    assert len(batches) < sum(one.plan.config.max_denoising_steps for one in MIXED)
-
-
-def load(network, prompts, row):
-    network.load(prompts.branches[0], torch.tensor([row], device=DEVICE))
+    batches = run_all(denoiser, MIXED, logits_of, check, load=load)
+    assert len(batches) < sum(request.plan.config.max_denoising_steps for request in MIXED)
 
 
 def begun(requests=MIXED):
