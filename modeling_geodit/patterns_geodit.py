@@ -304,6 +304,11 @@ class AutomatonPattern(AnswerPattern):
         ValueError: If no answer is accepted, or a token that ends an answer stands in one.
     """
 
+    num_states: int
+    """S, which a step takes room for at each position."""
+    num_moves: int
+    """D, transitions between states by classes of tokens, which a step takes time for at each position."""
+
     def __init__(
         self, transitions: Sequence[Mapping[int, int]], accepting: Sequence[int], eos_token_ids: Sequence[int]
     ) -> None:
@@ -314,7 +319,7 @@ class AutomatonPattern(AnswerPattern):
         moves = _useful_moves(transitions, set(accepting))
         self.min_length = _shortest(moves, set(accepting))
         self.eos_token_ids = tuple(eos_token_ids)
-        self._num_states = len(transitions) + 1
+        self.num_states = len(transitions) + 1
         end = len(transitions)
         # Tokens that lead from each state to the same state are one class. Class 0 is EOS.
         by_token: dict[int, list[tuple[int, int]]] = {}
@@ -334,6 +339,7 @@ class AutomatonPattern(AnswerPattern):
         edges += [(state, 1 + index, target) for index, pairs in enumerate(classes) for state, target in pairs]
         self.identity = (self._tokens.token_ids, tuple(kind_of.tolist()), tuple(edges), tuple(final))
         source, edge_kind, target = torch.tensor(edges).T.contiguous()
+        self.num_moves = len(edges)
         self._places_at_once = max(1, _TRANSITIONS_AT_ONCE // len(edges))
         self._kinds = DeviceTensors(kind_of, by_id, kind_of[order])
         self._moves = DeviceTensors(source, edge_kind, target)
@@ -352,13 +358,13 @@ class AutomatonPattern(AnswerPattern):
         # Of so many positions at once as there is room for all transitions.
         kinds = self._kind_scores(known, scores, choose).split(self._places_at_once, dim=1)
 
-        start = kinds[0].new_full((rows, self._num_states), -torch.inf)
+        start = kinds[0].new_full((rows, self.num_states), -torch.inf)
         start[:, 0].fill_(0)
         history = [start]
         for part in kinds:
             for along in part.index_select(-1, edge_kind).unbind(1):  # (B, D)
                 moves = history[-1].index_select(-1, source) + along
-                history.append(choose.total(moves, target, self._num_states))
+                history.append(choose.total(moves, target, self.num_states))
         states = torch.stack(history, dim=1)  # (B, L + 1, S)
         may_end = states[:, :-1].index_select(-1, accepting).isfinite().any(-1)
         _, place = choose.one(states[:, -1:].index_select(-1, final))
@@ -368,7 +374,7 @@ class AutomatonPattern(AnswerPattern):
         begins = states[:, :-1].split(self._places_at_once, dim=1)
         for begin, part in zip(reversed(begins), reversed(kinds), strict=True):
             moves = begin.index_select(-1, source) + part.index_select(-1, edge_kind)  # (B, places, D)
-            into = choose.each(moves, target, self._num_states)  # (B, places, S)
+            into = choose.each(moves, target, self.num_states)  # (B, places, S)
             for here, before in zip(reversed(into.unbind(1)), reversed(source[into].unbind(1)), strict=True):
                 edges.append(here.gather(-1, state))
                 state = before.gather(-1, state)
