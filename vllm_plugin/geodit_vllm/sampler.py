@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from vllm.config import VllmConfig
 from vllm.sampling_params import SamplingParams
 from vllm.v1.worker.gpu.input_batch import InputBatch
 from vllm.v1.worker.gpu.sample.output import SamplerOutput
@@ -27,7 +28,7 @@ from geodit.modeling_geodit.host_copies_geodit import index_on, to_device
 from geodit.modeling_geodit.random_geodit import RowStreams
 from geodit.modeling_geodit.row_denoiser import RowDenoiser
 from geodit_vllm.answer_channel import pack_facts
-from geodit_vllm.requests import CanvasRequest, RequestReader, ServedDefaults
+from geodit_vllm.requests import CanvasRequest, read_request, served_defaults
 from geodit_vllm.served_canvas import ServedCanvas
 
 __all__ = ["GeoDiTSampler"]
@@ -54,9 +55,7 @@ class GeoDiTSampler:
 
     Args:
         sampler: vLLM's own.
-        defaults: What requests are read with.
-        canvas: How long canvases may be.
-        max_num_reqs: Requests that run at once.
+        vllm_config: vLLM's configuration.
         device: Where steps run.
         grid_bytes: Logits of so many bytes are looked at together.
     """
@@ -67,27 +66,29 @@ class GeoDiTSampler:
     def __init__(
         self,
         sampler: _VllmSampler,
-        defaults: ServedDefaults,
-        canvas: ServedCanvas,
-        max_num_reqs: int,
+        vllm_config: VllmConfig,
         device: torch.device,
         *,
         grid_bytes: int = _GRID_BYTES,
     ) -> None:
         self.sampling_states, self._states = sampler.sampling_states, sampler.req_states
-        self._reader = RequestReader(defaults)
-        self._canvas, self._device, self._grid_bytes = canvas, device, grid_bytes
-        self._mask, self._eos = defaults.mask_token_id, defaults.eos_token_ids
+        model_config = vllm_config.model_config
+        self._defaults = served_defaults(model_config, vllm_config.additional_config)
+        self._canvas = ServedCanvas.of(model_config.hf_config, model_config.max_model_len)
+        self._device, self._grid_bytes = device, grid_bytes
+        max_num_reqs = vllm_config.scheduler_config.max_num_seqs
         # The last slot is of no request: it is finished, and stands where a request has no canvas yet.
         self._no_slot = max_num_reqs
+        limits = self._defaults.limits
         self.denoiser = RowDenoiser(
             max_num_reqs + 1,
-            canvas.longest,
-            self._mask,
-            self._eos,
+            self._canvas.longest_canvas,
+            self._defaults.mask_token_id,
+            self._defaults.eos_token_ids,
             device,
-            max_suppressed=defaults.max_suppressed,
-            max_answers=defaults.max_answers,
+            # `[M]` and the placeholder of images beside those that a request names.
+            max_suppressed=limits.max_suppressed + 2,
+            max_answers=limits.max_answers,
         )
         # Of each slot, on the host: the canvas, what stands in front of it in its width, and whether it draws.
         self._lengths = np.zeros(max_num_reqs, dtype=np.int64)
@@ -99,7 +100,7 @@ class GeoDiTSampler:
     def add_request(self, req_idx: int, sampling_params: SamplingParams) -> None:
         """Take a request that runs from the next step on, in a slot; also one that was preempted and begins anew."""
         self.sampling_states.add_request(req_idx, sampling_params)
-        self._waiting[req_idx] = self._reader.read(sampling_params.extra_args)
+        self._waiting[req_idx] = read_request(sampling_params.extra_args, self._defaults)
 
     def apply_staged_writes(self) -> None:
         """Begin the canvases of requests that were added."""
@@ -109,7 +110,7 @@ class GeoDiTSampler:
         slots, requests = list(self._waiting), list(self._waiting.values())
         self._waiting = {}
         self._lengths[slots] = [request.length for request in requests]
-        self._offsets[slots] = self._states.prompt_len.np[slots] if self._canvas.repeats_prompt else 0
+        self._offsets[slots] = self._states.prompt_len.np[slots] if self._canvas.full else 0
         self._draws[slots] = [request.draws for request in requests]
         keys = [RowStreams.spawn(1, torch.device("cpu"), seed=request.seed or 0).keys for request in requests]
         self.denoiser.begin(
@@ -122,7 +123,17 @@ class GeoDiTSampler:
         self._given.index_fill_(0, rows, value=False)
         self._write_drafts(rows, self._prompts_in_front(slots))
 
-    def canvas_slots(self, input_batch: InputBatch) -> NDArray[np.int64]:
+    def release(self, req_idx: int) -> None:
+        """Forget a request that has ended, was given up, or is preempted."""
+        self._waiting.pop(req_idx, None)
+        self.denoiser.release([req_idx])
+
+    def canvas_ends(self, input_batch: InputBatch) -> torch.Tensor:
+        """`(R,)`, of how many tokens the canvases are so far."""
+        rows = to_device(torch.from_numpy(self._slots(input_batch)), self._device)
+        return self.denoiser.canvas_ends(rows)
+
+    def _slots(self, input_batch: InputBatch) -> NDArray[np.int64]:
         """`(R,)`, the slots of requests whose canvas is denoised in a step, and a slot of no request for the others."""
         num_reqs = input_batch.num_reqs
         slots = input_batch.idx_mapping_np[:num_reqs]
@@ -142,7 +153,7 @@ class GeoDiTSampler:
             draft_logits: Not used.
         """
         del draft_logits
-        slots = self.canvas_slots(input_batch)
+        slots = self._slots(input_batch)
         for some, index in self._grids(slots, logits):
             self.denoiser.step(index_on(self._device, some.tolist()), logits.index_select(0, index))
         if len(with_canvas := slots[slots != self._no_slot]):
@@ -156,7 +167,7 @@ class GeoDiTSampler:
         with_canvas = slots[slots != self._no_slot]
         lengths = self._lengths[with_canvas]
         first = np.cumsum(lengths) - lengths
-        longest = self._canvas.longest
+        longest = self._canvas.longest_canvas
         at_once = max(1, self._grid_bytes // (longest * logits.shape[-1] * 4))
         draws = self._draws[with_canvas]
         for alike in (np.flatnonzero(~draws), np.flatnonzero(draws)):
@@ -177,7 +188,7 @@ class GeoDiTSampler:
         num_scheduled = input_batch.query_start_loc[: num_reqs + 1].diff()
         return SamplerOutput(
             sampled_token_ids=state.canvas.index_select(0, rows).int(),
-            logprobs_tensors=pack_facts(state, rows, self._eos[0]),
+            logprobs_tensors=pack_facts(state, rows, self._defaults.eos_token_ids[0]),
             num_nans=None,
             num_sampled=num_sampled,
             num_rejected=torch.where(has_canvas, num_scheduled - num_sampled, 0).int(),
@@ -185,7 +196,7 @@ class GeoDiTSampler:
 
     def _prompts_in_front(self, slots: list[int]) -> torch.Tensor | None:
         """`(R, W)`, what stands in front of canvases that repeat their prompt."""
-        if not self._canvas.repeats_prompt:
+        if not self._canvas.full:
             return None
         width = self._states.draft_tokens.shape[1]
         return self._states.all_token_ids.gpu[index_on(self._device, slots), :width].long()
