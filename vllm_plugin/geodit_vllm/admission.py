@@ -24,7 +24,7 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.input_processor import InputProcessor
 
 from geodit_vllm.messages import TaskPrompts, check_prompt
-from geodit_vllm.requests import ADMITTED, CanvasRequest, check_names, pack_expression, read_request, served_defaults
+from geodit_vllm.requests import ADMITTED, check_names, pack_expression, read_request, served_defaults
 from geodit_vllm.served_canvas import ServedCanvas
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ def install() -> None:
     construct, process = InputProcessor.__init__, InputProcessor.process_inputs
 
     @functools.wraps(construct)
-    def __init__(self: InputProcessor, *args: Any, **kwargs: Any) -> None:
+    def construct_with_admission(self: InputProcessor, *args: Any, **kwargs: Any) -> None:
         construct(self, *args, **kwargs)
         if _ARCHITECTURE in self.model_config.architectures:
             setattr(self, _ATTRIBUTE, Admission(self.vllm_config))
             _always_send_images(self)
 
     @functools.wraps(process)
-    def process_inputs(
+    def process_admitted(
         self: InputProcessor, request_id: str, prompt: Any, params: Any, *args: Any, **kwargs: Any
     ) -> EngineCoreRequest:
         admission: Admission | None = getattr(self, _ATTRIBUTE, None)
@@ -67,8 +67,9 @@ def install() -> None:
             raise VLLMValidationError("a prompt that comes in parts cannot be answered: send it as a whole")
         return admission.admit(prompt, params, lambda plain: process(self, request_id, prompt, plain, *args, **kwargs))
 
-    setattr(process_inputs, _ATTRIBUTE, True)
-    InputProcessor.__init__, InputProcessor.process_inputs = __init__, process_inputs  # type: ignore[method-assign]
+    setattr(process_admitted, _ATTRIBUTE, True)
+    InputProcessor.__init__ = construct_with_admission  # type: ignore[method-assign]
+    InputProcessor.process_inputs = process_admitted  # type: ignore[method-assign]
 
 
 def _always_send_images(processor: InputProcessor) -> None:
@@ -155,6 +156,8 @@ class Admission:
         canvas = read_request(asked, defaults)
         if canvas.task is not None:
             ids = ids[:num_image_tokens] + self._prompts.tokens(canvas.task, canvas.query)
+        if len(ids) == num_image_tokens:
+            raise ValueError("the prompt has no text: ask something about the image")
         self._canvas.check(len(ids), canvas.length)
         asked["max_new_tokens"] = canvas.length
         if canvas.draws and canvas.seed is None:

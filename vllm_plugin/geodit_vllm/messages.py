@@ -73,8 +73,8 @@ class TaskPrompts:
         head, tail = self._frames[num_images]
         if len(prompt) < len(head) + len(tail) or not (prompt.startswith(head) and prompt.endswith(tail)):
             raise ValueError(
-                f"task={task!r} takes a chat of one user message, with the image before its text, in the chat template "
-                "of the model; give query with any other prompt's token ids"
+                f"task={task!r} takes a chat of one user message, with the image before its text, in the chat "
+                "template of the model; for any other prompt give query, and nothing but the image"
             )
         # Of several messages there are special tokens between them, which the processor refuses in a query.
         return prompt[len(head) : len(prompt) - len(tail)].strip()
@@ -104,8 +104,7 @@ def check_prompt(token_ids: Sequence[int], num_image_tokens: int, image_token_id
         mask_token_id: Id of `[M]`.
 
     Raises:
-        ValueError: If there is nothing but an image, `[M]` stands in it, or the placeholders are not those of the
-            image, in front of the text.
+        ValueError: If `[M]` stands in it, or the placeholders are not those of the image, in front of the text.
     """
     if image_length(token_ids, image_token_id) != num_image_tokens or image_token_id in token_ids[num_image_tokens:]:
         raise ValueError(
@@ -114,5 +113,3 @@ def check_prompt(token_ids: Sequence[int], num_image_tokens: int, image_token_id
         )
     if mask_token_id in token_ids:
         raise ValueError("a prompt cannot hold the mask token, which stands for what is to be answered: leave it out")
-    if len(token_ids) == num_image_tokens:
-        raise ValueError("the prompt has no text: ask something about the image")

@@ -44,8 +44,8 @@ __all__ = [
 ]
 
 ADMITTED = "geodit"
-"""Name in `extra_args` of what admission adds for the worker: `image_size`, `(height, width)` in pixels of the original
-image, and `automaton`, a compiled regular expression."""
+"""Name in `extra_args` of what admission adds for the worker: `image_size`, `(height, width)` in pixels of the
+original image, and `automaton`, a compiled regular expression."""
 
 # What decides on an answer, under the names of `generate()`, and whether it is a list.
 _DECODING = (
@@ -295,7 +295,8 @@ def read_request(extra_args: Mapping[str, object] | None, defaults: ServedDefaul
     except (ValueError, ModuleNotFoundError) as error:
         message = " ".join(str(error).split())
         if len(message) > _MAX_MESSAGE:
-            message = f"{message[:_MAX_MESSAGE]}..."
+            # What is long is a value in the middle of it.
+            message = f"{message[: _MAX_MESSAGE // 2]}...{message[-_MAX_MESSAGE // 2 :]}"
         raise ValueError(message) from error
 
 
