@@ -218,14 +218,3 @@ class TestAnAdapter:
             assert greatest_difference(ask(llm, processor, asked), plain) < LIMIT
             adapter = LoRARequest("adapter", 1, str(tmp_path))
             assert greatest_difference(ask(llm, processor, asked, lora_request=adapter), adapted) < LIMIT
-
-
-class TestRefusals:
-    @pytest.mark.parametrize(
-        ("given", "name"),
-        [({"pipeline_parallel_size": 2}, "pipeline-parallel-size"), ({"enable_prompt_embeds": True}, "prompt-embeds")],
-    )
-    def test_name_what_cannot_be_served(self, given: dict[str, Any], name: str) -> None:
-        with pytest.raises(ValueError, match=f"GeoDiT is not served with --.*{name}: leave it out"):
-            with engine(**given):
-                pass
