@@ -92,7 +92,7 @@ class GeoDiTMultiModalProcessor(BaseMultiModalProcessor[GeoDiTProcessingInfo]):
         token = self.info.get_hf_config().image_token_id
 
         def tokens_of(index: int) -> list[int]:
-            # Asked for here: there are none where all that a prompt has is in vLLM's cache.
+            # An image that vLLM has processed before is not among the items, and is not asked for.
             images = mm_items.get_items("image", ImageProcessorItems)
             return [token] * self.info.count_image_tokens(images.get_image_size(index))
 
