@@ -132,9 +132,7 @@ class TestTasks:
     def test_the_message_is_the_query(self, processor, geodit_processor, task, query):
         image = picture()
         request = admit(processor, chat(processor, query, image), extra={"task": task}, temperature=0, max_tokens=150)
-        assert request.prompt_token_ids == list(
-            geodit_processor(images=image, text=query, task=task)["input_ids"][0]
-        )
+        assert request.prompt_token_ids == list(geodit_processor(images=image, text=query, task=task)["input_ids"][0])
         assert request.sampling_params.max_tokens == geodit_processor.canvas_length(task)
         assert request.sampling_params.extra_args["query"] == query
 
