@@ -75,6 +75,7 @@ MODULES = (
     "geodit.modeling_geodit.graph_capture_geodit",
     "geodit.modeling_geodit.grids_geodit",
     "geodit.modeling_geodit.host_copies_geodit",
+    "geodit.modeling_geodit.image_encoding_geodit",
     "geodit.modeling_geodit.layer_runs_geodit",
     "geodit.modeling_geodit.loaded_weights_geodit",
     "geodit.modeling_geodit.loop_choice_geodit",

@@ -19,7 +19,6 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 from transformers import initialization as init
-from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling
 from transformers.modeling_utils import PreTrainedModel
@@ -28,10 +27,6 @@ from transformers.models.llama.modeling_llama import (
     LlamaDecoderLayer,
     LlamaRMSNorm,
     LlamaRotaryEmbedding,
-)
-from transformers.models.llava_onevision.modeling_llava_onevision import (
-    LlavaOnevisionModel,
-    image_size_to_num_patches,
 )
 from transformers.models.siglip.modeling_siglip import SiglipVisionModel
 from transformers.utils.generic import (
@@ -52,6 +47,11 @@ from geodit.modeling_geodit.cache_geodit import LAYER_CACHE_KEYWORD, SegmentCach
 from geodit.modeling_geodit.diffusion_geodit import check_masked_labels, labelled_loss
 from geodit.modeling_geodit.generation_geodit import GeoDiTGenerationMixin
 from geodit.modeling_geodit.host_copies_geodit import to_device
+from geodit.modeling_geodit.image_encoding_geodit import (
+    TOWER_FLAGS,
+    GeoDiTMultiModalProjector,
+    ImageEncoderMixin,
+)
 from geodit.modeling_geodit.loaded_weights_geodit import check_complete, check_headers, check_values, without_report
 from geodit.modeling_geodit.prompts_geodit import ImageFeatures, pooled_features
 from geodit.modeling_geodit.weight_files_geodit import check_weight_files
@@ -67,8 +67,6 @@ __all__ = [
     "GeoDiTPreTrainedModel",
     "GeoDiTTextModel",
 ]
-
-_TOWER_FLAGS = ("output_attentions", "output_hidden_states")
 
 _WRONG_PLACEHOLDERS = (
     "The text does not hold as many image tokens as the images given need. Make both with the processor; on the CPU "
@@ -124,22 +122,6 @@ class GeoDiTMaskedDiffusionOutput(_ImageOutputs, ModelOutput):
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
     image_outputs: BaseModelOutputWithPooling | None = None
-
-
-class GeoDiTMultiModalProjector(nn.Module):
-    """Two linear maps with an activation between them: patch features `(.., d_v)` to text width `(.., d)`."""
-
-    def __init__(self, config: GeoDiTConfig):
-        super().__init__()
-        text_size = config.text_config.hidden_size
-        hidden_size = config.projector_hidden_size or text_size
-        self.linear_1 = nn.Linear(config.vision_config.hidden_size, hidden_size)
-        self.act = ACT2FN[config.projector_hidden_act]
-        self.linear_2 = nn.Linear(hidden_size, text_size)
-
-    def forward(self, image_features: torch.Tensor) -> torch.Tensor:
-        hidden_states: torch.Tensor = self.linear_2(self.act(self.linear_1(image_features)))
-        return hidden_states
 
 
 class GeoDiTPreTrainedModel(PublishedMixin, PreTrainedModel):  # type: ignore[misc]
@@ -398,7 +380,7 @@ class _Levels:
         return may_attend
 
 
-class GeoDiTModel(GeoDiTPreTrainedModel):
+class GeoDiTModel(ImageEncoderMixin, GeoDiTPreTrainedModel):  # type: ignore[misc]
     """Vision tower, projector and text core, without the output projection.
 
     With `config.vision_aspect_ratio="anyres_max_<k>"` there is one parameter more, `image_newline` `(d,)`, which ends
@@ -410,8 +392,6 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
     _keys_to_ignore_on_load_unexpected = ["^lm_head"]
     # The units in which FSDP2 shards, beside those of the text core.
     _fsdp_plan = {"vision_tower.encoder.layers.*": "free_full_weight"}
-    # Of its model it reads the configuration alone, whose fields have the same names here.
-    pack_image_features: Any = LlavaOnevisionModel.pack_image_features
 
     def __init__(self, config: GeoDiTConfig):
         super().__init__(config)
@@ -464,81 +444,6 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
         """
         _refuse_unknown("get_image_features", kwargs)
         return self.encode_by(self.vision_tower, pixel_values, image_sizes, **kwargs)
-
-    def encode_by(
-        self,
-        tower: Callable[..., BaseModelOutputWithPooling],
-        pixel_values: torch.Tensor,
-        image_sizes: torch.Tensor | None = None,
-        **kwargs: object,
-    ) -> BaseModelOutputWithPooling:
-        """Do what [`get_image_features`] does by something that stands for the vision tower.
-
-        Args:
-            tower: The tower, or what gives its outputs.
-            pixel_values: As for [`get_image_features`].
-            image_sizes: Likewise.
-            **kwargs: Likewise.
-        """
-        mode = self.config.vision_aspect_ratio
-        tiled = anyres_max_tiles(mode) is not None
-        expected = (len(pixel_values), 2) if tiled else None
-        given = None if image_sizes is None else tuple(image_sizes.shape)
-        if pixel_values.dim() != (5 if tiled else 4) or given != expected:
-            takes = "(images, tiles, 3, H, W) and image_sizes (images, 2)" if tiled else "(images, 3, H, W) alone"
-            raise ValueError(
-                f"With vision_aspect_ratio={mode!r} the model takes pixel_values {takes}, got shapes "
-                f"{tuple(pixel_values.shape)} and {given}. Give the processor the vision_aspect_ratio of the model."
-            )
-        if image_sizes is None:
-            outputs, features = self._encode(tower, pixel_values, kwargs)
-            outputs.pooler_output = features
-            return outputs
-        sizes = image_sizes.tolist()
-        num_tiles = self._count_tiles(sizes, pixel_values.shape[1])
-        tiles = torch.cat([image[:count] for image, count in zip(pixel_values, num_tiles, strict=True)])
-        outputs, features = self._encode(tower, tiles, kwargs)
-        packed, _ = self.pack_image_features(
-            features.split(num_tiles), sizes, image_newline=self.image_newline, vision_aspect_ratio=mode
-        )
-        outputs.pooler_output = tuple(packed)  # type: ignore[assignment]
-        return outputs
-
-    def _count_tiles(self, sizes: list[list[int]], available: int) -> list[int]:
-        """Return how many pictures each image of (height, width) `sizes` is, of `available` ones in the tensor."""
-        config = self.config
-        num_tiles = [
-            image_size_to_num_patches(size, config.image_grid_pinpoints, config.vision_config.image_size)
-            for size in sizes
-        ]
-        if max(num_tiles) > available:
-            raise ValueError(
-                f"Images of (height, width) {sizes} are seen in {num_tiles} tiles, but pixel_values hold "
-                f"{available}: the image_grid_pinpoints of processor and model differ."
-            )
-        return num_tiles
-
-    def _encode(
-        self,
-        tower: Callable[..., BaseModelOutputWithPooling],
-        pixel_values: torch.Tensor,
-        kwargs: Mapping[str, object],
-    ) -> tuple[BaseModelOutputWithPooling, torch.Tensor]:
-        """Return the tower's output for pictures `(pictures, 3, H, W)`, and projected patches `(pictures, n, d)`."""
-        layer = self.config.vision_feature_layer
-        last = layer in (-1, self.config.vision_config.num_hidden_layers)
-        flags = {name: kwargs[name] for name in _TOWER_FLAGS if kwargs.get(name) is not None}
-        use_last_hidden_state = last and self.config.vision_post_layernorm
-        if not use_last_hidden_state and not flags.get("output_hidden_states"):
-            flags["output_hidden_states"] = [layer]  # only this one is kept
-        outputs = tower(pixel_values.to(self.vision_tower.dtype), return_dict=True, **flags)
-        if use_last_hidden_state:
-            features = outputs.last_hidden_state
-        else:
-            features = cast(tuple[torch.Tensor, ...], outputs.hidden_states)[layer]
-            if self.config.vision_post_layernorm:
-                features = self.vision_tower.post_layernorm(features)
-        return outputs, self.multi_modal_projector(features)
 
     def place_image_features(
         self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor, image_features: ImageFeatures
@@ -642,7 +547,7 @@ class GeoDiTModel(GeoDiTPreTrainedModel):
             )
         image_outputs = None
         if pixel_values is not None:
-            flags = {name: kwargs[name] for name in _TOWER_FLAGS if name in kwargs}
+            flags = {name: kwargs[name] for name in TOWER_FLAGS if name in kwargs}
             image_outputs = self.get_image_features(pixel_values, image_sizes, return_dict=True, **flags)
         elif image_features is not None:
             image_outputs = BaseModelOutputWithPooling(

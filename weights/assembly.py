@@ -24,7 +24,8 @@ from geodit.configuration.generation_configuration_geodit import GeoDiTGeneratio
 from geodit.configuration.new_folders import check_free_space, new_folder
 from geodit.configuration.text_files import read_json_object
 from geodit.configuration.types_geodit import Arguments, JsonObject
-from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion, GeoDiTMultiModalProjector
+from geodit.modeling_geodit.image_encoding_geodit import GeoDiTMultiModalProjector
+from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
 from geodit.processing.image_processors import build_image_processor
 from geodit.processing.processing_geodit import GeoDiTProcessor
 from geodit.weights.checkpoint_reader import CheckpointReader, match_tensors

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GeoDiT for vLLM, out of its tree: after `pip install geodit-vllm` vLLM serves GeoDiT's checkpoints."""
+
+from __future__ import annotations
+
+__all__ = ["__version__", "register"]
+
+__version__ = "0.1.0"
+
+_ARCHITECTURE = "GeoDiTForMaskedDiffusion"
+
+
+def register() -> None:
+    """Make vLLM know GeoDiT; vLLM calls this in each of its processes, by the entry point `vllm.general_plugins`.
+
+    Raises:
+        ImportError: If vLLM is of a minor release that this was not written for.
+    """
+    from geodit_vllm.releases import check_release
+
+    check_release()
+
+    # It registers configuration and processor with the Auto classes of Transformers: no trust_remote_code is needed.
+    from vllm import ModelRegistry
+    from vllm.model_executor.models.config import MODELS_CONFIG_MAP
+
+    import geodit  # noqa: F401
+    from geodit_vllm.config import GeoDiTVllmConfig
+
+    ModelRegistry.register_model(_ARCHITECTURE, "geodit_vllm.model:GeoDiTForVllm")
+    MODELS_CONFIG_MAP[_ARCHITECTURE] = GeoDiTVllmConfig
+
+    try:
+        from geodit_vllm.admission import install
+    except ModuleNotFoundError:
+        return
+    install()
