@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an answer carries: the boxes and scores that `GeoDiTPipeline` gives, as JSON."""
 
+from __future__ import annotations
+
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from geodit_vllm.answers import facts_of, read_facts
-from geodit_vllm.requests import PatternLimits, ServedDefaults, read_request
 from PIL import Image
 from transformers import AutoConfig
 
 from geodit import GeoDiTPipeline, bundled_checkpoint
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
+from geodit_vllm.answers import facts_of, read_facts
+from geodit_vllm.requests import PatternLimits, ServedDefaults, read_request
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,8 @@ def defaults(pipe):
 
 @pytest.fixture(scope="module")
 def image():
-    return Image.open(bundled_checkpoint().parent / "demo_scenes" / "harbor.tif").convert("RGB").crop((0, 0, 120, 90))
+    path = Path(str(bundled_checkpoint())).parent / "demo_scenes" / "harbor.tif"
+    return Image.open(path).convert("RGB").crop((0, 0, 120, 90))
 
 
 def generated(pipe, defaults, image, **asked):
