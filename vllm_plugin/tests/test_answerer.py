@@ -10,9 +10,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from geodit_vllm.answerer import VllmAnswerer, VllmSpec
-from geodit_vllm.answers import facts_of
-from geodit_vllm.requests import PatternLimits, ServedDefaults, read_request
 from PIL import Image
 
 from geodit import GeoDiTPipeline, ScenePipeline
@@ -21,9 +18,12 @@ from geodit.configuration.generation_configuration_geodit import GeoDiTGeneratio
 from geodit.pipelines.answering import AnswererLostError, Inquiry
 from geodit.pipelines.scenes.job import SceneJob, Tiling
 from geodit.processing.asking import ImageQuestion
+from geodit_vllm.answerer import VllmAnswerer, VllmSpec
+from geodit_vllm.answers import facts_of
+from geodit_vllm.requests import PatternLimits, ServedDefaults, read_request
 
 pytest.importorskip("vllm")
-from vllm.v1.engine.exceptions import EngineDeadError  # noqa: E402
+from vllm.v1.engine.exceptions import EngineDeadError
 
 
 @pytest.fixture(scope="module")
