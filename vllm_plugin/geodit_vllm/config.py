@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vllm.config.compilation import CUDAGraphMode
 from vllm.config.diffusion import DiffusionConfig
 from vllm.config.scheduler import SchedulerConfig
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
@@ -82,6 +83,7 @@ class GeoDiTVllmConfig(VerifyAndUpdateConfig):
             scheduler.max_num_batched_tokens = needed
             scheduler.max_num_encoder_input_tokens = max(scheduler.max_num_encoder_input_tokens, needed)
             scheduler.encoder_cache_size = max(scheduler.encoder_cache_size, needed)
+        _choose_graphs(vllm_config, canvas)
         if scheduler.scheduler_cls is None:
             scheduler.scheduler_cls = SCHEDULER
         if canvas.full:
@@ -91,6 +93,20 @@ class GeoDiTVllmConfig(VerifyAndUpdateConfig):
         model_config.override_generation_config.setdefault("temperature", 1.0)
         # It would cut the answers of all requests.
         model_config.override_generation_config.setdefault("max_new_tokens", None)
+
+
+def _choose_graphs(vllm_config: VllmConfig, canvas: ServedCanvas) -> None:
+    """Capture whole steps where they can be replayed: those of canvases alone, all as wide as the widest.
+
+    A prefill with an image is two rows of attention, which no captured step has. In full mode the width of a canvas
+    depends on its prompt, so that a step of widest ones hardly comes.
+    """
+    compilation = vllm_config.compilation_config
+    mode = compilation.cudagraph_mode
+    if canvas.full and (mode is None or mode.has_full_cudagraphs()):
+        compilation.cudagraph_mode = CUDAGraphMode.PIECEWISE
+    elif mode == CUDAGraphMode.FULL:
+        compilation.cudagraph_mode = CUDAGraphMode.FULL_AND_PIECEWISE
 
 
 def _refuse(vllm_config: VllmConfig) -> None:

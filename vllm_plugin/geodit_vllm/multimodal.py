@@ -79,9 +79,10 @@ class GeoDiTMultiModalProcessor(BaseMultiModalProcessor[GeoDiTProcessingInfo]):
         self, mm_items: Any, hf_processor_mm_kwargs: Mapping[str, object], out_mm_kwargs: Any
     ) -> Sequence[PromptReplacement]:
         token = self.info.get_hf_config().image_token_id
-        images = mm_items.get_items("image", ImageProcessorItems)
 
         def tokens_of(index: int) -> list[int]:
+            # An image that vLLM has processed before is not among the items, and is not asked for.
+            images = mm_items.get_items("image", ImageProcessorItems)
             return [token] * self.info.count_image_tokens(images.get_image_size(index))
 
         return [PromptReplacement(modality="image", target=[token], replacement=tokens_of)]

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A sampler that decodes one request at a time by GeoDiT's own loop: slow, and simple enough to be believed.
 
-The engine's part of the plugin is tested with it, apart from the sampler that serves.
+The engine's part of the plugin is tested with it, apart from the sampler that serves. vLLM loads it into each of its
+processes as a plugin, as it loads the tested one; it stands in where `GEODIT_VLLM_STAND_IN` is set.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -20,7 +23,7 @@ from geodit.modeling_geodit.decoding_plan_geodit import DecodingPlan, plan_decod
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit_vllm.served_canvas import ServedCanvas
 
-__all__ = ["GeoDiTSampler", "finished"]
+__all__ = ["GeoDiTSampler", "finished", "install", "read_finished"]
 
 _NAMES = (
     "block_length",
@@ -34,6 +37,19 @@ _NAMES = (
 
 finished: dict[tuple[int, ...], list[torch.Tensor]] = {}
 """Confidences of each answer, by its tokens."""
+
+
+def install() -> None:
+    """Stand in, if that is asked for."""
+    if os.environ.get("GEODIT_VLLM_STAND_IN"):
+        sys.modules["geodit_vllm.sampler"] = sys.modules[__name__]
+
+
+def read_finished(worker: object) -> dict[tuple[int, ...], list[torch.Tensor]]:
+    """Return and forget what was finished in a process of a worker."""
+    copy = dict(finished)
+    finished.clear()
+    return copy
 
 
 def _denoise(plan: DecodingPlan, state: DenoisingState) -> Generator[None, torch.Tensor, None]:
