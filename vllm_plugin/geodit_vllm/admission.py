@@ -252,7 +252,7 @@ def _field(feature: MultiModalFeatureSpec, name: str) -> torch.Tensor | None:
 def _for_worker(image: MultiModalFeatureSpec | None, automaton: bytes | None) -> dict[str, Any]:
     """Return what the worker needs to know beside the parameters."""
     found: dict[str, Any] = {}
-    size = None if image is None else _field(image, "image_sizes")
+    size = None if image is None else _field(image, "original_sizes")
     if size is not None:
         found["image_size"] = [int(side) for side in size.flatten().tolist()[:2]]
     if automaton is not None:
