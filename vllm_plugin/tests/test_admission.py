@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests are admitted, translated or refused before they reach the engine; no engine is started here."""
 
+from __future__ import annotations
+
 import base64
 import copy
 import io
@@ -11,7 +13,6 @@ from PIL import Image
 
 pytest.importorskip("vllm")
 
-import geodit_vllm
 from vllm import SamplingParams
 from vllm.engine.arg_utils import EngineArgs
 from vllm.exceptions import VLLMValidationError
@@ -19,6 +20,7 @@ from vllm.renderers.params import ChatParams
 from vllm.sampling_params import StructuredOutputsParams
 from vllm.v1.engine.input_processor import InputProcessor
 
+import geodit_vllm
 from geodit import bundled_checkpoint
 
 PLAIN = ChatParams(chat_template_kwargs={"add_generation_prompt": True, "tokenize": False})
@@ -132,9 +134,7 @@ class TestTasks:
     def test_the_message_is_the_query(self, processor, geodit_processor, task, query):
         image = picture()
         request = admit(processor, chat(processor, query, image), extra={"task": task}, temperature=0, max_tokens=150)
-        assert request.prompt_token_ids == list(
-            geodit_processor(images=image, text=query, task=task)["input_ids"][0]
-        )
+        assert request.prompt_token_ids == list(geodit_processor(images=image, text=query, task=task)["input_ids"][0])
         assert request.sampling_params.max_tokens == geodit_processor.canvas_length(task)
         assert request.sampling_params.extra_args["query"] == query
 
@@ -193,7 +193,7 @@ class TestRefusals:
     @pytest.mark.parametrize("text", ["a <image> b", "a <|mdm_mask|> b"])
     @pytest.mark.parametrize("image", [None, picture()])
     def test_tokens_that_no_message_may_smuggle_in(self, processor, text, image):
-        with pytest.raises(VLLMValidationError, match="leave it out|leave it out of the text"):
+        with pytest.raises(VLLMValidationError, match="leave it out"):
             admit(processor, chat(processor, text, image))
 
     def test_special_tokens_in_a_query(self, processor):

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prompts: the query is cut out of a rendered chat, and a task's prompt is what the processor makes of it."""
 
+from __future__ import annotations
+
 import pytest
-from geodit_vllm.messages import TaskPrompts, check_prompt, image_length
 from PIL import Image
 
 from geodit import bundled_checkpoint
 from geodit.processing.processing_geodit import CHAT_TEMPLATE, GeoDiTProcessor
+from geodit_vllm.messages import TaskPrompts, check_prompt, image_length
 
 IMAGE, MASK = 3, 2
 

@@ -1,9 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a request asks for: the names of `generate()`, checked, with a sentence for everything that is wrong."""
 
-import pickle
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
 
 import pytest
+from transformers import AutoConfig
+
+from geodit import bundled_checkpoint
+from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
+from geodit.processing.processing_geodit import GeoDiTProcessor
+from geodit.processing.regular_expressions import regular_expression_pattern
 from geodit_vllm import requests
 from geodit_vllm.requests import (
     ADMITTED,
@@ -14,12 +25,6 @@ from geodit_vllm.requests import (
     read_request,
     served_defaults,
 )
-from transformers import AutoConfig
-
-from geodit import bundled_checkpoint
-from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
-from geodit.processing.processing_geodit import GeoDiTProcessor
-from geodit.processing.regular_expressions import regular_expression_pattern
 
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -96,7 +101,7 @@ class TestDecoding:
 
     def test_a_request_goes_to_another_process_and_is_read_there_as_here(self, defaults):
         asked = {"task": "detect", "query": "ship", "remasking": "random", "seed": 5}
-        here, there = read_request(asked, defaults), read_request(pickle.loads(pickle.dumps(asked)), make_defaults())
+        here, there = read_request(asked, defaults), read_request(json.loads(json.dumps(asked)), make_defaults())
         assert here.pattern_key == there.pattern_key
         assert here.plan.blocks == there.plan.blocks
         assert (here.length, here.seed) == (there.length, there.seed)
@@ -145,12 +150,11 @@ class TestPatterns:
     )
     def test_expressions_that_explode_are_refused_soon_or_harmless(self, expression):
         defaults = make_defaults(PatternLimits(compile_seconds=3, max_states=300))
-        try:
+        began = time.monotonic()
+        with contextlib.suppress(ValueError):
             pattern = read_request({"regex": expression}, defaults).plan.rules.pattern
-        except ValueError as error:
-            assert len(str(error)) <= 503  # short, whatever the expression
-        else:
             assert pattern.num_states <= 300
+        assert time.monotonic() - began < 20  # of which 3 are the compiler's
 
     def test_a_compiler_that_fails_is_the_requests_fault(self, monkeypatch):
         def fail(*args, **kwargs):
@@ -228,9 +232,8 @@ class TestRefusals:
     @pytest.mark.parametrize("case", WRONG)
     def test_each_is_one_sentence(self, defaults, case):
         asked, message = WRONG[case]
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(ValueError, match=re.escape(message)) as caught:
             read_request(asked, defaults)
-        assert message in str(caught.value)
         assert len(str(caught.value)) <= 503
         assert "\n" not in str(caught.value)
 
