@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--prefix-caching", action="store_true", help="let questions share the image's keys and values")
     options = parser.parse_args()
 
-    images = [render_scene(sample_scene(seed, 96)) for seed in range(-(-options.questions // options.per_image))]
+    images = [Image.fromarray(render_scene(sample_scene(seed, 96))) for seed in range(-(-options.questions // options.per_image))]
     asked = [(images[n // options.per_image], QUERIES[n % len(QUERIES)]) for n in range(options.questions)]
     model = GeoDiTForMaskedDiffusion.from_pretrained(options.model, dtype=torch.float32)
     pipeline = GeoDiTPipeline(model, GeoDiTProcessor.from_pretrained(options.model), device="cpu")

@@ -65,13 +65,14 @@ def expected_answers(folder: str | Path, requests: Sequence[MixedRequest]) -> li
     return [request.expected(model, processor, patterns) for request in requests]
 
 
-def answer(llm: LLM, requests: Sequence[MixedRequest]) -> list[dict[str, Any]]:
+def answer(llm: LLM, requests: Sequence[MixedRequest], **arguments: Any) -> list[dict[str, Any]]:
     """Ask everything at once, and return what the answers carry."""
     token = llm.llm_engine.vllm_config.model_config.hf_config.image_token_id
     outputs = llm.generate(
         [request.prompt(token) for request in requests],
         [request.sampling_params() for request in requests],
         use_tqdm=False,
+        **arguments,
     )
     return [output.kv_transfer_params["geodit"] for output in outputs]
 
