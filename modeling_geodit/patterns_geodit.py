@@ -63,30 +63,34 @@ class CanvasLogits:
 
     Args:
         logits: `(K, V)` float32 or bfloat16, of the wanted positions, in row-major order, or of all `B * L`, of which
-            those that are not wanted have no meaning. They are not changed.
+            those that are not wanted have no meaning. They are not changed. With `places`, `(any number, V)`.
         wanted: `(B, L)` bool, the positions that the network was asked about, all of them open.
         open: `(B, L)` bool, the positions where nothing is committed.
         canvas: `(B, L)` int64, the tokens where it is not open.
-        suppressed: Tokens that are proposed only where a pattern has no others.
+        suppressed: Tokens that are proposed only where a pattern has no others; `(B, S)` int64 where rows differ, in
+            which numbers from V on stand for no token.
+        places: `(K,)` int64, where the K positions are among the logits; `None` for as they come.
     """
 
     logits: torch.Tensor
     wanted: torch.Tensor
     open: torch.Tensor
     canvas: torch.Tensor
-    suppressed: frozenset[int] = frozenset()
+    suppressed: frozenset[int] | torch.Tensor = frozenset()
+    places: torch.Tensor | None = None
     positions: Positions = field(init=False, repr=False, compare=False)
     """Where the K positions are."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "positions", Positions(self.wanted, len(self.logits)))
+        count = len(self.logits if self.places is None else self.places)
+        object.__setattr__(self, "positions", Positions(self.wanted, count))
 
-    def columns(self, tokens: TokenColumns, temperature: float) -> torch.Tensor:
+    def columns(self, tokens: TokenColumns, temperature: float | torch.Tensor) -> torch.Tensor:
         """Scores of some tokens at all positions.
 
         Args:
             tokens: The tokens, m of them.
-            temperature: What logits are divided by, unless it is 0.
+            temperature: What logits are divided by, unless it is 0; `(B,)` where rows differ, none of them 0.
 
         Returns:
             `(B, L, m)` float64 (float32 where the device has no double): the logit at wanted positions, 0 at other
@@ -96,16 +100,35 @@ class CanvasLogits:
         grid = torch.zeros(may_be.shape, dtype=widest_float(may_be.device), device=may_be.device)
         return self.positions.placed(self.scaled(tokens, temperature), grid.masked_fill_(~may_be, -torch.inf))
 
-    def scaled(self, tokens: TokenColumns, temperature: float) -> torch.Tensor:
+    def scaled(self, tokens: TokenColumns, temperature: float | torch.Tensor) -> torch.Tensor:
         """`(K, m)`, the logits of some tokens: float32, or float64 where they are divided by a temperature."""
-        chosen = self.logits.index_select(-1, tokens.on(self.logits.device)).float()
-        if temperature > 0:
+        ids = tokens.on(self.logits.device)
+        if self.places is None:
+            chosen = self.logits.index_select(-1, ids).float()
+        else:
+            chosen = self.logits[self.places.unsqueeze(-1), ids].float()
+        if _draws(temperature):
             chosen = chosen.to(widest_float(chosen.device))
         # A pattern may have no other token than one that the network excludes: unlikely, but not impossible.
         chosen = chosen.clamp_(_UNLIKELY, -_UNLIKELY)
-        if (unwanted := tokens.among(self.suppressed, chosen.device)) is not None:
+        if (unwanted := self._unwanted(tokens)) is not None:
             chosen = chosen.masked_fill_(unwanted, _UNLIKELY)
+        if isinstance(temperature, torch.Tensor):
+            return chosen / self._of_positions(temperature.unsqueeze(-1))
         return chosen / temperature if temperature > 0 else chosen
+
+    def _unwanted(self, tokens: TokenColumns) -> torch.Tensor | None:
+        """`(m,)` or `(K, m)` bool, which of some tokens are suppressed; `None` for none."""
+        if not isinstance(self.suppressed, torch.Tensor):
+            return tokens.among(self.suppressed, self.logits.device)
+        num_rows, vocab_size = len(self.suppressed), self.logits.shape[-1]
+        is_suppressed = torch.zeros((num_rows, vocab_size + 1), dtype=torch.bool, device=self.logits.device)
+        is_suppressed.scatter_(1, self.suppressed.clamp(max=vocab_size), True)
+        return self._of_positions(is_suppressed.index_select(1, tokens.on(self.logits.device)))
+
+    def _of_positions(self, rows: torch.Tensor) -> torch.Tensor:
+        """`(K, m)`, what the row of each position has, from `(B, m)`."""
+        return self.positions.rows_of(rows.unsqueeze(1).expand(-1, self.wanted.shape[1], -1))
 
 
 @dataclass(frozen=True)
@@ -145,13 +168,14 @@ class AnswerPattern(ABC):
 
     @abstractmethod
     def propose(
-        self, known: CanvasLogits, *, temperature: float = 0.0, random: RowStreams | None = None
+        self, known: CanvasLogits, *, temperature: float | torch.Tensor = 0.0, random: RowStreams | None = None
     ) -> PatternProposal:
         """Propose a whole canvas that agrees with the pattern and with what is committed.
 
         Args:
             known: The canvas. What is committed must be a part of some answer.
-            temperature: 0 takes the most probable canvas, above 0 one is drawn.
+            temperature: 0 takes the most probable canvas, above 0 one is drawn; `(B,)`, all above 0, where rows
+                differ.
             random: Random numbers of the step, for a temperature above 0.
         """
 
@@ -227,10 +251,10 @@ class BoxListPattern(AnswerPattern):
         self.min_length = min(boxes, len(self._none)) if self._none else boxes
 
     def propose(
-        self, known: CanvasLogits, *, temperature: float = 0.0, random: RowStreams | None = None
+        self, known: CanvasLogits, *, temperature: float | torch.Tensor = 0.0, random: RowStreams | None = None
     ) -> PatternProposal:
         """See [`AnswerPattern.propose`]."""
-        choose = _Best() if temperature == 0 else _Draw(required(random))
+        choose = _Draw(required(random)) if _draws(temperature) else _Best()
         device, length = known.canvas.device, known.canvas.shape[1]
         locations, eos, none = self._tokens.on(device).split(self._sizes)
         location_scores, eos_scores, none_scores = known.columns(self._tokens, temperature).split(self._sizes, dim=-1)
@@ -322,10 +346,10 @@ class AutomatonPattern(AnswerPattern):
         self._final = DeviceTensors(torch.tensor(final), torch.tensor([*final, end]))
 
     def propose(
-        self, known: CanvasLogits, *, temperature: float = 0.0, random: RowStreams | None = None
+        self, known: CanvasLogits, *, temperature: float | torch.Tensor = 0.0, random: RowStreams | None = None
     ) -> PatternProposal:
         """See [`AnswerPattern.propose`]."""
-        choose = _Best() if temperature == 0 else _Draw(required(random))
+        choose = _Draw(required(random)) if _draws(temperature) else _Best()
         device, rows = known.canvas.device, len(known.canvas)
         kind_of, _, _ = self._kinds.on(device)
         source, edge_kind, target = self._moves.on(device)
@@ -458,6 +482,10 @@ class _Draw:
         uniform = self._random.at(self._draws).uniform(*scores.shape[1:])
         self._draws += 1
         return scores - uniform.log_().neg_().log_()
+
+
+def _draws(temperature: float | torch.Tensor) -> bool:
+    return isinstance(temperature, torch.Tensor) or temperature > 0
 
 
 def _suffix_sums(scores: torch.Tensor) -> torch.Tensor:

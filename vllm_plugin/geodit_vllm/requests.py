@@ -214,6 +214,13 @@ class ServedDefaults:
         return int(self.config.mask_token_id if own is None else own)
 
     @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """Tokens that end an answer."""
+        own = self.generation_config.eos_token_id
+        eos = self.config.eos_token_id if own is None else own
+        return () if eos is None else (eos,) if isinstance(eos, int) else tuple(eos)
+
+    @property
     def image_token_id(self) -> int:
         """Id of the placeholder of an image."""
         return int(self.processor.image_token_id)
