@@ -23,6 +23,7 @@ from vllm.multimodal.cache.lru import LruKeyReplicatedSenderCache
 from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.input_processor import InputProcessor
 
+from geodit_vllm.image_errors import refuse_broken_images
 from geodit_vllm.messages import TaskPrompts, check_prompt
 from geodit_vllm.requests import ADMITTED, check_names, pack_expression, read_request, served_defaults
 from geodit_vllm.served_canvas import ServedCanvas
@@ -40,6 +41,8 @@ _ATTRIBUTE = "_geodit_admission"
 # vLLM's default, which it also takes where a caller says nothing.
 _UNSET_TEMPERATURE = 1.0
 _MAX_LOGPROBS = 2
+# How vLLM asks for the next token of a single beam; of several ones it asks for more log-probabilities.
+_BEAM_SEARCH = {"max_tokens": 1, "logprobs": 2, "detokenize": False}
 _TRANSPORT = ("kv_transfer_params", "ec_transfer_params")
 
 
@@ -55,6 +58,7 @@ def install() -> None:
         if _ARCHITECTURE in self.model_config.architectures:
             setattr(self, _ATTRIBUTE, Admission(self.vllm_config))
             _always_send_images(self)
+            refuse_broken_images()
 
     @functools.wraps(process)
     def process_admitted(
@@ -225,6 +229,8 @@ def _check_params(params: SamplingParams) -> None:
         "repetition_detection": (params.repetition_detection is not None, "max_new_tokens bounds an answer"),
         "trace_decode_token_ids": (params.trace_decode_token_ids is not None, "a canvas has no order to replay"),
     }
+    if all(getattr(params, name) == value for name, value in _BEAM_SEARCH.items()):
+        raise ValueError("beam search is not served by a model that fills a canvas: leave use_beam_search out")
     for name, (is_given, hint) in instead.items():
         if is_given:
             raise ValueError(f"{name} is not served by a model that fills a canvas; {hint}: leave it out")

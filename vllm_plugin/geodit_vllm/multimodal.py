@@ -8,13 +8,17 @@ from typing import Any, cast
 
 import torch
 from transformers import BatchFeature
+from vllm.exceptions import VLLMValidationError
+from vllm.inputs import MultiModalInput
 from vllm.multimodal.inputs import MultiModalFieldConfig
 from vllm.multimodal.parse import ImageProcessorItems, ImageSize
 from vllm.multimodal.processing import (
     BaseDummyInputsBuilder,
     BaseMultiModalProcessor,
     BaseProcessingInfo,
+    ProcessorInputs,
     PromptReplacement,
+    TimingContext,
 )
 
 __all__ = ["GeoDiTDummyInputsBuilder", "GeoDiTMultiModalProcessor", "GeoDiTProcessingInfo"]
@@ -85,6 +89,17 @@ class GeoDiTMultiModalProcessor(BaseMultiModalProcessor[GeoDiTProcessingInfo]):
             "image_sizes": MultiModalFieldConfig.batched("image", keep_on_cpu=True),
             "original_sizes": MultiModalFieldConfig.batched("image", keep_on_cpu=True),
         }
+
+    def apply(self, inputs: ProcessorInputs, timing_ctx: TimingContext) -> MultiModalInput:
+        """Refuse prompts that lack the placeholder of their image, which vLLM would answer with HTTP 500."""
+        given = inputs.mm_data_items.get_all_counts().get("image", 0)
+        token = self.info.get_hf_config().image_token_id
+        if given and token not in inputs.prompt:
+            raise VLLMValidationError(
+                "the prompt has no placeholder for its image: write one in front of the text, and do not cut it off "
+                "by truncate_prompt_tokens"
+            )
+        return super().apply(inputs, timing_ctx)
 
     def _get_prompt_updates(
         self, mm_items: Any, hf_processor_mm_kwargs: Mapping[str, object], out_mm_kwargs: Any

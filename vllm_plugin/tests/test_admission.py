@@ -6,9 +6,11 @@ from __future__ import annotations
 import base64
 import copy
 import io
+import socket
 
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 
 pytest.importorskip("vllm")
@@ -225,6 +227,14 @@ class TestRefusals:
         with pytest.raises(VLLMValidationError, match="mm_processor_kwargs"):
             admit(processor, prompt)
 
+    def test_an_image_whose_placeholder_is_missing(self, processor):
+        with pytest.raises(VLLMValidationError, match="no placeholder"):
+            admit(processor, {"prompt": "Why?", "multi_modal_data": {"image": picture()}})
+
+    def test_beam_search(self, processor):
+        with pytest.raises(VLLMValidationError, match="beam search"):
+            admit(processor, chat(processor, "Why?"), max_tokens=1, logprobs=2, detokenize=False)
+
     def test_two_messages_with_a_task(self, processor):
         messages = [
             {"role": "user", "content": "ship"},
@@ -249,6 +259,51 @@ class TestImages:
         for _ in range(2):
             request = admit(processor, chat(processor, "ship", image), extra={"task": "detect"})
             assert request.mm_features[0].data is not None
+
+
+def data_url(file):
+    return "data:image/png;base64," + base64.b64encode(file).decode()
+
+
+def as_png(image):
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+BROKEN = {
+    "no image": data_url(b"hello"),
+    "nothing": data_url(b""),
+    "cut off": data_url(as_png(picture())[:5000]),
+    "too many pixels": data_url(as_png(Image.new("1", (20_000, 20_000)))),
+    "no base64": "data:image/png;base64,@@@@",
+    "on the server's disk": "file:///etc/hostname",
+    "no address": "ship.png",
+}
+
+
+class TestBrokenImages:
+    @pytest.mark.parametrize("case", BROKEN)
+    def test_the_client_is_told(self, processor, case):
+        content = [{"type": "image_url", "image_url": {"url": BROKEN[case]}}, {"type": "text", "text": "ship"}]
+        with pytest.raises(VLLMValidationError, match="the image cannot be loaded: "):
+            processor.renderer.render_chat([[{"role": "user", "content": content}]], PLAIN)
+
+    def test_a_server_that_cannot_be_reached_is_for_another_try(self, processor):
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            address = f"http://127.0.0.1:{unused.getsockname()[1]}/ship.png"
+            content = [{"type": "image_url", "image_url": {"url": address}}]
+            with pytest.raises(requests.ConnectionError):
+                processor.renderer.render_chat([[{"role": "user", "content": content}]], PLAIN)
+
+    @pytest.mark.parametrize("size", [(1, 1), (1, 900), (900, 1), (3000, 2500)])
+    @pytest.mark.parametrize("mode", ["RGB", "L", "LA", "RGBA", "I;16", "1", "P"])
+    def test_whatever_can_be_loaded_is_seen(self, processor, mode, size):
+        if mode != "RGB" and size[0] > 1:
+            pytest.skip("one size of each mode is enough")
+        request = admit(processor, chat(processor, "Why?", Image.new(mode, size)))
+        assert request.mm_features[0].mm_position.length == 64
 
 
 def test_install_wraps_once(processor):
