@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import geodit
 import numpy as np
 import torch
-from geodit import GeoDiTForMaskedDiffusion, GeoDiTProcessor
 from PIL import Image
-from stand_in_sampler import read_finished
 from vllm import LLM, SamplingParams
 from vllm.distributed import cleanup_dist_env_and_memory
+
+import geodit
+from geodit import GeoDiTForMaskedDiffusion, GeoDiTProcessor
+from stand_in_sampler import read_finished
 
 __all__ = ["Answer", "Question", "answers_of", "ask", "engine", "greatest_difference", "mixed_questions", "read_model"]
 
@@ -73,7 +74,9 @@ def read_model(folder: str | Path) -> tuple[GeoDiTForMaskedDiffusion, GeoDiTProc
 
 def prompt_of(question: Question, processor: GeoDiTProcessor) -> tuple[dict[str, Any], list[int]]:
     """Return what `generate()` takes, and the tokens of the prompt."""
-    inputs = dict(processor(images=question.image or noise(0), text=question.query, task=question.task, return_tensors="pt"))
+    inputs = dict(
+        processor(images=question.image or noise(0), text=question.query, task=question.task, return_tensors="pt")
+    )
     if question.image is None:
         ids = inputs["input_ids"]
         inputs = {"input_ids": ids[:, (ids[0] != processor.image_token_id).nonzero()[0, 0] :]}

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from vllm.v1.worker.gpu.sample.output import SamplerOutput
+
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
 from geodit.modeling_geodit.decoding_plan_geodit import DecodingPlan, plan_decoding
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit_vllm.served_canvas import ServedCanvas
-from vllm.v1.worker.gpu.sample.output import SamplerOutput
 
 __all__ = ["GeoDiTSampler", "finished", "install", "read_finished"]
 
