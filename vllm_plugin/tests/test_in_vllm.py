@@ -106,8 +106,8 @@ class TestPrefixAttention:
 class TestTheImagesBlocks:
     """An image of 64 tokens fills two blocks of 32, of which the same image in other requests is made."""
 
-    @pytest.fixture(scope="class")
-    def asked(self, bundled: Any) -> list[Question]:
+    @pytest.fixture
+    def asked(self) -> list[Question]:
         queries = ["ship", "tree", "a red car next to the road", "ship"]
         return [Question("detect", query, noise(1), 16, {"max_denoising_steps": 4}) for query in queries]
 
@@ -144,34 +144,35 @@ class TestFullAttention:
             assert greatest_difference(ask(llm, processor, questions), expected) < LIMIT
 
 
-class TestTiles:
-    @pytest.fixture(scope="class")
-    def checkpoint(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        folder = tmp_path_factory.mktemp("tiles")
-        torch.manual_seed(0)
-        model = GeoDiTForMaskedDiffusion.from_pretrained(
-            geodit.bundled_checkpoint(),
-            vision_aspect_ratio="anyres_max_2",
-            image_grid_pinpoints=[[96, 96], [96, 192], [192, 96]],
-            vision_feature_layer=-2,
-        )
-        processor = GeoDiTProcessor.from_pretrained(geodit.bundled_checkpoint())
-        model.save_pretrained(folder)
-        GeoDiTProcessor(
-            image_processor=build_image_processor(model.config),
-            tokenizer=processor.tokenizer,
-            num_image_tokens=model.config.num_image_tokens,
-            vision_aspect_ratio="anyres_max_2",
-        ).save_pretrained(folder)
-        return folder
+@pytest.fixture(scope="module")
+def tiled_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiles")
+    torch.manual_seed(0)
+    model = GeoDiTForMaskedDiffusion.from_pretrained(
+        geodit.bundled_checkpoint(),
+        vision_aspect_ratio="anyres_max_2",
+        image_grid_pinpoints=[[96, 96], [96, 192], [192, 96]],
+        vision_feature_layer=-2,
+    )
+    processor = GeoDiTProcessor.from_pretrained(geodit.bundled_checkpoint())
+    model.save_pretrained(folder)
+    GeoDiTProcessor(
+        image_processor=build_image_processor(model.config),
+        tokenizer=processor.tokenizer,
+        num_image_tokens=model.config.num_image_tokens,
+        vision_aspect_ratio="anyres_max_2",
+    ).save_pretrained(folder)
+    return folder
 
+
+class TestTiles:
     @pytest.mark.parametrize("mode", ["prefix", "full"])
-    def test_give_the_answers_of_generate(self, checkpoint: Path, mode: str) -> None:
-        model, processor = read_model(checkpoint)
+    def test_give_the_answers_of_generate(self, tiled_checkpoint: Path, mode: str) -> None:
+        model, processor = read_model(tiled_checkpoint)
         model.config.attention_mode = mode
         asked = mixed_questions(8, sizes=[(90, 60), (200, 100), (50, 150)])
         expected = answers_of(model, processor, asked)
-        with engine(checkpoint, hf_overrides={"attention_mode": mode}, max_model_len=384) as llm:
+        with engine(tiled_checkpoint, hf_overrides={"attention_mode": mode}, max_model_len=384) as llm:
             assert greatest_difference(ask(llm, processor, asked), expected) < LIMIT
 
 
