@@ -10,7 +10,6 @@ import os
 from typing import Any, Literal, Self
 
 from huggingface_hub.dataclasses import strict
-from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.siglip.configuration_siglip import SiglipVisionConfig
 
@@ -24,6 +23,7 @@ from geodit.configuration.geometry_geodit import (
     check_sizes,
     refuse_code_by_name,
 )
+from geodit.configuration.older_transformers_geodit import BaseConfig, SubConfigSpec, has_pooling_head
 from geodit.configuration.remote_code_geodit import CONFIG_AUTO_MAP, RemoteCodeMixin
 from geodit.configuration.types_geodit import JsonObject
 
@@ -63,7 +63,7 @@ class GeoDiTTextConfig(LlamaConfig):
 
 
 @strict
-class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
+class GeoDiTConfig(RemoteCodeMixin, BaseConfig):
     """Configuration of [`GeoDiTForMaskedDiffusion`].
 
     Args:
@@ -131,7 +131,7 @@ class GeoDiTConfig(RemoteCodeMixin, PreTrainedConfig):
     def __post_init__(self, **kwargs: object) -> None:
         """Complete what is given: sub-configurations and, to see images in tiles, the grids."""
         super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
-        if self.vision_config.vision_use_head:
+        if has_pooling_head(self.vision_config):
             # The default of SigLIP, whose pooling head would be made here and never trained.
             self.vision_config = copy.deepcopy(self.vision_config)
             self.vision_config.vision_use_head = False

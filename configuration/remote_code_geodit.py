@@ -57,6 +57,7 @@ MODULES = (
     "geodit.configuration.generation_arguments_geodit",
     "geodit.configuration.generation_configuration_geodit",
     "geodit.configuration.geometry_geodit",
+    "geodit.configuration.older_transformers_geodit",
     "geodit.configuration.remote_code_geodit",
     "geodit.configuration.requirements_geodit",
     "geodit.configuration.types_geodit",

@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 __all__ = ["TRANSFORMERS", "check_transformers"]
 
-TRANSFORMERS = ">=5.23,<5.25"
+TRANSFORMERS = ">=5.19,<5.25"
 """The versions that the tests pass on, as in setup.cfg."""
 
 logger = logging.get_logger(__name__)

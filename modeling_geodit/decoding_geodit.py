@@ -51,8 +51,15 @@ __all__ = [
     "TopKSelection",
     "TransferSelection",
     "build_decoding_policy",
+    "commit_order",
+    "first_of_order",
+    "num_above",
     "num_to_commit",
+    "num_within_bound",
     "plan_blocks",
+    "positions_at_once",
+    "repeated_ends",
+    "sample_tokens",
 ]
 
 _AT_ONCE, _AT_ONCE_ON_CPU = 2**24, 2**17
@@ -225,14 +232,29 @@ class GumbelSampler(TokenSampler):
         """See [`TokenSampler.propose`]."""
         streams = required(random).at(TOKENS).along(masked.shape[-1])
         keys = Positions(masked, len(logits)).rows_of(streams.keys)
-        vocab_size = logits.shape[-1]
-        at_once = max(1, (_AT_ONCE if logits.device.type != "cpu" else _AT_ONCE_ON_CPU) // vocab_size)
+        at_once = positions_at_once(logits)
         parts = zip(logits.split(at_once), keys.split(at_once), strict=True)
-        return torch.cat([self._sample(part, RowStreams(some).uniform(vocab_size)) for part, some in parts])
+        return torch.cat([sample_tokens(part, RowStreams(some), self.temperature) for part, some in parts])
 
-    def _sample(self, logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-        minus_gumbel = uniform.log_().neg_().log_()
-        return first_argmax(minus_gumbel.mul_(-self.temperature).add_(logits))
+
+def positions_at_once(logits: torch.Tensor) -> int:
+    """Say of how many positions random numbers for all tokens are held at once, given logits `(..., V)`."""
+    return max(1, (_AT_ONCE if logits.device.type != "cpu" else _AT_ONCE_ON_CPU) // logits.shape[-1])
+
+
+def sample_tokens(logits: torch.Tensor, streams: RowStreams, temperature: float | torch.Tensor) -> torch.Tensor:
+    """Sample by the Gumbel-max trick, see [`GumbelSampler`].
+
+    Args:
+        logits: `(K, V)` float32, with -inf for tokens that must not be chosen.
+        streams: A stream of random numbers for each of the K positions.
+        temperature: T, above 0, or `(K, 1)` of the widest float that the device has.
+
+    Returns:
+        `(K,)` int64.
+    """
+    minus_gumbel = streams.uniform(logits.shape[-1]).log_().neg_().log_()
+    return first_argmax(minus_gumbel.mul_(-temperature).add_(logits))
 
 
 # Remasking: how good the proposals are. A strategy is named after what it masks again.
@@ -340,7 +362,7 @@ class TopKSelection(TransferSelection):
         self, scores: torch.Tensor, masked: torch.Tensor, num_transfer: torch.Tensor, proposal: Proposal
     ) -> torch.Tensor:
         """See [`TransferSelection.select`]."""
-        return _first(num_transfer, _order(scores, masked), masked)
+        return first_of_order(num_transfer, commit_order(scores, masked), masked)
 
 
 class ThresholdSelection(TransferSelection):
@@ -358,8 +380,8 @@ class ThresholdSelection(TransferSelection):
         self, scores: torch.Tensor, masked: torch.Tensor, num_transfer: torch.Tensor, proposal: Proposal
     ) -> torch.Tensor:
         """See [`TransferSelection.select`]."""
-        above = (masked & (scores > self.threshold)).sum(dim=-1)
-        return _first(torch.maximum(num_transfer, above), _order(scores, masked), masked)
+        above = num_above(scores, masked, self.threshold)
+        return first_of_order(torch.maximum(num_transfer, above), commit_order(scores, masked), masked)
 
 
 class EntropyBoundSelection(TransferSelection):
@@ -386,20 +408,33 @@ class EntropyBoundSelection(TransferSelection):
         self, scores: torch.Tensor, masked: torch.Tensor, num_transfer: torch.Tensor, proposal: Proposal
     ) -> torch.Tensor:
         """See [`TransferSelection.select`]."""
-        order = _order(scores, masked)
-        entropy = proposal.to_grid(proposal.softmax.entropy).gather(-1, order)
-        shared = entropy.cumsum(dim=-1) - entropy.cummax(dim=-1).values
-        within = (shared <= self.bound).long().cumprod(dim=-1).sum(dim=-1)
-        return _first(torch.maximum(num_transfer, within), order, masked)
+        order = commit_order(scores, masked)
+        within = num_within_bound(proposal, order, self.bound)
+        return first_of_order(torch.maximum(num_transfer, within), order, masked)
 
 
-def _order(scores: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
+def num_above(scores: torch.Tensor, masked: torch.Tensor, threshold: float | torch.Tensor) -> torch.Tensor:
+    """`(B,)`, how many masked positions score above a threshold, a number or `(B, 1)`."""
+    return (masked & (scores > threshold)).sum(dim=-1)
+
+
+def num_within_bound(proposal: Proposal, order: torch.Tensor, bound: float | torch.Tensor) -> torch.Tensor:
+    """`(B,)`, how many positions of an order stay within an entropy bound, a number or `(B, 1)`.
+
+    All masked positions within it may be counted as more: those after them in the order have no entropy.
+    """
+    entropy = proposal.to_grid(proposal.softmax.entropy).gather(-1, order)
+    shared = entropy.cumsum(dim=-1) - entropy.cummax(dim=-1).values
+    return (shared <= bound).long().cumprod(dim=-1).sum(dim=-1)
+
+
+def commit_order(scores: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
     """Positions from the highest score to the lowest, `(B, L)`; those that are not masked stand at the end."""
     # A stable sort and not torch.topk, which breaks ties as it likes.
     return scores.masked_fill(~masked, -torch.inf).argsort(dim=-1, descending=True, stable=True)
 
 
-def _first(count: torch.Tensor, order: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
+def first_of_order(count: torch.Tensor, order: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
     """Return the first `count` (B,) masked positions of an order, `(B, L)` bool."""
     rank = order.argsort(dim=-1)
     return masked & (rank < count.unsqueeze(-1))
@@ -488,8 +523,7 @@ class DecodingPolicy:
         scores = proposal.to_grid(self.remasking.score(proposal, random))
         proposed = proposal.to_grid(proposal.tokens)
         if deferred is None and ends_once:
-            is_end = is_any_of(proposed, eos_token_ids) & masked
-            deferred = is_end & (is_end.long().cumsum(-1) > 1)
+            deferred = repeated_ends(proposed, masked, eos_token_ids)
         if deferred is not None:
             scores = scores.masked_fill(deferred, torch.finfo(scores.dtype).min)
         return Decision(
@@ -528,6 +562,12 @@ class DecodingPolicy:
         tokens = self.sampler.propose(logits, masked, random)
         logits.index_copy_(-1, ids, hidden)
         return tokens
+
+
+def repeated_ends(tokens: torch.Tensor, masked: torch.Tensor, eos_token_ids: Sequence[int]) -> torch.Tensor:
+    """`(B, L)` bool, the masked positions with a proposal that ends an answer, after another such one."""
+    is_end = is_any_of(tokens, eos_token_ids) & masked
+    return is_end & (is_end.long().cumsum(-1) > 1)
 
 
 def build_decoding_policy(

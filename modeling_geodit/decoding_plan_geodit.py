@@ -13,7 +13,7 @@ from transformers.generation.configuration_utils import GenerationConfig
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
 from geodit.modeling_geodit.decoding_geodit import Block, build_decoding_policy, plan_blocks
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
-from geodit.modeling_geodit.model_types_geodit import MaskedDiffusionModel
+from geodit.modeling_geodit.model_types_geodit import ConfiguredModel
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 from geodit.modeling_geodit.step_rules_geodit import StepRules
 from geodit.modeling_geodit.stop_strings_geodit import StopStrings
@@ -57,7 +57,7 @@ class DecodingPlan:
 
 
 def plan_decoding(
-    model: MaskedDiffusionModel,
+    model: ConfiguredModel,
     generation_config: GenerationConfig | None,
     prompt_length: int | None,
     answer_pattern: AnswerPattern | None,
@@ -68,7 +68,7 @@ def plan_decoding(
     """Make the plan of a call of `generate()`.
 
     Args:
-        model: The model.
+        model: The model, or any object that has its `config` and `generation_config`.
         generation_config: Parameters in place of the model's own.
         prompt_length: P, from which `max_length` counts.
         answer_pattern: What every answer must look like.
@@ -107,7 +107,7 @@ def plan_decoding(
     return DecodingPlan(config, rules, blocks, mask_token_id, fill, stopping)
 
 
-def _check_token_ids(model: MaskedDiffusionModel, **ids: Sequence[int]) -> None:
+def _check_token_ids(model: ConfiguredModel, **ids: Sequence[int]) -> None:
     """Refuse ids that the vocabulary does not have; a generation configuration is not checked against a model."""
     vocab_size = model.config.text_config.vocab_size
     for name, values in ids.items():

@@ -53,7 +53,12 @@ class DenoisingState:
 
     @classmethod
     def fully_masked(
-        cls, lengths: torch.Tensor, canvas_length: int, mask_token_id: int, fill: int, num_answers: int = 0
+        cls,
+        lengths: torch.Tensor,
+        canvas_length: int,
+        mask_token_id: int,
+        fill: int | torch.Tensor,
+        num_answers: int = 0,
     ) -> DenoisingState:
         """Return the state that denoising starts from.
 
@@ -61,13 +66,13 @@ class DenoisingState:
             lengths: `(B,)` int64, the length of each row's canvas.
             canvas_length: L.
             mask_token_id: Id of `[M]`.
-            fill: The token after the end of a shorter canvas.
+            fill: The token after the end of a shorter canvas; `(B, 1)` int64 where rows differ.
             num_answers: C.
         """
         shape, device = (len(lengths), canvas_length), lengths.device
         behind = torch.arange(canvas_length, device=device) >= lengths.unsqueeze(-1)
         return cls(
-            canvas=torch.full(shape, mask_token_id, dtype=torch.long, device=device).masked_fill_(behind, fill),
+            canvas=torch.where(behind, fill, mask_token_id),
             commit_steps=torch.full(shape, -1, dtype=torch.long, device=device),
             confidences=torch.zeros(shape, dtype=torch.float32, device=device),
             end_probabilities=torch.zeros(shape, dtype=torch.float32, device=device),
@@ -108,19 +113,21 @@ class DenoisingState:
             grid[chosen] = torch.where(decision.transfer, values, grid[chosen])
         self.steps_made[chosen] += decision.transfer.any(-1).long()
 
-    def end_answers(self, eos_token_ids: Sequence[int]) -> None:
+    def end_answers(self, eos_token_ids: Sequence[int], rows: torch.Tensor | None = None) -> None:
         """Fill what stands after the first EOS of each row with EOS, in place, whatever was committed there.
 
         It is no part of the answer, and is not masked any more.
 
         Args:
             eos_token_ids: The tokens that end an answer; the first of them is what is filled in.
+            rows: `(B,)` bool, the rows that this is done to; all by default.
         """
         places = torch.arange(self.canvas.shape[1], device=self.canvas.device)
         is_end = is_any_of(self.canvas, eos_token_ids) & (self.commit_steps >= 0)
-        first = places.masked_fill(~is_end, self.canvas.shape[1]).amin(-1)
+        chosen = True if rows is None else rows.unsqueeze(-1)
+        first = places.masked_fill(~(is_end & chosen), self.canvas.shape[1]).amin(-1)
         self.ends.copy_(torch.minimum(self.ends, first + 1))
-        self._fill((places >= self.ends.unsqueeze(-1)) & ~is_end, eos_token_ids[0])
+        self._fill((places >= self.ends.unsqueeze(-1)) & ~is_end & chosen, eos_token_ids[0])
 
     def cut(self, lengths: Sequence[int], fill: int) -> None:
         """Shorten answers, in place.

@@ -22,6 +22,7 @@ from transformers.models.siglip.modeling_siglip import SiglipVisionModel
 
 from geodit.configuration.anyres_geodit import anyres_max_tiles
 from geodit.configuration.configuration_geodit import GeoDiTConfig
+from geodit.configuration.older_transformers_geodit import selected_hidden_states
 
 __all__ = ["TOWER_FLAGS", "GeoDiTMultiModalProjector", "ImageEncoderMixin"]
 
@@ -125,7 +126,8 @@ class ImageEncoderMixin:
         flags = {name: kwargs[name] for name in TOWER_FLAGS if kwargs.get(name) is not None}
         use_last_hidden_state = last and self.config.vision_post_layernorm
         if not use_last_hidden_state and not flags.get("output_hidden_states"):
-            flags["output_hidden_states"] = [layer]  # only this one is kept
+            # Only this one is kept. What stands for the tower runs its layers itself.
+            flags["output_hidden_states"] = selected_hidden_states(layer) if tower is self.vision_tower else [layer]
         outputs = tower(pixel_values.to(self.vision_tower.dtype), return_dict=True, **flags)
         if use_last_hidden_state:
             features = outputs.last_hidden_state

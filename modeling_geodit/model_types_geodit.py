@@ -16,7 +16,15 @@ from transformers.models.siglip.modeling_siglip import SiglipVisionModel
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.modeling_geodit.module_checks_geodit import HasModules
 
-__all__ = ["ImageFeatures", "MaskedDiffusionModel", "Network", "TextCore", "TextOutput", "head_dim"]
+__all__ = [
+    "ConfiguredModel",
+    "ImageFeatures",
+    "MaskedDiffusionModel",
+    "Network",
+    "TextCore",
+    "TextOutput",
+    "head_dim",
+]
 
 ImageFeatures = torch.Tensor | tuple[torch.Tensor, ...]
 """Encoded images: `(images, n, d)`, or one `(n_i, d)` an image where images differ in their number of features."""
@@ -79,8 +87,8 @@ class Network(Protocol):
         """Put images where their placeholders stand."""
 
 
-class MaskedDiffusionModel(HasModules, Protocol):
-    """What is used of a `GeoDiTForMaskedDiffusion`."""
+class ConfiguredModel(Protocol):
+    """What a plan of decoding needs of a model: its numbers without its weights, which a server may hold elsewhere."""
 
     @property
     def config(self) -> GeoDiTConfig:
@@ -89,6 +97,10 @@ class MaskedDiffusionModel(HasModules, Protocol):
     @property
     def generation_config(self) -> GenerationConfig:
         """How it answers where a call does not say."""
+
+
+class MaskedDiffusionModel(HasModules, ConfiguredModel, Protocol):
+    """What is used of a `GeoDiTForMaskedDiffusion`."""
 
     @property
     def model(self) -> Network:

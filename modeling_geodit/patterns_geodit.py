@@ -63,30 +63,34 @@ class CanvasLogits:
 
     Args:
         logits: `(K, V)` float32 or bfloat16, of the wanted positions, in row-major order, or of all `B * L`, of which
-            those that are not wanted have no meaning. They are not changed.
+            those that are not wanted have no meaning. They are not changed. With `places`, `(any number, V)`.
         wanted: `(B, L)` bool, the positions that the network was asked about, all of them open.
         open: `(B, L)` bool, the positions where nothing is committed.
         canvas: `(B, L)` int64, the tokens where it is not open.
-        suppressed: Tokens that are proposed only where a pattern has no others.
+        suppressed: Tokens that are proposed only where a pattern has no others; `(B, S)` int64 where rows differ, in
+            which numbers from V on stand for no token.
+        places: `(K,)` int64, where the K positions are among the logits; `None` for as they come.
     """
 
     logits: torch.Tensor
     wanted: torch.Tensor
     open: torch.Tensor
     canvas: torch.Tensor
-    suppressed: frozenset[int] = frozenset()
+    suppressed: frozenset[int] | torch.Tensor = frozenset()
+    places: torch.Tensor | None = None
     positions: Positions = field(init=False, repr=False, compare=False)
     """Where the K positions are."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "positions", Positions(self.wanted, len(self.logits)))
+        count = len(self.logits if self.places is None else self.places)
+        object.__setattr__(self, "positions", Positions(self.wanted, count))
 
-    def columns(self, tokens: TokenColumns, temperature: float) -> torch.Tensor:
+    def columns(self, tokens: TokenColumns, temperature: float | torch.Tensor) -> torch.Tensor:
         """Scores of some tokens at all positions.
 
         Args:
             tokens: The tokens, m of them.
-            temperature: What logits are divided by, unless it is 0.
+            temperature: What logits are divided by, unless it is 0; `(B,)` where rows differ, none of them 0.
 
         Returns:
             `(B, L, m)` float64 (float32 where the device has no double): the logit at wanted positions, 0 at other
@@ -96,16 +100,35 @@ class CanvasLogits:
         grid = torch.zeros(may_be.shape, dtype=widest_float(may_be.device), device=may_be.device)
         return self.positions.placed(self.scaled(tokens, temperature), grid.masked_fill_(~may_be, -torch.inf))
 
-    def scaled(self, tokens: TokenColumns, temperature: float) -> torch.Tensor:
+    def scaled(self, tokens: TokenColumns, temperature: float | torch.Tensor) -> torch.Tensor:
         """`(K, m)`, the logits of some tokens: float32, or float64 where they are divided by a temperature."""
-        chosen = self.logits.index_select(-1, tokens.on(self.logits.device)).float()
-        if temperature > 0:
+        ids = tokens.on(self.logits.device)
+        if self.places is None:
+            chosen = self.logits.index_select(-1, ids).float()
+        else:
+            chosen = self.logits[self.places.unsqueeze(-1), ids].float()
+        if _draws(temperature):
             chosen = chosen.to(widest_float(chosen.device))
         # A pattern may have no other token than one that the network excludes: unlikely, but not impossible.
         chosen = chosen.clamp_(_UNLIKELY, -_UNLIKELY)
-        if (unwanted := tokens.among(self.suppressed, chosen.device)) is not None:
+        if (unwanted := self._unwanted(tokens)) is not None:
             chosen = chosen.masked_fill_(unwanted, _UNLIKELY)
+        if isinstance(temperature, torch.Tensor):
+            return chosen / self._of_positions(temperature.unsqueeze(-1))
         return chosen / temperature if temperature > 0 else chosen
+
+    def _unwanted(self, tokens: TokenColumns) -> torch.Tensor | None:
+        """`(m,)` or `(K, m)` bool, which of some tokens are suppressed; `None` for none."""
+        if not isinstance(self.suppressed, torch.Tensor):
+            return tokens.among(self.suppressed, self.logits.device)
+        num_rows, vocab_size = len(self.suppressed), self.logits.shape[-1]
+        is_suppressed = torch.zeros((num_rows, vocab_size + 1), dtype=torch.bool, device=self.logits.device)
+        is_suppressed.scatter_(1, self.suppressed.clamp(max=vocab_size), True)
+        return self._of_positions(is_suppressed.index_select(1, tokens.on(self.logits.device)))
+
+    def _of_positions(self, rows: torch.Tensor) -> torch.Tensor:
+        """`(K, m)`, what the row of each position has, from `(B, m)`."""
+        return self.positions.rows_of(rows.unsqueeze(1).expand(-1, self.wanted.shape[1], -1))
 
 
 @dataclass(frozen=True)
@@ -145,13 +168,14 @@ class AnswerPattern(ABC):
 
     @abstractmethod
     def propose(
-        self, known: CanvasLogits, *, temperature: float = 0.0, random: RowStreams | None = None
+        self, known: CanvasLogits, *, temperature: float | torch.Tensor = 0.0, random: RowStreams | None = None
     ) -> PatternProposal:
         """Propose a whole canvas that agrees with the pattern and with what is committed.
 
         Args:
             known: The canvas. What is committed must be a part of some answer.
-            temperature: 0 takes the most probable canvas, above 0 one is drawn.
+            temperature: 0 takes the most probable canvas, above 0 one is drawn; `(B,)`, all above 0, where rows
+                differ.
             random: Random numbers of the step, for a temperature above 0.
         """
 
@@ -227,10 +251,10 @@ class BoxListPattern(AnswerPattern):
         self.min_length = min(boxes, len(self._none)) if self._none else boxes
 
     def propose(
-        self, known: CanvasLogits, *, temperature: float = 0.0, random: RowStreams | None = None
+        self, known: CanvasLogits, *, temperature: float | torch.Tensor = 0.0, random: RowStreams | None = None
     ) -> PatternProposal:
         """See [`AnswerPattern.propose`]."""
-        choose = _Best() if temperature == 0 else _Draw(required(random))
+        choose = _Draw(required(random)) if _draws(temperature) else _Best()
         device, length = known.canvas.device, known.canvas.shape[1]
         locations, eos, none = self._tokens.on(device).split(self._sizes)
         location_scores, eos_scores, none_scores = known.columns(self._tokens, temperature).split(self._sizes, dim=-1)
@@ -280,6 +304,11 @@ class AutomatonPattern(AnswerPattern):
         ValueError: If no answer is accepted, or a token that ends an answer stands in one.
     """
 
+    num_states: int
+    """S, which a step takes room for at each position."""
+    num_moves: int
+    """D, transitions between states by classes of tokens, which a step takes time for at each position."""
+
     def __init__(
         self, transitions: Sequence[Mapping[int, int]], accepting: Sequence[int], eos_token_ids: Sequence[int]
     ) -> None:
@@ -290,7 +319,7 @@ class AutomatonPattern(AnswerPattern):
         moves = _useful_moves(transitions, set(accepting))
         self.min_length = _shortest(moves, set(accepting))
         self.eos_token_ids = tuple(eos_token_ids)
-        self._num_states = len(transitions) + 1
+        self.num_states = len(transitions) + 1
         end = len(transitions)
         # Tokens that lead from each state to the same state are one class. Class 0 is EOS.
         by_token: dict[int, list[tuple[int, int]]] = {}
@@ -310,16 +339,17 @@ class AutomatonPattern(AnswerPattern):
         edges += [(state, 1 + index, target) for index, pairs in enumerate(classes) for state, target in pairs]
         self.identity = (self._tokens.token_ids, tuple(kind_of.tolist()), tuple(edges), tuple(final))
         source, edge_kind, target = torch.tensor(edges).T.contiguous()
+        self.num_moves = len(edges)
         self._places_at_once = max(1, _TRANSITIONS_AT_ONCE // len(edges))
         self._kinds = DeviceTensors(kind_of, by_id, kind_of[order])
         self._moves = DeviceTensors(source, edge_kind, target)
         self._final = DeviceTensors(torch.tensor(final), torch.tensor([*final, end]))
 
     def propose(
-        self, known: CanvasLogits, *, temperature: float = 0.0, random: RowStreams | None = None
+        self, known: CanvasLogits, *, temperature: float | torch.Tensor = 0.0, random: RowStreams | None = None
     ) -> PatternProposal:
         """See [`AnswerPattern.propose`]."""
-        choose = _Best() if temperature == 0 else _Draw(required(random))
+        choose = _Draw(required(random)) if _draws(temperature) else _Best()
         device, rows = known.canvas.device, len(known.canvas)
         kind_of, _, _ = self._kinds.on(device)
         source, edge_kind, target = self._moves.on(device)
@@ -328,13 +358,13 @@ class AutomatonPattern(AnswerPattern):
         # Of so many positions at once as there is room for all transitions.
         kinds = self._kind_scores(known, scores, choose).split(self._places_at_once, dim=1)
 
-        start = kinds[0].new_full((rows, self._num_states), -torch.inf)
+        start = kinds[0].new_full((rows, self.num_states), -torch.inf)
         start[:, 0].fill_(0)
         history = [start]
         for part in kinds:
             for along in part.index_select(-1, edge_kind).unbind(1):  # (B, D)
                 moves = history[-1].index_select(-1, source) + along
-                history.append(choose.total(moves, target, self._num_states))
+                history.append(choose.total(moves, target, self.num_states))
         states = torch.stack(history, dim=1)  # (B, L + 1, S)
         may_end = states[:, :-1].index_select(-1, accepting).isfinite().any(-1)
         _, place = choose.one(states[:, -1:].index_select(-1, final))
@@ -344,7 +374,7 @@ class AutomatonPattern(AnswerPattern):
         begins = states[:, :-1].split(self._places_at_once, dim=1)
         for begin, part in zip(reversed(begins), reversed(kinds), strict=True):
             moves = begin.index_select(-1, source) + part.index_select(-1, edge_kind)  # (B, places, D)
-            into = choose.each(moves, target, self._num_states)  # (B, places, S)
+            into = choose.each(moves, target, self.num_states)  # (B, places, S)
             for here, before in zip(reversed(into.unbind(1)), reversed(source[into].unbind(1)), strict=True):
                 edges.append(here.gather(-1, state))
                 state = before.gather(-1, state)
@@ -452,6 +482,10 @@ class _Draw:
         uniform = self._random.at(self._draws).uniform(*scores.shape[1:])
         self._draws += 1
         return scores - uniform.log_().neg_().log_()
+
+
+def _draws(temperature: float | torch.Tensor) -> bool:
+    return isinstance(temperature, torch.Tensor) or temperature > 0
 
 
 def _suffix_sums(scores: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
     from geodit.processing.processing_geodit import GeoDiTProcessor
 
-__all__ = ["Answer", "Answerer", "Inquiry", "NumberedAnswer"]
+__all__ = ["Answer", "Answerer", "AnswererLostError", "ImageAnswerer", "Inquiry", "NumberedAnswer"]
 
 
 @dataclass(frozen=True)
@@ -87,26 +88,54 @@ class NumberedAnswer(NamedTuple):
     answer: Answer
 
 
-class Answerer:
-    """A model, its processor and what is known of the form of its answers.
+class AnswererLostError(RuntimeError):
+    """An answerer that will answer nothing any more, as what it asks has ended; another one may."""
+
+
+class ImageAnswerer(ABC):
+    """Answers questions about images, by a model that runs here or elsewhere.
 
     Args:
-        model: A `GeoDiTForMaskedDiffusion` in evaluation mode.
-        processor: Its `GeoDiTProcessor`.
+        processor: The `GeoDiTProcessor` of the model.
         box_score: A key of [`~geodit.processing.box_scores.BOX_SCORES`].
 
     Raises:
         ValueError: If there is no such score.
     """
 
-    def __init__(
-        self, model: GeoDiTForMaskedDiffusion, processor: GeoDiTProcessor, box_score: str = DEFAULT_BOX_SCORE
-    ) -> None:
+    def __init__(self, processor: GeoDiTProcessor, box_score: str = DEFAULT_BOX_SCORE) -> None:
         self._box_score = get_box_score(box_score)
         self.box_score = box_score
-        self.model = model
         self.processor = processor
         self._patterns = AnswerPatterns(processor)
+
+    engine: str | None = None
+    """What runs the model, if that is not GeoDiT's own code: the last digits of its numbers are others."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> str:
+        """Type of the weights, such as `"bfloat16"`."""
+
+    @abstractmethod
+    def answer(
+        self, images: Iterable[ImageQuestion], inquiry: Inquiry, batch_size: int = 8
+    ) -> Iterator[NumberedAnswer]:
+        """Ask about each image.
+
+        Args:
+            images: With their numbers; their queries are not looked at. They are read in a thread, and a list of them
+                is needed where answers have several forms.
+            inquiry: What to ask.
+            batch_size: Images that are encoded at once, and questions that are answered at once.
+
+        Yields:
+            The answers, whichever is finished first.
+
+        Raises:
+            ValueError: As [`check`] does.
+            AnswererLostError: If what it asks has ended.
+        """
 
     def check(self, inquiry: Inquiry) -> None:
         """Check whether the model can be asked this.
@@ -139,24 +168,72 @@ class Answerer:
         """Return whether a task is answered by boxes."""
         return bool(self.processor.tasks[task].answer == "boxes")
 
+    def _pattern(self, inquiry: Inquiry, query: str) -> AnswerPattern | None:
+        return self._patterns.find(
+            inquiry.task,
+            query,
+            choices=inquiry.choices,
+            expression=inquiry.pattern,
+            structured=inquiry.options.structured,
+        )
+
+    def _read(self, reply: Reply) -> Answer:
+        answer, tokens, image_size = reply.answer, reply.tokens, reply.question.image_size
+        ids = tokens.canvas.tolist()
+        confidences = tokens.confidences.tolist()
+        scores = score_boxes(self.processor, tokens, image_size, self._box_score) if answer["boxes"] else []
+        corners = answer.get("corners") or [None] * len(scores)
+        detections = tuple(
+            Detection(as_box(box), label, score, corners=turned)
+            for box, label, score, turned in zip(answer["boxes"], answer["labels"], scores, corners, strict=True)
+        )
+        probabilities = tokens.answer_probabilities
+        return Answer(
+            answer["text"],
+            answer["parsed"],
+            image_size,
+            detections,
+            Denoising(
+                self._token_texts(ids), tuple(tokens.commit_steps.tolist()), tuple(confidences), tokens.steps_made
+            ),
+            None if probabilities is None else tuple(probabilities.tolist()),
+        )
+
+    def _token_texts(self, ids: list[int]) -> tuple[str, ...]:
+        tokenizer = self.processor.tokenizer
+        texts = ["[EOS]" if index == tokenizer.eos_token_id else tokenizer.decode([index]) for index in ids]
+        return tuple(texts)
+
+
+class Answerer(ImageAnswerer):
+    """A model in this process, its processor and what is known of the form of its answers.
+
+    Args:
+        model: A `GeoDiTForMaskedDiffusion` in evaluation mode.
+        processor: Its `GeoDiTProcessor`.
+        box_score: A key of [`~geodit.processing.box_scores.BOX_SCORES`].
+
+    Raises:
+        ValueError: If there is no such score.
+    """
+
+    def __init__(
+        self, model: GeoDiTForMaskedDiffusion, processor: GeoDiTProcessor, box_score: str = DEFAULT_BOX_SCORE
+    ) -> None:
+        super().__init__(processor, box_score)
+        self.model = model
+
+    @property
+    def dtype(self) -> str:
+        """Type of the weights."""
+        return str(self.model.dtype).removeprefix("torch.")
+
     def answer(
         self, images: Iterable[ImageQuestion], inquiry: Inquiry, batch_size: int = 8
     ) -> Iterator[NumberedAnswer]:
-        """Ask about each image.
+        """Ask about each image; see [`ImageAnswerer.answer`].
 
         An image is encoded once for all queries whose answers have one form; see [`build_answer_pattern`].
-
-        Args:
-            images: With their numbers; their queries are not looked at. They are read in a thread, and a list of them
-                is needed where answers have several forms.
-            inquiry: What to ask.
-            batch_size: Images that are encoded at once, and questions that are answered at once.
-
-        Yields:
-            The answers, whichever is finished first.
-
-        Raises:
-            ValueError: As [`check`] does.
         """
         forms = self._forms(inquiry)
         again = images if len(forms) == 1 else list(images)
@@ -194,45 +271,9 @@ class Answerer:
             batch_size=batch_size,
         )
 
-    def _pattern(self, inquiry: Inquiry, query: str) -> AnswerPattern | None:
-        return self._patterns.find(
-            inquiry.task,
-            query,
-            choices=inquiry.choices,
-            expression=inquiry.pattern,
-            structured=inquiry.options.structured,
-        )
-
     def _forms(self, inquiry: Inquiry) -> list[tuple[AnswerPattern | None, list[str]]]:
         """Return the forms of answers, and the queries of each."""
         forms: dict[AnswerPattern | None, list[str]] = {}
         for query in inquiry.queries:
             forms.setdefault(self._pattern(inquiry, query), []).append(query)
         return list(forms.items())
-
-    def _read(self, reply: Reply) -> Answer:
-        answer, tokens, image_size = reply.answer, reply.tokens, reply.question.image_size
-        ids = tokens.canvas.tolist()
-        confidences = tokens.confidences.tolist()
-        scores = score_boxes(self.processor, tokens, image_size, self._box_score) if answer["boxes"] else []
-        corners = answer.get("corners") or [None] * len(scores)
-        detections = tuple(
-            Detection(as_box(box), label, score, corners=turned)
-            for box, label, score, turned in zip(answer["boxes"], answer["labels"], scores, corners, strict=True)
-        )
-        probabilities = tokens.answer_probabilities
-        return Answer(
-            answer["text"],
-            answer["parsed"],
-            image_size,
-            detections,
-            Denoising(
-                self._token_texts(ids), tuple(tokens.commit_steps.tolist()), tuple(confidences), tokens.steps_made
-            ),
-            None if probabilities is None else tuple(probabilities.tolist()),
-        )
-
-    def _token_texts(self, ids: list[int]) -> tuple[str, ...]:
-        tokenizer = self.processor.tokenizer
-        texts = ["[EOS]" if index == tokenizer.eos_token_id else tokenizer.decode([index]) for index in ids]
-        return tuple(texts)

@@ -4,14 +4,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from geodit.processing.box_scores import DEFAULT_BOX_SCORE
 
 if TYPE_CHECKING:
+    from geodit.pipelines.answering import ImageAnswerer
     from geodit.pipelines.image_pipeline import GeoDiTPipeline
 
-__all__ = ["PipelineSpec"]
+__all__ = ["AnswererSpec", "PipelineSpec"]
+
+
+class AnswererSpec(Protocol):
+    """What a worker makes its answerer of: plain values that can be sent to another machine."""
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs that one answerer takes, where there are any."""
+
+    def load_answerer(self) -> ImageAnswerer:
+        """Load the answerer.
+
+        Raises:
+            OSError, ValueError: If it cannot be loaded.
+        """
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,15 @@ class PipelineSpec:
     adapter_revision: str | None = None
     dtype: str = "auto"
     box_score: str = DEFAULT_BOX_SCORE
+
+    @property
+    def num_gpus(self) -> int:
+        """One, where there are any."""
+        return 1
+
+    def load_answerer(self) -> ImageAnswerer:
+        """Load the pipeline and return who answers in it; see [`load`]."""
+        return self.load().answerer
 
     def load(self, device: str | None = None) -> GeoDiTPipeline:
         """Load the pipeline.

@@ -17,9 +17,9 @@ from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
-from geodit.pipelines.answering import Answerer
+from geodit.pipelines.answering import AnswererLostError, ImageAnswerer
 from geodit.pipelines.chunk_tries import ChunkTries
-from geodit.pipelines.pipeline_spec import PipelineSpec
+from geodit.pipelines.pipeline_spec import AnswererSpec
 from geodit.pipelines.scenes.job import SceneJob
 from geodit.pipelines.scenes.journal import Journal
 from geodit.pipelines.scenes.plan import Chunk, ImageFacts, JobImages, JobPlan, answer_chunk
@@ -60,27 +60,33 @@ class _Share:
     gpus: int
 
     @classmethod
-    def find(cls, nodes: list[Mapping[str, float]], workers: int | None) -> _Share:
+    def find(cls, nodes: list[Mapping[str, float]], workers: int | None, num_gpus: int = 1) -> _Share:
         """Divide a cluster among workers.
 
         Args:
             nodes: CPUs and GPUs of each machine, under Ray's names.
-            workers: How many; by default one per GPU or, where there are none, one per CPU.
+            workers: How many; by default as many as there are GPUs for or, where there are none, one per CPU.
+            num_gpus: GPUs of one machine that each worker takes, where there are any.
 
         Raises:
-            ValueError: If there are fewer GPUs, or CPUs, than workers.
+            ValueError: If there are fewer GPUs, or CPUs, than workers need.
         """
-        gpus = sum(int(node.get("GPU", 0)) for node in nodes)
+        gpus = sum(int(node.get("GPU", 0)) // num_gpus for node in nodes)
+        if not gpus and any(node.get("GPU", 0) >= 1 for node in nodes):
+            raise ValueError(f"no machine of the Ray cluster has the {num_gpus} GPUs that a worker takes")
         cpus = [int(node.get("CPU", 0)) for node in nodes if not gpus or node.get("GPU", 0) >= 1]
         most = gpus or sum(cpus)
         wanted = most if workers is None else workers
         if not 1 <= wanted <= most:
             what = "GPUs" if gpus else "CPUs"
+            each_takes = "one" if num_gpus == 1 or not gpus else str(num_gpus)
+            there = most * (num_gpus if gpus else 1)
             raise ValueError(
-                f"{wanted} workers do not fit into a Ray cluster with {most} {what}: each takes one, give 1 to {most}"
+                f"{wanted} workers do not fit into a Ray cluster with {there} {what}: each takes {each_takes}, give 1 "
+                f"to {most}"
             )
         if gpus:
-            return cls(wanted, 1, 1)
+            return cls(wanted, 1, num_gpus)
         # As many CPUs each as leave room for all of them on their machines.
         each = next(each for each in range(sum(cpus) // wanted, 0, -1) if sum(one // each for one in cpus) >= wanted)
         return cls(wanted, each, 0)
@@ -90,34 +96,38 @@ class _Worker:
     """Answers chunks; Ray makes one object of the class per worker.
 
     Args:
-        spec: What the model is loaded from.
+        spec: What the answerer is loaded from.
         job: The job.
         tries: Handle of an actor [`ChunkTries`].
     """
 
-    def __init__(self, spec: PipelineSpec, job: SceneJob, tries: ActorHandle) -> None:
+    def __init__(self, spec: AnswererSpec, job: SceneJob, tries: ActorHandle) -> None:
         self._spec = spec
         self._job = job
         self._tries = tries
-        self._answerer: Answerer | None = None
+        self._answerer: ImageAnswerer | None = None
         self._images = JobImages(job)
 
     def __call__(self, row: dict[str, _Asked]) -> dict[str, _Answered]:
         chunk = row["chunk"].chunk
-        try:
-            if ray.get(self._tries.begin.remote(chunk.number)) > _MAX_TRIES:
-                raise RuntimeError(f"{_MAX_TRIES} workers in a row were lost with chunk {chunk.number} of the job")
-            if self._answerer is None:  # loaded here and not in __init__, whose errors Ray would not hand over
-                self._answerer = self._spec.load().answerer
-            tiles, images = answer_chunk(self._answerer, self._job, chunk, images=self._images)
-        except Exception as error:
-            return {"answer": _Answered(chunk.number, error=_sendable(error))}
-        return {"answer": _Answered(chunk.number, tiles, images)}
+        while True:
+            try:
+                if ray.get(self._tries.begin.remote(chunk.number)) > _MAX_TRIES:
+                    raise RuntimeError(f"{_MAX_TRIES} workers in a row were lost with chunk {chunk.number} of the job")
+                if self._answerer is None:  # loaded here and not in __init__, whose errors Ray would not hand over
+                    self._answerer = self._spec.load_answerer()
+                tiles, images = answer_chunk(self._answerer, self._job, chunk, images=self._images)
+            except AnswererLostError:  # as if this process had been lost, which only held it
+                self._answerer = None
+            except Exception as error:
+                return {"answer": _Answered(chunk.number, error=_sendable(error))}
+            else:
+                return {"answer": _Answered(chunk.number, tiles, images)}
 
 
 def answer_on_ray(
     plan: JobPlan,
-    spec: PipelineSpec,
+    spec: AnswererSpec,
     *,
     journal: Journal | None = None,
     workers: int | None = None,
@@ -140,7 +150,7 @@ def answer_on_ray(
 
     Args:
         plan: The plan of the job. What becomes known of its images is noted there.
-        spec: What each worker loads its model from.
+        spec: What each worker loads its model from: a [`PipelineSpec`], or one of another engine.
         journal: Where answers go as they come. Chunks that are there already are not asked for again.
         workers: How many workers; by default one per GPU of the cluster or, where there are none, one per CPU.
         progress: Called with the number of tiles done and of all tiles.
@@ -176,14 +186,14 @@ def answer_on_ray(
 
 
 def _ask(
-    chunks: list[Chunk], job: SceneJob, spec: PipelineSpec, workers: int | None
+    chunks: list[Chunk], job: SceneJob, spec: AnswererSpec, workers: int | None
 ) -> Generator[_Answered, None, None]:
     """Yield what the workers answer, in the order in which they are ready."""
     if not chunks:
         return
     with _cluster(), _quiet_data():
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        share = _Share.find(nodes, workers)
+        share = _Share.find(nodes, workers, spec.num_gpus)
         tries = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(ChunkTries).remote()
         rows = (
             ray.data.from_items(

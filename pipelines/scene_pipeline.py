@@ -11,7 +11,7 @@ from typing import Literal
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
-from geodit.pipelines.answering import Inquiry
+from geodit.pipelines.answering import ImageAnswerer, Inquiry
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from geodit.pipelines.merging import MergeOptions
 from geodit.pipelines.scenes.collecting import JobResult, collect
@@ -41,25 +41,39 @@ class ScenePipeline:
         [4.309..., 51.938...]
 
     Args:
-        model: A [`GeoDiTPipeline`], or what [`GeoDiTPipeline.from_pretrained`] takes for a checkpoint.
+        model: A [`GeoDiTPipeline`], what [`GeoDiTPipeline.from_pretrained`] takes for a checkpoint, or an
+            [`ImageAnswerer`] of another engine.
         device: Where a checkpoint runs; by default a GPU if there is one.
         name: What results say of the model; by default where it was loaded from.
     """
 
     def __init__(
         self,
-        model: GeoDiTPipeline | str | PathLike[str],
+        model: GeoDiTPipeline | ImageAnswerer | str | PathLike[str],
         device: str | None = None,
         *,
         name: ModelName | None = None,
     ) -> None:
-        if not isinstance(model, GeoDiTPipeline):
+        if isinstance(model, GeoDiTPipeline | ImageAnswerer):
+            if device is not None:
+                raise ValueError("a pipeline has its device already: leave out device")
+        else:
             name = name or ModelName(str(model))
             model = GeoDiTPipeline.from_pretrained(model, device=device)
-        elif device is not None:
-            raise ValueError("a pipeline has its device already: leave out device")
-        self.pipeline = model
-        self.name = name or _name_of(model.model)
+        self.answerer: ImageAnswerer = model.answerer if isinstance(model, GeoDiTPipeline) else model
+        self._pipeline = model if isinstance(model, GeoDiTPipeline) else None
+        self.name = name or _name_of(getattr(self.answerer, "model", None))
+
+    @property
+    def pipeline(self) -> GeoDiTPipeline:
+        """The pipeline of the model.
+
+        Raises:
+            AttributeError: If the model runs in another engine.
+        """
+        if self._pipeline is None:
+            raise AttributeError("the model runs in another engine: there is no pipeline, only `answerer`")
+        return self._pipeline
 
     def predict(
         self,
@@ -152,7 +166,7 @@ class ScenePipeline:
             FileNotFoundError: If there is no such image.
             ValueError: If an image cannot be opened, or the model cannot be asked this.
         """
-        answerer = self.pipeline.answerer
+        answerer = self.answerer
         answerer.check(job.inquiry)
         task = job.inquiry.task
         if job.tiling.tile_size is not None and answerer.has_boxes(task) and not answerer.lists_objects(task):
@@ -164,9 +178,11 @@ class ScenePipeline:
 
     def fingerprint(self, plan: JobPlan) -> JsonObject:
         """Return all that the answers of a job depend on, for a [`Journal`]."""
-        dtype = str(self.pipeline.model.dtype).removeprefix("torch.")
-        box_score = self.pipeline.answerer.box_score
-        return {**self.name.fingerprint(), "dtype": dtype, "box_score": box_score, **plan.job.fingerprint()}
+        answerer = self.answerer
+        facts = {"dtype": answerer.dtype, "box_score": answerer.box_score}
+        if answerer.engine is not None:
+            facts["engine"] = answerer.engine
+        return {**self.name.fingerprint(), **facts, **plan.job.fingerprint()}
 
     def run(
         self,
@@ -211,13 +227,13 @@ class ScenePipeline:
         chunks = plan.chunks() if chunks is None else chunks
         total = sum(len(chunk.tiles) for chunk in chunks)
         report = None if progress is None else (lambda done: progress(done, total))
-        return list(run_chunks(self.pipeline.answerer, plan, chunks, journal=journal, progress=report))
+        return list(run_chunks(self.answerer, plan, chunks, journal=journal, progress=report))
 
     def collect(
         self, plan: JobPlan, answers: Iterable[Sequence[TileAnswers]], merge: MergeOptions | None = None
     ) -> JobResult:
         """Put the answers of all chunks of a job together, whoever has given them."""
-        has_boxes = self.pipeline.answerer.has_boxes(plan.job.inquiry.task)
+        has_boxes = self.answerer.has_boxes(plan.job.inquiry.task)
         return collect(plan, answers, merge or MergeOptions(), self.name, has_boxes)
 
     def __call__(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
 from geodit.data.windows import Window
-from geodit.pipelines.answering import Answer, Answerer, Inquiry
+from geodit.pipelines.answering import Answer, ImageAnswerer, Inquiry
 from geodit.pipelines.confirmation import leave_out_unconfirmed
 from geodit.pipelines.merging import MergeOptions, merge_detections
 from geodit.pipelines.no_data import clip_to_data
@@ -127,7 +127,7 @@ class TileAnswers:
 
 
 def answer_tiles(
-    answerer: Answerer,
+    answerer: ImageAnswerer,
     tiles: Iterable[Tile],
     inquiry: Inquiry,
     *,
@@ -312,7 +312,7 @@ class _Seen:
 
 
 def _ask_again(
-    answerer: Answerer,
+    answerer: ImageAnswerer,
     seen: dict[int, _Seen],
     unclear: dict[int, ImageQuestion],
     found: dict[int, dict[str, QueryAnswer]],

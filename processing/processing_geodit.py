@@ -22,7 +22,6 @@ from transformers import (
     BatchFeature,
     LlavaOnevisionImageProcessorPil,
     PreTrainedTokenizerBase,
-    ProcessorMixin,
     SiglipImageProcessorPil,
 )
 from transformers.image_processing_utils import BaseImageProcessor
@@ -31,6 +30,7 @@ from transformers.processing_utils import MultiModalData, TextKwargs
 from transformers.utils import logging
 
 from geodit.configuration.anyres_geodit import anyres_max_tiles, check_grid_pinpoints
+from geodit.configuration.older_transformers_geodit import BaseProcessor
 from geodit.configuration.remote_code_geodit import PROCESSOR_AUTO_MAP, RemoteCodeMixin
 from geodit.configuration.types_geodit import Batch, JsonObject
 from geodit.modeling_geodit.choices_geodit import ChoicesPattern
@@ -102,7 +102,7 @@ _ADD_TOKENS = "Add it to the tokenizer and the model's embeddings, as `geodit.pr
 _WRONG_IDS = "`ids` must be token ids of shape (L,) or (B, L)."
 
 
-class GeoDiTProcessor(RemoteCodeMixin, ProcessorMixin):
+class GeoDiTProcessor(RemoteCodeMixin, BaseProcessor):
     """Makes the inputs of a GeoDiT model and reads its answers.
 
     A sequence is laid out as `[<image> * n][prompt in the chat template][canvas]`; the processor makes

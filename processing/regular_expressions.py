@@ -13,6 +13,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -21,7 +22,7 @@ from geodit.configuration.types_geodit import JsonObject
 from geodit.modeling_geodit.patterns_geodit import AutomatonPattern
 from geodit.processing.token_bytes import read_token_bytes
 
-__all__ = ["regular_expression_pattern"]
+__all__ = ["TokenAutomaton", "compile_expression", "regular_expression_pattern"]
 
 _MAX_LENGTH = 2000
 _MAX_TRANSITIONS = 1_000_000
@@ -29,9 +30,57 @@ _MAX_BYTES = 4 * 2**30
 _COMPILER = Path(__file__).parent / "regular_expression_compiler.py"
 
 
+@dataclass(frozen=True)
+class TokenAutomaton:
+    """An expression as an automaton over tokens: plain numbers, which another process can be sent.
+
+    Args:
+        transitions: For each state the tokens that lead on, and where to. The first state is 0.
+        accepting: The states in which an answer may end.
+    """
+
+    transitions: list[dict[int, int]]
+    accepting: list[int]
+
+    @property
+    def num_transitions(self) -> int:
+        """Pairs of a state and a token that leads on."""
+        return sum(map(len, self.transitions))
+
+    def pattern(self, eos_token_id: int) -> AutomatonPattern:
+        """Return the pattern of the answers that it accepts.
+
+        Args:
+            eos_token_id: The token that ends an answer.
+
+        Raises:
+            ValueError: If no answer is accepted.
+        """
+        return AutomatonPattern(self.transitions, self.accepting, [eos_token_id])
+
+
 def regular_expression_pattern(
     expression: str, tokenizer: PreTrainedTokenizerBase, *, timeout: float = 30.0
 ) -> AutomatonPattern:
+    """Compile a regular expression to a pattern of answers; see [`compile_expression`].
+
+    Raises:
+        ModuleNotFoundError, ValueError, RuntimeError: As there.
+    """
+    automaton = compile_expression(expression, tokenizer, timeout=timeout)
+    try:
+        return automaton.pattern(tokenizer.eos_token_id)
+    except ValueError as error:
+        raise ValueError(_no_answer(expression)) from error
+
+
+def compile_expression(
+    expression: str,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    timeout: float = 30.0,
+    max_transitions: int = _MAX_TRANSITIONS,
+) -> TokenAutomaton:
     r"""Compile a regular expression over the tokens of a tokenizer.
 
     The whole answer matches, as by `re.fullmatch`. The syntax is that of Rust's crate `regex`: that of Python without
@@ -41,6 +90,7 @@ def regular_expression_pattern(
         expression: The expression, of at most 2000 characters.
         tokenizer: The tokenizer of the model: byte-level BPE or SentencePiece.
         timeout: Seconds that compiling may take.
+        max_transitions: Pairs of a state and a token that the automaton may have.
 
     Raises:
         ModuleNotFoundError: If outlines-core is not installed.
@@ -68,7 +118,7 @@ def regular_expression_pattern(
             "expression": f"{' ' if tokens.drops_first_space else ''}(?:{_without_anchors(expression)})",
             "eos_token_id": eos,
             "tokens": ids,
-            "max_transitions": _MAX_TRANSITIONS,
+            "max_transitions": max_transitions,
             "max_bytes": _MAX_BYTES,
         },
         timeout,
@@ -79,11 +129,7 @@ def regular_expression_pattern(
     transitions: list[dict[int, int]] = [{} for _ in states]
     for state, moves in compiled["transitions"]:
         transitions[states[state]] = {token: states[target] for token, target in moves}
-    accepting = [states[state] for state in compiled["accepting"]]
-    try:
-        return AutomatonPattern(transitions, accepting, [eos])
-    except ValueError as error:
-        raise ValueError(_no_answer(expression)) from error
+    return TokenAutomaton(transitions, [states[state] for state in compiled["accepting"]])
 
 
 def _compile(expression: str, request: JsonObject, timeout: float) -> JsonObject:

@@ -7,6 +7,8 @@ import dataclasses
 
 from transformers import TrainingArguments
 
+from geodit.configuration.older_transformers_geodit import CheckpointingArguments
+
 
 def default_of(field: dataclasses.Field[object]) -> object:
     """Return the default of a field, made by its factory if it has one."""
@@ -20,7 +22,8 @@ def changed_fields(arguments: TrainingArguments, owner: type[TrainingArguments])
         arguments: An instance of the class or of one derived from it.
         owner: The class.
     """
-    inherited = {field.name for field in dataclasses.fields(TrainingArguments)}
+    bases = (TrainingArguments, CheckpointingArguments)
+    inherited = {field.name for base in bases for field in dataclasses.fields(base)}
     return [
         field.name
         for field in dataclasses.fields(owner)

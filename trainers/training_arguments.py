@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
+from geodit.configuration.older_transformers_geodit import CheckpointingArguments
 from geodit.modeling_geodit.diffusion_geodit import LOSS_NORMALIZATIONS, LOSS_WEIGHTINGS
 from geodit.trainers.data_loading import set_loading_defaults
 from geodit.trainers.distribution import read_data_in_every_process
@@ -15,7 +16,7 @@ from geodit.weights.model_tensors import MODEL_PARTS
 
 
 @dataclass
-class GeoDiTTrainingArguments(TokenKeptOut, RunArguments, TrainingArguments):
+class GeoDiTTrainingArguments(TokenKeptOut, RunArguments, CheckpointingArguments, TrainingArguments):
     """[`~transformers.TrainingArguments`] with GeoDiT's defaults.
 
     The paper trains both stages with AdamW (betas 0.9 and 0.95, no weight decay) under a cosine schedule with 3%

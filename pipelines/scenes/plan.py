@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from geodit.data.windows import Window
-from geodit.pipelines.answering import Answerer
+from geodit.pipelines.answering import ImageAnswerer
 from geodit.pipelines.scenes.grid import GridTile, plan_tiles, whole_image
 from geodit.pipelines.scenes.job import SceneJob
 from geodit.pipelines.tile_answers import Tile, TileAnswers, answer_tiles
@@ -166,7 +166,7 @@ class JobImages:
 
 
 def answer_chunk(
-    answerer: Answerer,
+    answerer: ImageAnswerer,
     job: SceneJob,
     chunk: Chunk,
     progress: Callable[[int], None] | None = None,
@@ -223,7 +223,7 @@ def _named(image: str, source: ImageSource, job: SceneJob, side: int) -> list[Gr
 
 
 def _open_tiles(
-    job: SceneJob, chunk: Chunk, images: JobImages, facts: dict[int, ImageFacts], answerer: Answerer
+    job: SceneJob, chunk: Chunk, images: JobImages, facts: dict[int, ImageFacts], answerer: ImageAnswerer
 ) -> Iterator[Tile]:
     """Open the images of a chunk, one at a time, and yield its tiles."""
     side, advises_tiles = answerer.image_side, answerer.lists_objects(job.inquiry.task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from geodit.pipelines.answering import Answerer
+from geodit.pipelines.answering import ImageAnswerer
 from geodit.pipelines.scenes.journal import Journal
 from geodit.pipelines.scenes.plan import Chunk, JobImages, JobPlan, answer_chunk
 from geodit.pipelines.tile_answers import TileAnswers
@@ -14,7 +14,7 @@ __all__ = ["run_chunks"]
 
 
 def run_chunks(
-    answerer: Answerer,
+    answerer: ImageAnswerer,
     plan: JobPlan,
     chunks: Iterable[Chunk] | None = None,
     *,

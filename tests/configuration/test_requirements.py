@@ -38,19 +38,19 @@ def test_the_package_requires_what_its_published_code_asks_for():
     assert f"transformers{TRANSFORMERS}" in setup["options"]["install_requires"].split("\n")
 
 
-@pytest.mark.parametrize("version", ["4.57.6", "5.0.0", "5.22.2"])
+@pytest.mark.parametrize("version", ["4.57.6", "5.0.0", "5.18.1"])
 def test_an_older_transformers_is_refused_with_the_command_that_helps(version):
-    with pytest.raises(ImportError, match=f"needs Transformers >=5.23,<5.25, but {version} is .*`pip install 'transf"):
+    with pytest.raises(ImportError, match=f"needs Transformers >=5.19,<5.25, but {version} is .*`pip install 'transf"):
         check_transformers(version)
 
 
 @pytest.mark.parametrize("version", ["5.25.0", "5.40.1", "6.0.0.dev0"])
 def test_a_newer_one_is_warned_of(warnings_of, version):
     (warning,) = warnings_of(version)
-    assert f"tested with Transformers >=5.23,<5.25, but {version} is installed" in warning
+    assert f"tested with Transformers >=5.19,<5.25, but {version} is installed" in warning
 
 
-@pytest.mark.parametrize("version", ["5.23.0", "5.24.0", "5.24.3.dev0"])
+@pytest.mark.parametrize("version", ["5.19.0", "5.23.0", "5.24.0", "5.24.3.dev0"])
 def test_a_tested_one_is_not(warnings_of, version):
     assert warnings_of(version) == []
 
@@ -67,7 +67,7 @@ def test_published_code_says_so_before_it_imports_what_an_old_one_lacks(entry, t
     finished = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
     assert finished.returncode == 1
     last_line = finished.stderr.strip().splitlines()[-1]
-    assert last_line.startswith("ImportError: GeoDiT needs Transformers >=5.23,<5.25, but 4.57.6 is installed")
+    assert last_line.startswith("ImportError: GeoDiT needs Transformers >=5.19,<5.25, but 4.57.6 is installed")
 
 
 def test_the_newest_version_that_is_allowed_is_the_one_that_is_pinned():

@@ -55,7 +55,10 @@ def test_torch_export_keeps_the_check_of_placeholders(model, inputs):
 def test_the_exporters_of_transformers_give_the_same_logits(model, inputs, exporter, config):
     expected = model(**inputs).logits
     exported = exporter().export(model, dict(inputs), config())
-    torch.testing.assert_close(exported(**inputs).logits, expected, atol=1e-5, rtol=1e-5)
+    # Up to Transformers 5.22 they return a program, which that of ONNX calls for a tuple.
+    outputs = (exported.module() if isinstance(exported, torch.export.ExportedProgram) else exported)(**inputs)
+    logits = outputs[0] if isinstance(outputs, tuple) else outputs.logits
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()

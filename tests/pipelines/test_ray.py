@@ -7,13 +7,14 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from geodit.configuration.decoding_options import DecodingOptions
-from geodit.pipelines.answering import Inquiry
+from geodit.pipelines.answering import AnswererLostError, ImageAnswerer, Inquiry
 from geodit.pipelines.chunk_tries import ChunkTries
 from geodit.pipelines.pipeline_spec import PipelineSpec
 from geodit.pipelines.scene_pipeline import ScenePipeline
@@ -102,6 +103,45 @@ def test_a_chunk_that_ends_every_worker_is_given_up(cluster, plan):
     assert "workers in a row were lost with chunk 1 of the job" in str(answered.error)
 
 
+class LosesItsFirst:
+    """A spec whose first answerer is lost at its first chunk."""
+
+    num_gpus = 1
+
+    def __init__(self, answerer: ImageAnswerer) -> None:
+        self.answerer = answerer
+        self.loaded = 0
+
+    def load_answerer(self) -> ImageAnswerer:
+        self.loaded += 1
+        return Lost(self.answerer.processor) if self.loaded == 1 else self.answerer
+
+
+class Lost(ImageAnswerer):
+    """An answerer whose engine has ended."""
+
+    dtype = "float32"
+
+    def answer(self, images, inquiry, batch_size=8):
+        raise AnswererLostError("the engine has ended")
+
+
+def test_an_answerer_whose_engine_has_ended_is_loaded_anew(cluster, scenes, plan):
+    tries = ray.remote(num_cpus=0)(ChunkTries).remote()
+    spec, chunk = LosesItsFirst(scenes.answerer), plan.chunks()[1]
+    answered = _Worker(spec, plan.job, tries)({"chunk": _Asked(chunk)})["answer"]
+    assert (answered.error, spec.loaded) == (None, 2)
+    assert answered.tiles == scenes.answer(plan, [chunk])[0]
+    assert ray.get(tries.begin.remote(chunk.number)) == 3
+
+
+def test_answerers_that_are_lost_again_and_again_are_given_up(cluster, scenes, plan):
+    tries = ray.remote(num_cpus=0)(ChunkTries).remote()
+    spec = SimpleNamespace(num_gpus=1, load_answerer=lambda: Lost(scenes.answerer.processor))
+    answered = _Worker(spec, plan.job, tries)({"chunk": _Asked(plan.chunks()[1])})["answer"]
+    assert "workers in a row were lost with chunk 1" in str(answered.error)
+
+
 def test_what_does_not_fit_into_the_cluster_is_refused(cluster, plan):
     with pytest.raises(ValueError, match=r"3 workers do not fit into a Ray cluster with 2 CPUs: .* give 1 to 2"):
         answer_on_ray(plan, SPEC, workers=3)
@@ -121,6 +161,16 @@ def test_what_does_not_fit_into_the_cluster_is_refused(cluster, plan):
 )
 def test_the_cluster_is_divided_among_workers(nodes, workers, share):
     assert _Share.find(nodes, workers) == share
+
+
+def test_a_worker_may_take_several_gpus_of_one_machine():
+    nodes = [{"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0, "GPU": 3.0}]
+    assert _Share.find(nodes, None, 2) == _Share(3, 1, 2)
+    with pytest.raises(ValueError, match="4 workers do not fit into a Ray cluster with 6 GPUs: each takes 2"):
+        _Share.find(nodes, 4, 2)
+    with pytest.raises(ValueError, match="no machine of the Ray cluster has the 8 GPUs"):
+        _Share.find(nodes, None, 8)
+    assert _Share.find([{"CPU": 4.0}], 2, 2) == _Share(2, 2, 0)
 
 
 @pytest.mark.parametrize("workers", [0, 3])

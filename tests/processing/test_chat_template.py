@@ -12,7 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from transformers import ProcessorMixin
 
+from geodit.configuration.older_transformers_geodit import BaseProcessor
 from geodit.processing.processing_geodit import CHAT_TEMPLATE, COMPACT_CHAT_TEMPLATE, GeoDiTProcessor
 from geodit.processing.tasks_geodit import DEFAULT_TASKS
 from geodit.weights.bundled import bundled_checkpoint
@@ -127,6 +129,7 @@ class TestInputs:
             "<|start_header_id|>user<|end_header_id|>\n\nWhat is this?<|eot_id|>"
         )
 
+    @pytest.mark.skipif(BaseProcessor is not ProcessorMixin, reason="processors of Transformers do so from 5.23 on")
     def test_control_tokens_in_a_conversation_can_be_made_harmless(
         self, processor: GeoDiTProcessor, image: Image.Image
     ) -> None:

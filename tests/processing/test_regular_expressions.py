@@ -15,7 +15,7 @@ from geodit.cli.errors import as_command_error
 from geodit.modeling_geodit.patterns_geodit import CanvasLogits
 from geodit.modeling_geodit.random_geodit import RowStreams
 from geodit.processing import regular_expressions
-from geodit.processing.regular_expressions import regular_expression_pattern
+from geodit.processing.regular_expressions import compile_expression, regular_expression_pattern
 from geodit.processing.token_bytes import read_token_bytes
 
 EXPRESSIONS = [
@@ -206,10 +206,14 @@ class TestRefusals:
         with pytest.raises(RuntimeError, match="disk on fire"):
             regular_expression_pattern("a", tokenizer)
 
-    def test_too_many_transitions(self, tokenizer, monkeypatch):
-        monkeypatch.setattr(regular_expressions, "_MAX_TRANSITIONS", 10)
+    def test_too_many_transitions(self, tokenizer):
         with pytest.raises(ValueError, match="too large"):
-            regular_expression_pattern("[0-9a-z]{1,9}", tokenizer)
+            compile_expression("[0-9a-z]{1,9}", tokenizer, max_transitions=10)
+
+    def test_an_automaton_is_plain_numbers_that_make_the_same_pattern(self, tokenizer):
+        automaton = compile_expression("[0-9]{1,2}", tokenizer)
+        assert automaton.num_transitions == sum(len(moves) for moves in automaton.transitions)
+        assert automaton.pattern(tokenizer.eos_token_id) == regular_expression_pattern("[0-9]{1,2}", tokenizer)
 
     def test_a_missing_library_names_the_command_that_installs_it(self, tokenizer, monkeypatch):
         monkeypatch.setitem(sys.modules, "outlines_core", None)

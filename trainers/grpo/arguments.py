@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from trl.trainer.grpo_config import GRPOConfig
 
+from geodit.configuration.older_transformers_geodit import CheckpointingArguments
 from geodit.trainers.argument_fields import changed_fields
 from geodit.trainers.distribution import read_data_in_every_process
 from geodit.trainers.grpo.log_probabilities import LOG_PROBABILITY_ESTIMATORS
@@ -41,7 +42,7 @@ DEFAULT_TRAINABLE_PARTS = ["language_model"]
 
 
 @dataclass
-class GeoDiTGRPOConfig(TokenKeptOut, RunArguments, GRPOConfig):
+class GeoDiTGRPOConfig(TokenKeptOut, RunArguments, CheckpointingArguments, GRPOConfig):
     """[`~trl.GRPOConfig`] for masked diffusion.
 
     The fields mean what they mean in TRL: `per_device_train_batch_size` counts answers, `num_generations` of them

@@ -73,6 +73,7 @@ class GeoDiTModelState(DefaultModelState):
             self._image_features = self._make_feature_buffer()
         self._block_tables: BlockTables | None = None
         self._step: _Step | None = None
+        self._slots: dict[str, int] = {}
 
     def _make_feature_buffer(self) -> torch.Tensor | None:
         info = MULTIMODAL_REGISTRY.create_processor(self.model_config).info
@@ -106,6 +107,13 @@ class GeoDiTModelState(DefaultModelState):
         positions = [feature.mm_position for feature in new_req_data.mm_features]
         in_front = positions and positions[0].offset == 0
         self._num_image_tokens[req_index] = positions[0].length if in_front else 0
+        self._slots[new_req_data.req_id] = req_index
+
+    def remove_request(self, req_id: str) -> None:
+        """Free what is kept of a request that has ended, was given up, or is preempted."""
+        super().remove_request(req_id)
+        if (slot := self._slots.pop(req_id, None)) is not None:
+            self.sampler.release(slot)
 
     def preprocess_state(
         self,

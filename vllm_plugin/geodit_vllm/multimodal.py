@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
+import torch
+from transformers import BatchFeature
 from vllm.multimodal.inputs import MultiModalFieldConfig
 from vllm.multimodal.parse import ImageProcessorItems, ImageSize
 from vllm.multimodal.processing import (
@@ -66,6 +68,14 @@ class GeoDiTDummyInputsBuilder(BaseDummyInputsBuilder[GeoDiTProcessingInfo]):
 class GeoDiTMultiModalProcessor(BaseMultiModalProcessor[GeoDiTProcessingInfo]):
     """Puts the tokens of an image where its placeholder stands."""
 
+    def _call_hf_processor(self, hf_data: Mapping[str, object], hf_kwargs: Mapping[str, object]) -> BatchFeature:
+        processed: BatchFeature = super()._call_hf_processor(hf_data, hf_kwargs)
+        # The pixels have other sizes by now, and answers are given in pixels of the original.
+        images = ImageProcessorItems(cast(Any, hf_data)["images"])
+        sizes = [images.get_image_size(index) for index in range(images.get_count())]
+        processed["original_sizes"] = torch.tensor([(size.height, size.width) for size in sizes])
+        return processed
+
     def _get_mm_fields_config(
         self, hf_inputs: Any, hf_processor_mm_kwargs: Mapping[str, object]
     ) -> Mapping[str, MultiModalFieldConfig]:
@@ -73,6 +83,7 @@ class GeoDiTMultiModalProcessor(BaseMultiModalProcessor[GeoDiTProcessingInfo]):
             "pixel_values": MultiModalFieldConfig.batched("image"),
             # The grid of tiles follows from it on the host.
             "image_sizes": MultiModalFieldConfig.batched("image", keep_on_cpu=True),
+            "original_sizes": MultiModalFieldConfig.batched("image", keep_on_cpu=True),
         }
 
     def _get_prompt_updates(

@@ -6,6 +6,7 @@
 * The keys and values of an image depend on the image alone (`attention_mode="prefix"`), those of a prompt on all of
   the prompt. vLLM takes them all to depend on what stands before them. So whole blocks of an image may be found by
   other requests, and all others get hashes that nobody else has.
+* A finished answer carries its boxes, scores and confidences.
 """
 
 from __future__ import annotations
@@ -21,7 +22,12 @@ from vllm.v1.core.sched.diffusion_scheduler import (
 )
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.scheduler import Scheduler
+from vllm.v1.engine import EngineCoreOutputs
+from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
+
+from geodit_vllm.answer_facts import AnswerFacts
+from geodit_vllm.requests import served_defaults
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
@@ -40,6 +46,12 @@ def make_scheduler(base: type[Scheduler]) -> type[Scheduler]:
     """Return a scheduler of vLLM with what GeoDiT needs beside it."""
 
     class GeoDiTScheduler(base):  # type: ignore[valid-type, misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._facts = AnswerFacts(
+                served_defaults(self.vllm_config.model_config, self.vllm_config.additional_config)
+            )
+
         def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
             self._hold_back_cut_canvases()
             return super().schedule(throttle_prefills)
@@ -55,6 +67,14 @@ def make_scheduler(base: type[Scheduler]) -> type[Scheduler]:
                     request.next_decode_eligible_step = max(request.next_decode_eligible_step, self.current_step + 2)
                 else:
                     budget -= needed
+
+        def update_from_output(
+            self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
+        ) -> dict[int, EngineCoreOutputs]:
+            answers = self._facts.of_step(self.requests, model_runner_output)
+            outputs: dict[int, EngineCoreOutputs] = super().update_from_output(scheduler_output, model_runner_output)
+            self._facts.attach(answers, outputs.values())
+            return outputs
 
         def add_request(self, request: Request) -> None:
             hide_prompt_blocks(request, self.hash_block_size)

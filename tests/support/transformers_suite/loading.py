@@ -40,9 +40,10 @@ def _register_package() -> None:
     specification = importlib.util.spec_from_loader(PACKAGE, loader=None, is_package=True)
     assert specification is not None
     package = importlib.util.module_from_spec(specification)
-    package.__path__ = [str(_source_folder(transformers.__version__) / "tests")]
+    tests = _source_folder(transformers.__version__) / "tests"
+    package.__path__ = [str(tests)]
     sys.modules[PACKAGE] = package
-    sys.modules.update(stand_ins(PACKAGE, CACHE / "pictures"))
+    sys.modules.update(stand_ins(PACKAGE, tests, CACHE / "pictures"))
 
 
 def _source_folder(version: str) -> Path:

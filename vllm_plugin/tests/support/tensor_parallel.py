@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asks an engine of two processes; prints how many answers are wrong, and the greatest difference of a confidence."""
+
+from __future__ import annotations
+
+import sys
+
+from engines import answer, compare, engine, expected_answers
+from mixed_requests import mixed_requests
+
+from geodit import bundled_checkpoint
+
+
+def main() -> None:
+    """Ask as many requests as the argument says."""
+    requests = mixed_requests(int(sys.argv[1]))
+    expected = expected_answers(bundled_checkpoint(), requests)
+    with engine(tensor_parallel_size=2, distributed_executor_backend="mp") as llm:
+        difference = compare(answer(llm, requests), expected)
+    print(len(difference.wrong), difference.confidence)
+
+
+if __name__ == "__main__":
+    main()
