@@ -10,6 +10,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 _HERE = Path(__file__).parent
 _PATHS = [str(_HERE.parent), str(_HERE / "support"), str(_HERE / "triton_on_cpu")]
 
@@ -27,3 +29,14 @@ for name, value in {
     "OMP_NUM_THREADS": "1",
 }.items():
     os.environ.setdefault(name, value)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add how long a crowd of clients asks the server."""
+    parser.addoption("--crowd-seconds", type=float, default=8, help="how long 24 clients ask the server")
+
+
+@pytest.fixture(scope="session")
+def crowd_seconds(request: pytest.FixtureRequest) -> float:
+    """How long 24 clients ask the server."""
+    return float(request.config.getoption("--crowd-seconds"))

@@ -66,7 +66,7 @@ def test_requests_of_all_kinds_in_one_batch(preempted: list[str]) -> None:
 
 
 def test_requests_that_begin_anew(preempted: list[str]) -> None:
-    with engine(num_gpu_blocks_override=12) as llm:
+    with engine(num_gpu_blocks_override=10) as llm:
         difference = compare(answer(llm, requests_of(MANY)), right_answers(bundled_checkpoint(), MANY))
     assert len(preempted) > 10
     assert not difference.wrong

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from mixed_requests import Expected, MixedRequest
 from vllm import LLM
 from vllm.distributed import cleanup_dist_env_and_memory
 
 from geodit import GeoDiTConfig, GeoDiTForMaskedDiffusion, GeoDiTProcessor, bundled_checkpoint
 from geodit.processing.answer_patterns import AnswerPatterns
+from mixed_requests import Expected, MixedRequest
 
 __all__ = ["Difference", "answer", "compare", "copy_with", "engine", "expected_answers"]
 
@@ -66,7 +66,7 @@ def expected_answers(folder: str | Path, requests: Sequence[MixedRequest]) -> li
 
 
 def answer(llm: LLM, requests: Sequence[MixedRequest], **arguments: Any) -> list[dict[str, Any]]:
-    """Ask everything at once, with arguments of `LLM.generate`, and return what the answers carry."""
+    """Ask everything at once, and return what the answers carry."""
     token = llm.llm_engine.vllm_config.model_config.hf_config.image_token_id
     outputs = llm.generate(
         [request.prompt(token) for request in requests],

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -38,7 +39,7 @@ POLICIES: tuple[dict[str, Any], ...] = (
     {"max_denoising_steps": 5, "fill_after_eos": False},
     {"max_denoising_steps": 8, "suppress_tokens": [20, 21, 22, 23]},
 )
-LENGTHS = (None, 8, 16, 24)
+LENGTHS = (None, 8, 20, 32)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class MixedRequest:
     """A request.
 
     Args:
-        image: What is asked about.
+        image: What is asked about, if anything.
         task: A task of the processor.
         query: Its query.
         options: Arguments of `generate()`.
@@ -65,7 +66,7 @@ class MixedRequest:
         structured: Whether the task's own form is kept to.
     """
 
-    image: Image.Image
+    image: Image.Image | None
     task: str
     query: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -86,7 +87,9 @@ class MixedRequest:
         return {"task": self.task, "query": self.query, **self.options, **self._form}
 
     def prompt(self, image_token_id: int) -> dict[str, Any]:
-        """Return what `LLM.generate` takes."""
+        """Return what `LLM.generate` takes; the prompt is made of task and query."""
+        if self.image is None:
+            return {"prompt": " "}
         return {"prompt_token_ids": [image_token_id], "multi_modal_data": {"image": self.image}}
 
     def sampling_params(self) -> SamplingParams:
@@ -100,7 +103,8 @@ class MixedRequest:
         pattern = patterns.find(
             self.task, self.query, choices=self.choices, expression=self.pattern, structured=self.structured
         )
-        inputs = processor(images=self.image, text=self.query or None, task=self.task, return_tensors="pt")
+        images = {} if self.image is None else {"images": self.image}
+        inputs = processor(**images, text=self.query, task=self.task, return_tensors="pt")
         options = {"max_new_tokens": processor.canvas_length(self.task), **self.options}
         output = model.generate(**inputs, **options, answer_pattern=pattern, return_dict_in_generate=True)
         probabilities = output.answer_probabilities
@@ -112,11 +116,16 @@ class MixedRequest:
         )
 
 
-def mixed_requests(count: int, image_side: int = 96) -> list[MixedRequest]:
-    """Make requests about drawn scenes and noise, in which tasks, lengths, policies and forms are mixed."""
+def mixed_requests(count: int, sizes: Sequence[tuple[int, int]] = ((96, 96),)) -> list[MixedRequest]:
+    """Make requests about drawn scenes and noise, in which tasks, lengths, policies and forms are mixed.
+
+    Args:
+        count: How many.
+        sizes: `(width, height)` of images, in turn. Every ninth request is without one.
+    """
     kinds = (scene_type_names * 2)[:20]
-    images = [render_scene(sample_scene(seed, image_side, kind)) for seed, kind in enumerate(kinds)]
-    noise = np.random.default_rng(0).integers(0, 256, (10, image_side, image_side, 3), dtype=np.uint8)
+    images = [Image.fromarray(render_scene(sample_scene(seed, 96, kind))) for seed, kind in enumerate(kinds)]
+    noise = np.random.default_rng(0).integers(0, 256, (10, 96, 96, 3), dtype=np.uint8)
     images += [Image.fromarray(pixels) for pixels in noise]
     requests = []
     for number in range(count):
@@ -132,5 +141,6 @@ def mixed_requests(count: int, image_side: int = 96) -> list[MixedRequest]:
             form = {"structured": False}
         if length is not None:
             options["max_new_tokens"] = length
-        requests.append(MixedRequest(images[(number * 7 + number // 30) % len(images)], task, query, options, **form))
+        image = images[(number * 7 + number // 30) % len(images)].resize(sizes[number % len(sizes)])
+        requests.append(MixedRequest(None if number % 9 == 8 else image, task, query, options, **form))
     return requests
