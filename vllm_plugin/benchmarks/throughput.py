@@ -18,7 +18,6 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from PIL import Image
 from triton.runtime import interpreter
 from vllm import LLM, SamplingParams
 
@@ -63,7 +62,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="questions at once, of either")
     parser.add_argument("--per-image", type=int, default=1, help="questions about each image")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--prefix-caching", action="store_true", help="let questions share the image's keys and values")
+    parser.add_argument(
+        "--prefix-caching", action="store_true", help="let questions share the image's keys and values"
+    )
     options = parser.parse_args()
 
     images = [Image.fromarray(render_scene(sample_scene(seed, 96))) for seed in range(-(-options.questions // options.per_image))]
@@ -88,7 +89,9 @@ def main() -> None:
         return sorted(texts)
 
     def by_vllm() -> list[str]:
-        prompts = [{"prompt_token_ids": [model.config.image_token_id], "multi_modal_data": {"image": i}} for i, _ in asked]
+        prompts = [
+            {"prompt_token_ids": [model.config.image_token_id], "multi_modal_data": {"image": i}} for i, _ in asked
+        ]
         params = [SamplingParams(extra_args={"task": "detect", "query": query}) for _, query in asked]
         engine.reset_prefix_cache()
         engine.reset_mm_cache()
@@ -105,12 +108,20 @@ def main() -> None:
             by_vllm()
         served.append(time.perf_counter() - start)
         interpreted.append(watch.seconds)
-    print(f"{options.questions} questions about {len(images)} images, {options.batch_size} at once, on {os.cpu_count()} CPUs,")
+    print(
+        f"{options.questions} questions about {len(images)} images, {options.batch_size} at once, on {os.cpu_count()} CPUs,"
+    )
     print(f"{torch.get_num_threads()} threads, medians of {options.repeats}:")
     own_median, served_median = statistics.median(own), statistics.median(served)
     kernels = statistics.median(np.subtract(served, interpreted).tolist())
-    for name, seconds in (("GeoDiTPipeline", own_median), ("vLLM", served_median), ("vLLM without the interpreter", kernels)):
-        print(f"  {name:30} {seconds:7.2f} s  {options.questions / seconds:7.1f} a second  x {own_median / seconds:.2f}")
+    for name, seconds in (
+        ("GeoDiTPipeline", own_median),
+        ("vLLM", served_median),
+        ("vLLM without the interpreter", kernels),
+    ):
+        print(
+            f"  {name:30} {seconds:7.2f} s  {options.questions / seconds:7.1f} a second  x {own_median / seconds:.2f}"
+        )
 
 
 if __name__ == "__main__":

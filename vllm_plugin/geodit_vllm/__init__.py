@@ -20,18 +20,14 @@ def register() -> None:
 
     check_release()
 
-    # It registers configuration and processor with the Auto classes of Transformers: no trust_remote_code is needed.
     from vllm import ModelRegistry
     from vllm.model_executor.models.config import MODELS_CONFIG_MAP
 
+    # It registers configuration and processor with the Auto classes of Transformers: no trust_remote_code is needed.
     import geodit  # noqa: F401
+    from geodit_vllm.admission import install
     from geodit_vllm.config import GeoDiTVllmConfig
 
     ModelRegistry.register_model(_ARCHITECTURE, "geodit_vllm.model:GeoDiTForVllm")
     MODELS_CONFIG_MAP[_ARCHITECTURE] = GeoDiTVllmConfig
-
-    try:
-        from geodit_vllm.admission import install
-    except ModuleNotFoundError:
-        return
     install()

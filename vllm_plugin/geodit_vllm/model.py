@@ -8,8 +8,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from geodit.configuration.anyres_geodit import anyres_max_tiles
-from geodit.modeling_geodit.image_encoding_geodit import GeoDiTMultiModalProjector, ImageEncoderMixin
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers.models.siglip.modeling_siglip import SiglipVisionModel
@@ -22,6 +20,8 @@ from vllm.model_executor.models.module_mapping import MultiModelKeys
 from vllm.model_executor.models.utils import AutoWeightsLoader, WeightsMapper, maybe_prefix
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
+from geodit.configuration.anyres_geodit import anyres_max_tiles
+from geodit.modeling_geodit.image_encoding_geodit import GeoDiTMultiModalProjector, ImageEncoderMixin
 from geodit_vllm.multimodal import GeoDiTDummyInputsBuilder, GeoDiTMultiModalProcessor, GeoDiTProcessingInfo
 from geodit_vllm.padded_attention import GeoDiTAttention
 

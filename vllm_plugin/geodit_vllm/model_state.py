@@ -6,8 +6,9 @@ canvas as draft tokens after the prompt. All of them are rejected until the canv
 writes over their keys and values, and all are accepted at the last one. [`GeoDiTSampler`] decides that; who sees whom
 in a step is told by [`AttentionRows`].
 
-With `attention_mode="full"` the canvas repeats its prompt, and vLLM forgets the features of an image after its prefill:
-they are kept in one buffer of (requests at once, features of the largest image, width of the text core) elements.
+With `attention_mode="full"` the canvas repeats its prompt, and vLLM forgets the features of an image after its
+prefill: they are kept in one buffer of (requests at once, features of the largest image, width of the text core)
+elements.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """vLLM's scheduler of diffusion models, with what GeoDiT needs beside it.
 
-* A canvas is denoised as a whole. vLLM cuts what it schedules for a request where the tokens of a step are used up, and
-  where the next step but one would pass the longest sequence; such a request waits for a step instead.
-* The keys and values of an image depend on the image alone (`attention_mode="prefix"`), those of a prompt on all of the
-  prompt. vLLM takes them all to depend on what stands before them. So whole blocks of an image may be found by other
-  requests, and all others get hashes that nobody else has.
+* A canvas is denoised as a whole. vLLM cuts what it schedules for a request where the tokens of a step are used up,
+  and where a step ahead of the worker would pass the longest sequence; such a request waits for a step instead.
+* The keys and values of an image depend on the image alone (`attention_mode="prefix"`), those of a prompt on all of
+  the prompt. vLLM takes them all to depend on what stands before them. So whole blocks of an image may be found by
+  other requests, and all others get hashes that nobody else has.
 * A finished answer carries its boxes, scores and confidences.
 """
 

@@ -20,7 +20,6 @@ os.environ["PYTHONPATH"] = os.pathsep.join([*_PATHS, *filter(None, [os.environ.g
 
 for name, value in {
     "TRITON_INTERPRET": "1",
-    "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",  # for `collective_rpc` with a function
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",

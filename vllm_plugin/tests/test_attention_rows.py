@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from geodit_vllm.attention_rows import AttentionRows, StepTokens
 from hypothesis import given
 from hypothesis import strategies as st
+
+from geodit_vllm.attention_rows import AttentionRows, StepTokens
 
 
 def step(*requests: tuple[int, int, int, int, bool], full: bool = False) -> StepTokens:

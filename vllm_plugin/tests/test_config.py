@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from vllm.config import VllmConfig
+from vllm.engine.arg_utils import EngineArgs
+
 import geodit
 import geodit_vllm
-import pytest
 from geodit_vllm import releases
 from geodit_vllm.releases import check_release
 from geodit_vllm.served_canvas import ServedCanvas
-from vllm.config import VllmConfig
-from vllm.engine.arg_utils import EngineArgs
 
 LONGEST_POSITIONS = 512
 """What the text core of the bundled checkpoint was made for."""

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 from engines import answer, compare, copy_with, engine, expected_answers
+from mixed_requests import MixedRequest, mixed_requests
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import Request
 
 import geodit_vllm.model_state as model_state
 from geodit import bundled_checkpoint
-from mixed_requests import MixedRequest, mixed_requests
 
 TOLERANCE = 1e-5
 MANY, SOME = 200, 40

@@ -71,7 +71,9 @@ def test_sequences_are_those_of_llada(checkpoint: Path) -> None:
         for case in cases
         for prompt in prompts
     ]
-    with engine(checkpoint, max_num_seqs=8, hf_overrides={"canvas_length": max(case["gen_length"] for case in cases)}) as llm:
+    with engine(
+        checkpoint, max_num_seqs=8, hf_overrides={"canvas_length": max(case["gen_length"] for case in cases)}
+    ) as llm:
         outputs = llm.generate([prompt for prompt, _ in asked], [params for _, params in asked], use_tqdm=False)
     found = [output.kv_transfer_params["geodit"]["token_ids"] for output in outputs]
     wanted = [row[len(prompts[0]) :].tolist() for case in cases for row in expected[f"{case['name']}.sequences"]]

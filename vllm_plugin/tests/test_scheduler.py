@@ -6,10 +6,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import geodit
 import pytest
 import torch
-from geodit_vllm.scheduler import hide_prompt_blocks, make_scheduler
 from vllm.engine.arg_utils import EngineArgs
 from vllm.sampling_params import SamplingParams
 from vllm.utils.hashing import sha256
@@ -21,6 +19,9 @@ from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCache
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 from vllm.v1.structured_output import StructuredOutputManager
+
+import geodit
+from geodit_vllm.scheduler import hide_prompt_blocks, make_scheduler
 
 BLOCK = 16
 CANVAS = 32

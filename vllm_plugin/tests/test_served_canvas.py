@@ -6,6 +6,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+
 from geodit_vllm.served_canvas import ServedCanvas
 
 PREFIX = ServedCanvas.of(SimpleNamespace(attention_mode="prefix", longest_canvas=32), 256)

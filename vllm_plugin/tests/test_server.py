@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from mixed_requests import mixed_requests
 from PIL import Image
 from served import Crowd, Server, chat, image_url, serve
 
 from geodit import GeoDiTForMaskedDiffusion, GeoDiTPipeline, GeoDiTProcessor, bundled_checkpoint
-from mixed_requests import mixed_requests
 
 QUESTION = "How many ships are there?"
 

@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from vllm import SamplingParams
 
@@ -97,7 +96,9 @@ class MixedRequest:
         """Return what goes with it."""
         return SamplingParams(extra_args=self.extra_args, detokenize=False)
 
-    def expected(self, model: GeoDiTForMaskedDiffusion, processor: GeoDiTProcessor, patterns: AnswerPatterns) -> Expected:
+    def expected(
+        self, model: GeoDiTForMaskedDiffusion, processor: GeoDiTProcessor, patterns: AnswerPatterns
+    ) -> Expected:
         """Ask `generate()`."""
         pattern = patterns.find(
             self.task, self.query, choices=self.choices, expression=self.pattern, structured=self.structured

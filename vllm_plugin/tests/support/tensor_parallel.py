@@ -6,9 +6,9 @@ from __future__ import annotations
 import sys
 
 from engines import answer, compare, engine, expected_answers
+from mixed_requests import mixed_requests
 
 from geodit import bundled_checkpoint
-from mixed_requests import mixed_requests
 
 
 def main() -> None:
