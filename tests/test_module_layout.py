@@ -21,7 +21,9 @@ def index_of_exports(body):
     ]
     imports = [index for index, node in enumerate(body) if isinstance(node, ast.Import | ast.ImportFrom)]
     typing_imports = [
-        index for index, node in enumerate(body) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node)
+        index
+        for index, node in enumerate(body)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
     ]
     guarded = [index for index, node in enumerate(body) if isinstance(node, ast.Try)]
     return exports, max(imports + typing_imports + guarded, default=0) + 1
