@@ -33,7 +33,7 @@ def pipeline() -> GeoDiTPipeline:
 
 @pytest.fixture(scope="module")
 def images() -> list[Image.Image]:
-    return [request.image for request in mixed_requests(12)]
+    return [request.image for request in mixed_requests(12) if request.image is not None]
 
 
 def plain_answer(pipeline: GeoDiTPipeline, image: Image.Image, text: str, length: int) -> str:
@@ -105,7 +105,7 @@ def malformed(url: str) -> dict[str, dict[str, Any] | bytes]:
         "task": chat(text, url, vllm_xargs={"task": "no such"}),
         "query": chat("", url, vllm_xargs={"task": "detect"}),
         "choices": chat(text, url, vllm_xargs={"task": "vqa", "choices": [str(i) for i in range(1000)]}),
-        "regex": chat(text, url, vllm_xargs={"task": "vqa", "regex": "(["}),
+        "regular expression": chat(text, url, vllm_xargs={"task": "vqa", "regex": "(["}),
         "max_tokens": chat(text, url, max_tokens=5000),
         "image": chat(text, url, url),
         "logprobs": chat(text, url, logprobs=True, top_logprobs=9),
@@ -128,6 +128,7 @@ def test_what_cannot_be_done_is_refused_by_name(server: Server, images: list[Ima
         "data:image/png;base64,this is not base64",
         "data:text/plain;base64,aGVsbG8=",
         "file:///etc/hostname",
+        "ftp://example.org/harbor.png",
         "",
     ],
 )
