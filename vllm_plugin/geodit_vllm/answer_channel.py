@@ -103,7 +103,7 @@ def unpack_facts(logprobs: LogprobsLists, place: int, tokens: list[int]) -> Canv
 
 
 def for_client(logprobs: LogprobsLists, num_logprobs: int) -> LogprobsLists:
-    """Return what a client is shown that asked for log-probabilities: of the token, and of EOS if it asked for more."""
+    """Return the log-probabilities that a client is shown: of the token, and of EOS if it asked for more."""
     shown = min(num_logprobs, 1) + 1
     return logprobs._replace(
         logprob_token_ids=logprobs.logprob_token_ids[:, :shown], logprobs=logprobs.logprobs[:, :shown]

@@ -134,7 +134,7 @@ class GeoDiTSampler:
         return self.denoiser.canvas_ends(rows)
 
     def _slots(self, input_batch: InputBatch) -> NDArray[np.int64]:
-        """`(R,)`, the slots of requests whose canvas is denoised in a step, and a slot of no request for the others."""
+        """`(R,)`, the slots of requests whose canvas is denoised in a step; a slot of no request for the others."""
         num_reqs = input_batch.num_reqs
         slots = input_batch.idx_mapping_np[:num_reqs]
         widths = np.diff(input_batch.cu_num_logits_np[: num_reqs + 1])

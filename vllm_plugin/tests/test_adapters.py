@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 
 import torch
-from engines import answer, compare, engine, expected_answers
 from safetensors.torch import save_file
 from vllm.lora.request import LoRARequest
 
+from engines import answer, compare, engine, expected_answers
 from geodit import GeoDiTForMaskedDiffusion, GeoDiTProcessor, bundled_checkpoint
 from geodit.trainers.lora import LANGUAGE_MODEL_LINEARS
 from mixed_requests import mixed_requests

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import answer, compare, copy_with, engine, expected_answers
-from mixed_requests import MixedRequest, mixed_requests
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import Request
 
 import geodit_vllm.model_state as model_state
+from engines import answer, compare, copy_with, engine, expected_answers
 from geodit import bundled_checkpoint
+from mixed_requests import MixedRequest, mixed_requests
 
 TOLERANCE = 1e-5
 MANY, SOME = 200, 40
@@ -39,7 +39,7 @@ def right_answers(folder: Path, count: int) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def full_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled checkpoint with `attention_mode="full"`: its weights were trained for another, which is no matter."""
+    """The bundled checkpoint with `attention_mode="full"`, for which its weights were not trained."""
     return copy_with(tmp_path_factory.mktemp("full") / "model", attention_mode="full")
 
 

@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from engines import engine
 from safetensors.torch import load_file
 from vllm import SamplingParams
 
+from engines import engine
 from geodit import GeoDiTConfig, GeoDiTForMaskedDiffusion, bundled_checkpoint
 from geodit.weights.conversion_llada import load_llada_text_state, read_llada_config
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from engines import answer, compare, engine, expected_answers
 from vllm import SamplingParams
 
+from engines import answer, compare, engine, expected_answers
 from geodit import GeoDiTConfig, GeoDiTForMaskedDiffusion, GeoDiTProcessor, bundled_checkpoint
 from geodit.processing.image_processors import build_image_processor
 from mixed_requests import MixedRequest, mixed_requests

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from engines import engine
 from vllm.config.compilation import CUDAGraphMode
 from vllm.v1.worker.gpu.input_batch import InputBatch
 
+from engines import engine
 from geodit_vllm import model_state
 from geodit_vllm.model_state import GeoDiTModelState
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from mixed_requests import mixed_requests
 from PIL import Image
-from served import Crowd, Server, chat, image_url, serve
 
 from geodit import GeoDiTForMaskedDiffusion, GeoDiTPipeline, GeoDiTProcessor, bundled_checkpoint
+from mixed_requests import mixed_requests
+from served import Crowd, Server, chat, image_url, serve
 
 QUESTION = "How many ships are there?"
 
@@ -147,7 +147,7 @@ def test_a_client_that_goes_away_takes_nothing_with_it(
 
 
 def test_a_crowd_is_answered_right(
-    server: Server, pipeline: GeoDiTPipeline, images: list[Image.Image], crowd_seconds: float
+    server: Server, pipeline: GeoDiTPipeline, images: list[Image.Image], crowd_seconds: float, record_property: Any
 ) -> None:
     right = []
     for number, image in enumerate(images):
@@ -158,7 +158,7 @@ def test_a_crowd_is_answered_right(
         right.append((chat("tree", image_url(image), vllm_xargs={"task": "detect"}), expected.text))
     crowd = Crowd(server, right, [*malformed(image_url(images[0])).values(), b"{", b"[]"])
     crowd.run(24, crowd_seconds)
-    print(f"{sum(crowd.statuses.values())} requests of 24 clients in {crowd_seconds:g} s: {dict(crowd.statuses)}")
+    record_property("answers by status", dict(crowd.statuses))
     assert not crowd.wrong, crowd.wrong[:5]
     assert crowd.statuses[200] > 0
     assert set(crowd.statuses) <= {200, 400, 422}

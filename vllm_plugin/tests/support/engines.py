@@ -28,7 +28,7 @@ class Difference:
 
     Args:
         wrong: The numbers of requests whose canvas has other tokens, or was denoised in other steps.
-        confidence: The greatest difference of a confidence, or of the probability of a listed answer, among the others.
+        confidence: The greatest difference of a confidence or of the probability of a listed answer, of the others.
     """
 
     wrong: tuple[int, ...]

@@ -6,9 +6,8 @@ from __future__ import annotations
 import sys
 
 from engines import answer, compare, engine, expected_answers
-from mixed_requests import mixed_requests
-
 from geodit import bundled_checkpoint
+from mixed_requests import mixed_requests
 
 
 def main() -> None:
@@ -17,7 +16,7 @@ def main() -> None:
     expected = expected_answers(bundled_checkpoint(), requests)
     with engine(tensor_parallel_size=2, distributed_executor_backend="mp") as llm:
         difference = compare(answer(llm, requests), expected)
-    print(len(difference.wrong), difference.confidence)
+    sys.stdout.write(f"{len(difference.wrong)} {difference.confidence}\n")
 
 
 if __name__ == "__main__":
