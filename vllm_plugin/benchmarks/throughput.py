@@ -21,6 +21,8 @@ import torch
 from triton.runtime import interpreter
 from vllm import LLM, SamplingParams
 
+from PIL import Image
+
 import geodit
 from geodit import GeoDiTForMaskedDiffusion, GeoDiTPipeline, GeoDiTProcessor
 from geodit.tiny.scenes.rendering import render_scene

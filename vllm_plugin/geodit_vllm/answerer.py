@@ -201,7 +201,7 @@ def _parameters(image: ImageQuestion, query: str, inquiry: Inquiry) -> SamplingP
     if inquiry.choices is not None:
         asked["choices"] = list(inquiry.choices)
     elif inquiry.pattern is not None:
-        asked["regex"] = inquiry.pattern
+        asked["pattern"] = inquiry.pattern
     elif not options.structured:
-        asked["pattern"] = "none"
+        asked["structured"] = False
     return SamplingParams(max_tokens=None, detokenize=False, extra_args=asked)

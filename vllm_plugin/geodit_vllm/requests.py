@@ -61,7 +61,7 @@ _DECODING = (
     "seed",
     "suppress_tokens",
 )
-_QUESTION = ("task", "query", "choices", "regex", "pattern")
+_QUESTION = ("task", "query", "choices", "pattern", "structured")
 _NAMES = (*_DECODING, *_QUESTION)
 _LISTS = ("suppress_tokens", "choices")
 # vLLM's own names, which mean nothing here, and what admission adds.
@@ -75,7 +75,6 @@ _NOT_SERVED = {
     "return_dict_in_generate": "answers carry their confidences where a task is named: leave it out",
     "max_tokens": "give max_new_tokens, or max_tokens as a parameter of its own",
 }
-_PATTERNS = ("boxes", "none")
 # Below, logits divided by it leave the range of numbers.
 _MIN_TEMPERATURE = 0.01
 _MAX_SHOWN = 80
@@ -95,7 +94,8 @@ class PatternLimits:
         max_states: States of the automaton of an answer; a step takes room for each at every position.
         max_moves: Transitions of it by classes of tokens; a step takes time for each at every position.
         max_transitions: Transitions of it by single tokens, which compiling takes time for.
-        compile_seconds: Seconds that compiling a regular expression may take.
+        compile_seconds: Seconds that compiling a regular expression may take, in which the process that admits
+            requests does nothing else; the engine goes on. 0 for no regular expressions.
         max_patterns: Patterns that are kept for later requests.
 
     Raises:
@@ -110,14 +110,15 @@ class PatternLimits:
     max_states: int = 2048
     max_moves: int = 20_000
     max_transitions: int = 200_000
-    compile_seconds: float = 5.0
+    compile_seconds: float = 1.0
     max_patterns: int = 64
 
     def __post_init__(self) -> None:
         for one in fields(self):
             value = getattr(self, one.name)
             wanted = (int, float) if one.name == "compile_seconds" else int
-            if isinstance(value, bool) or not isinstance(value, wanted) or not 0 < value < 2**31:
+            least = 0 if one.name == "compile_seconds" else 1
+            if isinstance(value, bool) or not isinstance(value, wanted) or not least <= value < 2**31:
                 kind = "number" if one.name == "compile_seconds" else "integer"
                 raise ValueError(f"the limit {one.name} must be a positive {kind}, but is {value!r}")
 
@@ -307,7 +308,7 @@ def pack_expression(extra_args: Mapping[str, object], defaults: ServedDefaults) 
         extra_args: Parameters that [`read_request`] has accepted.
         defaults: Those that it was read with.
     """
-    expression = extra_args.get("regex")
+    expression = extra_args.get("pattern")
     return defaults.patterns.packed(expression) if isinstance(expression, str) else None
 
 
@@ -379,7 +380,7 @@ def _check_kind(name: str, value: object, limits: PatternLimits) -> None:
     if name not in _LISTS:
         most = {
             "query": limits.max_text_length,
-            "regex": limits.max_expression_length,
+            "pattern": limits.max_expression_length,
         }.get(name, _MAX_SHOWN)
         if not isinstance(value, str | int | float):
             raise ValueError(f"{name} must be a single value, but is {_shown(value)}")
@@ -426,26 +427,22 @@ def _find_pattern(
     defaults: ServedDefaults,
 ) -> tuple[Hashable, AnswerPattern] | None:
     """Return the pattern of the answers and what stands for it."""
-    choices, expression, form = values.get("choices"), values.get("regex"), values.get("pattern")
-    if form is not None and form not in _PATTERNS:
-        raise ValueError(
-            f"pattern must be one of {', '.join(_PATTERNS)}, but is {_shown(form)}; regex has expressions"
-        )
-    given = [name for name in ("choices", "regex") if name in values] + (["pattern"] if form == "boxes" else [])
+    choices, expression, structured = values.get("choices"), values.get("pattern"), values.get("structured", True)
+    if structured not in (True, False):  # vLLM's server makes numbers of JSON's true and false
+        raise ValueError(f"structured must be true or false, but is {_shown(structured)}")
+    given = [name for name in ("choices", "pattern") if name in values]
     if len(given) > 1:
         raise ValueError(f"{given[0]} and {given[1]} are two descriptions of an answer: give one of them")
     is_text = task is None or resolve_task(defaults.processor.tasks, task).answer == "text"
-    if given == ["pattern"] and is_text:
-        raise ValueError("pattern='boxes' is for tasks that are answered by boxes: name one, or leave it out")
-    if given and given != ["pattern"] and not is_text:
+    if given and not is_text:
         raise ValueError(f"{given[0]} is for answers by a text, but {task} is answered by boxes: leave it out")
     if isinstance(choices, list | tuple):
         return defaults.patterns.of_choices(tuple(map(str, choices)), length)
     if expression is not None:
         if not isinstance(expression, str):
-            raise ValueError(f"regex must be a string, but is {_shown(expression)}")
+            raise ValueError(f"pattern must be a string, but is {_shown(expression)}")
         return defaults.patterns.of_expression(expression, length, automaton)
-    if is_text or task is None or form == "none":
+    if is_text or task is None or not structured:
         return None
     return defaults.patterns.of_boxes(task, query)
 
@@ -495,12 +492,14 @@ class _Patterns:
             length: Tokens of the canvas.
             automaton: The compiled expression, if admission has compiled it.
         """
-        key = ("regex", expression)
+        key = ("pattern", expression)
         eos = int(self._processor.tokenizer.eos_token_id)
 
         def make() -> AnswerPattern:
             if isinstance(automaton, bytes):
                 return _unpack(automaton).pattern(eos)
+            if not self._limits.compile_seconds:
+                raise ValueError("this server takes no regular expressions: give choices, or leave pattern out")
             try:
                 compiled = compile_expression(
                     expression,
@@ -514,7 +513,7 @@ class _Patterns:
                 pattern = compiled.pattern(eos)
             except ValueError as error:
                 raise ValueError(f"no answer matches the regular expression {expression!r}: change it") from error
-            self._checked(pattern, "regex")
+            self._checked(pattern, "pattern")
             self._packed[expression] = _pack(compiled)
             if len(self._packed) > self._limits.max_patterns:
                 self._packed.popitem(last=False)

@@ -149,7 +149,7 @@ class TestTasks:
         )
 
     def test_an_expression_travels_compiled(self, processor):
-        extra = {"task": "vqa", "regex": "[0-9]+"}
+        extra = {"task": "vqa", "pattern": "[0-9]+"}
         request = admit(processor, chat(processor, "How many?"), extra=extra)
         assert isinstance(request.sampling_params.extra_args["geodit"]["automaton"], bytes)
 

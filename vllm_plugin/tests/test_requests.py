@@ -62,7 +62,7 @@ class TestWhatIsLeftOpen:
         assert read_request({"task": "detect", "query": "ship; harbor"}, defaults).pattern_key is None
 
     def test_boxes_of_any_form(self, defaults):
-        assert read_request({"task": "detect", "query": "ship", "pattern": "none"}, defaults).pattern_key is None
+        assert read_request({"task": "detect", "query": "ship", "structured": False}, defaults).pattern_key is None
 
     def test_a_length_that_is_given_goes_before_that_of_the_task(self, defaults):
         assert read_request({"task": "vqa", "query": "How many?", "max_new_tokens": 12}, defaults).length == 12
@@ -120,7 +120,7 @@ class TestPatterns:
         assert first.plan.rules.pattern is second.plan.rules.pattern
 
     def test_an_expression_is_compiled_once_and_sent_along(self, defaults, monkeypatch):
-        asked = {"regex": "[0-9]{1,3}"}
+        asked = {"pattern": "[0-9]{1,3}"}
         here = read_request(asked, defaults)
         assert here.plan.rules.pattern == regular_expression_pattern("[0-9]{1,3}", defaults.processor.tokenizer)
         sent = {**asked, ADMITTED: {"automaton": pack_expression(asked, defaults)}}
@@ -139,10 +139,10 @@ class TestPatterns:
     def test_a_refusal_is_kept_as_well(self, monkeypatch):
         defaults = make_defaults()
         with pytest.raises(ValueError, match="is invalid"):
-            read_request({"regex": "("}, defaults)
+            read_request({"pattern": "("}, defaults)
         monkeypatch.setattr(requests, "compile_expression", None)
         with pytest.raises(ValueError, match="is invalid"):
-            read_request({"regex": "("}, defaults)
+            read_request({"pattern": "("}, defaults)
 
     @pytest.mark.parametrize(
         "expression",
@@ -152,7 +152,7 @@ class TestPatterns:
         defaults = make_defaults(PatternLimits(compile_seconds=3, max_states=300))
         began = time.monotonic()
         with contextlib.suppress(ValueError):
-            pattern = read_request({"regex": expression}, defaults).plan.rules.pattern
+            pattern = read_request({"pattern": expression}, defaults).plan.rules.pattern
             assert pattern.num_states <= 300
         assert time.monotonic() - began < 20  # of which 3 are the compiler's
 
@@ -162,7 +162,7 @@ class TestPatterns:
 
         monkeypatch.setattr(requests, "compile_expression", fail)
         with pytest.raises(ValueError, match="does not compile"):
-            read_request({"regex": "a"}, make_defaults())
+            read_request({"pattern": "a"}, make_defaults())
 
 
 WRONG = {
@@ -216,14 +216,14 @@ WRONG = {
     "very long choice": ({"choices": ["a" * 20_000]}, "a text of 20000 characters"),
     "choice with a token": ({"choices": ["a<|endoftext|>"]}, "special token"),
     "choices of boxes": ({"task": "detect", "query": "ship", "choices": ["a"]}, "answered by boxes"),
-    "long expression": ({"regex": "a" * 501}, "regex has 501 characters"),
-    "broken expression": ({"regex": "["}, "is invalid"),
-    "expression of nothing": ({"regex": r"[^\s\S]"}, "matches"),
-    "expression too long": ({"regex": "(?:ship ){40}"}, "but the canvas 32"),
-    "number as expression": ({"regex": 5}, "regex must be a string"),
-    "two forms": ({"regex": "a", "choices": ["a"]}, "two descriptions"),
-    "form": ({"pattern": "[0-9]+"}, "pattern must be one of boxes, none"),
-    "boxes of a text": ({"task": "caption", "pattern": "boxes"}, "answered by boxes"),
+    "long expression": ({"pattern": "a" * 501}, "pattern has 501 characters"),
+    "broken expression": ({"pattern": "["}, "is invalid"),
+    "expression of nothing": ({"pattern": r"[^\s\S]"}, "matches"),
+    "expression too long": ({"pattern": "(?:ship ){40}"}, "but the canvas 32"),
+    "number as expression": ({"pattern": 5}, "pattern must be a string"),
+    "two forms": ({"pattern": "a", "choices": ["a"]}, "two descriptions"),
+    "expression of boxes": ({"task": "detect", "query": "ship", "pattern": "[0-9]+"}, "answered by boxes"),
+    "structure": ({"structured": 2}, "structured must be true or false"),
     "short canvas": ({"task": "detect", "query": "ship", "max_new_tokens": 0}, "max_new_tokens must be"),
 }
 

@@ -105,7 +105,7 @@ def malformed(url: str) -> dict[str, dict[str, Any] | bytes]:
         "task": chat(text, url, vllm_xargs={"task": "no such"}),
         "query": chat("", url, vllm_xargs={"task": "detect"}),
         "choices": chat(text, url, vllm_xargs={"task": "vqa", "choices": [str(i) for i in range(1000)]}),
-        "regular expression": chat(text, url, vllm_xargs={"task": "vqa", "regex": "(["}),
+        "regular expression": chat(text, url, vllm_xargs={"task": "vqa", "pattern": "(["}),
         "max_tokens": chat(text, url, max_tokens=5000),
         "image": chat(text, url, url),
         "logprobs": chat(text, url, logprobs=True, top_logprobs=9),

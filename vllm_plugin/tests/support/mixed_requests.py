@@ -76,10 +76,9 @@ class MixedRequest:
 
     @cached_property
     def _form(self) -> dict[str, Any]:
-        form = {"choices": list(self.choices or ()) or None, "regex": self.pattern}
-        return {name: value for name, value in form.items() if value is not None} | (
-            {} if self.structured else {"pattern": "none"}
-        )
+        form = {"choices": list(self.choices or ()) or None, "pattern": self.pattern}
+        structured = {} if self.structured else {"structured": False}
+        return {name: value for name, value in form.items() if value is not None} | structured
 
     @property
     def extra_args(self) -> dict[str, Any]:
