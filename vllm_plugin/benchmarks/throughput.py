@@ -67,7 +67,10 @@ def main() -> None:
     )
     options = parser.parse_args()
 
-    images = [Image.fromarray(render_scene(sample_scene(seed, 96))) for seed in range(-(-options.questions // options.per_image))]
+    images = [
+        Image.fromarray(render_scene(sample_scene(seed, 96)))
+        for seed in range(-(-options.questions // options.per_image))
+    ]
     asked = [(images[n // options.per_image], QUERIES[n % len(QUERIES)]) for n in range(options.questions)]
     model = GeoDiTForMaskedDiffusion.from_pretrained(options.model, dtype=torch.float32)
     pipeline = GeoDiTPipeline(model, GeoDiTProcessor.from_pretrained(options.model), device="cpu")
