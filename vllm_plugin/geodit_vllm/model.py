@@ -22,6 +22,7 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 
 from geodit.configuration.anyres_geodit import anyres_max_tiles
 from geodit.modeling_geodit.image_encoding_geodit import GeoDiTMultiModalProjector, ImageEncoderMixin
+from geodit.modeling_geodit.prompts_geodit import pooled_features
 from geodit_vllm.multimodal import GeoDiTDummyInputsBuilder, GeoDiTMultiModalProcessor, GeoDiTProcessingInfo
 from geodit_vllm.padded_attention import GeoDiTAttention
 
@@ -107,7 +108,7 @@ class GeoDiTForVllm(ImageEncoderMixin, nn.Module, SupportsMultiModal, SupportsLo
         if not isinstance(pixel_values, torch.Tensor):
             pixel_values = pad_sequence(list(pixel_values), batch_first=True)
         outputs = self.encode_by(self.vision_tower, pixel_values, image_sizes)
-        return list(outputs.pooler_output)
+        return list(pooled_features(outputs))
 
     def forward(
         self,

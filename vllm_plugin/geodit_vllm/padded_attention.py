@@ -42,6 +42,8 @@ class PaddedAttention(nn.Module):
 class GeoDiTAttention(LlamaAttention):
     """Llama's attention, padded where the backend asks for it."""
 
+    attn: Any
+
     def __init__(
         self, *args: Any, cache_config: Any = None, quant_config: Any = None, prefix: str = "", **kwargs: Any
     ) -> None:
