@@ -110,15 +110,18 @@ class _Worker:
 
     def __call__(self, row: dict[str, _Asked]) -> dict[str, _Answered]:
         chunk = row["chunk"].chunk
+        reason = ""
         while True:
             try:
                 if ray.get(self._tries.begin.remote(chunk.number)) > _MAX_TRIES:
-                    raise RuntimeError(f"{_MAX_TRIES} workers in a row were lost with chunk {chunk.number} of the job")
+                    raise RuntimeError(
+                        f"{_MAX_TRIES} workers in a row were lost with chunk {chunk.number} of the job{reason}"
+                    )
                 if self._answerer is None:  # loaded here and not in __init__, whose errors Ray would not hand over
                     self._answerer = self._spec.load_answerer()
                 tiles, images = answer_chunk(self._answerer, self._job, chunk, images=self._images)
-            except AnswererLostError:  # as if this process had been lost, which only held it
-                self._answerer = None
+            except AnswererLostError as error:  # as if this process had been lost, which only held it
+                self._answerer, reason = None, f": {error}"
             except Exception as error:
                 return {"answer": _Answered(chunk.number, error=_sendable(error))}
             else:

@@ -17,7 +17,7 @@ import geodit
 
 CHECKOUT = Path(__file__).parents[1]
 # Folders that are no part of the package, whether or not they hold Python files.
-NOT_PACKAGED = {"tests", "benchmarks", "docs", "build", "dist", "venv", "geodit.egg-info"}
+NOT_PACKAGED = {"tests", "benchmarks", "docs", "vllm_plugin", "build", "dist", "venv", "geodit.egg-info"}
 
 
 @pytest.fixture(scope="module")

@@ -139,7 +139,7 @@ def test_answerers_that_are_lost_again_and_again_are_given_up(cluster, scenes, p
     tries = ray.remote(num_cpus=0)(ChunkTries).remote()
     spec = SimpleNamespace(num_gpus=1, load_answerer=lambda: Lost(scenes.answerer.processor))
     answered = _Worker(spec, plan.job, tries)({"chunk": _Asked(plan.chunks()[1])})["answer"]
-    assert "workers in a row were lost with chunk 1" in str(answered.error)
+    assert "workers in a row were lost with chunk 1 of the job: the engine has ended" in str(answered.error)
 
 
 def test_what_does_not_fit_into_the_cluster_is_refused(cluster, plan):

@@ -14,6 +14,7 @@ Example:
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -105,6 +106,8 @@ class VllmAnswerer(ImageAnswerer):
     def llm(self) -> LLM:
         """The engine, which starts when it is first needed."""
         if self._llm is None:
+            # In a process of its own the engine, and the memory of its GPU, would outlive a worker that is lost.
+            os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
             from vllm import LLM
 
             options = {"limit_mm_per_prompt": {"image": 1}, **self._spec.engine}
@@ -134,7 +137,7 @@ class VllmAnswerer(ImageAnswerer):
 
     def _generate(self, asked: list[tuple[ImageQuestion, str]], inquiry: Inquiry) -> list[RequestOutput]:
         """Return the answers to questions, in their order."""
-        from vllm.v1.engine.exceptions import EngineDeadError
+        from vllm.exceptions import VLLMClientError, VLLMError
 
         prompts: list[Any] = [
             {"prompt": self.processor.image_token, "multi_modal_data": {"image": image.image}} for image, _ in asked
@@ -143,9 +146,11 @@ class VllmAnswerer(ImageAnswerer):
             outputs = self.llm.generate(
                 prompts, [_parameters(image, query, inquiry) for image, query in asked], use_tqdm=False
             )
-        except EngineDeadError as error:
+        except VLLMClientError:  # a question that it refuses
+            raise
+        except (VLLMError, RuntimeError) as error:
             self._llm = None
-            raise AnswererLostError("the engine of vLLM has ended; its own messages say why") from error
+            raise AnswererLostError(f"the engine of vLLM has ended: {error}") from error
         return list(outputs)
 
     def _reply(self, image: ImageQuestion, query: str, inquiry: Inquiry, output: RequestOutput) -> Reply:

@@ -23,6 +23,7 @@ from geodit_vllm.answers import facts_of
 from geodit_vllm.requests import PatternLimits, ServedDefaults, read_request
 
 pytest.importorskip("vllm")
+from vllm.exceptions import VLLMValidationError
 from vllm.v1.engine.exceptions import EngineDeadError
 
 
@@ -163,6 +164,14 @@ class TestSceneJob:
 
 
 class TestSpec:
+    def test_a_refused_question_is_an_error_of_the_job(self, pipe):
+        def generate(*args, **kwargs):
+            raise VLLMValidationError("too long")
+
+        answerer = VllmAnswerer(pipe.processor, VllmSpec("geodit-tiny"), SimpleNamespace(generate=generate))
+        with pytest.raises(VLLMValidationError):
+            list(answerer.answer(pictures(1), Inquiry("caption")))
+
     def test_it_reads_the_processor_only_until_something_is_asked(self):
         spec = VllmSpec("geodit-tiny", engine={"tensor_parallel_size": 2, "dtype": "bfloat16"})
         answerer = spec.load_answerer()
@@ -174,9 +183,10 @@ class TestSpec:
         with pytest.raises(ValueError, match="vLLM"):
             answerer.check(Inquiry("caption", options=DecodingOptions(**options)))
 
-    def test_an_engine_that_has_ended_is_lost_and_let_go(self, pipe):
+    @pytest.mark.parametrize("error", [EngineDeadError(), RuntimeError("out of memory")])
+    def test_an_engine_that_has_ended_is_lost_and_let_go(self, pipe, error):
         def generate(*args, **kwargs):
-            raise EngineDeadError()
+            raise error
 
         answerer = VllmAnswerer(pipe.processor, VllmSpec("geodit-tiny"), SimpleNamespace(generate=generate))
         with pytest.raises(AnswererLostError):
