@@ -72,8 +72,8 @@ def install() -> None:
         return admission.admit(prompt, params, lambda plain: process(self, request_id, prompt, plain, *args, **kwargs))
 
     setattr(process_admitted, _ATTRIBUTE, True)
-    InputProcessor.__init__ = construct_with_admission  # type: ignore[method-assign]
-    InputProcessor.process_inputs = process_admitted  # type: ignore[method-assign]
+    InputProcessor.__init__ = construct_with_admission
+    InputProcessor.process_inputs = process_admitted
 
 
 def _always_send_images(processor: InputProcessor) -> None:

@@ -73,7 +73,8 @@ class StepTokens:
     def positions(self) -> Ints:
         """`(T,)`: the position of each token in its request."""
         starts = np.cumsum(self.scheduled) - self.scheduled
-        return np.arange(int(self.scheduled.sum())) + np.repeat(self.first_position - starts, self.scheduled)
+        positions: Ints = np.arange(int(self.scheduled.sum())) + np.repeat(self.first_position - starts, self.scheduled)
+        return positions
 
     @property
     def logits(self) -> Ints | None:

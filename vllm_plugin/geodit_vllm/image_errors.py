@@ -35,7 +35,7 @@ def refuse_broken_images() -> None:
 def _refusing(loader: type[Any]) -> type[Any]:
     """Return a loader of media that blames the client for broken images."""
 
-    class ImageLoader(loader):  # type: ignore[misc]
+    class ImageLoader(loader):
         refuses_broken_images = True
 
         def fetch_image(self, *args: Any, **kwargs: Any) -> Image.Image:

@@ -8,7 +8,7 @@ of the rendered text, and the tokens after the image are made anew; a prompt wit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from geodit.processing.tasks_geodit import resolve_task
 
@@ -35,7 +35,7 @@ class TaskPrompts:
     def _frame(self, num_images: int) -> tuple[str, str]:
         """Return what stands before and after the text of a chat of one user message."""
         content = [{"type": "image"}] * num_images + [{"type": "text", "text": _SENTINEL}]
-        chat = [{"role": "user", "content": content}]
+        chat: Any = [{"role": "user", "content": content}]
         head, _, tail = str(self._processor.apply_chat_template(chat, add_generation_prompt=True)).partition(_SENTINEL)
         return head, tail
 

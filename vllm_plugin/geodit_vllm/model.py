@@ -39,6 +39,7 @@ class GeoDiTForVllm(ImageEncoderMixin, nn.Module, SupportsMultiModal, SupportsLo
     packed_modules_mapping = {"qkv_proj": ["q_proj", "k_proj", "v_proj"], "gate_up_proj": ["gate_proj", "up_proj"]}
     embedding_modules = {"embed_tokens": "input_embeddings", "lm_head": "output_embeddings"}
 
+    image_newline: nn.Parameter | None
     logits_rows: torch.Tensor | None = None
     """Which of the rows that [`compute_logits`] is given next are of canvases, if not all."""
 
@@ -58,13 +59,13 @@ class GeoDiTForVllm(ImageEncoderMixin, nn.Module, SupportsMultiModal, SupportsLo
         super().__init__()
         config = self.config = vllm_config.model_config.hf_config
         text = config.text_config
-        with self._mark_tower_model(vllm_config, {"image"}):
+        with self._mark_tower_model(vllm_config, {"image"}):  # type: ignore[operator]  # of vLLM, unknown here
             self.vision_tower = SiglipVisionModel(config.vision_config)
             self.multi_modal_projector = GeoDiTMultiModalProjector(config)
             self.image_newline = None
             if anyres_max_tiles(config.vision_aspect_ratio) is not None:
                 self.image_newline = nn.Parameter(torch.empty(text.hidden_size))
-        with self._mark_language_model(vllm_config):
+        with self._mark_language_model(vllm_config):  # type: ignore[operator]
             self.language_model = LlamaModel(
                 vllm_config=vllm_config.with_hf_config(text, architectures=["LlamaForCausalLM"]),
                 prefix=maybe_prefix(prefix, "language_model"),

@@ -32,11 +32,11 @@ class PaddedAttention(nn.Module):
         """Return `(T, heads * head_dim)` of queries, keys and values `(T, heads * head_dim)`."""
         padded = self.inner.head_size
         query, key, value = (
-            functional.pad(x.unflatten(-1, (-1, self.head_dim)), (0, padded - self.head_dim)).flatten(-2)
+            functional.pad(x.view(*x.shape[:-1], -1, self.head_dim), (0, padded - self.head_dim)).flatten(-2)
             for x in (query, key, value)
         )
         output: torch.Tensor = self.inner(query, key, value)
-        return output.unflatten(-1, (-1, padded))[..., : self.head_dim].flatten(-2)
+        return output.view(*output.shape[:-1], -1, padded)[..., : self.head_dim].flatten(-2)
 
 
 class GeoDiTAttention(LlamaAttention):

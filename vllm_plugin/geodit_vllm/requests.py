@@ -15,7 +15,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -174,11 +174,6 @@ class CanvasRequest:
         return self.plan.rules.policy.draws
 
 
-class _Model(Protocol):
-    config: GeoDiTConfig
-    generation_config: GeoDiTGenerationConfig
-
-
 @dataclass(frozen=True)
 class ServedDefaults:
     """What requests are read by, made once a process.
@@ -328,7 +323,7 @@ def _read(extra_args: Mapping[str, object], defaults: ServedDefaults) -> CanvasR
     if decoding.get("fill_after_eos") in (0, 1):  # vLLM's server makes numbers of JSON's true and false
         decoding["fill_after_eos"] = bool(decoding["fill_after_eos"])
     _check_sizes(decoding, defaults)
-    model: _Model = _WithoutWeights(defaults.config, defaults.generation_config)
+    model = _WithoutWeights(defaults.config, defaults.generation_config)
     # Before there is a pattern: which of its numbers are wrong is not for the pattern to say.
     plan = plan_decoding(model, None, None, None, None, None, **decoding)
     length = plan.config.max_new_tokens

@@ -140,7 +140,8 @@ class GeoDiTSampler:
         widths = np.diff(input_batch.cu_num_logits_np[: num_reqs + 1])
         # vLLM warms up with requests that were never added.
         has_canvas = (widths > 0) & (widths == self._lengths[slots] + self._offsets[slots])
-        return np.where(has_canvas, slots, self._no_slot).astype(np.int64)
+        found: NDArray[np.int64] = np.where(has_canvas, slots, self._no_slot).astype(np.int64)
+        return found
 
     def __call__(
         self, logits: torch.Tensor, input_batch: InputBatch, draft_logits: torch.Tensor | None = None
@@ -199,7 +200,8 @@ class GeoDiTSampler:
         if not self._canvas.full:
             return None
         width = self._states.draft_tokens.shape[1]
-        return self._states.all_token_ids.gpu[index_on(self._device, slots), :width].long()
+        prompts: torch.Tensor = self._states.all_token_ids.gpu[index_on(self._device, slots), :width].long()
+        return prompts
 
     def _write_drafts(self, rows: torch.Tensor, prompts: torch.Tensor | None) -> None:
         """Write canvases into the tokens that the next step is asked with."""

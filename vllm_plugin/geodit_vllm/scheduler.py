@@ -45,7 +45,7 @@ def make_geodit_scheduler(*, vllm_config: VllmConfig, **kwargs: Any) -> Schedule
 def make_scheduler(base: type[Scheduler]) -> type[Scheduler]:
     """Return a scheduler of vLLM with what GeoDiT needs beside it."""
 
-    class GeoDiTScheduler(base):  # type: ignore[valid-type, misc]
+    class GeoDiTScheduler(base):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self._facts = AnswerFacts(
