@@ -19,7 +19,7 @@ from geodit.cli.tile_progress import TileProgress
 
 if TYPE_CHECKING:
     from geodit.pipelines.merging import MergeOptions
-    from geodit.pipelines.pipeline_spec import PipelineSpec
+    from geodit.pipelines.pipeline_spec import AnswererSpec
     from geodit.pipelines.scene_pipeline import ScenePipeline
     from geodit.pipelines.scenes.collecting import JobResult
     from geodit.pipelines.scenes.journal import Journal
@@ -67,7 +67,7 @@ class RayWorkers:
         count: How many there are; `None` for as many as the cluster has room for.
     """
 
-    spec: "PipelineSpec"
+    spec: "AnswererSpec"
     count: int | None = None
 
 

@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geodit.cli.checkpoint import (
-    AdapterOption,
-    DeviceOption,
-    DtypeOption,
-    ModelOption,
-    load_from,
-    model_name,
-    pipeline_spec,
-)
+from geodit.cli.checkpoint import AdapterOption, DeviceOption, DtypeOption, ModelOption
 from geodit.cli.decoding import (
     BlockLengthOption,
     CaptureOption,
@@ -32,6 +24,7 @@ from geodit.cli.decoding import (
     ThresholdOption,
     renamed,
 )
+from geodit.cli.engines import EngineOption, EngineOptionsOption, load_scenes
 from geodit.cli.errors import CommandError
 from geodit.cli.imagery import (
     BandsOption,
@@ -170,6 +163,8 @@ def predict(
     out: OutOption = None,
     form: FormatOption = None,
     resume: ResumeOption = False,
+    engine: EngineOption = "geodit",
+    engine_options: EngineOptionsOption = None,
     ray: RayOption = False,
     ray_workers: RayWorkersOption = None,
     keep_going: Annotated[
@@ -197,6 +192,8 @@ def predict(
     context.with_resource(reported_interruptions(out))
     closed_set = None if choices is None else tuple(split_list("--choices", choices))
     check_run(processes, out=out, resume=resume, device=device, ray=ray, ray_workers=ray_workers)
+    if device is not None and engine == "vllm":
+        raise CommandError("--device is for GeoDiT's own engine, and vLLM decides itself: leave out --device")
     check_out(out, form)
     paths = expand_images(images, keep_going=keep_going)
     check_keeps_images(out, paths)
@@ -206,13 +203,18 @@ def predict(
     merging = merge_of(merge, match, match_threshold, min_score, min_size, confirm)
     tiling = tiling_of(tile_size, overlap, gsd, full_image, aoi)
     max_denoising_steps = renamed("--steps", steps, "--max-denoising-steps", max_denoising_steps)
-    spec = pipeline_spec(model, adapter=adapter, dtype=dtype)
-    # Workers of Ray need the GPUs, and this process only has to know the model.
-    pipeline = load_from(spec, "cpu" if ray else device or processes.device)
+    scenes, spec = load_scenes(
+        engine,
+        engine_options,
+        model=model,
+        adapter=adapter,
+        dtype=dtype,
+        # Workers of Ray need the GPUs, and this process only has to know the model.
+        device="cpu" if ray else device or processes.device,
+    )
 
     from geodit.configuration.decoding_options import DecodingOptions
     from geodit.pipelines.answering import Inquiry
-    from geodit.pipelines.scene_pipeline import ScenePipeline
     from geodit.pipelines.scenes.job import SceneJob
 
     options = DecodingOptions(
@@ -241,13 +243,12 @@ def predict(
         batch_size,
         keep_going,
     )
-    scenes = ScenePipeline(pipeline, name=model_name(model, adapter, pipeline))
     plan = scenes.plan(job, look_at_all=holds_layers(out))
     if out is not None and holds_layers(out):
         check_places(out, plan)
-    if form == "coco" and not pipeline.answerer.has_boxes(task):
+    if form == "coco" and not scenes.answerer.has_boxes(task):
         raise CommandError(f"--format coco is for boxes, but {task} is answered by a text")
-    workers = RayWorkers(spec.pinned(scenes.name.revision), ray_workers) if ray else None
+    workers = RayWorkers(spec, ray_workers) if ray else None
     done = run_job(scenes, plan, merging, Destination(out, form, resume), processes, workers)
     if done is None:
         return

@@ -2,9 +2,10 @@
 """Answers a second of vLLM beside those of GeoDiT's own loop, on the same questions in one process.
 
 Without a GPU, vLLM's kernels run in Triton's interpreter, which a server never does. The time spent in it is measured
-and reported apart. Run with the variables that `.ci/vllm` sets:
+and reported apart.
 
-    python vllm_plugin/benchmarks/throughput.py --questions 200
+    export TRITON_INTERPRET=1 VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CPU_OMP_THREADS_BIND=nobind OMP_NUM_THREADS=1
+    PYTHONPATH=vllm_plugin/tests/triton_on_cpu .venv-vllm/bin/python vllm_plugin/benchmarks/throughput.py
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from PIL import Image
 from triton.runtime import interpreter
 from vllm import LLM, SamplingParams
-
-from PIL import Image
 
 import geodit
 from geodit import GeoDiTForMaskedDiffusion, GeoDiTPipeline, GeoDiTProcessor
@@ -113,10 +113,8 @@ def main() -> None:
             by_vllm()
         served.append(time.perf_counter() - start)
         interpreted.append(watch.seconds)
-    print(
-        f"{options.questions} questions about {len(images)} images, {options.batch_size} at once, on {os.cpu_count()} CPUs,"
-    )
-    print(f"{torch.get_num_threads()} threads, medians of {options.repeats}:")
+    print(f"{options.questions} questions about {len(images)} images, {options.batch_size} at once,")
+    print(f"on {os.cpu_count()} CPUs with {torch.get_num_threads()} threads, medians of {options.repeats}:")
     own_median, served_median = statistics.median(own), statistics.median(served)
     kernels = statistics.median(np.subtract(served, interpreted).tolist())
     for name, seconds in (

@@ -220,7 +220,10 @@ def _check_params(params: SamplingParams) -> None:
         "logit_bias": (bool(params.logit_bias), "suppress_tokens keeps tokens out"),
         "bad_words": (bool(params.bad_words), "suppress_tokens keeps tokens out"),
         "allowed_token_ids": (params.allowed_token_ids is not None, "choices and pattern say what answers there are"),
-        "structured_outputs": (params.structured_outputs is not None, "choices and pattern say what answers there are"),
+        "structured_outputs": (
+            params.structured_outputs is not None,
+            "choices and pattern say what answers there are",
+        ),
         "logprobs": ((params.logprobs or 0) not in range(_MAX_LOGPROBS + 1), f"there are at most {_MAX_LOGPROBS}"),
         "logprob_token_ids": (params.logprob_token_ids is not None, "choices have probabilities"),
         "prompt_logprobs": (params.prompt_logprobs is not None, "a prompt is not predicted"),

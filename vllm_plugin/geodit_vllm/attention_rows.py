@@ -73,8 +73,8 @@ class StepTokens:
     def positions(self) -> Ints:
         """`(T,)`: the position of each token in its request."""
         starts = np.cumsum(self.scheduled) - self.scheduled
-        positions: Ints = np.arange(int(self.scheduled.sum())) + np.repeat(self.first_position - starts, self.scheduled)
-        return positions
+        shift: Ints = np.repeat(self.first_position - starts, self.scheduled)
+        return shift + np.arange(len(shift))
 
     @property
     def logits(self) -> Ints | None:
