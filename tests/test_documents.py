@@ -48,6 +48,7 @@ NEEDED = {
     "runs/": "a training run of the reader's",
     "DistributedConfig": "eight processes",
     "GeoDiTGRPOTrainer": "minutes of sampling; tests/trainers/grpo trains with it",
+    "geodit_vllm": "vLLM; vllm_plugin/tests has a server",
     "answer_on_ray": "a Ray cluster; tests/pipelines/test_ray.py runs on one",
 }
 
