@@ -63,7 +63,7 @@ def table_of(result: JobResult, path: Path) -> geopandas.GeoDataFrame:
     """Write a result as GeoParquet, and read it."""
     result.write(path)
     frame = geopandas.read_parquet(path)
-    return frame.sort_values(["image", "y1", "x1", "label"]).reset_index(drop=True)
+    return frame.sort_values(["source", "y1", "x1", "label"]).reset_index(drop=True)
 
 
 def test_lost_workers_and_damaged_tiles_cost_nothing_but_themselves(job: SceneJob, tmp_path: Path) -> None:

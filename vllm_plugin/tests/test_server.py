@@ -147,7 +147,7 @@ def test_a_client_that_goes_away_takes_nothing_with_it(
 
 
 def test_a_crowd_is_answered_right(
-    server: Server, pipeline: GeoDiTPipeline, images: list[Image.Image], crowd_seconds: float, record_property: Any
+    server: Server, pipeline: GeoDiTPipeline, images: list[Image.Image], crowd_seconds: float, record_testsuite_property: Any
 ) -> None:
     right = []
     for number, image in enumerate(images):
@@ -158,7 +158,7 @@ def test_a_crowd_is_answered_right(
         right.append((chat("tree", image_url(image), vllm_xargs={"task": "detect"}), expected.text))
     crowd = Crowd(server, right, [*malformed(image_url(images[0])).values(), b"{", b"[]"])
     crowd.run(24, crowd_seconds)
-    record_property("answers by status", dict(crowd.statuses))
+    record_testsuite_property("answers by status", dict(crowd.statuses))
     assert not crowd.wrong, crowd.wrong[:5]
     assert crowd.statuses[200] > 0
     assert set(crowd.statuses) <= {200, 400, 422}
