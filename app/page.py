@@ -1,0 +1,412 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page: four tabs over one [`Service`], and the functions that programs call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from geodit.app import api
+from geodit.app.components import (
+    DecodingFields,
+    ImageFields,
+    QuestionFields,
+    examples_row,
+    status_line,
+    view,
+)
+from geodit.app.failures import shown_error
+from geodit.app.service import Documents, SceneSettings, Service
+from geodit.app.settings import Bands, Question, decoding_options, split
+from geodit.configuration.text_files import read_json_object
+from geodit.configuration.types_geodit import JsonObject
+
+__all__ = ["MODEL_QUEUE", "build_page"]
+
+MODEL_QUEUE = "model"
+"""Requests to the models stand in one queue."""
+
+Shown = Iterator[tuple[Any, Any]]
+"""What a view shows, and its status line."""
+
+_BUSY = {"concurrency_id": MODEL_QUEUE, "concurrency_limit": 1, "api_visibility": "private"}
+
+
+def build_page(service: Service, title: str = "GeoDiT") -> gr.Blocks:
+    """Build the page.
+
+    Args:
+        service: Answers the requests.
+        title: Of the page.
+    """
+    page = _Page(service)
+    names = ", ".join(service.models)
+    with gr.Blocks(title=title, analytics_enabled=False, fill_width=True) as blocks:
+        gr.HTML(
+            f"<h1>{title}</h1><p>A vision-language model for satellite and aerial images that writes its answers by "
+            "masked diffusion.</p>",
+            elem_classes="gd-head",
+            js_on_load=None,
+        )
+        with gr.Tabs():
+            with gr.Tab("Ask", id="ask"):
+                page.ask_tab()
+            with gr.Tab("Watch it denoise", id="watch"):
+                page.watch_tab()
+            with gr.Tab("Scene", id="scene"):
+                page.scene_tab()
+            with gr.Tab("Compare", id="compare"):
+                page.compare_tab()
+        gr.HTML(f"<p>Model: {_plain(names)}</p>", elem_classes="gd-status", js_on_load=None)
+        api.add_functions(service, MODEL_QUEUE)
+        blocks.load(page.opened, None, None, queue=False, api_visibility="private", show_progress="hidden")
+        blocks.unload(page.closed)
+    return blocks
+
+
+class _Page:
+    """The tabs.
+
+    Args:
+        service: Answers the requests.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.examples = _examples(service)
+
+    def opened(self, request: gr.Request) -> None:
+        """Note that a page is open, whose uploads stay."""
+        if request.session_hash:
+            self.service.uploads.open_page(request.session_hash)
+
+    def closed(self, request: gr.Request) -> None:
+        """Remove what a page has uploaded."""
+        if request.session_hash:
+            self.service.uploads.close_page(request.session_hash)
+
+    def ask_tab(self) -> None:
+        """Build the tab in which one question is asked."""
+        with gr.Row():
+            with gr.Column(scale=5, min_width=300):
+                image = ImageFields.build("ask")
+                asked = self._examples_of("ask", [0, 1, 2, 3], image)
+                question = QuestionFields.build("ask", self.service.tasks, "detect")
+                with gr.Accordion("Decoding", open=False):
+                    decoding = DecodingFields.build("ask")
+                run, stop = _buttons("Ask", "ask")
+            with gr.Column(scale=7, min_width=300):
+                status = status_line("ask-status")
+                shown = view("picture", "Choose an image or an example, and ask.", "ask-view")
+        fields = [*image.all, *question.all, *decoding.all]
+
+        def ask(request: gr.Request, *values: Any) -> Shown:
+            yield from self._run(values[0], lambda session: self._ask(values, session), _ask_status, request)
+
+        _wire(run, stop, ask, fields, shown, status, [question.query])
+        self._preview_on_change(image, shown, status)
+        asked([question.task, question.query])
+
+    def watch_tab(self) -> None:
+        """Build the tab in which the steps of an answer are seen."""
+        with gr.Row():
+            with gr.Column(scale=4, min_width=300):
+                image = ImageFields.build("watch")
+                asked = self._examples_of("watch", [0, 1, 2], image)
+                question = QuestionFields.build("watch", self.service.tasks, "detect")
+                decoding = DecodingFields.build("watch")
+                run, stop = _buttons("Denoise", "watch")
+            with gr.Column(scale=8, min_width=300):
+                status = status_line("watch-status")
+                shown = view("film", "Choose an image or an example, and press Denoise.", "watch-view")
+        fields = [*image.all, *question.all, *decoding.all]
+
+        def watch(request: gr.Request, *values: Any) -> Shown:
+            yield from self._run(values[0], lambda session: self._watch(values, session), _watch_status, request)
+
+        _wire(run, stop, watch, fields, shown, status, [question.query])
+        asked([question.task, question.query])
+
+    def scene_tab(self) -> None:
+        """Build the tab for whole scenes."""
+        with gr.Row():
+            with gr.Column(scale=4, min_width=300):
+                image = ImageFields.build("scene", "Scene", "GeoTIFF, PNG or JPEG of any size")
+                asked = self._examples_of("scene", [0], image)
+                listing = [name for name, task in self.service.tasks.items() if name != "ground"]
+                task = gr.Radio(
+                    listing,
+                    value="detect" if "detect" in listing else listing[0],
+                    label="Task",
+                    info="What is asked about every tile.",
+                    elem_id="scene-task",
+                )
+                queries = gr.Textbox(
+                    label="Queries",
+                    info="Classes to detect, with commas between them; or a question. Empty for caption and classify.",
+                    elem_id="scene-query",
+                    max_lines=1,
+                )
+                with gr.Accordion("Tiles", open=False):
+                    tile = gr.Number(
+                        0, label="Tile size", info="Side in pixels. 0: as in training.", precision=0, minimum=0
+                    )
+                    overlap = gr.Slider(
+                        0, 0.75, 0.25, step=0.05, label="Overlap", info="Share of a tile's side.", buttons=[]
+                    )
+                    score = gr.Slider(
+                        0, 1, 0, step=0.05, label="Lowest score", info="Leave out objects below it.", buttons=[]
+                    )
+                    steps = gr.Slider(
+                        1, 64, 8, step=1, label="Denoising steps, N", info="At most, for each tile.", buttons=[]
+                    )
+                run, stop = _buttons("Run", "scene")
+            with gr.Column(scale=8, min_width=300):
+                status = status_line("scene-status")
+                shown = view("scene", "Choose a scene: its tiles are asked one by one.", "scene-view")
+        fields = [*image.all, task, queries, tile, overlap, score, steps]
+
+        def scene(request: gr.Request, *values: Any) -> Shown:
+            yield from self._run(values[0], lambda session: self._scene(values, session), _scene_status, request)
+
+        _wire(run, stop, scene, fields, shown, status, [queries])
+        asked([task, queries])
+
+    def compare_tab(self) -> None:
+        """Build the tab in which two settings, or two models, answer the same question."""
+        with gr.Row():
+            with gr.Column(scale=6, min_width=300):
+                image = ImageFields.build("compare")
+            with gr.Column(scale=6, min_width=300):
+                question = QuestionFields.build("compare", self.service.tasks, "detect")
+        asked = self._examples_of("compare", [0, 1, 2], image)
+        run, stop = _buttons("Compare", "compare")
+        status = status_line("compare-status")
+        sides = []
+        names = list(self.service.models)
+        with gr.Row():
+            for number, (side, steps) in enumerate((("A", 8), ("B", 1))):
+                with gr.Column(scale=6, min_width=300):
+                    gr.HTML(f"<h2>{side}</h2>", js_on_load=None, elem_classes="gd-head")
+                    model = gr.Dropdown(
+                        names,
+                        value=names[number % len(names)],
+                        label="Model",
+                        info="One of those that the page was started with.",
+                        elem_id=f"compare-{side}-model",
+                        visible=len(names) > 1,
+                    )
+                    with gr.Accordion(f"Decoding of {side}", open=False):
+                        decoding = DecodingFields.build(f"compare-{side}", steps)
+                    shown = view("picture", f"What {side} answers stands here.", f"compare-{side}-view")
+                    sides.append(([model, *decoding.all], shown))
+        fields = [*image.all, *question.all, *sides[0][0], *sides[1][0]]
+
+        def compare(request: gr.Request, *values: Any) -> Iterator[tuple[Any, Any, Any]]:
+            documents: list[JsonObject | None] = [None, None]
+            for side in range(2):
+                model, *decoding = values[6 + 5 * side : 11 + 5 * side]
+                given = (*values[:6], *decoding)
+
+                def start(
+                    session: str | None, given: tuple[Any, ...] = given, model: str | None = model
+                ) -> Documents:
+                    return self._ask(given, session, model)
+
+                for document, said in self._run(values[0], start, _ask_status, request):
+                    if isinstance(document, dict):
+                        documents[side] = document
+                    first, second = (one if one is not None else gr.skip() for one in documents)
+                    yield first, second, said if said is gr.skip() else f"{'AB'[side]}: {said}"
+            yield gr.skip(), gr.skip(), _compared(documents)
+
+        _wire(run, stop, compare, fields, [sides[0][1], sides[1][1]], status, [question.query])
+        asked([question.task, question.query])
+
+    def _ask(self, values: tuple[Any, ...], session: str | None, model: str | None = None) -> Documents:
+        path, bands, stretch, task, query, choices, *decoding = values
+        question = self._question(task, query, choices)
+        return self.service.ask(
+            path, question, Bands.read(bands, stretch), decoding_options(*decoding), model=model, session=session
+        )
+
+    def _watch(self, values: tuple[Any, ...], session: str | None) -> Documents:
+        path, bands, stretch, task, query, choices, *decoding = values
+        question = self._question(task, query, choices)
+        return self.service.watch(
+            path, question, Bands.read(bands, stretch), decoding_options(*decoding), session=session
+        )
+
+    def _scene(self, values: tuple[Any, ...], session: str | None) -> Documents:
+        path, bands, stretch, task, queries, tile, overlap, score, steps = values
+        takes_query = self.service.tasks[task].takes_query
+        several = split(queries or "") if task == "detect" else ((queries or "").strip(),)
+        return self.service.scene(
+            path,
+            [one for one in several if one] if takes_query else [],
+            task,
+            Bands.read(bands, stretch),
+            decoding_options(steps),
+            SceneSettings(int(tile or 0) or None, overlap, score),
+            session=session,
+        )
+
+    def _question(self, task: str, query: str, choices: str) -> Question:
+        """Read the fields that a task has; the others are hidden."""
+        chosen = self.service.tasks[task]
+        return Question.read(
+            task, query if chosen.takes_query else "", choices if chosen.answer == "text" else None
+        )
+
+    def _run(
+        self,
+        path: str | None,
+        start: Callable[[str | None], Documents],
+        status: Callable[[JsonObject], str],
+        request: gr.Request,
+    ) -> Shown:
+        """Show the documents of a request as they come, or its error in one line."""
+        if not path:
+            raise gr.Error("choose an image first", title="Nothing to ask about", print_exception=False)
+        names = {path: Path(path).name}
+        try:
+            documents = start(request.session_hash)
+            try:
+                yield gr.skip(), "Starting"
+                for document in documents:
+                    if document is None:
+                        yield gr.skip(), gr.skip()
+                    else:
+                        yield document, status(document)
+            finally:
+                documents.close()  # type: ignore[attr-defined]  # it is a generator
+        except Exception as error:
+            raise shown_error(error, names) from None
+
+    def _preview_on_change(self, image: ImageFields, shown: gr.HTML, status: gr.HTML) -> None:
+        """Show the picture before anything is asked, and again when its bands are shown otherwise."""
+
+        def preview(path: str | None, bands: str, stretch: str, request: gr.Request) -> tuple[Any, Any]:
+            if not path:
+                return None, ""
+            try:
+                return self.service.preview(path, Bands.read(bands, stretch), request.session_hash), ""
+            except Exception as error:
+                raise shown_error(error, {path: Path(path).name}) from None
+
+        for event in (image.image.change, image.bands.submit, image.stretch.input):
+            event(
+                preview,
+                image.all,
+                [shown, status],
+                concurrency_limit=2,
+                concurrency_id="preview",
+                show_progress="hidden",
+                api_visibility="private",
+            )
+
+    def _examples_of(
+        self, name: str, numbers: list[int], image: ImageFields
+    ) -> Callable[[list[gr.components.Component]], None]:
+        """Put buttons for examples on the page; returns what connects them with the fields of the question."""
+        chosen = [self.examples[number] for number in numbers if number < len(self.examples)]
+        buttons = examples_row([f"Example: {label}" for label, *_ in chosen], name)
+
+        def connect(fields: list[gr.components.Component]) -> None:
+            for button, (_, path, task, query) in zip(buttons, chosen, strict=True):
+
+                def take(path: str = path, task: str = task, query: str = query) -> tuple[str, str, str]:
+                    return path, task, query
+
+                button.click(
+                    take,
+                    None,
+                    [image.image, *fields],
+                    queue=False,
+                    show_progress="hidden",
+                    api_visibility="private",
+                )
+
+        return connect
+
+
+def _wire(
+    run: gr.Button,
+    stop: gr.Button,
+    function: Callable[..., Any],
+    inputs: list[gr.components.Component],
+    views: gr.HTML | list[gr.HTML],
+    status: gr.HTML,
+    submitted: list[gr.Textbox],
+) -> None:
+    """Connect the buttons of a tab."""
+    outputs = [*(views if isinstance(views, list) else [views]), status]
+    events = [
+        trigger(function, inputs, outputs, show_progress="hidden", **_BUSY)
+        for trigger in (run.click, *(field.submit for field in submitted))
+    ]
+    stop.click(
+        lambda: "Stopped",
+        None,
+        status,
+        cancels=events,
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+
+
+def _buttons(label: str, name: str) -> tuple[gr.Button, gr.Button]:
+    with gr.Row():
+        return (
+            gr.Button(label, variant="primary", elem_id=f"{name}-run", min_width=120),
+            gr.Button("Stop", elem_id=f"{name}-stop", min_width=80),
+        )
+
+
+def _examples(service: Service) -> list[tuple[str, str, str, str]]:
+    """Return the demo scenes as examples: what the button says, the image, the task and the query."""
+    folder = Path(str(files("geodit"))) / "tiny" / "demo_scenes"
+    scenes = read_json_object(folder / "scenes.json")["scenes"]
+    wanted = (("harbor.tif", "detect"), ("airport.png", "caption"), ("residential.png", "vqa"), ("airport.png", "ground"))
+    found = []
+    for image, task in wanted:
+        if task not in service.tasks:
+            continue
+        for scene in scenes:
+            for question in scene["questions"]:
+                if (scene["image"], question["task"]) == (image, task):
+                    path = str(service.uploads.add_example(folder / image))
+                    found.append((f"{task} {question['query']}".strip(), path, task, question["query"]))
+    return found
+
+
+def _ask_status(document: JsonObject) -> str:
+    if "prediction" in document:
+        return f"Answered in {document['seconds']:.2f} s"
+    return f"Step {document['step']}" if document["step"] else "Reading the image"
+
+
+def _watch_status(document: JsonObject) -> str:
+    if "prediction" in document:
+        return f"{len(document['steps'])} steps in {document['seconds']:.2f} s"
+    return f"Step {len(document['steps'])}"
+
+
+def _scene_status(document: JsonObject) -> str:
+    if "summary" in document:
+        return f"{document['total']} tiles in {document['seconds']:.1f} s"
+    return f"{document['done']} of {document['total']} tiles" if document["total"] else "Reading the scene"
+
+
+def _compared(documents: list[JsonObject | None]) -> str:
+    seconds = [f"{name} {one['seconds']:.2f} s" for name, one in zip("AB", documents, strict=True) if one]
+    return ", ".join(seconds)
+
+
+def _plain(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")
