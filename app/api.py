@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 from gradio import FileData
+from gradio.events import api as add_api
 
+from geodit.app.components import image_path
 from geodit.app.failures import shown_error
 from geodit.app.service import Documents, SceneSettings, Service
 from geodit.app.settings import Bands, Question, decoding_options
@@ -107,13 +108,13 @@ def add_functions(service: Service, queue: str) -> None:
         return {"models": list(service.models), "tasks": list(service.tasks)}
 
     for function in (ask, denoise, scene):
-        gr.api(function, api_name=function.__name__, concurrency_id=queue, concurrency_limit=1)
-    gr.api(models, api_name="models", queue=False)
+        add_api(function, api_name=function.__name__, concurrency_id=queue, concurrency_limit=1)
+    add_api(models, api_name="models", queue=False)
 
 
 def _answer(image: object, start: Callable[[str], Documents]) -> Iterator[dict[str, Any]]:
     """Yield the documents of a request; what goes wrong is one line."""
-    path = str(image.get("path", "")) if isinstance(image, dict) else ""
+    path = image_path(image)
     try:
         if not path:
             raise ValueError("image is a file that was uploaded: give what /upload has returned")

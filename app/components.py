@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 import gradio as gr
-from gradio.data_classes import FileData, ListFiles
 
 from geodit.configuration.generation_configuration_geodit import REMASKING_STRATEGIES
 from geodit.processing.tasks_geodit import Task
@@ -18,9 +17,9 @@ __all__ = [
     "ASSETS",
     "DecodingFields",
     "ImageFields",
-    "ImageFile",
     "QuestionFields",
     "examples_row",
+    "image_path",
     "status_line",
     "view",
 ]
@@ -30,16 +29,13 @@ ASSETS = Path(__file__).parent / "assets"
 _STRETCHES = ["auto", "none", "p2,98", "p0,100", "statistics"]
 
 
-class ImageFile(gr.File):
-    """A field for one image. Its value is the path of the upload; gradio's own field leaves an empty file each time."""
+def image_path(value: object) -> str:
+    """Return where the file of an image field lies; empty if there is none.
 
-    def get_block_name(self) -> str:
-        """Return the name of the component in the browser."""
-        return "file"
-
-    def preprocess(self, payload: ListFiles | FileData | None) -> str | None:
-        """Return the path of the file, or `None`."""
-        return payload.path if isinstance(payload, FileData) else None
+    Functions take the fields as they are sent (`preprocess=False`): gradio's own reading of a file field leaves an
+    empty file each time.
+    """
+    return str(value.get("path") or "") if isinstance(value, dict) else ""
 
 
 def view(kind: Literal["picture", "film", "scene"], placeholder: str, elem_id: str) -> gr.HTML:
@@ -71,14 +67,14 @@ def status_line(elem_id: str) -> gr.HTML:
 class ImageFields:
     """The image, and how its bands are shown."""
 
-    image: ImageFile
+    image: gr.File
     bands: gr.Textbox
     stretch: gr.Dropdown
 
     @classmethod
     def build(cls, name: str, label: str = "Image", kinds: str = "PNG, JPEG or GeoTIFF") -> ImageFields:
         """Put the fields on the page; `name` begins their ids."""
-        image = ImageFile(
+        image = gr.File(
             label=f"{label}: drop, paste or upload a {kinds}",
             file_types=[".png", ".jpg", ".jpeg", ".tif", ".tiff"],
             height=130,

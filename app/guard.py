@@ -24,12 +24,12 @@ _MAX_JSON_BYTES = 4 * 2**20
 _MAX_DEPTH = 50
 # Of a form beside its file.
 _FORM_BYTES = 2**20
+_POLICY = (
+    b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'self'; "
+    b"form-action 'self'"
+)
 _HEADERS = (
-    (
-        b"content-security-policy",
-        b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'self'; "
-        b"form-action 'self'",
-    ),
+    (b"content-security-policy", _POLICY),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from geodit.app.components import (
     ImageFields,
     QuestionFields,
     examples_row,
+    image_path,
     status_line,
     view,
 )
@@ -33,8 +35,6 @@ MODEL_QUEUE = "model"
 Shown = Iterator[tuple[Any, Any]]
 """What a view shows, and its status line."""
 
-_BUSY = {"concurrency_id": MODEL_QUEUE, "concurrency_limit": 1, "api_visibility": "private"}
-
 
 def build_page(service: Service, title: str = "GeoDiT") -> gr.Blocks:
     """Build the page.
@@ -45,6 +45,7 @@ def build_page(service: Service, title: str = "GeoDiT") -> gr.Blocks:
     """
     page = _Page(service)
     names = ", ".join(service.models)
+    blocks: gr.Blocks
     with gr.Blocks(title=title, analytics_enabled=False, fill_width=True) as blocks:
         gr.HTML(
             f"<h1>{title}</h1><p>A vision-language model for satellite and aerial images that writes its answers by "
@@ -105,7 +106,7 @@ class _Page:
         fields = [*image.all, *question.all, *decoding.all]
 
         def ask(request: gr.Request, *values: Any) -> Shown:
-            yield from self._run(values[0], lambda session: self._ask(values, session), _ask_status, request)
+            yield from self._run(self._ask, values, _ask_status, request)
 
         _wire(run, stop, ask, fields, shown, status, [question.query])
         self._preview_on_change(image, shown, status)
@@ -126,7 +127,7 @@ class _Page:
         fields = [*image.all, *question.all, *decoding.all]
 
         def watch(request: gr.Request, *values: Any) -> Shown:
-            yield from self._run(values[0], lambda session: self._watch(values, session), _watch_status, request)
+            yield from self._run(self._watch, values, _watch_status, request)
 
         _wire(run, stop, watch, fields, shown, status, [question.query])
         asked([question.task, question.query])
@@ -171,7 +172,7 @@ class _Page:
         fields = [*image.all, task, queries, tile, overlap, score, steps]
 
         def scene(request: gr.Request, *values: Any) -> Shown:
-            yield from self._run(values[0], lambda session: self._scene(values, session), _scene_status, request)
+            yield from self._run(self._scene, values, _scene_status, request)
 
         _wire(run, stop, scene, fields, shown, status, [queries])
         asked([task, queries])
@@ -211,13 +212,8 @@ class _Page:
             for side in range(2):
                 model, *decoding = values[6 + 5 * side : 11 + 5 * side]
                 given = (*values[:6], *decoding)
-
-                def start(
-                    session: str | None, given: tuple[Any, ...] = given, model: str | None = model
-                ) -> Documents:
-                    return self._ask(given, session, model)
-
-                for document, said in self._run(values[0], start, _ask_status, request):
+                start = partial(self._ask, model=model)
+                for document, said in self._run(start, given, _ask_status, request):
                     if isinstance(document, dict):
                         documents[side] = document
                     first, second = (one if one is not None else gr.skip() for one in documents)
@@ -227,22 +223,22 @@ class _Page:
         _wire(run, stop, compare, fields, [sides[0][1], sides[1][1]], status, [question.query])
         asked([question.task, question.query])
 
-    def _ask(self, values: tuple[Any, ...], session: str | None, model: str | None = None) -> Documents:
-        path, bands, stretch, task, query, choices, *decoding = values
+    def _ask(self, path: str, values: tuple[Any, ...], session: str | None, model: str | None = None) -> Documents:
+        _, bands, stretch, task, query, choices, *decoding = values
         question = self._question(task, query, choices)
         return self.service.ask(
             path, question, Bands.read(bands, stretch), decoding_options(*decoding), model=model, session=session
         )
 
-    def _watch(self, values: tuple[Any, ...], session: str | None) -> Documents:
-        path, bands, stretch, task, query, choices, *decoding = values
+    def _watch(self, path: str, values: tuple[Any, ...], session: str | None) -> Documents:
+        _, bands, stretch, task, query, choices, *decoding = values
         question = self._question(task, query, choices)
         return self.service.watch(
             path, question, Bands.read(bands, stretch), decoding_options(*decoding), session=session
         )
 
-    def _scene(self, values: tuple[Any, ...], session: str | None) -> Documents:
-        path, bands, stretch, task, queries, tile, overlap, score, steps = values
+    def _scene(self, path: str, values: tuple[Any, ...], session: str | None) -> Documents:
+        _, bands, stretch, task, queries, tile, overlap, score, steps = values
         takes_query = self.service.tasks[task].takes_query
         several = split(queries or "") if task == "detect" else ((queries or "").strip(),)
         return self.service.scene(
@@ -258,23 +254,22 @@ class _Page:
     def _question(self, task: str, query: str, choices: str) -> Question:
         """Read the fields that a task has; the others are hidden."""
         chosen = self.service.tasks[task]
-        return Question.read(
-            task, query if chosen.takes_query else "", choices if chosen.answer == "text" else None
-        )
+        return Question.read(task, query if chosen.takes_query else "", choices if chosen.answer == "text" else None)
 
     def _run(
         self,
-        path: str | None,
-        start: Callable[[str | None], Documents],
+        start: Callable[[str, tuple[Any, ...], str | None], Documents],
+        values: tuple[Any, ...],
         status: Callable[[JsonObject], str],
         request: gr.Request,
     ) -> Shown:
         """Show the documents of a request as they come, or its error in one line."""
+        path = image_path(values[0])
         if not path:
             raise gr.Error("choose an image first", title="Nothing to ask about", print_exception=False)
         names = {path: Path(path).name}
         try:
-            documents = start(request.session_hash)
+            documents = start(path, values, request.session_hash)
             try:
                 yield gr.skip(), "Starting"
                 for document in documents:
@@ -290,7 +285,8 @@ class _Page:
     def _preview_on_change(self, image: ImageFields, shown: gr.HTML, status: gr.HTML) -> None:
         """Show the picture before anything is asked, and again when its bands are shown otherwise."""
 
-        def preview(path: str | None, bands: str, stretch: str, request: gr.Request) -> tuple[Any, Any]:
+        def preview(image: object, bands: str, stretch: str, request: gr.Request) -> tuple[Any, Any]:
+            path = image_path(image)
             if not path:
                 return None, ""
             try:
@@ -305,6 +301,7 @@ class _Page:
                 [shown, status],
                 concurrency_limit=2,
                 concurrency_id="preview",
+                preprocess=False,
                 show_progress="hidden",
                 api_visibility="private",
             )
@@ -345,8 +342,17 @@ def _wire(
 ) -> None:
     """Connect the buttons of a tab."""
     outputs = [*(views if isinstance(views, list) else [views]), status]
-    events = [
-        trigger(function, inputs, outputs, show_progress="hidden", **_BUSY)
+    events: list[Any] = [
+        trigger(
+            function,
+            inputs,
+            outputs,
+            concurrency_id=MODEL_QUEUE,
+            concurrency_limit=1,
+            preprocess=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
         for trigger in (run.click, *(field.submit for field in submitted))
     ]
     stop.click(
@@ -372,16 +378,20 @@ def _examples(service: Service) -> list[tuple[str, str, str, str]]:
     """Return the demo scenes as examples: what the button says, the image, the task and the query."""
     folder = Path(str(files("geodit"))) / "tiny" / "demo_scenes"
     scenes = read_json_object(folder / "scenes.json")["scenes"]
-    wanted = (("harbor.tif", "detect"), ("airport.png", "caption"), ("residential.png", "vqa"), ("airport.png", "ground"))
+    wanted = (
+        ("harbor.tif", "detect"),
+        ("airport.png", "caption"),
+        ("residential.png", "vqa"),
+        ("airport.png", "ground"),
+    )
+    queries = {(scene["image"], one["task"]): one["query"] for scene in scenes for one in scene["questions"]}
+    queries["harbor.tif", "detect"] = "ship"
     found = []
     for image, task in wanted:
-        if task not in service.tasks:
-            continue
-        for scene in scenes:
-            for question in scene["questions"]:
-                if (scene["image"], question["task"]) == (image, task):
-                    path = str(service.uploads.add_example(folder / image))
-                    found.append((f"{task} {question['query']}".strip(), path, task, question["query"]))
+        if task in service.tasks and (image, task) in queries:
+            query = queries[image, task]
+            path = str(service.uploads.add_example(folder / image))
+            found.append((f"{task} {query}".strip(), path, task, query))
     return found
 
 
@@ -399,8 +409,8 @@ def _watch_status(document: JsonObject) -> str:
 
 def _scene_status(document: JsonObject) -> str:
     if "summary" in document:
-        return f"{document['total']} tiles in {document['seconds']:.1f} s"
-    return f"{document['done']} of {document['total']} tiles" if document["total"] else "Reading the scene"
+        return "Done"
+    return "Asking about the tiles" if document["total"] else "Reading the scene"
 
 
 def _compared(documents: list[JsonObject | None]) -> str:

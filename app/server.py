@@ -122,7 +122,6 @@ def start(
                 ssr_mode=False,
                 pwa=False,
                 theme=_theme(),
-                css=(ASSETS / "page.css").read_text(encoding="utf-8"),
                 head=_head(),
                 app_kwargs={"middleware": [Middleware(Guard, uploads=uploads, max_bytes=max_bytes)]},
             )
@@ -185,14 +184,28 @@ def _theme() -> gr.themes.Base:
         neutral_hue="slate",
         font=[gr.themes.Font(name) for name in _SYSTEM_FONTS],
         font_mono=[gr.themes.Font(name) for name in _MONOSPACE_FONTS],
+    ).set(
+        # Gray enough to step back, dark enough to be read.
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
+        block_title_text_color="*neutral_700",
+        block_title_text_color_dark="*neutral_200",
+        input_placeholder_color="*neutral_600",
+        link_text_color="*primary_700",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
     )
 
 
 def _head() -> str:
     """Return the styles and scripts of the page, in the page itself."""
     leaflet = ASSETS / "leaflet"
-    style = (leaflet / "leaflet.css").read_text(encoding="utf-8")
+    styles = [(leaflet / "leaflet.css"), ASSETS / "page.css"]
     scripts = [(leaflet / "leaflet.js"), ASSETS / "views.js"]
-    parts = [f"<style>{style}</style>"]
+    parts = [f"<style>{path.read_text(encoding='utf-8')}</style>" for path in styles]
     parts += [f"<script>{path.read_text(encoding='utf-8')}</script>" for path in scripts]
     return "".join(parts)

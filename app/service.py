@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers requests of the page and of programs, by the pipelines; what is shown is a document in types that JSON has."""
+"""Answers requests of the page and of programs by the pipelines; what is shown is in types that JSON has."""
 
 from __future__ import annotations
 

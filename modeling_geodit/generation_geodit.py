@@ -238,8 +238,8 @@ class GeoDiTGenerationMixin:
             answer_pattern: What every answer must look like, whatever the network says.
             stop_strings: Strings that end an answer: after the first that is found in the finished text EOS stands.
             tokenizer: Decodes the canvas to look for `stop_strings`.
-            step_callback: Called after every step with the [`DenoisingState`], which it must not change. What it raises
-                ends the call: nothing more is computed.
+            step_callback: Called after every step with the [`DenoisingState`], which it must not change. What it
+                raises ends the call: nothing more is computed.
             num_alternatives: How many of the most probable tokens of each position the state keeps for it, see
                 [`Alternatives`]. Above 0, steps do not have fixed shapes.
             inputs: `input_ids`, by the name that `generate()` of other models has for it.

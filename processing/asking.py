@@ -203,7 +203,7 @@ def _answer(
     by_model: bool,
     **watching: object,
 ) -> Iterator[Reply]:
-    """Answer batches of questions and read the answers; `watching` has the arguments of `generate_many` about steps."""
+    """Answer batches of questions and read the answers; `watching` has what `generate_many` takes about steps."""
     arguments = {**options.generate_arguments(by_model=by_model), **watching}
     if options.seed is not None:
         arguments["seed"] = None  # Each question brings a generator.

@@ -89,8 +89,8 @@ def _tiff_size(path: Path, name: str) -> tuple[int, int]:
             for rows, columns in dataset.block_shapes:
                 if rows * columns * itemsize * together > _MAX_BLOCK_BYTES:
                     raise ValueError(
-                        f"{name} is stored in strips or tiles of {columns:,} x {rows:,} pixels, of which one takes more "
-                        f"than {_MAX_BLOCK_BYTES:,} bytes: store it in smaller tiles"
+                        f"{name} is stored in strips or tiles of {columns:,} x {rows:,} pixels, of which one takes "
+                        f"more than {_MAX_BLOCK_BYTES:,} bytes: store it in smaller tiles"
                     )
             return dataset.height, dataset.width
     except GDAL_ERRORS as error:

@@ -162,7 +162,8 @@ window.geodit = (() => {
     const note = facts(value.picture) + (value.seconds !== undefined ? ` · ${value.model} · ${value.seconds.toFixed(2)} s` : "") + (value.num_steps ? ` · ${value.num_steps} steps` : "");
     parts.push(make("p", { class: "gd-note" }, note));
     if (found.boxes.length) {
-      const box = make("input", { type: "checkbox", checked: true, onchange: () => frame.classList.toggle("gd-bare", !box.checked) });
+      const box = make("input", { type: "checkbox", onchange: () => frame.classList.toggle("gd-bare", !box.checked) });
+      box.checked = true;
       parts.push(make("label", { class: "gd-switch" }, box, " Labels on the picture"));
       table = boxTable(found, pick);
       parts.push(table);
@@ -177,7 +178,11 @@ window.geodit = (() => {
     const low = Math.min(Math.floor(place), VIRIDIS.length - 2);
     return VIRIDIS[low].map((value, index) => Math.round(value + (VIRIDIS[low + 1][index] - value) * (place - low)));
   };
-  const inkOn = ([red, green, blue]) => (0.299 * red + 0.587 * green + 0.114 * blue > 130 ? "#000" : "#fff");
+  // Black or white, whichever has the higher contrast (WCAG 2).
+  const inkOn = (color) => {
+    const [red, green, blue] = color.map((value) => (value <= 10 ? value / 3294.6 : ((value / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 ? "#000" : "#fff";
+  };
   const cellText = (token) => {
     const location = /^<loc_(\d+)>$/.exec(token);
     if (location) return location[1];
@@ -217,7 +222,7 @@ window.geodit = (() => {
     const caption = make("label", { for: id, class: "gd-step" });
     const slider = make("input", { type: "range", id, min: "0", max: "0", value: "0", step: "1" });
     const legend = make("div", { class: "gd-legend" });
-    const ending = make("div");
+    const ending = make("div", { class: "gd-view" });
     const film = { picture: value.picture.src, value, slider, at: 0, length: 0, playing: false, chosen: null };
     root.film = film;
     const stop = () => {
@@ -272,7 +277,8 @@ window.geodit = (() => {
       slider.setAttribute("aria-valuetext", caption.textContent);
       const length = steps.length ? steps[0].tokens.length : 0;
       const focused = grid.contains(document.activeElement);
-      const row = make("div", { role: "row", class: "gd-row" });
+      const isBoxes = (film.value.steps || []).some((one) => one.tokens.some((token) => token.startsWith("<loc_")));
+      const row = make("div", { role: "row", class: isBoxes ? "gd-row gd-fours" : "gd-row" });
       for (let place = 0; place < length; place += 1) {
         const commit = step ? step.commit_steps[place] : -1;
         const known = commit >= 0;
@@ -332,7 +338,7 @@ window.geodit = (() => {
 
   const progress = (value) => {
     const share = value.total ? value.done / value.total : 0;
-    const text = value.summary ? `${value.total} tiles in ${value.seconds.toFixed(1)} s` : value.total ? `${value.done} of ${value.total} tiles` : "Reading the scene";
+    const text = value.summary ? `${value.total} ${value.total === 1 ? "tile" : "tiles"} in ${value.seconds.toFixed(1)} s` : value.total ? `${value.done} of ${value.total} tiles` : "Reading the scene";
     return make("div", { class: "gd-progress" }, make("div", { role: "progressbar", "aria-label": "Tiles", "aria-valuemin": "0", "aria-valuemax": String(value.total || 1), "aria-valuenow": String(value.done || 0) }, make("i", { style: { width: `${100 * share}%` } })), make("span", {}, text));
   };
 
@@ -341,7 +347,7 @@ window.geodit = (() => {
     root.key = key;
     root.bar = make("div");
     root.holder = make("div", { class: "gd-map", role: "region", "aria-label": "Map of the scene" });
-    root.ending = make("div");
+    root.ending = make("div", { class: "gd-view" });
     root.replaceChildren(root.bar, root.holder, root.ending);
     const onEarth = Boolean(value.map || value.geojson);
     const map = L.map(root.holder, { crs: onEarth ? L.CRS.EPSG3857 : L.CRS.Simple, preferCanvas: true, attributionControl: false, minZoom: onEarth ? 0 : -10, maxZoom: onEarth ? 24 : 6, zoomSnap: 0.25 });

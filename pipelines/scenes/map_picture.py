@@ -52,9 +52,9 @@ def map_picture(source: ImageSource, max_side: int = 768) -> MapPicture | None:
     except ProjError:
         return None
     edge = np.linspace(0.0, 1.0, _POINTS_PER_SIDE)
-    around = np.concatenate(
-        [np.stack(pair, -1) for pair in ((edge, edge * 0), (edge, edge * 0 + 1), (edge * 0, edge), (edge * 0 + 1, edge))]
-    )
+    begin, end = np.zeros_like(edge), np.ones_like(edge)
+    sides = ((edge, begin), (edge, end), (begin, edge), (end, edge))
+    around = np.concatenate([np.stack(side, axis=-1) for side in sides])
     on_map = reference.to_map(around * [width, height])
     xs, ys = to_mercator.transform(on_map[:, 0], on_map[:, 1])
     if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
