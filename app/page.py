@@ -47,6 +47,8 @@ def build_page(service: Service, title: str = "GeoDiT") -> gr.Blocks:
     names = ", ".join(service.models)
     blocks: gr.Blocks
     with gr.Blocks(title=title, analytics_enabled=False, fill_width=True) as blocks:
+        # First, so that the names are free.
+        api.add_functions(service, MODEL_QUEUE)
         gr.HTML(
             f"<h1>{title}</h1><p>A vision-language model for satellite and aerial images that writes its answers by "
             "masked diffusion.</p>",
@@ -63,7 +65,6 @@ def build_page(service: Service, title: str = "GeoDiT") -> gr.Blocks:
             with gr.Tab("Compare", id="compare"):
                 page.compare_tab()
         gr.HTML(f"<p>Model: {_plain(names)}</p>", elem_classes="gd-status", js_on_load=None)
-        api.add_functions(service, MODEL_QUEUE)
         blocks.load(page.opened, None, None, queue=False, api_visibility="private", show_progress="hidden")
         blocks.unload(page.closed)
     return blocks
@@ -136,7 +137,7 @@ class _Page:
         """Build the tab for whole scenes."""
         with gr.Row():
             with gr.Column(scale=4, min_width=300):
-                image = ImageFields.build("scene", "Scene", "GeoTIFF, PNG or JPEG of any size")
+                image = ImageFields.build("scene", "Scene", "GeoTIFF")
                 asked = self._examples_of("scene", [0], image)
                 listing = [name for name, task in self.service.tasks.items() if name != "ground"]
                 task = gr.Radio(

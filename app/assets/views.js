@@ -189,6 +189,12 @@ window.geodit = (() => {
     return token === "[EOS]" ? "end" : token.trim() || "·";
   };
 
+  const tokenName = (token) => {
+    const location = /^<loc_(\d+)>$/.exec(token);
+    if (location) return `location ${location[1]}`;
+    return token === "[EOS]" ? "end of the answer" : `“${token.trim() || token}”`;
+  };
+
   // The canvas over the steps.
   const renderFilm = (root, value, props) => {
     if (!value || !value.picture) {
@@ -252,10 +258,10 @@ window.geodit = (() => {
       }
       const commit = film.at ? step.commit_steps[place] : -1;
       const known = commit >= 0;
-      const parts = [make("p", {}, make("strong", {}, `Token ${place + 1}: `), known ? `“${step.tokens[place].trim() || step.tokens[place]}”, committed in step ${commit + 1} with confidence ${percent(step.confidences[place])}` : film.at && step.tokens[place] === "[EOS]" ? "after the end of the answer" : "not committed yet")];
+      const parts = [make("p", {}, make("strong", {}, `Token ${place + 1}: `), known ? `${tokenName(step.tokens[place])}, committed in step ${commit + 1} with confidence ${percent(step.confidences[place])}` : film.at && step.tokens[place] === "[EOS]" ? "after the end of the answer" : "not committed yet")];
       const options = film.at ? (step.alternatives || [])[place] || [] : [];
       if (options.length)
-        parts.push(make("div", { class: "gd-choices" }, ...options.map(([text, share]) => make("div", { class: "gd-choice" }, make("span", {}, text === "[EOS]" ? "end of the answer" : text.trim() || "·"), make("span", { class: "gd-meter", "aria-hidden": "true" }, make("i", { style: { width: `${100 * share}%` } })), make("span", { class: "gd-number" }, percent(share))))));
+        parts.push(make("div", { class: "gd-choices" }, ...options.map(([text, share]) => make("div", { class: "gd-choice" }, make("span", {}, tokenName(text)), make("span", { class: "gd-meter", "aria-hidden": "true" }, make("i", { style: { width: `${100 * share}%` } })), make("span", { class: "gd-number" }, percent(share))))));
       detail.replaceChildren(...parts);
     };
     const columns = () => (grid.firstChild ? getComputedStyle(grid.firstChild).gridTemplateColumns.split(" ").length : 1);
