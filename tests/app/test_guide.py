@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from guide_reader import blocks_of
+from guide_reader import CHECKOUT, blocks_of
 
 ADDRESS = "http://127.0.0.1:7860"
 
@@ -51,10 +51,8 @@ def test_the_functions_that_the_guide_lists(page):
 
     described = httpx.get(f"{page.url}gradio_api/info").json()["named_endpoints"]
     assert set(described) == {"/ask", "/denoise", "/scene", "/models"}
-    guide = dict(blocks_of("docs/app.md", {}))
-    assert guide
-    with open(__file__.partition("tests")[0] + "docs/app.md", encoding="utf-8") as file:
-        rows = {line.split("|")[1].strip(" `"): line for line in file if line.startswith("| `")}
+    lines = (CHECKOUT / "docs" / "app.md").read_text(encoding="utf-8").splitlines()
+    rows = {line.split("|")[1].strip(" `"): line for line in lines if line.startswith("| `")}
     for name in ("ask", "scene"):
         names = [one["parameter_name"] for one in described[f"/{name}"]["parameters"]]
         assert names[0] == "image"
