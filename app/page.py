@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.resources import files
@@ -21,16 +22,19 @@ from geodit.app.components import (
     status_line,
     view,
 )
-from geodit.app.failures import shown_error
+from geodit.app.failures import one_line, shown_error
 from geodit.app.service import Documents, SceneSettings, Service
 from geodit.app.settings import Bands, Question, decoding_options, split
 from geodit.configuration.text_files import read_json_object
 from geodit.configuration.types_geodit import JsonObject
+from geodit.processing.tasks_geodit import resolve_task
 
 __all__ = ["MODEL_QUEUE", "build_page"]
 
 MODEL_QUEUE = "model"
 """Requests to the models stand in one queue."""
+
+_AS_IT_IS = gr.skip()
 
 Shown = Iterator[tuple[Any, Any]]
 """What a view shows, and its status line."""
@@ -64,7 +68,7 @@ def build_page(service: Service, title: str = "GeoDiT") -> gr.Blocks:
                 page.scene_tab()
             with gr.Tab("Compare", id="compare"):
                 page.compare_tab()
-        gr.HTML(f"<p>Model: {_plain(names)}</p>", elem_classes="gd-status", js_on_load=None)
+        gr.HTML(f"<p>Model: {html.escape(names)}</p>", elem_classes="gd-status", js_on_load=None)
         blocks.load(page.opened, None, None, queue=False, api_visibility="private", show_progress="hidden")
         blocks.unload(page.closed)
     return blocks
@@ -215,11 +219,11 @@ class _Page:
                 given = (*values[:6], *decoding)
                 start = partial(self._ask, model=model)
                 for document, said in self._run(start, given, _ask_status, request):
-                    if isinstance(document, dict):
+                    if document is not _AS_IT_IS:
                         documents[side] = document
-                    first, second = (one if one is not None else gr.skip() for one in documents)
-                    yield first, second, said if said is gr.skip() else f"{'AB'[side]}: {said}"
-            yield gr.skip(), gr.skip(), _compared(documents)
+                    first, second = (_AS_IT_IS if one is None else one for one in documents)
+                    yield first, second, said if said is _AS_IT_IS else f"{'AB'[side]}: {said}"
+            yield _AS_IT_IS, _AS_IT_IS, _compared(documents)
 
         _wire(run, stop, compare, fields, [sides[0][1], sides[1][1]], status, [question.query])
         asked([question.task, question.query])
@@ -240,7 +244,7 @@ class _Page:
 
     def _scene(self, path: str, values: tuple[Any, ...], session: str | None) -> Documents:
         _, bands, stretch, task, queries, tile, overlap, score, steps = values
-        takes_query = self.service.tasks[task].takes_query
+        takes_query = resolve_task(self.service.tasks, task).takes_query
         several = split(queries or "") if task == "detect" else ((queries or "").strip(),)
         return self.service.scene(
             path,
@@ -254,7 +258,7 @@ class _Page:
 
     def _question(self, task: str, query: str, choices: str) -> Question:
         """Read the fields that a task has; the others are hidden."""
-        chosen = self.service.tasks[task]
+        chosen = resolve_task(self.service.tasks, task)
         return Question.read(task, query if chosen.takes_query else "", choices if chosen.answer == "text" else None)
 
     def _run(
@@ -272,15 +276,14 @@ class _Page:
         try:
             documents = start(path, values, request.session_hash)
             try:
-                yield gr.skip(), "Starting"
+                yield _AS_IT_IS, "Starting"
                 for document in documents:
-                    if document is None:
-                        yield gr.skip(), gr.skip()
-                    else:
-                        yield document, status(document)
+                    yield (_AS_IT_IS, _AS_IT_IS) if document is None else (document, status(document))
             finally:
                 documents.close()  # type: ignore[attr-defined]  # it is a generator
         except Exception as error:
+            # Where it stays, and where it is seen at once.
+            yield _AS_IT_IS, html.escape(one_line(error, names), quote=False)
             raise shown_error(error, names) from None
 
     def _preview_on_change(self, image: ImageFields, shown: gr.HTML, status: gr.HTML) -> None:
@@ -417,7 +420,3 @@ def _scene_status(document: JsonObject) -> str:
 def _compared(documents: list[JsonObject | None]) -> str:
     seconds = [f"{name} {one['seconds']:.2f} s" for name, one in zip("AB", documents, strict=True) if one]
     return ", ".join(seconds)
-
-
-def _plain(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")

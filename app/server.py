@@ -26,7 +26,10 @@ __all__ = ["DEFAULT_PORT", "Limits", "RunningPage", "serve", "start"]
 DEFAULT_PORT = 7860
 
 _MAX_WAITING = 100
-_MAX_SESSIONS = 200
+# Of which gradio keeps what it shows, a MB each. Nothing of a request is kept there, so an older one may go.
+_MAX_SESSIONS = 32
+# Of which gradio keeps when and for how long they ran.
+_MAX_EVENTS = 100
 _SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 _MONOSPACE_FONTS = ("ui-monospace", "Consolas", "monospace")
 
@@ -95,7 +98,7 @@ def start(
     max_bytes = limits.max_upload_mb * 2**20
     uploads = Uploads(limits.max_pixels, 8 * max_bytes, limits.keep_seconds)
     service = Service(models, uploads)
-    with _environment(GRADIO_TEMP_DIR=str(uploads.folder)):
+    with _environment(GRADIO_TEMP_DIR=str(uploads.folder), GRADIO_ANALYTICS_MAX_EVENTS=str(_MAX_EVENTS)):
         blocks = None
         try:
             blocks = build_page(service)

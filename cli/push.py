@@ -89,12 +89,11 @@ def push(
 ) -> None:
     """Publish a checkpoint on the Hub: weights, code, processor, results and a card, in one commit.
 
+    With --space also, or only, a Space: a page to try it on, in one commit as well.
+
     Does not send files again that the repository already has, so that you can repeat an interrupted push. There is no
     option for the token itself, because others could read it on the command line.
     """
-    from geodit.hub_cards.publish.file_selection import published_files
-    from geodit.hub_cards.publish.run_folders import as_checkpoint
-
     if repo is None and space is None:
         raise CommandError("give --repo, --space or both")
     for option, name in (("--repo", repo), ("--space", space)):
@@ -104,6 +103,9 @@ def push(
         raise CommandError(
             "--space shows a whole checkpoint of the main branch: omit --adapter, --create-pr, --revision"
         )
+    from geodit.hub_cards.publish.file_selection import published_files
+    from geodit.hub_cards.publish.run_folders import as_checkpoint
+
     folder = _find_folder(checkpoint, adapter)
     with as_checkpoint(folder, stages=with_stage or ()) as view:
         files = published_files(

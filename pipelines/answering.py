@@ -121,12 +121,6 @@ class Answerer:
             self.pattern_of(inquiry, query)
 
     @property
-    def mask_token_id(self) -> int:
-        """Id of `[M]`."""
-        of_generation = getattr(self.model.generation_config, "mask_token_id", None)
-        return int(self.model.config.mask_token_id if of_generation is None else of_generation)
-
-    @property
     def image_side(self) -> int:
         """Largest side, in pixels, of what the model takes in."""
         grids = getattr(self.processor.image_processor, "image_grid_pinpoints", None) or []
@@ -259,10 +253,15 @@ class Answerer:
             None if probabilities is None else tuple(probabilities.tolist()),
         )
 
-    def token_texts(self, ids: Sequence[int]) -> tuple[str, ...]:
-        """Return tokens as text; the end of an answer is `"[EOS]"`, and what is not committed `"[M]"`."""
+    def token_texts(self, ids: Sequence[int], mask_token_id: int | None = None) -> tuple[str, ...]:
+        """Return tokens as text: the end of an answer is `"[EOS]"`, and what is not committed `"[M]"`.
+
+        Args:
+            ids: The tokens.
+            mask_token_id: Id of `[M]`, where there may be any.
+        """
         tokenizer = self.processor.tokenizer
-        named = {self.mask_token_id: "[M]", tokenizer.eos_token_id: "[EOS]"}
+        named = {mask_token_id: "[M]", tokenizer.eos_token_id: "[EOS]"}
         return tuple(named[index] if index in named else str(tokenizer.decode([index])) for index in ids)
 
 

@@ -77,8 +77,9 @@ class StepReader:
         ids = state.canvas[0].tolist()
         confidences = state.confidences[0].tolist()
         answerer, task = self.answerer, self.inquiry.task
+        mask_token_id = self._mask_token_id
         denoising = Denoising(
-            answerer.token_texts(ids),
+            answerer.token_texts(ids, mask_token_id),
             tuple(state.commit_steps[0].tolist()),
             tuple(confidences),
             int(state.steps_made[0]),
@@ -95,7 +96,7 @@ class StepReader:
             image_size,
             confidences,
             state.end_probabilities[0].tolist(),
-            mask_token_id=answerer.mask_token_id,
+            mask_token_id=mask_token_id,
             rule=answerer.rule,
             tokens_per_box=_TOKENS_PER_BOX if is_list else None,
         )
@@ -107,6 +108,12 @@ class StepReader:
             tuple(one.score for one in found),
             tuple((one.start, one.stop) for one in found),
         )
+
+    @property
+    def _mask_token_id(self) -> int:
+        model = self.answerer.model
+        of_generation = getattr(model.generation_config, "mask_token_id", None)
+        return int(model.config.mask_token_id if of_generation is None else of_generation)
 
     def _alternatives(self, state: DenoisingState) -> tuple[tuple[tuple[str, float], ...], ...]:
         if state.alternatives is None:

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from PIL import Image
@@ -107,18 +108,11 @@ def ask(
             prompts = processor.prompt_inputs(task, queries, sizes)
             yield batch, {**inputs, **prompts, **_generators(batch, options)}
 
+    watching: dict[str, object] = {}
+    if step_callback is not None or num_alternatives:
+        watching = {"step_callback": step_callback, "num_alternatives": num_alternatives}
     with closing(prefetch(_prepare_images(processor, questions, batch_size))) as prepared:
-        yield from _answer(
-            model,
-            processor,
-            task,
-            with_prompts(prepared),
-            options,
-            pattern,
-            by_model,
-            step_callback=step_callback,
-            num_alternatives=num_alternatives,
-        )
+        yield from _answer(model, processor, task, with_prompts(prepared), options, pattern, by_model, watching)
 
 
 def ask_of_each(
@@ -201,7 +195,7 @@ def _answer(
     options: DecodingOptions,
     pattern: AnswerPattern | None,
     by_model: bool,
-    **watching: object,
+    watching: Mapping[str, object] = MappingProxyType({}),
 ) -> Iterator[Reply]:
     """Answer batches of questions and read the answers; `watching` has what `generate_many` takes about steps."""
     arguments = {**options.generate_arguments(by_model=by_model), **watching}
