@@ -20,7 +20,6 @@ __all__ = [
     "QuestionFields",
     "examples_row",
     "image_path",
-    "status_line",
     "view",
 ]
 
@@ -39,7 +38,7 @@ def image_path(value: object) -> str:
 
 
 def view(kind: Literal["picture", "film", "scene"], placeholder: str, elem_id: str) -> gr.HTML:
-    """Return a part of the page that `assets/views.js` draws from a document.
+    """Return a part of the page that `assets/views.js` draws from a document, below a line with its `status`.
 
     Args:
         kind: What is drawn.
@@ -53,13 +52,6 @@ def view(kind: Literal["picture", "film", "scene"], placeholder: str, elem_id: s
         apply_default_css=False,
         placeholder=placeholder,
         elem_id=elem_id,
-    )
-
-
-def status_line(elem_id: str) -> gr.HTML:
-    """Return a line that says what a request does; screen readers read it out."""
-    return gr.HTML(
-        "", html_template='<p role="status">${value}</p>', js_on_load=None, elem_id=elem_id, elem_classes="gd-status"
     )
 
 

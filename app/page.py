@@ -19,7 +19,6 @@ from geodit.app.components import (
     QuestionFields,
     examples_row,
     image_path,
-    status_line,
     view,
 )
 from geodit.app.failures import one_line, shown_error
@@ -34,10 +33,8 @@ __all__ = ["MODEL_QUEUE", "build_page"]
 MODEL_QUEUE = "model"
 """Requests to the models stand in one queue."""
 
-_AS_IT_IS = gr.skip()
-
-Shown = Iterator[tuple[Any, Any]]
-"""What a view shows, and its status line."""
+Shown = Iterator[JsonObject]
+"""What a view shows: documents with a `status`; one with `keep` leaves the rest of the view as it is."""
 
 
 def build_page(service: Service, title: str = "GeoDiT") -> gr.Blocks:
@@ -68,7 +65,7 @@ def build_page(service: Service, title: str = "GeoDiT") -> gr.Blocks:
                 page.scene_tab()
             with gr.Tab("Compare", id="compare"):
                 page.compare_tab()
-        gr.HTML(f"<p>Model: {html.escape(names)}</p>", elem_classes="gd-status", js_on_load=None)
+        gr.HTML(f"<p>Model: {html.escape(names)}</p>", elem_classes="gd-foot", js_on_load=None)
         blocks.load(page.opened, None, None, queue=False, api_visibility="private", show_progress="hidden")
         blocks.unload(page.closed)
     return blocks
@@ -106,15 +103,14 @@ class _Page:
                     decoding = DecodingFields.build("ask")
                 run, stop = _buttons("Ask", "ask")
             with gr.Column(scale=7, min_width=300):
-                status = status_line("ask-status")
                 shown = view("picture", "Choose an image or an example, and ask.", "ask-view")
         fields = [*image.all, *question.all, *decoding.all]
 
         def ask(request: gr.Request, *values: Any) -> Shown:
             yield from self._run(self._ask, values, _ask_status, request)
 
-        _wire(run, stop, ask, fields, shown, status, [question.query])
-        self._preview_on_change(image, shown, status)
+        _wire(run, stop, ask, fields, shown, [question.query])
+        self._preview_on_change(image, shown)
         asked([question.task, question.query])
 
     def watch_tab(self) -> None:
@@ -127,14 +123,13 @@ class _Page:
                 decoding = DecodingFields.build("watch")
                 run, stop = _buttons("Denoise", "watch")
             with gr.Column(scale=8, min_width=300):
-                status = status_line("watch-status")
                 shown = view("film", "Choose an image or an example, and press Denoise.", "watch-view")
         fields = [*image.all, *question.all, *decoding.all]
 
         def watch(request: gr.Request, *values: Any) -> Shown:
             yield from self._run(self._watch, values, _watch_status, request)
 
-        _wire(run, stop, watch, fields, shown, status, [question.query])
+        _wire(run, stop, watch, fields, shown, [question.query])
         asked([question.task, question.query])
 
     def scene_tab(self) -> None:
@@ -172,14 +167,13 @@ class _Page:
                     )
                 run, stop = _buttons("Run", "scene")
             with gr.Column(scale=8, min_width=300):
-                status = status_line("scene-status")
                 shown = view("scene", "Choose a scene: its tiles are asked one by one.", "scene-view")
         fields = [*image.all, task, queries, tile, overlap, score, steps]
 
         def scene(request: gr.Request, *values: Any) -> Shown:
             yield from self._run(self._scene, values, _scene_status, request)
 
-        _wire(run, stop, scene, fields, shown, status, [queries])
+        _wire(run, stop, scene, fields, shown, [queries])
         asked([task, queries])
 
     def compare_tab(self) -> None:
@@ -191,7 +185,6 @@ class _Page:
                 question = QuestionFields.build("compare", self.service.tasks, "detect")
         asked = self._examples_of("compare", [0, 1, 2], image)
         run, stop = _buttons("Compare", "compare")
-        status = status_line("compare-status")
         sides = []
         names = list(self.service.models)
         with gr.Row():
@@ -212,20 +205,16 @@ class _Page:
                     sides.append(([model, *decoding.all], shown))
         fields = [*image.all, *question.all, *sides[0][0], *sides[1][0]]
 
-        def compare(request: gr.Request, *values: Any) -> Iterator[tuple[Any, Any, Any]]:
-            documents: list[JsonObject | None] = [None, None]
+        def compare(request: gr.Request, *values: Any) -> Iterator[tuple[JsonObject, JsonObject]]:
+            shown = [_said("Starting"), _said("Waiting for A")]
             for side in range(2):
                 model, *decoding = values[6 + 5 * side : 11 + 5 * side]
                 given = (*values[:6], *decoding)
-                start = partial(self._ask, model=model)
-                for document, said in self._run(start, given, _ask_status, request):
-                    if document is not _AS_IT_IS:
-                        documents[side] = document
-                    first, second = (_AS_IT_IS if one is None else one for one in documents)
-                    yield first, second, said if said is _AS_IT_IS else f"{'AB'[side]}: {said}"
-            yield _AS_IT_IS, _AS_IT_IS, _compared(documents)
+                for document in self._run(partial(self._ask, model=model), given, _ask_status, request):
+                    shown[side] = document
+                    yield shown[0], shown[1]
 
-        _wire(run, stop, compare, fields, [sides[0][1], sides[1][1]], status, [question.query])
+        _wire(run, stop, compare, fields, [sides[0][1], sides[1][1]], [question.query])
         asked([question.task, question.query])
 
     def _ask(self, path: str, values: tuple[Any, ...], session: str | None, model: str | None = None) -> Documents:
@@ -273,28 +262,29 @@ class _Page:
         if not path:
             raise gr.Error("choose an image first", title="Nothing to ask about", print_exception=False)
         names = {path: Path(path).name}
+        shown = _said("Starting")
         try:
             documents = start(path, values, request.session_hash)
             try:
-                yield _AS_IT_IS, "Starting"
+                yield shown
                 for document in documents:
-                    yield (_AS_IT_IS, _AS_IT_IS) if document is None else (document, status(document))
+                    shown = shown if document is None else {**document, "status": status(document)}
+                    yield shown
             finally:
                 documents.close()  # type: ignore[attr-defined]  # it is a generator
         except Exception as error:
-            # Where it stays, and where it is seen at once.
-            yield _AS_IT_IS, html.escape(one_line(error, names), quote=False)
+            yield _said(one_line(error, names))  # where it stays
             raise shown_error(error, names) from None
 
-    def _preview_on_change(self, image: ImageFields, shown: gr.HTML, status: gr.HTML) -> None:
+    def _preview_on_change(self, image: ImageFields, shown: gr.HTML) -> None:
         """Show the picture before anything is asked, and again when its bands are shown otherwise."""
 
-        def preview(image: object, bands: str, stretch: str, request: gr.Request) -> tuple[Any, Any]:
+        def preview(image: object, bands: str, stretch: str, request: gr.Request) -> JsonObject | None:
             path = image_path(image)
             if not path:
-                return None, ""
+                return None
             try:
-                return self.service.preview(path, Bands.read(bands, stretch), request.session_hash), ""
+                return self.service.preview(path, Bands.read(bands, stretch), request.session_hash)
             except Exception as error:
                 raise shown_error(error, {path: Path(path).name}) from None
 
@@ -302,7 +292,7 @@ class _Page:
             event(
                 preview,
                 image.all,
-                [shown, status],
+                shown,
                 concurrency_limit=2,
                 concurrency_id="preview",
                 preprocess=False,
@@ -341,11 +331,10 @@ def _wire(
     function: Callable[..., Any],
     inputs: list[gr.components.Component],
     views: gr.HTML | list[gr.HTML],
-    status: gr.HTML,
     submitted: list[gr.Textbox],
 ) -> None:
     """Connect the buttons of a tab."""
-    outputs = [*(views if isinstance(views, list) else [views]), status]
+    outputs = views if isinstance(views, list) else [views]
     events: list[Any] = [
         trigger(
             function,
@@ -360,9 +349,9 @@ def _wire(
         for trigger in (run.click, *(field.submit for field in submitted))
     ]
     stop.click(
-        lambda: "Stopped",
+        lambda: tuple(_said("Stopped") for _ in outputs) if len(outputs) > 1 else _said("Stopped"),
         None,
-        status,
+        outputs,
         cancels=events,
         queue=False,
         show_progress="hidden",
@@ -417,6 +406,6 @@ def _scene_status(document: JsonObject) -> str:
     return "Asking about the tiles" if document["total"] else "Reading the scene"
 
 
-def _compared(documents: list[JsonObject | None]) -> str:
-    seconds = [f"{name} {one['seconds']:.2f} s" for name, one in zip("AB", documents, strict=True) if one]
-    return ", ".join(seconds)
+def _said(status: str) -> JsonObject:
+    """Return a document that changes only the line of a view that says what happens."""
+    return {"keep": True, "status": status}

@@ -14,6 +14,7 @@ from geodit.app.uploads import Uploads
 from geodit.app.worker import Ticket, Worker
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
+from geodit.pipelines.answering import Inquiry
 from geodit.pipelines.denoising_film import denoising_film
 from geodit.pipelines.denoising_steps import DenoisingStep
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
@@ -122,6 +123,7 @@ class Service:
         chosen, found = self._model(model), self.uploads.use(path, session)
 
         def work(ticket: Ticket[JsonObject]) -> None:
+            _check(chosen, question, options)
             document = self._shown(found, bands) if show else {}
             ticket.report({**document, "step": 0})
             begin = time.perf_counter()
@@ -157,6 +159,7 @@ class Service:
         chosen, found = self._model(model), self.uploads.use(path, session)
 
         def work(ticket: Ticket[JsonObject]) -> None:
+            _check(chosen, question, options)
             with open_image(found, bands.numbers, bands.rendering) as source:
                 copy = read_copy(source)
                 document: JsonObject = {"picture": picture_document(source, copy, found.name)} if show else {}
@@ -289,6 +292,16 @@ class Service:
             "geojson": geojson,
             "coco": prediction_coco(prediction, name) if has_boxes else None,
         }
+
+
+def _check(model: Model, question: Question, options: DecodingOptions) -> None:
+    """Check whether a model can be asked this, before what is shown changes.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    inquiry = Inquiry(question.task, (question.query,), question.choices, None, options)
+    model.pipeline.answerer.check(inquiry)
 
 
 def _scene_document(result: SceneResult) -> JsonObject:

@@ -411,13 +411,17 @@ window.geodit = (() => {
 
   const views = { picture: renderPicture, film: renderFilm, scene: renderScene };
 
-  // Called when a view is put on the page.
+  // Called when a view is put on the page. A document with `keep` changes only the line that says what happens.
   const mount = (kind, element, props, watch) => {
     const root = make("div", { class: "gd-view" });
-    element.replaceChildren(root);
+    const status = make("p", { class: "gd-status", role: "status" });
+    element.replaceChildren(status, root);
     const render = () => {
-      if (!element.contains(root)) element.replaceChildren(root);
-      views[kind](root, props.value, props);
+      if (!element.contains(root)) element.replaceChildren(status, root);
+      const value = props.value;
+      const said = (value && value.status) || "";
+      if (status.textContent !== said) status.textContent = said;
+      if (!value || !value.keep) views[kind](root, value, props);
     };
     watch("value", render);
     render();

@@ -199,7 +199,7 @@ def test_controls_change_the_steps(window, harbor):
     window.locator("#watch-steps input[type=range]").fill("3")
     view = ask(window, "watch", "detect", "ship")
     assert view.get_by_role("slider").get_attribute("max") == "3"
-    assert window.locator("#watch-status").inner_text().startswith("3 steps in ")
+    assert view.get_by_role("status").inner_text().startswith("3 steps in ")
 
 
 def test_a_scene_on_the_map(window, harbor):
@@ -241,6 +241,16 @@ def test_a_broken_file_is_one_line_and_the_page_lives_on(window, harbor, tmp_pat
     window.get_by_role("button", name="Clear").first.click()
     upload(window, "ask", harbor)
     ask(window, "ask", "caption")
+
+
+def test_what_is_wrong_stays_on_the_page_and_so_does_the_last_answer(window, harbor):
+    upload(window, "ask", harbor)
+    view = ask(window, "ask", "detect", "ship")
+    window.locator("#ask-query").get_by_role("textbox").fill("")
+    window.locator("#ask-run").click()
+    view.get_by_role("status").get_by_text("Task 'detect' needs a query").wait_for()
+    window.get_by_test_id("toast-body").get_by_text("Task 'detect' needs a query").wait_for()
+    assert view.locator("polygon").count() == 2
 
 
 def test_asking_without_an_image(window):

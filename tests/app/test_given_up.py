@@ -27,6 +27,7 @@ class EndlessPipeline:
 
     def __init__(self, pipeline):
         self.processor = pipeline.processor
+        self.answerer = pipeline.answerer
         self.ended = threading.Event()
         self.begun = threading.Event()
         self.steps = 0
