@@ -115,7 +115,7 @@ window.geodit = (() => {
         make("td", {}, make("span", { class: "gd-dot", style: { background: colorOf(found.labels[index], found.labels) } }), found.labels[index]),
         make("td", {}, found.scores[index].toFixed(3)),
         make("td", { class: "gd-number" }, box.map(rounded).join(", "))));
-    const head = make("tr", {}, ...["Box", "Label", "Score", "x1, y1, x2, y2 in pixels"].map((text) => make("th", { scope: "col" }, text)));
+    const head = make("tr", {}, ...["Box", "Label", "Score", "x1, y1, x2, y2"].map((text) => make("th", { scope: "col" }, text)));
     return make("div", { class: "gd-scroll", tabindex: "0", role: "region", "aria-label": "Table of boxes" }, make("table", { class: "gd-table" }, make("thead", {}, head), make("tbody", {}, ...rows)));
   };
 
