@@ -23,6 +23,7 @@ _EXTRAS = {
     "evaluate": "eval",
     "faster_coco_eval": "eval",
     "geopandas": "geo",
+    "gradio": "app",
     "inflect": "labels",
     "matplotlib": "hub",
     "outlines_core": "structured",

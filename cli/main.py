@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 import geodit
+from geodit.cli import app as app_command
 from geodit.cli import assemble, benchmark, card, data, demo, evaluate, finetune, merge_adapter, predict, push, train
 from geodit.cli.terminal import TerminalGroup
 
@@ -43,6 +44,7 @@ def options(
 
 demo.register(app)
 predict.register(app)
+app_command.register(app)
 finetune.register(app)
 train.register(app)
 evaluate.register(app)

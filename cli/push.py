@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """`geodit push`: a checkpoint, or an adapter, to the Hub."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from geodit.cli.card_options import DEFAULT_LICENSE, LicenseOption, TemplateOption
 from geodit.cli.checkpoint import resolve_model
 from geodit.cli.errors import CommandError
+from geodit.cli.output import print_json
 from geodit.cli.uploads import (
     CreatePrOption,
     DryRunOption,
@@ -17,15 +19,22 @@ from geodit.cli.uploads import (
     RevisionOption,
     TokenFileOption,
     print_result,
+    result_document,
     show_files,
     upload,
 )
+
+if TYPE_CHECKING:
+    from geodit.hub_cards.publish.file_selection import PublishedFile
+    from geodit.hub_cards.publish.push import PushResult
 
 EXAMPLES = """Examples:
 
 `geodit push runs/trees --repo your-name/geodit-trees --dry-run`
 
 `geodit push runs/trees --repo your-name/geodit-trees --private --with-stage runs/first-stage`
+
+`geodit push runs/trees --repo your-name/geodit-trees --space your-name/try-trees`
 
 `geodit push runs/lora-neon --adapter --repo your-name/geodit-trees-lora --base-model your-name/geodit-8b`
 
@@ -39,7 +48,17 @@ def register(app: typer.Typer) -> None:
 
 def push(
     checkpoint: Annotated[str, typer.Argument(help="Directory of a checkpoint, a training run or an adapter.")],
-    repo: Annotated[str, typer.Option("--repo", "-r", help="Repository, such as your-name/geodit-trees.")],
+    repo: Annotated[
+        str | None, typer.Option("--repo", "-r", help="Repository, such as your-name/geodit-trees.")
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space",
+            help="Space with a page to try the checkpoint on, such as your-name/try-trees. Without --repo it holds "
+            "the weights itself.",
+        ),
+    ] = None,
     private: PrivateOption = False,
     create_pr: CreatePrOption = False,
     revision: RevisionOption = None,
@@ -70,38 +89,76 @@ def push(
 ) -> None:
     """Publish a checkpoint on the Hub: weights, code, processor, results and a card, in one commit.
 
+    With --space also, or only, a Space: a page to try it on, in one commit as well.
+
     Does not send files again that the repository already has, so that you can repeat an interrupted push. There is no
     option for the token itself, because others could read it on the command line.
     """
+    if repo is None and space is None:
+        raise CommandError("give --repo, --space or both")
+    for option, name in (("--repo", repo), ("--space", space)):
+        if name is not None and name.count("/") != 1:
+            raise CommandError(f"{option} takes the form owner/name, got {name!r}")
+    if space is not None and (adapter or create_pr or revision is not None):
+        raise CommandError(
+            "--space shows a whole checkpoint of the main branch: omit --adapter, --create-pr, --revision"
+        )
     from geodit.hub_cards.publish.file_selection import published_files
     from geodit.hub_cards.publish.run_folders import as_checkpoint
 
     folder = _find_folder(checkpoint, adapter)
-    if repo.count("/") != 1:
-        raise CommandError(f"--repo takes the form owner/name, got {repo!r}")
     with as_checkpoint(folder, stages=with_stage or ()) as view:
         files = published_files(
             view,
-            repo_id=repo,
+            repo_id=repo or str(space),
             license=license,
             base_model=base_model or None,
             datasets=dataset or (),
             template_path=template,
             origin=folder,
         )
+        results: dict[str, PushResult] = {}
         if dry_run:
-            show_files(repo, files, as_json)
+            shown = files if repo is not None else _files_of_space(str(space), None, None, files, license)
+            show_files(repo or str(space), shown, as_json)
             return
-        result = upload(
-            files,
-            repo,
-            token_file,
-            private=private or None,
-            revision=revision,
-            create_pr=create_pr,
-            message=message or f"Upload {folder.resolve().name} with geodit",
-        )
-        print_result(result, as_json)
+        if repo is not None:
+            results["model"] = upload(
+                files,
+                repo,
+                token_file,
+                private=private or None,
+                revision=revision,
+                create_pr=create_pr,
+                message=message or f"Upload {folder.resolve().name} with geodit",
+            )
+        if space is not None:
+            commit = results["model"].commit.oid if repo is not None else None
+            results["space"] = upload(
+                _files_of_space(space, repo, commit, files, license),
+                space,
+                token_file,
+                repo_type="space",
+                private=private or None,
+                revision=None,
+                create_pr=False,
+                message=message or f"Show {folder.resolve().name} with geodit",
+            )
+        if as_json and len(results) > 1:
+            print_json({name: result_document(result) for name, result in results.items()})
+            return
+        for result in results.values():
+            print_result(result, as_json)
+
+
+def _files_of_space(
+    space: str, repo: str | None, commit: str | None, files: Sequence["PublishedFile"], license: str
+) -> "list[PublishedFile]":
+    """Return the files of a Space for a model of the Hub, or, without one, with the files of the checkpoint."""
+    from geodit.app.space_files import SpaceModel, space_files
+
+    model = SpaceModel(files=tuple(files)) if repo is None else SpaceModel(repo, commit)
+    return space_files(model, space, license=license)
 
 
 def _find_folder(checkpoint: str, adapter: bool) -> Path:

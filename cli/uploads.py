@@ -115,7 +115,7 @@ def files_table(repo: str, files: "Sequence[PublishedFile]") -> "Table":
 def print_result(result: "PushResult", as_json: bool) -> None:
     """Print what was pushed."""
     if as_json:
-        print_json(_result_document(result))
+        print_json(result_document(result))
         return
     console = results_console()
     commit = result.commit
@@ -129,7 +129,8 @@ def print_result(result: "PushResult", as_json: bool) -> None:
     console.print(f"{done}: {commit.pr_url or commit.commit_url}", highlight=False, soft_wrap=True)
 
 
-def _result_document(result: "PushResult") -> JsonObject:
+def result_document(result: "PushResult") -> JsonObject:
+    """Return what was pushed, in types that JSON has."""
     return {
         "repo": result.repo_id,
         "commit": result.commit.oid,

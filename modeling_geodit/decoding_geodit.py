@@ -533,6 +533,28 @@ class DecodingPolicy:
             transfer=self.selection.select(scores, masked, num_transfer, proposal),
         )
 
+    def most_probable(self, logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the tokens that are proposed first, with their probabilities. The logits stay as they are.
+
+        Args:
+            logits: `(K, V)`.
+            count: A, how many tokens of each position, at most [`num_proposable`].
+
+        Returns:
+            `(K, A)` int64, the most probable first, and `(K, A)` float32. Tokens that are never proposed are not among
+            them, but keep their share.
+        """
+        probabilities = logits.float().softmax(-1)
+        vocab_size = logits.shape[-1]
+        if num_suppressed := vocab_size - self.num_proposable(vocab_size):
+            probabilities.index_fill_(-1, self._suppressed.on(logits.device)[0][:num_suppressed], -1.0)
+        values, tokens = probabilities.topk(count, dim=-1)
+        return tokens, values
+
+    def num_proposable(self, vocab_size: int) -> int:
+        """Return how many tokens of a vocabulary may be proposed."""
+        return vocab_size - sum(token < vocab_size for token in self.suppress_tokens)
+
     def propose(
         self,
         logits: torch.Tensor,

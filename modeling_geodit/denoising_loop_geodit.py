@@ -40,7 +40,7 @@ def denoise(
     Args:
         predictor: Gives the logits.
         rules: Decide what to commit.
-        state: The canvas to denoise.
+        state: The canvas to denoise. If it has alternatives, each step notes those of the positions that it predicts.
         blocks: Blocks in the order in which they are denoised.
         random: Random numbers, for policies that draw.
         initial_length: The canvas starts with so many positions and ends from there on with the block that is being
@@ -70,6 +70,9 @@ def denoise(
                 probabilities = rules.answer_probabilities(logits, canvas, masked, wanted)
                 if probabilities is not None:
                     state.answer_probabilities.copy_(probabilities)
+            if state.alternatives is not None:
+                count = state.alternatives.tokens.shape[-1]
+                state.alternatives.note(*rules.policy.most_probable(logits, count), wanted, state.rows)
             numbers = None if random is None else random.at(state.steps_made[state.rows])
             state.commit(rules.decide(logits, canvas, masked, wanted, steps_left, numbers), state.rows)
             state.step += 1

@@ -15,7 +15,42 @@ from geodit.configuration.types_geodit import Arguments
 from geodit.modeling_geodit.decoding_geodit import Decision
 from geodit.modeling_geodit.grids_geodit import is_any_of
 
-__all__ = ["DenoisingState"]
+__all__ = ["Alternatives", "DenoisingState"]
+
+
+@dataclass
+class Alternatives:
+    """The most probable tokens of each position, by the last step in which it was masked.
+
+    Where something has been committed, they are those of the step that committed it.
+
+    Args:
+        tokens: `(B, L, A)` int64, the most probable first.
+        probabilities: `(B, L, A)` float32, their probabilities; 0 where the network was not asked.
+    """
+
+    tokens: torch.Tensor
+    probabilities: torch.Tensor
+
+    @classmethod
+    def none_of(cls, canvas: torch.Tensor, count: int) -> Alternatives:
+        """Return those of a canvas `(B, L)` that the network has not been asked about."""
+        tokens = canvas.unsqueeze(-1).repeat(1, 1, count)
+        return cls(tokens, torch.zeros(tokens.shape, dtype=torch.float32, device=canvas.device))
+
+    def note(self, tokens: torch.Tensor, probabilities: torch.Tensor, wanted: torch.Tensor, rows: list[int]) -> None:
+        """Write those of one step, in place.
+
+        Args:
+            tokens: `(K, A)` int64, a row for each true element of `wanted`.
+            probabilities: `(K, A)`.
+            wanted: `(len(rows), L)` bool.
+            rows: The rows that the step is about.
+        """
+        which, places = wanted.nonzero(as_tuple=True)
+        chosen = torch.tensor(rows, device=which.device)[which]
+        self.tokens[chosen, places] = tokens
+        self.probabilities[chosen, places] = probabilities.float()
 
 
 @dataclass
@@ -36,6 +71,7 @@ class DenoisingState:
         answer_probabilities: `(B, C)` float32, with a pattern of C answers that of each by the first step.
         rows: The rows that are not finished, ascending; a loop of fixed shapes does not know them.
         step: How many steps have been made; likewise.
+        alternatives: The most probable tokens of each position, where they were asked for.
     """
 
     canvas: torch.Tensor
@@ -50,6 +86,7 @@ class DenoisingState:
     stop: int
     rows: list[int] = field(default_factory=list)
     step: int = 0
+    alternatives: Alternatives | None = None
 
     @classmethod
     def fully_masked(

@@ -191,6 +191,7 @@ class GeoDiTGenerationMixin:
         tokenizer: PreTrainedTokenizerBase | None = None,
         streamer: BaseStreamer | None = None,
         step_callback: Callable[[DenoisingState], None] | None = None,
+        num_alternatives: int = 0,
         inputs: torch.LongTensor | None = None,
         **kwargs: object,
     ) -> torch.LongTensor | GeoDiTGenerateOutput:
@@ -237,7 +238,10 @@ class GeoDiTGenerationMixin:
             answer_pattern: What every answer must look like, whatever the network says.
             stop_strings: Strings that end an answer: after the first that is found in the finished text EOS stands.
             tokenizer: Decodes the canvas to look for `stop_strings`.
-            step_callback: Called after every step with the [`DenoisingState`], which it must not change.
+            step_callback: Called after every step with the [`DenoisingState`], which it must not change. What it
+                raises ends the call: nothing more is computed.
+            num_alternatives: How many of the most probable tokens of each position the state keeps for it, see
+                [`Alternatives`]. Above 0, steps do not have fixed shapes.
             inputs: `input_ids`, by the name that `generate()` of other models has for it.
             **kwargs: Fields of [`GeoDiTGenerationConfig`] that override the configuration for this call. `do_sample`
                 and `max_length` are translated; other parameters of autoregressive decoding may be given where they
@@ -291,7 +295,7 @@ class GeoDiTGenerationMixin:
             if step_callback is not None:
                 step_callback(state)
 
-        state = denoise_prompts(self, plan, prompts, begin, watch)
+        state = denoise_prompts(self, plan, prompts, begin, watch, _checked_count(num_alternatives))
         plan.stop(state)
         if streamer is not None:
             streamer.put(state.canvas.cpu())
@@ -324,6 +328,8 @@ class GeoDiTGenerationMixin:
         answer_pattern: AnswerPattern | None = None,
         stop_strings: str | Sequence[str] | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
+        step_callback: Callable[[DenoisingState], None] | None = None,
+        num_alternatives: int = 0,
         **kwargs: object,
     ) -> Iterator[FinishedAnswer]:
         """Answer more prompts than run at once: continuous batching.
@@ -341,6 +347,8 @@ class GeoDiTGenerationMixin:
             answer_pattern: Likewise.
             stop_strings: Likewise.
             tokenizer: Likewise.
+            step_callback: Likewise, with the state of a batch; one batch then follows the other.
+            num_alternatives: Likewise.
             **kwargs: Fields of [`GeoDiTGenerationConfig`], likewise; `max_length` cannot be given.
 
         Yields:
@@ -352,7 +360,17 @@ class GeoDiTGenerationMixin:
         if slots is not None and slots < 1:
             raise ValueError(f"slots must be 1 or more, but is {slots}.")
         plan = plan_decoding(self, generation_config, None, answer_pattern, stop_strings, tokenizer, **kwargs)
-        return self._answer_all(plan, PromptQueue(self._prepare_all(plan, batches)), slots)
+        queue = PromptQueue(self._prepare_all(plan, batches))
+        if step_callback is None and not num_alternatives:
+            return self._answer_all(plan, queue, slots)
+        return self._answer_watched(plan, queue, step_callback or (lambda _: None), _checked_count(num_alternatives))
+
+    @torch.no_grad()
+    def _answer_watched(
+        self, plan: DecodingPlan, queue: PromptQueue, watch: Callable[[DenoisingState], None], num_alternatives: int
+    ) -> Iterator[FinishedAnswer]:
+        while (prompts := queue.peek()) is not None:
+            yield from self._answer(plan, queue.pop(len(prompts)), watch, num_alternatives)
 
     @torch.no_grad()
     def _answer_all(self, plan: DecodingPlan, queue: PromptQueue, slots: int | None) -> Iterator[FinishedAnswer]:
@@ -372,9 +390,15 @@ class GeoDiTGenerationMixin:
             if not is_free:
                 yield from self._answer(plan, queue.pop(slots))
 
-    def _answer(self, plan: DecodingPlan, prompts: WaitingPrompts) -> list[FinishedAnswer]:
+    def _answer(
+        self,
+        plan: DecodingPlan,
+        prompts: WaitingPrompts,
+        watch: Callable[[DenoisingState], None] = lambda _: None,
+        num_alternatives: int = 0,
+    ) -> list[FinishedAnswer]:
         """Answer a batch, one row as long as the others."""
-        state = denoise_prompts(self, plan, prompts)
+        state = denoise_prompts(self, plan, prompts, watch=watch, num_alternatives=num_alternatives)
         plan.stop(state)
         on_cpu = state.with_tensors([value.cpu() for value in state.tensors])
         return FinishedAnswer.of_rows(list(range(prompts.first, prompts.first + len(prompts))), on_cpu)
@@ -441,3 +465,9 @@ class GeoDiTGenerationMixin:
             if (Path(pretrained_model_name_or_path) / subfolder / GENERATION_CONFIG_NAME).is_file():
                 raise  # The file is there but cannot be read.
             logger.info("No %s: the model keeps the default generation parameters.", GENERATION_CONFIG_NAME)
+
+
+def _checked_count(num_alternatives: int) -> int:
+    if num_alternatives < 0:
+        raise ValueError(f"num_alternatives must be 0 or more, but is {num_alternatives}.")
+    return num_alternatives

@@ -16,7 +16,7 @@ from geodit.modeling_geodit.compiled_layers_geodit import RunLayer, compiled_lay
 from geodit.modeling_geodit.compiled_predictor_geodit import CompiledPredictor
 from geodit.modeling_geodit.decoding_plan_geodit import DecodingPlan
 from geodit.modeling_geodit.denoising_loop_geodit import denoise
-from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
+from geodit.modeling_geodit.denoising_state_geodit import Alternatives, DenoisingState
 from geodit.modeling_geodit.fixed_network_geodit import (
     FixedNetwork,
     FullNetwork,
@@ -57,13 +57,18 @@ def denoise_prompts(
     prompts: WaitingPrompts,
     begin: Callable[[], None] = lambda: None,
     watch: Callable[[DenoisingState], None] = lambda _: None,
+    num_alternatives: int = 0,
 ) -> DenoisingState:
     """Denoise by the loop that a configuration asks for.
 
-    `begin` is called when image and prompt have been run, `watch` after each step.
+    `begin` is called when image and prompt have been run, `watch` after each step. With alternatives the loop is the
+    eager one.
     """
     config, state, random = plan.config, prompts.state, prompts.random
-    if captures_steps(model, plan, state.canvas.device):
+    if num_alternatives:
+        most = plan.rules.policy.num_proposable(model.config.text_config.vocab_size)
+        state.alternatives = Alternatives.none_of(state.canvas, min(num_alternatives, most))
+    elif captures_steps(model, plan, state.canvas.device):
         loop = find_loop(model, plan, prompts, len(prompts))
         denoised = loop.denoise(prompts.branches, state, random, begin, watch)
         if denoised is not None:

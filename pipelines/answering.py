@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from geodit.configuration.decoding_options import DecodingOptions
+from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 from geodit.pipelines.prediction import Denoising
 from geodit.pipelines.tiling import Detection, as_box
 from geodit.processing.answer_patterns import AnswerPatterns
 from geodit.processing.asking import ImageQuestion, Reply, ask, ask_of_each
-from geodit.processing.box_scores import DEFAULT_BOX_SCORE, get_box_score, score_boxes
+from geodit.processing.box_scores import DEFAULT_BOX_SCORE, BoxScore, get_box_score, score_boxes
 
 if TYPE_CHECKING:
     from geodit.modeling_geodit.modeling_geodit import GeoDiTForMaskedDiffusion
@@ -104,7 +105,7 @@ class ImageAnswerer(ABC):
     """
 
     def __init__(self, processor: GeoDiTProcessor, box_score: str = DEFAULT_BOX_SCORE) -> None:
-        self._box_score = get_box_score(box_score)
+        self.rule: BoxScore = get_box_score(box_score)
         self.box_score = box_score
         self.processor = processor
         self._patterns = AnswerPatterns(processor)
@@ -146,7 +147,7 @@ class ImageAnswerer(ABC):
         """
         for query in inquiry.queries:
             self.processor.format_prompt(inquiry.task, query)
-            self._pattern(inquiry, query)
+            self.pattern_of(inquiry, query)
 
     @property
     def image_side(self) -> int:
@@ -168,7 +169,12 @@ class ImageAnswerer(ABC):
         """Return whether a task is answered by boxes."""
         return bool(self.processor.tasks[task].answer == "boxes")
 
-    def _pattern(self, inquiry: Inquiry, query: str) -> AnswerPattern | None:
+    def pattern_of(self, inquiry: Inquiry, query: str) -> AnswerPattern | None:
+        """Return what answers to a query look like; `None` if any text may be the answer.
+
+        Raises:
+            ValueError, ModuleNotFoundError: As [`check`] does.
+        """
         return self._patterns.find(
             inquiry.task,
             query,
@@ -181,7 +187,7 @@ class ImageAnswerer(ABC):
         answer, tokens, image_size = reply.answer, reply.tokens, reply.question.image_size
         ids = tokens.canvas.tolist()
         confidences = tokens.confidences.tolist()
-        scores = score_boxes(self.processor, tokens, image_size, self._box_score) if answer["boxes"] else []
+        scores = score_boxes(self.processor, tokens, image_size, self.rule) if answer["boxes"] else []
         corners = answer.get("corners") or [None] * len(scores)
         detections = tuple(
             Detection(as_box(box), label, score, corners=turned)
@@ -194,15 +200,21 @@ class ImageAnswerer(ABC):
             image_size,
             detections,
             Denoising(
-                self._token_texts(ids), tuple(tokens.commit_steps.tolist()), tuple(confidences), tokens.steps_made
+                self.token_texts(ids), tuple(tokens.commit_steps.tolist()), tuple(confidences), tokens.steps_made
             ),
             None if probabilities is None else tuple(probabilities.tolist()),
         )
 
-    def _token_texts(self, ids: list[int]) -> tuple[str, ...]:
+    def token_texts(self, ids: Sequence[int], mask_token_id: int | None = None) -> tuple[str, ...]:
+        """Return tokens as text: the end of an answer is `"[EOS]"`, and what is not committed `"[M]"`.
+
+        Args:
+            ids: The tokens.
+            mask_token_id: Id of `[M]`, where there may be any.
+        """
         tokenizer = self.processor.tokenizer
-        texts = ["[EOS]" if index == tokenizer.eos_token_id else tokenizer.decode([index]) for index in ids]
-        return tuple(texts)
+        named = {mask_token_id: "[M]", tokenizer.eos_token_id: "[EOS]"}
+        return tuple(named[index] if index in named else str(tokenizer.decode([index])) for index in ids)
 
 
 class Answerer(ImageAnswerer):
@@ -229,16 +241,36 @@ class Answerer(ImageAnswerer):
         return str(self.model.dtype).removeprefix("torch.")
 
     def answer(
-        self, images: Iterable[ImageQuestion], inquiry: Inquiry, batch_size: int = 8
+        self,
+        images: Iterable[ImageQuestion],
+        inquiry: Inquiry,
+        batch_size: int = 8,
+        *,
+        step_callback: Callable[[DenoisingState], None] | None = None,
+        num_alternatives: int = 0,
     ) -> Iterator[NumberedAnswer]:
         """Ask about each image; see [`ImageAnswerer.answer`].
 
         An image is encoded once for all queries whose answers have one form; see [`build_answer_pattern`].
+
+        Args:
+            images: See there.
+            inquiry: Likewise.
+            batch_size: Likewise.
+            step_callback: For a single query: called after every step with the state of a batch; what it raises ends
+                the call.
+            num_alternatives: How many alternatives of each token that state has.
+
+        Raises:
+            ValueError: As [`check`] does, and for a callback with several queries.
         """
+        if step_callback is not None and len(inquiry.queries) > 1:
+            raise ValueError("step_callback is for one query: ask one after the other")
+        watching = _Watching(step_callback, num_alternatives)
         forms = self._forms(inquiry)
         again = images if len(forms) == 1 else list(images)
         for pattern, queries in forms:
-            for reply in self._ask(again, inquiry, queries, pattern, batch_size):
+            for reply in self._ask(again, inquiry, queries, pattern, batch_size, watching):
                 yield NumberedAnswer(reply.question.number, reply.question.query, self._read(reply))
 
     def _ask(
@@ -248,6 +280,7 @@ class Answerer(ImageAnswerer):
         queries: Sequence[str],
         pattern: AnswerPattern | None,
         batch_size: int,
+        watching: _Watching,
     ) -> Iterator[Reply]:
         if len(queries) > 1:
             return ask_of_each(
@@ -269,11 +302,18 @@ class Answerer(ImageAnswerer):
             options=inquiry.options,
             pattern=pattern,
             batch_size=batch_size,
+            step_callback=watching.callback,
+            num_alternatives=watching.num_alternatives,
         )
 
     def _forms(self, inquiry: Inquiry) -> list[tuple[AnswerPattern | None, list[str]]]:
         """Return the forms of answers, and the queries of each."""
         forms: dict[AnswerPattern | None, list[str]] = {}
         for query in inquiry.queries:
-            forms.setdefault(self._pattern(inquiry, query), []).append(query)
+            forms.setdefault(self.pattern_of(inquiry, query), []).append(query)
         return list(forms.items())
+
+
+class _Watching(NamedTuple):
+    callback: Callable[[DenoisingState], None] | None
+    num_alternatives: int

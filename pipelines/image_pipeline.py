@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import Arguments
+from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit.pipelines.answering import Answerer, Inquiry
+from geodit.pipelines.denoising_steps import StepCallback, StepReader
 from geodit.pipelines.fit import check_fit
 from geodit.pipelines.merging import MergeOptions
 from geodit.pipelines.no_data import clip_to_data
@@ -152,6 +154,8 @@ class GeoDiTPipeline:
         merge: MergeOptions | None = None,
         batch_size: int = 8,
         return_denoising: bool = False,
+        step_callback: StepCallback | None = None,
+        num_alternatives: int = 0,
         options: DecodingOptions | None = None,
         **decoding: object,
     ) -> list[Prediction]:
@@ -174,6 +178,9 @@ class GeoDiTPipeline:
             merge: how the detections of tiles are merged.
             batch_size: images or tiles that run at once. Those that follow are read in the meantime.
             return_denoising: whether to tell at which step each token was committed; not with tiles.
+            step_callback: called with a [`~geodit.pipelines.denoising_steps.DenoisingStep`] after every step, of one
+                image that is seen as a whole. What it raises ends the call, and nothing more is computed.
+            num_alternatives: how many of the most probable tokens of each position a step tells.
             options: how to decode. Where boxes are written as numbers, `structured` needs outlines-core; where it is
                 missing a warning says so.
             **decoding: fields of [`~geodit.configuration.decoding_options.DecodingOptions`] that differ from
@@ -192,6 +199,8 @@ class GeoDiTPipeline:
         inquiry = _inquiry(task, query, choices, pattern, options)
         self._check(inquiry, tile_size, batch_size, return_denoising)
         inputs: list[ImageInput] = list(images) if isinstance(images, list | tuple) else [images]
+        if step_callback is not None and (tile_size is not None or len(inputs) != 1):
+            raise ValueError("step_callback is for one image that is seen as a whole: omit tile_size, give one image")
         if tile_size is not None:
             predictions = []
             for image in inputs:
@@ -226,8 +235,21 @@ class GeoDiTPipeline:
                 valid[number] = loaded.valid
                 yield ImageQuestion(loaded.to_pil(), number=number)
 
+        steps = StepReader(self.answerer, inquiry)
+
+        def watch(state: DenoisingState) -> None:
+            if step_callback is not None:
+                step_callback(steps.read(state, sizes[0]))
+
         found: dict[int, Prediction] = {}
-        for number, _, answer in self.answerer.answer(read(), inquiry, batch_size):
+        answers = self.answerer.answer(
+            read(),
+            inquiry,
+            batch_size,
+            step_callback=None if step_callback is None else watch,
+            num_alternatives=num_alternatives,
+        )
+        for number, _, answer in answers:
             height, width = sizes[number]
             factors = width / answer.image_size[1], height / answer.image_size[0]
             detections = [scaled(one, *factors) for one in clip_to_data(answer.detections, valid.pop(number))]

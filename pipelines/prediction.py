@@ -26,12 +26,27 @@ class Denoising:
             end of the answer.
         confidences: the probability that the network gave the token at that step.
         num_steps: how many steps the answer took.
+        alternatives: where they were asked for, the most probable tokens of each position and their probabilities, in
+            the step that committed it, or in the last one if none has; empty where the network was not asked.
     """
 
     tokens: tuple[str, ...]
     commit_steps: tuple[int, ...]
     confidences: tuple[float, ...]
     num_steps: int
+    alternatives: tuple[tuple[tuple[str, float], ...], ...] = ()
+
+    def to_dict(self) -> JsonObject:
+        """Return it in types that JSON has."""
+        result: JsonObject = {
+            "tokens": list(self.tokens),
+            "commit_steps": list(self.commit_steps),
+            "confidences": list(self.confidences),
+            "num_steps": self.num_steps,
+        }
+        if self.alternatives:
+            result["alternatives"] = [[list(pair) for pair in row] for row in self.alternatives]
+        return result
 
 
 @dataclass(frozen=True)
@@ -117,12 +132,7 @@ class Prediction:
             if self.georeference is not None:
                 result["map_corners"] = _corners_to_lists(self.map_corners or ())
         if self.denoising is not None:
-            result["denoising"] = {
-                "tokens": list(self.denoising.tokens),
-                "commit_steps": list(self.denoising.commit_steps),
-                "confidences": list(self.denoising.confidences),
-                "num_steps": self.denoising.num_steps,
-            }
+            result["denoising"] = self.denoising.to_dict()
         return result
 
 

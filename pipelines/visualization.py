@@ -19,11 +19,21 @@ from geodit.data.drawing import (
     ink_on,
 )
 
-__all__ = ["contact_sheet", "denoising_picture", "draw_answer", "draw_boxes", "draw_questions"]
+__all__ = [
+    "MASK_COLOR",
+    "STEP_COLORS",
+    "cell_text",
+    "contact_sheet",
+    "denoising_picture",
+    "draw_answer",
+    "draw_boxes",
+    "draw_questions",
+    "step_color",
+]
 
 # Every fourth of viridis, from the first step to the last; dark to light, so that it also reads in gray.
-_STEP_COLORS: tuple[Color, ...] = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
-_MASK_COLOR: Color = (225, 225, 225)
+STEP_COLORS: tuple[Color, ...] = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
+MASK_COLOR: Color = (225, 225, 225)
 
 
 def denoising_picture(
@@ -57,7 +67,7 @@ def denoising_picture(
     if max_columns < 1:
         raise ValueError(f"max_columns must be at least 1, got {max_columns}")
     font = ImageFont.load_default(16)
-    texts = [_cell_text(token) for token in tokens]
+    texts = [cell_text(token) for token in tokens]
     cell_width = 12 + max(44, *(round(font.getlength(text)) for text in texts))
     cell_height, margin, gap = 28, 12, 24
     head = margin + round(font.getlength(f"step {num_steps}")) + 10
@@ -76,7 +86,7 @@ def denoising_picture(
             if column == 0:
                 draw.text((margin, y + cell_height / 2), f"step {step + 1}", BLACK, font, anchor="lm")
             committed = step >= commit_step >= 0
-            color = _step_color(commit_step, num_steps) if committed else _MASK_COLOR
+            color = step_color(commit_step, num_steps) if committed else MASK_COLOR
             outline = BLACK if step == commit_step else WHITE
             draw.rectangle((left, y, left + cell_width - 2, y + cell_height - 2), color, outline)
             ink = ink_on(color) if committed else (130, 130, 130)
@@ -85,7 +95,7 @@ def denoising_picture(
     return picture
 
 
-def _cell_text(token: str) -> str:
+def cell_text(token: str) -> str:
     """Return a token as it fits a cell: `<loc_12>` becomes `12`, white space becomes visible, long ones are cut."""
     if token.startswith("<loc_") and token.endswith(">"):
         return token[len("<loc_") : -1]
@@ -93,9 +103,10 @@ def _cell_text(token: str) -> str:
     return text if len(text) <= 12 else f"{text[:11]}\u2026"
 
 
-def _step_color(step: int, num_steps: int) -> Color:
-    place = (len(_STEP_COLORS) - 1) * step / max(num_steps - 1, 1)
-    index = min(int(place), len(_STEP_COLORS) - 2)
-    low, high = np.array(_STEP_COLORS[index]), np.array(_STEP_COLORS[index + 1])
+def step_color(step: int, num_steps: int) -> Color:
+    """Return the color of a denoising step, counted from 0, of so many."""
+    place = (len(STEP_COLORS) - 1) * step / max(num_steps - 1, 1)
+    index = min(int(place), len(STEP_COLORS) - 2)
+    low, high = np.array(STEP_COLORS[index]), np.array(STEP_COLORS[index + 1])
     red, green, blue = np.rint(low + (high - low) * (place - index)).astype(int).tolist()
     return red, green, blue

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from PIL import Image
@@ -14,6 +15,7 @@ from transformers import BatchFeature
 
 from geodit.configuration.decoding_options import DecodingOptions
 from geodit.configuration.types_geodit import JsonObject
+from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 from geodit.modeling_geodit.random_geodit import seeded_generator
 from geodit.modeling_geodit.slots_geodit import FinishedAnswer
@@ -72,6 +74,8 @@ def ask(
     pattern: AnswerPattern | None = None,
     batch_size: int = 8,
     by_model: bool = True,
+    step_callback: Callable[[DenoisingState], None] | None = None,
+    num_alternatives: int = 0,
 ) -> Iterator[Reply]:
     """Ask a model questions of one task.
 
@@ -87,6 +91,8 @@ def ask(
         batch_size: Number of questions that are answered at once.
         by_model: Whether the model decides on what the options leave open; see
             [`DecodingOptions.generate_arguments`].
+        step_callback: Called after every step with the state of a batch; what it raises ends the call.
+        num_alternatives: How many alternatives of each token that state has.
 
     Yields:
         The replies as they are finished, in any order.
@@ -102,8 +108,11 @@ def ask(
             prompts = processor.prompt_inputs(task, queries, sizes)
             yield batch, {**inputs, **prompts, **_generators(batch, options)}
 
+    watching: dict[str, object] = {}
+    if step_callback is not None or num_alternatives:
+        watching = {"step_callback": step_callback, "num_alternatives": num_alternatives}
     with closing(prefetch(_prepare_images(processor, questions, batch_size))) as prepared:
-        yield from _answer(model, processor, task, with_prompts(prepared), options, pattern, by_model)
+        yield from _answer(model, processor, task, with_prompts(prepared), options, pattern, by_model, watching)
 
 
 def ask_of_each(
@@ -186,9 +195,10 @@ def _answer(
     options: DecodingOptions,
     pattern: AnswerPattern | None,
     by_model: bool,
+    watching: Mapping[str, object] = MappingProxyType({}),
 ) -> Iterator[Reply]:
-    """Answer batches of questions and read the answers."""
-    arguments = options.generate_arguments(by_model=by_model)
+    """Answer batches of questions and read the answers; `watching` has what `generate_many` takes about steps."""
+    arguments = {**options.generate_arguments(by_model=by_model), **watching}
     if options.seed is not None:
         arguments["seed"] = None  # Each question brings a generator.
     asked: dict[int, ImageQuestion] = {}

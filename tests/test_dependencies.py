@@ -16,7 +16,7 @@ PACKAGE = Path(geodit.__file__).parent
 # From the top down. A package may import those of the lines below its own.
 LAYERS = (
     ("cli",),
-    ("finetuning", "speed"),
+    ("app", "finetuning", "speed"),
     ("trainers",),
     ("annotations",),
     ("evaluation", "pipelines"),

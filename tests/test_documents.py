@@ -32,6 +32,7 @@ PACKAGES = sorted(path.parent.name for path in CHECKOUT.glob("*/__init__.py"))
 
 # Guides that other tests follow from the first block to the last.
 FOLLOWED = {
+    "docs/app.md": "tests/app/test_guide.py",
     "docs/other-models.md": "tests/evaluation/other_models/test_other_models.py",
     "docs/publishing.md": "tests/test_publishing_guide.py",
     "docs/your-own-training-code.md": "tests/test_training_guide.py",

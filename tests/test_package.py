@@ -85,7 +85,9 @@ class TestWheel:
         }
         assert modules == {name for name in wheel.namelist() if name.endswith(".py")}
 
-    @pytest.mark.parametrize("folder", ["recipes", "tiny", "evaluation/lmms/tasks", "hub_cards/templates"])
+    @pytest.mark.parametrize(
+        "folder", ["recipes", "tiny", "evaluation/lmms/tasks", "hub_cards/templates", "app/assets"]
+    )
     def test_data_files_are_in_it(self, wheel, checkout, folder):
         wanted = {f"geodit/{file.relative_to(checkout)}" for file in (checkout / folder).rglob("*") if file.is_file()}
         assert wanted
@@ -102,6 +104,7 @@ class TestWheel:
         metadata = email.message_from_bytes(wheel.read(f"{name}/METADATA"))
         assert metadata["License-Expression"] == "Apache-2.0"
         extras = {
+            "app",
             "docs",
             "eval",
             "finetune",

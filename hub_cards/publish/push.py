@@ -32,7 +32,7 @@ from geodit.hub_cards.publish.hub_client import HubClient, is_transient
 
 __all__ = ["PushResult", "RepoState", "RepoType", "prepare_repo", "push_files", "read_repo", "resolve_repo_id"]
 
-RepoType = Literal["model", "dataset"]
+RepoType = Literal["model", "dataset", "space"]
 """Kinds of repositories."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -114,7 +114,7 @@ def push_files(
         files: The files.
         repo_id: Hub id, `"organization/name"`.
         client: The Hub.
-        repo_type: Whether the repository is one of a model or of a data set.
+        repo_type: Whether the repository is one of a model, of a data set or of a Space.
         private: Whether a repository that is made is private; by default as the organization has it.
         revision: The branch to push to; it is made, from the main one, if it does not exist. By default the main one.
         create_pr: Whether to open a pull request on that branch instead. The repository must exist.
@@ -169,7 +169,7 @@ def prepare_repo(
     Args:
         client: The Hub.
         repo_id: Hub id.
-        repo_type: Whether it is one of a model or of a data set.
+        repo_type: Whether it is one of a model, of a data set or of a Space.
         private: Whether a repository that is made is private; by default as the organization has it.
         create: Whether to make it if it does not exist.
 
@@ -184,7 +184,16 @@ def prepare_repo(
         if not create:
             raise ValueError(f"there is no repository {repo_id} to open a pull request on") from None
         doing = f"making the repository {repo_id}"
-        client.call(doing, client.api.create_repo, repo_id, repo_type=repo_type, private=private, exist_ok=True)
+        sdk = "gradio" if repo_type == "space" else None
+        client.call(
+            doing,
+            client.api.create_repo,
+            repo_id,
+            repo_type=repo_type,
+            private=private,
+            space_sdk=sdk,
+            exist_ok=True,
+        )
         return
     if private and not is_private:
         raise ValueError(
@@ -293,7 +302,7 @@ class _Push:
         repo_id: The repository, which exists.
         files: What it is to hold.
         user: Who pushes.
-        repo_type: Whether the repository is one of a model or of a data set.
+        repo_type: Whether the repository is one of a model, of a data set or of a Space.
         revision: The branch, `None` for the main one.
         create_pr: Whether to open a pull request on it.
         message: First line of the commit message.
@@ -405,6 +414,12 @@ class _Push:
         # Only what these files take the place of: a processor alone replaces no weights.
         weights = any(path.endswith(".safetensors") for path in pushed)
         code = any(path in CODE_FILES for path in pushed)
+        if self.repo_type == "space":
+            # All code and weights of a Space are of one push.
+            folders = {path.partition("/")[0] for path in pushed if "/" in path}
+            return tuple(
+                path for path in sorted(state.files) if path not in pushed and path.partition("/")[0] in folders
+            )
         if self.repo_type == "dataset":
             tables = any(_REPLACED_TABLES.fullmatch(path) for path in pushed)
             others = (path for path in sorted(state.files) if path not in pushed)
@@ -435,7 +450,7 @@ class _Push:
 
     def _commit_info(self, commit: str, pr_url: str | None = None) -> CommitInfo:
         endpoint = self.client.api.endpoint
-        folder = "datasets/" if self.repo_type == "dataset" else ""
+        folder = {"model": "", "dataset": "datasets/", "space": "spaces/"}[self.repo_type]
         url = f"{endpoint}/{folder}{self.repo_id}/commit/{commit}"
         return CommitInfo(url, self.message, self.description or "", commit, _endpoint=endpoint, pr_url=pr_url)
 

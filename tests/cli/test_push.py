@@ -198,3 +198,71 @@ def test_a_token_file_takes_precedence(hub, geodit, checkpoint, tmp_path, monkey
     (tmp_path / "token").write_text(hub.tokens.write + "\n")
     assert geodit("push", checkpoint, "--repo", REPO, "--token-file", tmp_path / "token").exit_code == 0
     assert files_of(hub)
+
+
+class TestSpace:
+    SPACE = "org/try-geodit"
+
+    @pytest.fixture(autouse=True)
+    def with_gradio(self):
+        pytest.importorskip("gradio")
+
+    def space_of(self, hub):
+        return hub.repos[f"spaces/{self.SPACE}"]
+
+    def files_of_space(self, hub):
+        return files_of(hub, repo_id=f"spaces/{self.SPACE}")
+
+    def test_it_shows_the_commit_of_the_model_that_was_pushed(self, hub, geodit, checkpoint):
+        result = geodit("push", checkpoint, "--repo", REPO, "--space", self.SPACE, "--license", "mit")
+        assert result.exit_code == 0, result.output
+        head = hub.repos[REPO].head.sha
+        files = self.files_of_space(hub)
+        assert f"revision={head!r}" in files["app.py"].decode()
+        assert b"license: mit\n" in files["README.md"]
+        assert not [path for path in files if path.endswith(".safetensors")]
+        assert result.stdout.splitlines()[1].endswith(
+            f"{hub.endpoint}/spaces/{self.SPACE}/commit/{self.space_of(hub).head.sha}"
+        )
+        assert len(hub.requested("commit")) == 2  # one for each repository
+
+    def test_without_a_model_on_the_hub_it_holds_the_weights(self, hub, geodit, checkpoint):
+        result = geodit("push", checkpoint, "--space", self.SPACE)
+        assert result.exit_code == 0, result.output
+        files = self.files_of_space(hub)
+        assert files["model/model.safetensors"] == (checkpoint / "model.safetensors").read_bytes()
+        assert files["app.py"].decode().endswith("run('model', name='try-geodit')\n")
+        assert REPO not in hub.repos
+        assert len(hub.requested("commit")) == 1
+        again = geodit("push", checkpoint, "--space", self.SPACE)
+        assert again.stdout.startswith(f"{self.SPACE} has all of these files already: ")
+
+    def test_what_an_earlier_push_left_goes_and_what_others_added_stays(self, hub, geodit, checkpoint):
+        geodit("push", checkpoint, "--space", self.SPACE)
+        assert geodit("push", checkpoint, "--repo", REPO, "--space", self.SPACE).exit_code == 0
+        assert "model/model.safetensors" in self.files_of_space(hub)  # no file of that folder takes its place
+
+    def test_as_json(self, hub, geodit, checkpoint):
+        document = json.loads(geodit("push", checkpoint, "--repo", REPO, "--space", self.SPACE, "--json").stdout)
+        assert document["model"]["repo"] == REPO
+        assert document["space"]["commit"] == self.space_of(hub).head.sha
+
+    def test_a_dry_run(self, hub, geodit, checkpoint):
+        document = json.loads(geodit("push", checkpoint, "--space", self.SPACE, "--dry-run", "--json").stdout)
+        assert {"app.py", "requirements.txt", "model/model.safetensors"} <= {
+            file["path"] for file in document["files"]
+        }
+        assert "sdk: gradio\n" in document["card"]
+        assert hub.requests == []
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            ((), "give --repo, --space or both"),
+            (("--space", "try-geodit"), "--space takes the form owner/name, got 'try-geodit'"),
+            (("--space", SPACE, "--create-pr"), "--space shows a whole checkpoint of the main branch"),
+            (("--space", SPACE, "--revision", "next"), "--space shows a whole checkpoint of the main branch"),
+        ],
+    )
+    def test_what_does_not_fit(self, geodit, checkpoint, arguments, said):
+        assert said in geodit.fails("push", checkpoint, *arguments)

@@ -78,6 +78,7 @@ VERSION_AND_ERRORS = [
     (["data", "check"], 2),
     (["benchmark", "--repeats", "none"], 2),
     (["push", "runs/trees"], 2),
+    (["app", "--port", "0"], 2),
 ]
 
 
