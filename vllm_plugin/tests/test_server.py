@@ -147,7 +147,11 @@ def test_a_client_that_goes_away_takes_nothing_with_it(
 
 
 def test_a_crowd_is_answered_right(
-    server: Server, pipeline: GeoDiTPipeline, images: list[Image.Image], crowd_seconds: float, record_testsuite_property: Any
+    server: Server,
+    pipeline: GeoDiTPipeline,
+    images: list[Image.Image],
+    crowd_seconds: float,
+    record_testsuite_property: Any,
 ) -> None:
     right = []
     for number, image in enumerate(images):
