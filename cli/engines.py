@@ -88,6 +88,7 @@ def _check_engine(engine: EngineName, options: str | None, adapter: str | None) 
         raise CommandError("--engine vllm takes no --adapter: merge it into the model before")
     if find_spec(_PLUGIN) is None or find_spec("vllm") is None:
         raise CommandError("--engine vllm needs vLLM and the plugin for it: pip install 'geodit-vllm[cuda]'")
+    _read_options(options)
 
 
 def _read_options(options: str | None) -> Arguments:
@@ -99,4 +100,10 @@ def _read_options(options: str | None) -> Arguments:
         raise CommandError(f"--engine-options is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise CommandError("--engine-options must be a JSON object of arguments by their names")
+    for name in ("model", "revision", "dtype"):
+        if name in values:
+            raise CommandError(f"--engine-options cannot have {name}: the command's own options say it")
+    size = values.get("tensor_parallel_size", 1)
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise CommandError(f"tensor_parallel_size of --engine-options must be a number of GPUs, but is {size!r}")
     return values

@@ -22,12 +22,16 @@ from geodit.configuration.types_geodit import JsonObject
 from geodit.modeling_geodit.patterns_geodit import AutomatonPattern
 from geodit.processing.token_bytes import read_token_bytes
 
-__all__ = ["TokenAutomaton", "compile_expression", "regular_expression_pattern"]
+__all__ = ["CompileTimeoutError", "TokenAutomaton", "compile_expression", "regular_expression_pattern"]
 
 _MAX_LENGTH = 2000
 _MAX_TRANSITIONS = 1_000_000
 _MAX_BYTES = 4 * 2**30
 _COMPILER = Path(__file__).parent / "regular_expression_compiler.py"
+
+
+class CompileTimeoutError(ValueError):
+    """Compiling a regular expression took too long; it may not when the machine is less busy."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ def _compile(expression: str, request: JsonObject, timeout: float) -> JsonObject
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ValueError(too_large) from error
+        raise CompileTimeoutError(too_large) from error
     if finished.returncode:
         reason = RuntimeError(f"the compiler of regular expressions failed: {finished.stderr.strip()[-2000:]}")
         # Rust gives up by a signal where it gets no memory.

@@ -30,3 +30,18 @@ def test_what_does_not_go_together(geodit, scene, options, message):
 @pytest.mark.skipif(find_spec("geodit_vllm") is not None, reason="the plugin is installed")
 def test_the_plugin_is_named_where_it_is_missing(geodit, scene):
     assert "pip install 'geodit-vllm[cuda]'" in geodit.fails("predict", scene, "--task", "caption", "--engine", "vllm")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "must be a JSON object"),
+        ('{"model": "other"}', "cannot have model"),
+        ('{"tensor_parallel_size": "two"}', "must be a number of GPUs, but is 'two'"),
+    ],
+)
+def test_options_of_the_engine_are_read_before_anything_is_loaded(geodit, scene, monkeypatch, options, message):
+    monkeypatch.setattr("geodit.cli.engines.find_spec", lambda name: name)
+    arguments = ("predict", scene, "--task", "caption", "--engine", "vllm", "--engine-options", options)
+    assert message in geodit.fails(*arguments)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 __all__ = ["__version__", "register"]
 
 __version__ = "0.1.0"
@@ -13,12 +15,15 @@ _ARCHITECTURE = "GeoDiTForMaskedDiffusion"
 def register() -> None:
     """Make vLLM know GeoDiT; vLLM calls this in each of its processes, by the entry point `vllm.general_plugins`.
 
-    Raises:
-        ImportError: If vLLM is of a minor release that this was not written for.
+    A vLLM that this was not written for goes on without, and serves other models as before; a warning says why.
     """
     from geodit_vllm.releases import check_release
 
-    check_release()
+    try:
+        check_release()
+    except ImportError as error:
+        warnings.warn(str(error), stacklevel=1)
+        return
 
     from vllm import ModelRegistry
     from vllm.model_executor.models.config import MODELS_CONFIG_MAP

@@ -43,7 +43,6 @@ _UNSET_TEMPERATURE = 1.0
 _MAX_LOGPROBS = 2
 # How vLLM asks for the next token of a single beam; of several ones it asks for more log-probabilities.
 _BEAM_SEARCH = {"max_tokens": 1, "logprobs": 2, "detokenize": False}
-_TRANSPORT = ("kv_transfer_params", "ec_transfer_params")
 
 
 def install() -> None:
@@ -143,11 +142,7 @@ class Admission:
         image = self._image(request.mm_features or [])
         num_image_tokens = 0 if image is None else image.mm_position.length
         ids = list(request.prompt_token_ids)
-        asked = {
-            name: value
-            for name, value in (params.extra_args or {}).items()
-            if value is not None and name not in _TRANSPORT
-        }
+        asked = {name: value for name, value in (params.extra_args or {}).items() if value is not None}
         for name, value in self._from_vllm(params, len(ids), "task" in asked).items():
             asked.setdefault(name, value)
         check_prompt(ids, num_image_tokens, defaults.image_token_id, defaults.mask_token_id)
@@ -169,10 +164,9 @@ class Admission:
             asked["seed"] = secrets.randbits(63)
         asked["diffusion_canvas_length"] = self._canvas.width(len(ids), canvas.length)
         asked[ADMITTED] = _for_worker(image, pack_expression(asked, defaults))
-        transport = {name: value for name, value in (params.extra_args or {}).items() if name in _TRANSPORT}
         sampling = request.sampling_params
         assert sampling is not None
-        sampling.extra_args = {**asked, **transport}
+        sampling.extra_args = asked
         sampling.max_tokens = canvas.length
         request.prompt_token_ids = ids
 
@@ -182,13 +176,8 @@ class Admission:
             return None
         if len(features) > 1 or features[0].modality != "image" or features[0].mm_position.offset != 0:
             raise ValueError("a prompt takes one image at most, in front of its text: ask about one image at a time")
-        pixels = _field(features[0], "pixel_values")
-        side = int(self.defaults.config.vision_config.image_size)
-        if pixels is not None and tuple(pixels.shape[-3:]) != (3, side, side):
-            raise ValueError(
-                f"the model sees images of {side} x {side} pixels, but the request makes them of shape "
-                f"{tuple(pixels.shape)}: leave mm_processor_kwargs out"
-            )
+        if _field(features[0], "original_sizes") is None:
+            raise ValueError("the image comes without its size: send the image itself")
         return features[0]
 
     def _from_vllm(self, params: SamplingParams, prompt_length: int, has_task: bool) -> dict[str, Any]:

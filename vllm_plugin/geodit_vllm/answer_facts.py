@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vllm.logger import init_logger
 from vllm.v1.engine import EngineCoreOutputs
@@ -14,15 +15,18 @@ from vllm.v1.request import Request
 from geodit.configuration.types_geodit import JsonObject
 from geodit_vllm.answer_channel import for_client, unpack_facts
 from geodit_vllm.answers import FACTS, facts_of
-from geodit_vllm.requests import ServedDefaults, read_request
+from geodit_vllm.requests import read_question
 
-__all__ = ["AnswerFacts", "FinishedAnswer"]
+if TYPE_CHECKING:
+    from geodit.processing.processing_geodit import GeoDiTProcessor
+
+__all__ = ["AnswerFacts", "AnsweredRequest"]
 
 logger = init_logger(__name__)
 
 
 @dataclass(frozen=True)
-class FinishedAnswer:
+class AnsweredRequest:
     """What is known of an answer that a step has finished.
 
     Args:
@@ -38,13 +42,13 @@ class AnswerFacts:
     """Reads what the sampler has to say of canvases.
 
     Args:
-        defaults: What requests are read with.
+        processor: The processor of the model.
     """
 
-    def __init__(self, defaults: ServedDefaults) -> None:
-        self._defaults = defaults
+    def __init__(self, processor: GeoDiTProcessor) -> None:
+        self._processor = processor
 
-    def of_step(self, requests: Mapping[str, Request], output: ModelRunnerOutput) -> dict[str, FinishedAnswer]:
+    def of_step(self, requests: Mapping[str, Request], output: ModelRunnerOutput) -> dict[str, AnsweredRequest]:
         """Return the answers that a step has finished, by request; before the scheduler forgets the requests."""
         if output.logprobs is None or not output.sampled_token_ids:
             return {}
@@ -54,7 +58,7 @@ class AnswerFacts:
             if tokens and request is not None and request.sampling_params is not None:
                 place = output.req_id_to_index[req_id]
                 facts = self._read(request, output.logprobs, place, tokens)
-                found[req_id] = FinishedAnswer(facts, request.sampling_params.logprobs or 0)
+                found[req_id] = AnsweredRequest(facts, request.sampling_params.logprobs or 0)
         return found
 
     def _read(self, request: Request, logprobs: LogprobsLists, place: int, tokens: list[int]) -> JsonObject:
@@ -62,8 +66,8 @@ class AnswerFacts:
         try:
             known = unpack_facts(logprobs, place, tokens)
             return facts_of(
-                self._defaults.processor,
-                read_request(request.sampling_params.extra_args, self._defaults),
+                self._processor,
+                read_question(request.sampling_params.extra_args),
                 known.tokens,
                 known.confidences,
                 known.end_probabilities,
@@ -77,7 +81,7 @@ class AnswerFacts:
             return {}
 
     @staticmethod
-    def attach(answers: Mapping[str, FinishedAnswer], outputs: Iterable[EngineCoreOutputs]) -> None:
+    def attach(answers: Mapping[str, AnsweredRequest], outputs: Iterable[EngineCoreOutputs]) -> None:
         """Write into the outputs of a step what their clients are told."""
         for client in outputs:
             for output in client.outputs:

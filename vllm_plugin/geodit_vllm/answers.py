@@ -18,7 +18,7 @@ from geodit.processing.box_scores import DEFAULT_BOX_SCORE, get_box_score, read_
 
 if TYPE_CHECKING:
     from geodit.processing.processing_geodit import GeoDiTProcessor
-    from geodit_vllm.requests import CanvasRequest
+    from geodit_vllm.requests import Question
 
 __all__ = ["FACTS", "facts_of", "read_facts"]
 
@@ -28,7 +28,7 @@ FACTS = "geodit"
 
 def facts_of(
     processor: GeoDiTProcessor,
-    request: CanvasRequest,
+    request: Question,
     token_ids: Sequence[int],
     confidences: ArrayLike,
     end_probabilities: ArrayLike,

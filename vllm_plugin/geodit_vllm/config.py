@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 from vllm.config.compilation import CUDAGraphMode
 from vllm.config.diffusion import DiffusionConfig
 from vllm.config.scheduler import SchedulerConfig
+from vllm.logger import init_logger
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
 
 from geodit_vllm.served_canvas import ServedCanvas
 
 if TYPE_CHECKING:
     from vllm.config import ModelConfig, VllmConfig
+
+logger = init_logger(__name__)
 
 __all__ = ["SCHEDULER", "GeoDiTVllmConfig"]
 
@@ -24,7 +27,7 @@ _LONGEST_CANVAS = 128
 """Where neither the checkpoint nor the user names a length."""
 
 _LOGITS_BYTES = 2 * 1024**3
-"""Most bytes of the logits of one step in float32, where the user does not say how many requests run at once."""
+"""Most bytes of the logits of one step in float32, where vLLM's default of requests at once, or more, would run."""
 
 
 class GeoDiTVllmConfig(VerifyAndUpdateConfig):
@@ -76,7 +79,10 @@ class GeoDiTVllmConfig(VerifyAndUpdateConfig):
         if scheduler.max_num_seqs >= SchedulerConfig.DEFAULT_MAX_NUM_SEQS:
             # As for DiffusionGemma: a default of vLLM, which is larger than anybody would choose for this.
             per_request = 4 * canvas.longest_canvas * model_config.get_vocab_size()
-            scheduler.max_num_seqs = max(1, min(scheduler.max_num_seqs, _LOGITS_BYTES // per_request))
+            most = max(1, min(scheduler.max_num_seqs, _LOGITS_BYTES // per_request))
+            if most < scheduler.max_num_seqs:
+                logger.info("At most %d requests run at once, whose logits take 2 GiB in a step.", most)
+            scheduler.max_num_seqs = most
         # A prompt, or a canvas in full mode, is scheduled as a whole or waits for ever.
         needed = max(canvas.longest_request, scheduler.max_num_seqs)
         if scheduler.max_num_batched_tokens < needed:
@@ -111,7 +117,7 @@ def _choose_graphs(vllm_config: VllmConfig, canvas: ServedCanvas) -> None:
 
 def _refuse(vllm_config: VllmConfig) -> None:
     """Refuse what cannot be served."""
-    parallel = vllm_config.parallel_config
+    parallel, images = vllm_config.parallel_config, vllm_config.model_config.multimodal_config
     refused = {
         "--pipeline-parallel-size": parallel.pipeline_parallel_size > 1,
         "--prefill-context-parallel-size": parallel.prefill_context_parallel_size > 1,
@@ -120,6 +126,9 @@ def _refuse(vllm_config: VllmConfig) -> None:
         "--speculative-config": vllm_config.speculative_config is not None,
         "--kv-transfer-config": vllm_config.kv_transfer_config is not None,
         "--enable-prompt-embeds": vllm_config.model_config.enable_prompt_embeds,
+        # The process that admits requests would not see the images.
+        "--mm-processor-cache-type shm": images is not None and images.mm_processor_cache_type == "shm",
+        "--mm-processor-kwargs": images is not None and bool(images.mm_processor_kwargs),
     }
     if names := [name for name, is_given in refused.items() if is_given]:
         raise ValueError(f"GeoDiT is not served with {' and '.join(names)}: leave it out.")

@@ -91,7 +91,14 @@ class GeoDiTMultiModalProcessor(BaseMultiModalProcessor[GeoDiTProcessingInfo]):
         }
 
     def apply(self, inputs: ProcessorInputs, timing_ctx: TimingContext) -> MultiModalInput:
-        """Refuse prompts that lack the placeholder of their image, which vLLM would answer with HTTP 500."""
+        """Refuse what vLLM would answer with HTTP 500: prompts that lack the placeholder of their image.
+
+        And images that are prepared in another way than the model was made for, which it may be unable to take.
+        """
+        if inputs.hf_processor_mm_kwargs:
+            raise VLLMValidationError(
+                "mm_processor_kwargs are not served: the model sees images as it was made for, leave them out"
+            )
         given = inputs.mm_data_items.get_all_counts().get("image", 0)
         token = self.info.get_hf_config().image_token_id
         if given and token not in inputs.prompt:

@@ -2,13 +2,12 @@
 """What a request asks for: `extra_args` of vLLM's sampling parameters, with the names of `generate()`, checked.
 
 A request is read twice, by the same function: when it is admitted, where it can still be refused, and in the worker,
-where an exception would end the engine. What may take long, compiling a regular expression, is done at admission and
-travels with the request.
+where an exception would end the engine. What may take long, compiling a regular expression, is done at admission alone
+and travels with the request.
 """
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import threading
 import zlib
@@ -24,7 +23,7 @@ from geodit.configuration.generation_configuration_geodit import GeoDiTGeneratio
 from geodit.modeling_geodit.decoding_plan_geodit import DecodingPlan, plan_decoding
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern, AutomatonPattern
 from geodit.processing.answer_patterns import AnswerPatterns
-from geodit.processing.regular_expressions import TokenAutomaton, compile_expression
+from geodit.processing.regular_expressions import CompileTimeoutError, TokenAutomaton, compile_expression
 from geodit.processing.tasks_geodit import names_several_classes, resolve_task
 
 if TYPE_CHECKING:
@@ -35,10 +34,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ADMITTED",
     "CanvasRequest",
-    "PatternLimits",
+    "Question",
+    "RequestLimits",
     "ServedDefaults",
     "check_names",
+    "load_processor",
     "pack_expression",
+    "read_question",
     "read_request",
     "served_defaults",
 ]
@@ -47,7 +49,7 @@ ADMITTED = "geodit"
 """Name in `extra_args` of what admission adds for the worker: `image_size`, `(height, width)` in pixels of the
 original image, and `automaton`, a compiled regular expression."""
 
-# What decides on an answer, under the names of `generate()`, and whether it is a list.
+# What decides on an answer, under the names of `generate()`.
 _DECODING = (
     "max_new_tokens",
     "max_denoising_steps",
@@ -65,14 +67,15 @@ _QUESTION = ("task", "query", "choices", "pattern", "structured")
 _NAMES = (*_DECODING, *_QUESTION)
 _LISTS = ("suppress_tokens", "choices")
 # vLLM's own names, which mean nothing here, and what admission adds.
-_PASSED_ON = ("kv_transfer_params", "ec_transfer_params", "diffusion_canvas_length", ADMITTED)
+_PASSED_ON = ("diffusion_canvas_length", ADMITTED)
+_EXPRESSION = "pattern"
 _NOT_SERVED = {
     "guidance_scale": "guidance is not served, as it runs every request twice: leave it out, or use generate()",
     "use_cache": "the engine decides on its caches: leave it out",
     "prefix_refresh_steps": "the engine computes the prompt anew in every step of attention_mode='full': leave it out",
     "compile_step": "the engine decides what it compiles: leave it out",
     "capture_step": "the engine decides what it captures: leave it out",
-    "return_dict_in_generate": "answers carry their confidences where a task is named: leave it out",
+    "return_dict_in_generate": "answers carry their confidences: leave it out",
     "max_tokens": "give max_new_tokens, or max_tokens as a parameter of its own",
 }
 # Below, logits divided by it leave the range of numbers.
@@ -82,7 +85,7 @@ _MAX_MESSAGE = 500
 
 
 @dataclass(frozen=True)
-class PatternLimits:
+class RequestLimits:
     """How much one request may ask for. `--additional-config '{"geodit": {"max_answers": 64}}'` changes them.
 
     Args:
@@ -99,7 +102,7 @@ class PatternLimits:
         max_patterns: Patterns that are kept for later requests.
 
     Raises:
-        ValueError: If a limit is not a positive number.
+        ValueError: If a limit is not a positive number; `compile_seconds` may be 0.
     """
 
     max_suppressed: int = 64
@@ -123,7 +126,7 @@ class PatternLimits:
                 raise ValueError(f"the limit {one.name} must be a positive {kind}, but is {value!r}")
 
     @classmethod
-    def from_options(cls, options: object) -> PatternLimits:
+    def from_options(cls, options: object) -> RequestLimits:
         """Read the limits of `additional_config`.
 
         Args:
@@ -144,29 +147,40 @@ class PatternLimits:
         return cls(**given)
 
 
-@dataclass(frozen=True)
-class CanvasRequest:
-    """A request as it was understood.
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What an answer is read by.
 
     Args:
-        length: L, tokens of the canvas at most.
-        plan: How it is denoised.
-        pattern_key: Stands for the pattern of its answers; equal for equal patterns, `None` without one.
-        seed: Of its random numbers. Admission draws one where something is drawn and none is given.
         task: The task, if one is named.
         query: What the task is asked of.
         choices: The only answers, if they are listed.
         image_size: `(height, width)` of the original image in pixels, if that is known.
     """
 
-    length: int
-    plan: DecodingPlan
-    pattern_key: Hashable | None
-    seed: int | None
     task: str | None
     query: str
     choices: tuple[str, ...]
     image_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanvasRequest(Question):
+    """A request as it was understood.
+
+    Args:
+        length: L, tokens of the canvas at most.
+        plan: How it is denoised.
+        seed: Of its random numbers. Admission draws one where something is drawn and none is given.
+        task: As of a question.
+        query: Likewise.
+        choices: Likewise.
+        image_size: Likewise.
+    """
+
+    length: int
+    plan: DecodingPlan
+    seed: int | None
 
     @property
     def draws(self) -> bool:
@@ -189,7 +203,7 @@ class ServedDefaults:
     processor: GeoDiTProcessor
     config: GeoDiTConfig
     generation_config: GeoDiTGenerationConfig
-    limits: PatternLimits = field(default_factory=PatternLimits)
+    limits: RequestLimits = field(default_factory=RequestLimits)
     max_length: int = 2**20
     _patterns: _Patterns = field(init=False, repr=False, compare=False)
 
@@ -198,6 +212,14 @@ class ServedDefaults:
             raise ValueError(
                 f"the checkpoint's generation_config asks for guidance_scale={self.generation_config.guidance_scale}, "
                 "which is not served: set it to 1 there"
+            )
+        if not self.eos_token_ids:
+            raise ValueError("the checkpoint has no eos_token_id, with which answers end: set it in its config.json")
+        own = self.generation_config.suppress_tokens or ()
+        if len(own) > self.limits.max_suppressed:
+            raise ValueError(
+                f"the checkpoint's generation_config suppresses {len(own)} tokens, but max_suppressed is "
+                f"{self.limits.max_suppressed}: raise it in additional_config"
             )
         object.__setattr__(self, "_patterns", _Patterns(self.processor, self.limits))
         # Boxes in numbers are a regular expression, which takes seconds to compile: not while requests wait.
@@ -238,12 +260,7 @@ def served_defaults(model_config: ModelConfig, additional_config: object = None)
         OSError: If the processor cannot be loaded.
         ValueError: If the checkpoint asks for what is not served, or a limit is not allowed.
     """
-    from geodit.processing.processing_geodit import GeoDiTProcessor
-
-    processor = GeoDiTProcessor.from_pretrained(
-        model_config.tokenizer or model_config.model,
-        revision=model_config.tokenizer_revision or model_config.revision,
-    )
+    processor = load_processor(model_config)
     config = model_config.hf_config
     try:
         own = GeoDiTGenerationConfig.from_pretrained(model_config.model, revision=model_config.revision)
@@ -253,8 +270,22 @@ def served_defaults(model_config: ModelConfig, additional_config: object = None)
         processor,
         config,
         GeoDiTGenerationConfig.from_generation_config(own),
-        PatternLimits.from_options(additional_config),
+        RequestLimits.from_options(additional_config),
         int(model_config.max_model_len),
+    )
+
+
+def load_processor(model_config: ModelConfig) -> GeoDiTProcessor:
+    """Load the processor of the model, with the tokenizer that vLLM was told.
+
+    Raises:
+        OSError: If it cannot be loaded.
+    """
+    from geodit.processing.processing_geodit import GeoDiTProcessor
+
+    return GeoDiTProcessor.from_pretrained(
+        model_config.tokenizer or model_config.model,
+        revision=model_config.tokenizer_revision or model_config.revision,
     )
 
 
@@ -296,6 +327,18 @@ def read_request(extra_args: Mapping[str, object] | None, defaults: ServedDefaul
         raise ValueError(message) from error
 
 
+def read_question(extra_args: Mapping[str, Any] | None) -> Question:
+    """Return what the answer to an admitted request is read by; nothing is checked again."""
+    asked = extra_args or {}
+    size = (asked.get(ADMITTED) or {}).get("image_size")
+    return Question(
+        task=asked.get("task"),
+        query=asked.get("query") or "",
+        choices=tuple(asked.get("choices") or ()),
+        image_size=None if size is None else (int(size[0]), int(size[1])),
+    )
+
+
 def pack_expression(extra_args: Mapping[str, object], defaults: ServedDefaults) -> bytes | None:
     """Return the compiled regular expression of a request, for the worker; `None` if it has none.
 
@@ -327,23 +370,19 @@ def _read(extra_args: Mapping[str, object], defaults: ServedDefaults) -> CanvasR
     # Before there is a pattern: which of its numbers are wrong is not for the pattern to say.
     plan = plan_decoding(model, None, None, None, None, None, **decoding)
     length = plan.config.max_new_tokens
-    found = _find_pattern(values, task, query, length, admitted.get("automaton"), defaults)
-    key = None
-    if found is not None:
-        key, pattern = found
+    pattern = _find_pattern(values, task, query, length, admitted.get("automaton"), defaults)
+    if pattern is not None:
         pattern.check_canvases([length], plan.rules.eos_token_ids)
         plan = plan_decoding(model, None, None, pattern, None, None, **decoding)
-    choices = values.get("choices")
-    size = admitted.get("image_size")
+    question = read_question(extra_args)
     return CanvasRequest(
-        length,
-        plan,
-        key,
-        plan.config.seed,
-        task,
-        query,
-        tuple(choices) if isinstance(choices, list | tuple) else (),
-        (int(size[0]), int(size[1])) if isinstance(size, list | tuple) else None,
+        task=task,
+        query=query,
+        choices=question.choices,
+        image_size=question.image_size,
+        length=length,
+        plan=plan,
+        seed=plan.config.seed,
     )
 
 
@@ -370,7 +409,7 @@ def _read_question(values: Mapping[str, object], defaults: ServedDefaults) -> tu
     return task, query.strip()
 
 
-def _check_kind(name: str, value: object, limits: PatternLimits) -> None:
+def _check_kind(name: str, value: object, limits: RequestLimits) -> None:
     """Refuse what is too large to be looked at, or to be shown in a message."""
     if name not in _LISTS:
         most = {
@@ -420,8 +459,8 @@ def _find_pattern(
     length: int,
     automaton: object,
     defaults: ServedDefaults,
-) -> tuple[Hashable, AnswerPattern] | None:
-    """Return the pattern of the answers and what stands for it."""
+) -> AnswerPattern | None:
+    """Return the pattern of the answers."""
     choices, expression, structured = values.get("choices"), values.get("pattern"), values.get("structured", True)
     if structured not in (True, False):  # vLLM's server makes numbers of JSON's true and false
         raise ValueError(f"structured must be true or false, but is {_shown(structured)}")
@@ -450,36 +489,43 @@ class _Patterns:
         limits: How large they may be.
     """
 
-    def __init__(self, processor: GeoDiTProcessor, limits: PatternLimits) -> None:
+    def __init__(self, processor: GeoDiTProcessor, limits: RequestLimits) -> None:
         self._processor = processor
         self._limits = limits
         self._boxes = AnswerPatterns(processor)
         self._kept: OrderedDict[Hashable, AnswerPattern | str | None] = OrderedDict()
-        self._packed: OrderedDict[str, bytes] = OrderedDict()
+        self._packed: dict[str, bytes] = {}
         self._lock = threading.RLock()
 
-    def of_boxes(self, task: str, query: str) -> tuple[Hashable, AnswerPattern] | None:
+    def of_boxes(self, task: str, query: str) -> AnswerPattern | None:
         """Return the pattern of a task's boxes, if they have one."""
         if names_several_classes(query):
             return None
-        pattern = self._keep(("boxes", task), lambda: self._boxes.find(task, query))
-        return None if pattern is None else (("boxes", self._processor.box_format), pattern)
+        return self._keep(("boxes", task), lambda: self._boxes.find(task, query))
 
     def prepare(self) -> None:
-        """Make the patterns of all tasks that are answered by boxes."""
+        """Make the patterns of all tasks that are answered by boxes.
+
+        Raises:
+            CompileTimeoutError: If the machine is too busy for it.
+        """
         for name, task in self._processor.tasks.items():
             if task.answer == "boxes":
-                with contextlib.suppress(ValueError):  # a canvas too short for a box: said when it is asked for
+                try:
                     self.of_boxes(name, "object")
+                except CompileTimeoutError:
+                    raise
+                except ValueError:  # a canvas too short for a box: said when it is asked for
+                    continue
 
-    def of_choices(self, choices: tuple[str, ...], length: int) -> tuple[Hashable, AnswerPattern]:
+    def of_choices(self, choices: tuple[str, ...], length: int) -> AnswerPattern:
         """Return the pattern of listed answers that fit a canvas."""
         key = ("choices", choices, length)
         pattern = self._keep(key, lambda: self._checked(self._processor.choices_pattern(choices, length), "choices"))
         assert pattern is not None
-        return key, pattern
+        return pattern
 
-    def of_expression(self, expression: str, length: int, automaton: object) -> tuple[Hashable, AnswerPattern]:
+    def of_expression(self, expression: str, length: int, automaton: object) -> AnswerPattern:
         """Return the pattern of a regular expression.
 
         Args:
@@ -487,11 +533,12 @@ class _Patterns:
             length: Tokens of the canvas.
             automaton: The compiled expression, if admission has compiled it.
         """
-        key = ("pattern", expression)
+        key = (_EXPRESSION, expression)
         eos = int(self._processor.tokenizer.eos_token_id)
 
         def make() -> AnswerPattern:
             if isinstance(automaton, bytes):
+                self._packed[expression] = automaton
                 return _unpack(automaton).pattern(eos)
             if not self._limits.compile_seconds:
                 raise ValueError("this server takes no regular expressions: give choices, or leave pattern out")
@@ -510,8 +557,6 @@ class _Patterns:
                 raise ValueError(f"no answer matches the regular expression {expression!r}: change it") from error
             self._checked(pattern, "pattern")
             self._packed[expression] = _pack(compiled)
-            if len(self._packed) > self._limits.max_patterns:
-                self._packed.popitem(last=False)
             return pattern
 
         pattern = self._keep(key, make)
@@ -521,11 +566,17 @@ class _Patterns:
                 f"the shortest answer that matches {expression!r} has {pattern.min_length} tokens, but the canvas "
                 f"{length}: give an expression that shorter answers match, or a larger max_new_tokens"
             )
-        return key, pattern
+        return pattern
 
-    def packed(self, expression: str) -> bytes | None:
-        """Return a compiled expression, for another process."""
-        return self._packed.get(expression)
+    def packed(self, expression: str) -> bytes:
+        """Return a compiled expression, for another process, which never has to compile it.
+
+        Raises:
+            ValueError: If it has been forgotten since.
+        """
+        if expression not in self._packed:
+            raise ValueError("the server was busy with too many regular expressions: ask again")
+        return self._packed[expression]
 
     def _checked(self, pattern: AnswerPattern, name: str) -> AnswerPattern:
         """Refuse a pattern that would slow all others down."""
@@ -546,10 +597,14 @@ class _Patterns:
             if key not in self._kept:
                 try:
                     self._kept[key] = make()
+                except CompileTimeoutError:  # another time it may not take so long
+                    raise
                 except ValueError as error:
                     self._kept[key] = str(error)
                 if len(self._kept) > self._limits.max_patterns:
-                    self._kept.popitem(last=False)
+                    oldest, _ = self._kept.popitem(last=False)
+                    if isinstance(oldest, tuple) and oldest[0] == _EXPRESSION:
+                        self._packed.pop(str(oldest[1]), None)
             self._kept.move_to_end(key)
             found = self._kept[key]
         if isinstance(found, str):

@@ -27,7 +27,7 @@ from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 
 from geodit_vllm.answer_facts import AnswerFacts
-from geodit_vllm.requests import served_defaults
+from geodit_vllm.requests import load_processor
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
@@ -48,9 +48,7 @@ def make_scheduler(base: type[Scheduler]) -> type[Scheduler]:
     class GeoDiTScheduler(base):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self._facts = AnswerFacts(
-                served_defaults(self.vllm_config.model_config, self.vllm_config.additional_config)
-            )
+            self._facts = AnswerFacts(load_processor(self.vllm_config.model_config))
 
         def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
             self._hold_back_cut_canvases()

@@ -221,8 +221,10 @@ class TestRefusals:
         with pytest.raises(VLLMValidationError, match="no text"):
             admit(processor, {"prompt": "<image>", "multi_modal_data": {"image": picture()}})
 
-    def test_pictures_of_another_size_than_the_tower_sees(self, processor):
-        size = {"size": {"height": 48, "width": 48}}
+    @pytest.mark.parametrize(
+        "size", [{"size": {"height": 48, "width": 48}}, {"image_grid_pinpoints": [[96, 96]]}], ids=["size", "tiles"]
+    )
+    def test_images_that_are_prepared_in_another_way(self, processor, size):
         prompt = {"prompt": "<image>Why?", "multi_modal_data": {"image": picture()}, "mm_processor_kwargs": size}
         with pytest.raises(VLLMValidationError, match="mm_processor_kwargs"):
             admit(processor, prompt)

@@ -20,7 +20,7 @@ from geodit.pipelines.scenes.job import SceneJob, Tiling
 from geodit.processing.asking import ImageQuestion
 from geodit_vllm.answerer import VllmAnswerer, VllmSpec
 from geodit_vllm.answers import facts_of
-from geodit_vllm.requests import PatternLimits, ServedDefaults, read_request
+from geodit_vllm.requests import RequestLimits, ServedDefaults, read_request
 
 pytest.importorskip("vllm")
 from vllm.exceptions import VLLMValidationError
@@ -38,7 +38,7 @@ class StandIn:
     def __init__(self, pipe):
         self.pipe = pipe
         generation = GeoDiTGenerationConfig.from_generation_config(pipe.model.generation_config)
-        self.defaults = ServedDefaults(pipe.processor, pipe.model.config, generation, PatternLimits(), 256)
+        self.defaults = ServedDefaults(pipe.processor, pipe.model.config, generation, RequestLimits(), 256)
         self.calls = []
 
     def generate(self, prompts, params, use_tqdm):

@@ -16,7 +16,7 @@ from transformers import AutoConfig
 from geodit import GeoDiTPipeline, bundled_checkpoint
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
 from geodit_vllm.answers import facts_of, read_facts
-from geodit_vllm.requests import PatternLimits, ServedDefaults, read_request
+from geodit_vllm.requests import RequestLimits, ServedDefaults, read_request
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def pipe():
 def defaults(pipe):
     checkpoint = str(bundled_checkpoint())
     generation = GeoDiTGenerationConfig.from_pretrained(checkpoint)
-    return ServedDefaults(pipe.processor, AutoConfig.from_pretrained(checkpoint), generation, PatternLimits(), 256)
+    return ServedDefaults(pipe.processor, AutoConfig.from_pretrained(checkpoint), generation, RequestLimits(), 256)
 
 
 @pytest.fixture(scope="module")

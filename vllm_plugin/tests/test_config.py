@@ -87,3 +87,8 @@ class TestReleases:
         monkeypatch.setattr(releases.importlib.metadata, "version", lambda name: version)
         with pytest.raises(ImportError, match=f"made for vLLM 0.32, but vllm {version} is installed: run `pip "):
             check_release()
+
+    def test_others_go_on_without(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(releases.importlib.metadata, "version", lambda name: "0.33.0")
+        with pytest.warns(UserWarning, match="made for vLLM 0.32"):
+            geodit_vllm.register()

@@ -14,11 +14,11 @@ from transformers import AutoConfig
 from geodit import bundled_checkpoint
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
 from geodit.processing.processing_geodit import GeoDiTProcessor
-from geodit.processing.regular_expressions import regular_expression_pattern
+from geodit.processing.regular_expressions import CompileTimeoutError, regular_expression_pattern
 from geodit_vllm import requests
 from geodit_vllm.requests import (
     ADMITTED,
-    PatternLimits,
+    RequestLimits,
     ServedDefaults,
     check_names,
     pack_expression,
@@ -35,7 +35,7 @@ def make_defaults(limits=None, **generation):
         GeoDiTProcessor.from_pretrained(checkpoint),
         AutoConfig.from_pretrained(checkpoint),
         GeoDiTGenerationConfig.from_pretrained(checkpoint, **generation),
-        limits or PatternLimits(),
+        limits or RequestLimits(),
         256,
     )
 
@@ -49,7 +49,7 @@ class TestWhatIsLeftOpen:
     def test_the_checkpoint_decides(self, defaults):
         request = read_request(None, defaults)
         assert (request.length, request.plan.config.max_denoising_steps) == (32, 8)
-        assert (request.task, request.query, request.choices, request.pattern_key) == (None, "", (), None)
+        assert (request.task, request.query, request.choices) == (None, "", ())
         assert request.plan.rules.pattern is None
         assert not request.draws
 
@@ -59,10 +59,12 @@ class TestWhatIsLeftOpen:
         assert request.plan.rules.pattern == defaults.processor.answer_pattern("ground", "ship")
 
     def test_boxes_of_several_classes_have_no_pattern(self, defaults):
-        assert read_request({"task": "detect", "query": "ship; harbor"}, defaults).pattern_key is None
+        assert read_request({"task": "detect", "query": "ship; harbor"}, defaults).plan.rules.pattern is None
 
     def test_boxes_of_any_form(self, defaults):
-        assert read_request({"task": "detect", "query": "ship", "structured": False}, defaults).pattern_key is None
+        assert (
+            read_request({"task": "detect", "query": "ship", "structured": False}, defaults).plan.rules.pattern is None
+        )
 
     def test_a_length_that_is_given_goes_before_that_of_the_task(self, defaults):
         assert read_request({"task": "vqa", "query": "How many?", "max_new_tokens": 12}, defaults).length == 12
@@ -95,14 +97,14 @@ class TestDecoding:
         assert read_request({"fill_after_eos": 0}, defaults).plan.config.fill_after_eos is False
 
     def test_what_vllm_and_admission_add_changes_nothing(self, defaults):
-        added = {"diffusion_canvas_length": 99, "kv_transfer_params": {"a": 1}, ADMITTED: {"image_size": [30, 40]}}
+        added = {"diffusion_canvas_length": 99, ADMITTED: {"image_size": [30, 40]}}
         request = read_request(added, defaults)
         assert (request.length, request.image_size) == (32, (30, 40))
 
     def test_a_request_goes_to_another_process_and_is_read_there_as_here(self, defaults):
         asked = {"task": "detect", "query": "ship", "remasking": "random", "seed": 5}
         here, there = read_request(asked, defaults), read_request(json.loads(json.dumps(asked)), make_defaults())
-        assert here.pattern_key == there.pattern_key
+        assert here.plan.rules.pattern == there.plan.rules.pattern
         assert here.plan.blocks == there.plan.blocks
         assert (here.length, here.seed) == (there.length, there.seed)
 
@@ -116,7 +118,6 @@ class TestPatterns:
     def test_the_same_choices_are_one_pattern_that_is_made_once(self, defaults):
         asked = {"choices": ["harbor", "forest"]}
         first, second = read_request(asked, defaults), read_request(asked, defaults)
-        assert first.pattern_key == second.pattern_key
         assert first.plan.rules.pattern is second.plan.rules.pattern
 
     def test_an_expression_is_compiled_once_and_sent_along(self, defaults, monkeypatch):
@@ -128,10 +129,29 @@ class TestPatterns:
         monkeypatch.setattr(requests, "compile_expression", None)
         there = read_request(sent, worker)
         assert there.plan.rules.pattern == here.plan.rules.pattern
-        assert there.pattern_key == here.pattern_key
+
+    def test_an_expression_in_use_is_sent_along_however_many_come_between(self):
+        defaults = make_defaults(RequestLimits(max_patterns=2))
+        for expression in ("a", "b", "a", "c", "a"):
+            read_request({"pattern": expression}, defaults)
+            assert pack_expression({"pattern": expression}, defaults) is not None
+        with pytest.raises(ValueError, match="ask again"):
+            pack_expression({"pattern": "b"}, defaults)
+
+    def test_a_slow_moment_is_no_refusal_for_good(self, monkeypatch):
+        defaults = make_defaults()
+
+        def be_slow(*args, **kwargs):
+            raise CompileTimeoutError("too large an automaton")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(requests, "compile_expression", be_slow)
+            with pytest.raises(ValueError, match="too large"):
+                read_request({"pattern": "[ab]"}, defaults)
+        assert read_request({"pattern": "[ab]"}, defaults).plan.rules.pattern is not None
 
     def test_few_patterns_are_kept(self):
-        defaults = make_defaults(PatternLimits(max_patterns=2))
+        defaults = make_defaults(RequestLimits(max_patterns=2))
         for text in ("a", "b", "c", "d"):
             read_request({"choices": [text]}, defaults)
         assert len(defaults.patterns._kept) == 2
@@ -149,7 +169,7 @@ class TestPatterns:
         ["(a+)+$", "(?:a|b)*a(?:a|b){14}", "(?:[a-z]{1,50}){1,50}", ".{1,499}", "(" * 200, "[0-9a-z]{1,300}"],
     )
     def test_expressions_that_explode_are_refused_soon_or_harmless(self, expression):
-        defaults = make_defaults(PatternLimits(compile_seconds=3, max_states=300))
+        defaults = make_defaults(RequestLimits(compile_seconds=3, max_states=300))
         began = time.monotonic()
         with contextlib.suppress(ValueError):
             pattern = read_request({"pattern": expression}, defaults).plan.rules.pattern
@@ -253,14 +273,16 @@ class TestRefusals:
             check_names({name: 1})
         assert len(str(caught.value)) < 600
 
-    def test_names_of_transport_are_vllms(self):
-        check_names({"kv_transfer_params": {}, "task": "caption"})
+    def test_names_of_transport_are_the_engines(self):
+        check_names({"task": "caption"})
+        with pytest.raises(ValueError, match="there is no parameter"):
+            check_names({"kv_transfer_params": "x"})
 
 
 class TestLimits:
     def test_they_come_from_vllms_additional_configuration(self):
-        assert PatternLimits.from_options({"geodit": {"max_answers": 3}}).max_answers == 3
-        assert PatternLimits.from_options({"other": 1}) == PatternLimits.from_options(None) == PatternLimits()
+        assert RequestLimits.from_options({"geodit": {"max_answers": 3}}).max_answers == 3
+        assert RequestLimits.from_options({"other": 1}) == RequestLimits.from_options(None) == RequestLimits()
 
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -274,14 +296,19 @@ class TestLimits:
     )
     def test_wrong_ones(self, options, message):
         with pytest.raises(ValueError, match=message):
-            PatternLimits.from_options(options)
+            RequestLimits.from_options(options)
 
     def test_they_bound_requests(self):
-        defaults = make_defaults(PatternLimits(max_answers=2, max_denoising_steps=4))
+        defaults = make_defaults(RequestLimits(max_answers=2, max_denoising_steps=4))
         with pytest.raises(ValueError, match="may have 2"):
             read_request({"choices": ["a", "b", "c"]}, defaults)
         with pytest.raises(ValueError, match="at most 4"):
             read_request({"max_denoising_steps": 5}, defaults)
+
+
+def test_a_checkpoint_that_suppresses_more_than_the_server_allows_is_not_served():
+    with pytest.raises(ValueError, match="suppresses 3 tokens, but max_suppressed is 2"):
+        make_defaults(RequestLimits(max_suppressed=2), suppress_tokens=[20, 21, 22])
 
 
 def test_a_checkpoint_with_guidance_is_not_served():
