@@ -22,7 +22,7 @@ def bundled() -> GeoDiTPipeline:
 @pytest.fixture
 def predict(geodit: Command, bundled: GeoDiTPipeline, monkeypatch: pytest.MonkeyPatch) -> Predict:
     """`predict(image, ..., exit_code=0)` runs `geodit predict` with geodit-tiny; by default it detects ships."""
-    monkeypatch.setattr("geodit.cli.predict.load_from", lambda *args, **options: bundled)
+    monkeypatch.setattr("geodit.cli.engines.load_from", lambda *args, **options: bundled)
 
     def run(*arguments: object, exit_code: int = 0) -> Result:
         asked = () if "--task" in arguments else ("--task", "detect")

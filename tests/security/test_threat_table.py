@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
-LINK = re.compile(r"\[`(\w+)`\]\((tests/[\w/]+\.py)\)")
+LINK = re.compile(r"\[`(\w+)`\]\(((?:vllm_plugin/)?tests/[\w/]+\.py)\)")
 
 
 def rows():
