@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What requests may not do, whatever gradio would let them: send too much, make the server fetch, load from elsewhere.
 
-Gradio fetches an address that a request gives in the place of a file, or asks for by `/file=`. Nothing here is ever
-fetched. A content security policy keeps the page, too, from loading anything from another host.
+Gradio fetches an address that a request gives in the place of a file, or asks for by `/file=` or `/file/`. Nothing here
+is ever fetched. A content security policy keeps the page, too, from loading anything from another host.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from geodit.app.forms import FieldCounter
 from geodit.app.uploads import Uploads
 
 __all__ = ["Guard"]
@@ -24,6 +25,8 @@ _MAX_JSON_BYTES = 4 * 2**20
 _MAX_DEPTH = 50
 # Of a form beside its file.
 _FORM_BYTES = 2**20
+# Of the parts of a form that are no files, which gradio holds in memory.
+_FIELD_BYTES = 2**20
 _POLICY = (
     b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'self'; "
     b"form-action 'self'"
@@ -65,7 +68,9 @@ class Guard:
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, _with_headers(send))
             return
-        is_upload = _header(scope, b"content-type").startswith(b"multipart/")
+        # Only there are files written to disk as they come; all else is read into memory.
+        content_type = _header(scope, b"content-type")
+        is_upload = content_type.startswith(b"multipart/form-data") and path.endswith("/gradio_api/upload")
         limit = self._max_bytes + _FORM_BYTES if is_upload else _MAX_JSON_BYTES
         length = _header(scope, b"content-length")
         too_large = f"this is more than the {self._max_bytes // 2**20:,} MB that an upload may have"
@@ -93,12 +98,18 @@ class Guard:
         """Count the bytes as they come; they need not be as many as the headers say."""
         read = 0
         answered = False
+        try:
+            fields = FieldCounter(_header(scope, b"content-type"))
+        except ValueError as error:
+            await _refuse(send, 400, str(error))
+            return
 
         async def counted() -> Message:
             nonlocal read
             message = await receive()
-            read += len(message.get("body", b""))
-            if read > limit:
+            body = message.get("body", b"")
+            read += len(body)
+            if read > limit or fields.add(body) > _FIELD_BYTES:
                 raise _TooLargeError
             return message
 
@@ -116,9 +127,10 @@ class Guard:
 
 def _fetches(path: str) -> bool:
     """Return whether a path has gradio fetch an address."""
-    for route in ("/file=", "/proxy=", "/reupload="):
+    for route in ("/file=", "/file/", "/proxy=", "/reupload="):
         _, found, rest = path.partition(route)
-        if found and (route != "/file=" or "://" in rest or rest.lstrip("/").startswith(("http:", "https:"))):
+        is_file = route.startswith("/file")
+        if found and (not is_file or "://" in rest or rest.lstrip("/").startswith(("http:", "https:"))):
             return True
     return False
 

@@ -33,6 +33,8 @@ class Uploads:
 
     def __init__(self, max_pixels: int, max_total_bytes: int, keep_seconds: float = 600.0) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="geodit-app-")).resolve()
+        self.examples = self.folder / _EXAMPLES
+        self.examples.mkdir()
         self.max_pixels = max_pixels
         self.max_total_bytes = max_total_bytes
         self.keep_seconds = keep_seconds
@@ -43,8 +45,7 @@ class Uploads:
 
     def add_example(self, path: Path) -> Path:
         """Copy a file of the package to where the page may show it; it stays."""
-        (self.folder / _EXAMPLES).mkdir(exist_ok=True)
-        return Path(shutil.copy(path, self.folder / _EXAMPLES / path.name))
+        return Path(shutil.copy(path, self.examples / path.name))
 
     def open_page(self, session: str) -> None:
         """Note that a page is open in a browser."""
@@ -101,7 +102,7 @@ class Uploads:
             if path not in in_use and now - changed > self.keep_seconds:
                 self._remove(path)
         for folder in self.folder.iterdir():
-            if folder.is_dir() and folder.name != _EXAMPLES:
+            if folder.is_dir() and folder != self.examples:
                 with contextlib.suppress(OSError):
                     if now - folder.stat().st_mtime > self.keep_seconds:
                         folder.rmdir()
@@ -127,7 +128,7 @@ class Uploads:
         return found
 
     def _is_example(self, path: Path) -> bool:
-        return path.is_relative_to(self.folder / _EXAMPLES)
+        return path.is_relative_to(self.examples)
 
     def _touch(self, path: Path) -> None:
         with contextlib.suppress(OSError):
