@@ -7,6 +7,7 @@ is ever fetched. A content security policy keeps the page, too, from loading any
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -23,6 +24,7 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 _MAX_JSON_BYTES = 4 * 2**20
 _MAX_DEPTH = 50
+_MAX_SILENCE = 60
 # Of a form beside its file.
 _FORM_BYTES = 2**20
 # Of the parts of a form that are no files, which gradio holds in memory.
@@ -47,7 +49,7 @@ class Guard:
 
     Args:
         app: The application behind it.
-        uploads: Says whether there is room for another upload.
+        uploads: Has the room for uploads.
         max_bytes: Of an upload at most.
     """
 
@@ -77,11 +79,15 @@ class Guard:
         if length.isdigit() and int(length) > limit:
             await _refuse(send, 413, too_large)
             return
-        if is_upload and not self._uploads.has_room():
-            await _refuse(send, 503, "there is no room for uploads at the moment: try again in some minutes")
-            return
         if is_upload:
-            await self._pass_on_upload(scope, receive, send, limit, too_large)
+            needed = int(length) if length.isdigit() else limit
+            if not self._uploads.begin(needed):
+                await _refuse(send, 503, "there is no room for uploads at the moment: try again in some minutes")
+                return
+            try:
+                await self._pass_on_upload(scope, receive, send, limit, too_large)
+            finally:
+                self._uploads.end(needed)
             return
         body = await _read(receive, limit)
         if body is None:
@@ -106,7 +112,8 @@ class Guard:
 
         async def counted() -> Message:
             nonlocal read
-            message = await receive()
+            # An upload that stands still would keep its room.
+            message = await asyncio.wait_for(receive(), _MAX_SILENCE)
             body = message.get("body", b"")
             read += len(body)
             if read > limit or fields.add(body) > _FIELD_BYTES:
@@ -123,6 +130,9 @@ class Guard:
         except _TooLargeError:
             if not answered:
                 await _refuse(send, 413, too_large)
+        except TimeoutError:
+            if not answered:
+                await _refuse(send, 408, f"nothing came of this upload for {_MAX_SILENCE} seconds: upload it again")
 
 
 def _fetches(path: str) -> bool:

@@ -40,6 +40,7 @@ class Uploads:
         self.keep_seconds = keep_seconds
         self._lock = threading.Lock()
         self._pages: dict[str, set[Path]] = {}
+        self._coming: list[int] = []
         self._closed = threading.Event()
         threading.Thread(target=self._sweep, name="geodit-app-sweep", daemon=True).start()
 
@@ -89,9 +90,31 @@ class Uploads:
         """What all files take, in bytes."""
         return sum(size for _, size, _ in self._files())
 
-    def has_room(self) -> bool:
-        """Return whether another upload may come."""
-        return self.num_bytes < self.max_total_bytes
+    def begin(self, num_bytes: int) -> bool:
+        """Reserve the room of an upload that comes; [`end`] gives it back.
+
+        Args:
+            num_bytes: What it may take at most.
+
+        Returns:
+            Whether there is room, uploads that are still coming included.
+        """
+        with self._lock:
+            if self.num_bytes + sum(self._coming) + num_bytes > self.max_total_bytes:
+                return False
+            self._coming.append(num_bytes)
+            return True
+
+    def end(self, num_bytes: int) -> None:
+        """Note that an upload has come, or was cut off: what is left of it is removed when no other is coming."""
+        with self._lock:
+            self._coming.remove(num_bytes)
+            if self._coming:
+                return
+            # What has come lies in a folder of its own.
+            for path in self.folder.iterdir():
+                if path.is_file():
+                    self._remove(path)
 
     def sweep(self) -> None:
         """Remove the files that are not used any more, and empty folders."""

@@ -70,10 +70,24 @@ def test_a_file_that_has_gone_is_told_in_one_line(uploads):
 
 
 def test_there_is_room_up_to_a_total(uploads, harbor):
-    assert uploads.has_room()
-    for number in range(3):
-        upload(uploads, harbor, str(number))
-    assert not uploads.has_room()
+    size = harbor.stat().st_size
+    assert 2 * size < 60_000 < 3 * size
+    upload(uploads, harbor)
+    assert uploads.begin(size)
+    assert not uploads.begin(size)  # the one that is coming has its room
+    uploads.end(size)
+    assert uploads.begin(size)
+
+
+def test_an_upload_that_was_cut_off_leaves_nothing(uploads, harbor):
+    whole = upload(uploads, harbor)
+    assert uploads.begin(10)
+    assert uploads.begin(20)
+    (uploads.folder / "tmpx").write_bytes(bytes(5))
+    uploads.end(10)
+    assert (uploads.folder / "tmpx").exists()  # it may be of the other
+    uploads.end(20)
+    assert files_in(uploads) == [whole]
 
 
 def test_examples_stay_and_take_no_room(uploads, harbor):
