@@ -12,8 +12,8 @@ from gradio.events import api as add_api
 
 from geodit.app.components import image_path
 from geodit.app.failures import shown_error
-from geodit.app.service import Documents, SceneSettings, Service
-from geodit.app.settings import Bands, Question, decoding_options
+from geodit.app.service import Documents, Service
+from geodit.app.settings import Bands, Question, SceneSettings, decoding_options
 
 __all__ = ["add_functions"]
 
@@ -98,7 +98,7 @@ def add_functions(service: Service, queue: str) -> None:
                 task,
                 Bands.read(bands, stretch),
                 decoding_options(max_denoising_steps),
-                SceneSettings(tile_size, overlap, min_score),
+                SceneSettings.read(tile_size, overlap, min_score),
                 show=False,
             ),
         )

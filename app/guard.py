@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What requests may not do, whatever gradio would let them: send too much, make the server fetch, load from elsewhere.
 
-Gradio fetches an address that a request gives in the place of a file, or asks for by `/file=` or `/file/`. Nothing here
-is ever fetched. A content security policy keeps the page, too, from loading anything from another host.
+Gradio fetches an address that a request gives in the place of a file, or asks for by `/file=` or `/file/`. Nothing is
+ever fetched here. A content security policy keeps the page, too, from loading anything from another host.
 """
 
 from __future__ import annotations

@@ -22,8 +22,16 @@ from geodit.app.components import (
     view,
 )
 from geodit.app.failures import one_line, shown_error
-from geodit.app.service import Documents, SceneSettings, Service
-from geodit.app.settings import Bands, Question, decoding_options, split
+from geodit.app.service import Documents, Service
+from geodit.app.settings import (
+    MAX_DENOISING_STEPS,
+    MAX_OVERLAP,
+    Bands,
+    Question,
+    SceneSettings,
+    decoding_options,
+    split,
+)
 from geodit.configuration.text_files import read_json_object
 from geodit.configuration.types_geodit import JsonObject
 from geodit.processing.tasks_geodit import resolve_task
@@ -157,13 +165,19 @@ class _Page:
                         0, label="Tile size", info="Side in pixels. 0: as in training.", precision=0, minimum=0
                     )
                     overlap = gr.Slider(
-                        0, 0.75, 0.25, step=0.05, label="Overlap", info="Share of a tile's side.", buttons=[]
+                        0, MAX_OVERLAP, 0.25, step=0.05, label="Overlap", info="Share of a tile's side.", buttons=[]
                     )
                     score = gr.Slider(
                         0, 1, 0, step=0.05, label="Lowest score", info="Leave out objects below it.", buttons=[]
                     )
                     steps = gr.Slider(
-                        1, 64, 8, step=1, label="Denoising steps, N", info="At most, for each tile.", buttons=[]
+                        1,
+                        MAX_DENOISING_STEPS,
+                        8,
+                        step=1,
+                        label="Denoising steps, N",
+                        info="At most, for each tile.",
+                        buttons=[],
                     )
                 run, stop = _buttons("Run", "scene")
             with gr.Column(scale=8, min_width=300):
@@ -241,7 +255,7 @@ class _Page:
             task,
             Bands.read(bands, stretch),
             decoding_options(steps),
-            SceneSettings(int(tile or 0) or None, overlap, score),
+            SceneSettings.read(tile, overlap, score),
             session=session,
         )
 
