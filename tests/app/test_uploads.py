@@ -53,6 +53,34 @@ def test_what_a_page_has_used_goes_when_it_is_closed(uploads, harbor):
     assert list(uploads.folder.iterdir()) == [uploads.examples]
 
 
+def test_what_two_pages_have_stays_until_both_are_closed(uploads, harbor):
+    path = upload(uploads, harbor)  # equal files have one path
+    for session in ("one", "two"):
+        uploads.open_page(session)
+        uploads.keep(path, session)  # nothing was asked about it
+    uploads.close_page("one")
+    assert path.exists()
+    uploads.close_page("two")
+    assert not path.exists()
+
+
+def test_an_upload_that_has_just_come_may_be_of_another_page(uploads, harbor):
+    path = upload(uploads, harbor)
+    uploads.open_page("one")
+    uploads.keep(path, "one")
+    assert uploads.begin(10)
+    uploads.end(10)
+    uploads.close_page("one")
+    assert path.exists()
+
+
+def test_a_page_keeps_no_other_file(uploads, harbor):
+    uploads.open_page("one")
+    uploads.keep(harbor, "one")
+    uploads.close_page("one")
+    assert harbor.exists()
+
+
 def test_what_no_page_uses_goes_some_time_after_its_last_use(uploads, harbor):
     old, new, used = (upload(uploads, harbor, folder) for folder in ("1", "2", "3"))
     uploads.open_page("one")
