@@ -168,7 +168,7 @@ class Service:
             document["seconds"] = round(seconds, 3)
             ticket.report(document)
             if show and steps:
-                film = denoising_film(copy.pixels, size, steps)
+                film = denoising_film(copy.pixels, size, steps, check=ticket.check)
                 ticket.report({**document, "gif": data_url(film, "image/gif")})
 
         return self._worker.stream(work)
