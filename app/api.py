@@ -88,6 +88,7 @@ def add_functions(service: Service, queue: str) -> None:
         overlap: float = 0.25,
         min_score: float = 0.0,
         max_denoising_steps: int | None = None,
+        model: str | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Ask about all tiles of a scene; returns what was found, as GeoJSON where the scene has a place on Earth."""
         yield from _answer(
@@ -99,6 +100,7 @@ def add_functions(service: Service, queue: str) -> None:
                 Bands.read(bands, stretch),
                 decoding_options(max_denoising_steps),
                 SceneSettings.read(tile_size, overlap, min_score),
+                model=model,
                 show=False,
             ),
         )

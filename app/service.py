@@ -182,6 +182,7 @@ class Service:
         options: DecodingOptions,
         settings: SceneSettings,
         *,
+        model: str | None = None,
         session: str | None = None,
         show: bool = True,
     ) -> Documents:
@@ -194,6 +195,7 @@ class Service:
             bands: As for [`ask`].
             options: Likewise.
             settings: How the scene is seen.
+            model: Who answers.
             session: The page that asks.
             show: Whether documents have a picture of the scene on the map.
 
@@ -203,7 +205,7 @@ class Service:
         Yields:
             Documents with `done` and `total`, and in the end `summary`, `geojson` or `pixels`, `coco` and `seconds`.
         """
-        chosen, found = self._model(None), self.uploads.use(path, session)
+        chosen, found = self._model(model), self.uploads.use(path, session)
         if len(queries) > _MAX_QUERIES:
             raise ValueError(f"a scene is asked at most {_MAX_QUERIES} queries at once, not {len(queries):,}")
         for query in queries:
@@ -213,6 +215,7 @@ class Service:
             _check_number(chosen, found, max(1, len(queries)), bands, settings)
             document: JsonObject = {}
             if show:
+                document["name"] = found.name
                 with open_image(found, bands.numbers, bands.rendering) as source:
                     document["map"] = map_document(map_picture(source, min(_MAX_MAP_SIDE, 4 * max(source.image_size))))
                     if document["map"] is None:

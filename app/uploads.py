@@ -60,7 +60,7 @@ class Uploads:
     def close_page(self, session: str) -> None:
         """Remove what only this page has used.
 
-        Equal files are one here. Where an upload is coming or has just come, its page may not have noted it yet, so that
+        Equal files are one here. Where an upload is coming or has just come, its page may not have noted it yet:
         [`sweep`] removes what was used a little later.
         """
         with self._lock:

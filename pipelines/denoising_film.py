@@ -71,9 +71,7 @@ def film_frames(
 class _Film:
     """Draws one frame at a time; arguments as for [`denoising_film`]."""
 
-    def __init__(
-        self, pixels: NDArray[np.uint8], image_size: tuple[int, int], steps: Sequence[DenoisingStep]
-    ) -> None:
+    def __init__(self, pixels: NDArray[np.uint8], image_size: tuple[int, int], steps: Sequence[DenoisingStep]) -> None:
         if not steps:
             raise ValueError("there are no steps to show: ask first")
         self._steps = steps
@@ -95,7 +93,8 @@ class _Film:
 
 
 def _fitted(picture: Image.Image) -> Image.Image:
-    """Return a picture at the size that it has in a frame. A strip becomes wider: boxes are drawn on an enlarged copy."""
+    """Return a picture at the size that it has in a frame."""
+    # A strip becomes wider: boxes are drawn on a copy whose short side is enlarged.
     scale = _PICTURE_SIDE / max(picture.size)
     width, height = (max(_PICTURE_SIDE // 8, round(side * scale)) for side in picture.size)
     return picture.resize((width, height))

@@ -92,6 +92,7 @@ def test_a_program_gets_no_pictures(service, image):
 def test_a_scene_on_the_map(service, image):
     *_, last = documents(service.scene(image, ["ship", "tank"], "detect", BANDS, OPTIONS, SceneSettings(64)))
     assert last["done"] == last["total"] == 4
+    assert last["name"] == "harbor.tif"
     (south, west), (north, east) = last["map"]["bounds"]
     assert picture_of(last["map"]["src"]).mode == "RGBA"
     assert last["geojson"]["features"]
@@ -100,6 +101,13 @@ def test_a_scene_on_the_map(service, image):
             assert west <= longitude <= east
             assert south <= latitude <= north
     assert last["coco"]["images"][0]["file_name"] == "harbor.tif"
+
+
+def test_a_scene_is_asked_of_a_model(service, image):
+    with pytest.raises(ValueError, match="this page has no model 'gpt'"):
+        service.scene(image, ["ship"], "detect", BANDS, OPTIONS, SceneSettings(), model="gpt")
+    answers = service.scene(image, ["ship"], "detect", BANDS, OPTIONS, SceneSettings(), model="the same", show=False)
+    assert {one["properties"]["model"] for one in documents(answers)[-1]["geojson"]["features"]} == {"the same"}
 
 
 def test_a_scene_without_a_place_is_shown_in_pixels(service, harbor):
