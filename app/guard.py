@@ -103,7 +103,7 @@ class Guard:
     ) -> None:
         """Count the bytes as they come; they need not be as many as the headers say."""
         read = 0
-        answered = False
+        is_whole = answered = False
         try:
             fields = FieldCounter(_header(scope, b"content-type"))
         except ValueError as error:
@@ -111,9 +111,10 @@ class Guard:
             return
 
         async def counted() -> Message:
-            nonlocal read
+            nonlocal read, is_whole
             # An upload that stands still would keep its room.
-            message = await asyncio.wait_for(receive(), _MAX_SILENCE)
+            message = await asyncio.wait_for(receive(), None if is_whole else _MAX_SILENCE)
+            is_whole = not message.get("more_body", False)
             body = message.get("body", b"")
             read += len(body)
             if read > limit or fields.add(body) > _FIELD_BYTES:

@@ -171,6 +171,20 @@ def test_a_form_without_a_boundary_is_refused(http):
     assert answer.text.startswith("this form has no boundary")
 
 
+def test_an_upload_that_stands_still_is_cut_off(page, monkeypatch):
+    monkeypatch.setattr("geodit.app.guard._MAX_SILENCE", 0.2)
+    url = httpx.URL(page.url)
+    before = page.service.uploads.num_bytes
+    with socket.create_connection((url.host, url.port), timeout=30) as connection:
+        lines = ("POST /gradio_api/upload HTTP/1.1", f"host: {url.host}", "content-length: 1000")
+        form = '--x\r\ncontent-disposition: form-data; name="files"; filename="a.png"\r\n\r\nabc'
+        content_type = "content-type: multipart/form-data; boundary=x"
+        connection.sendall("\r\n".join([*lines, content_type, "", form]).encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b"")).decode()
+    assert answer.startswith("HTTP/1.1 408 ")
+    assert page.service.uploads.num_bytes == before
+
+
 def test_a_path_as_a_file_name_stays_in_the_folder(http, page, harbor):
     (path,) = upload(http, harbor.read_bytes(), "../../etc/passwd.tif").json()
     assert path.startswith(str(page.service.uploads.folder))
