@@ -12,8 +12,8 @@ from gradio.events import api as add_api
 
 from geodit.app.components import image_path
 from geodit.app.failures import shown_error
-from geodit.app.service import Documents, SceneSettings, Service
-from geodit.app.settings import Bands, Question, decoding_options
+from geodit.app.service import Documents, Service
+from geodit.app.settings import Bands, Question, SceneSettings, decoding_options
 
 __all__ = ["add_functions"]
 
@@ -88,6 +88,7 @@ def add_functions(service: Service, queue: str) -> None:
         overlap: float = 0.25,
         min_score: float = 0.0,
         max_denoising_steps: int | None = None,
+        model: str | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Ask about all tiles of a scene; returns what was found, as GeoJSON where the scene has a place on Earth."""
         yield from _answer(
@@ -98,7 +99,8 @@ def add_functions(service: Service, queue: str) -> None:
                 task,
                 Bands.read(bands, stretch),
                 decoding_options(max_denoising_steps),
-                SceneSettings(tile_size, overlap, min_score),
+                SceneSettings.read(tile_size, overlap, min_score),
+                model=model,
                 show=False,
             ),
         )

@@ -10,6 +10,7 @@ from typing import Literal
 
 import gradio as gr
 
+from geodit.app.settings import MAX_DENOISING_STEPS
 from geodit.configuration.generation_configuration_geodit import REMASKING_STRATEGIES
 from geodit.processing.tasks_geodit import Task
 
@@ -162,7 +163,7 @@ class DecodingFields:
         return cls(
             gr.Slider(
                 1,
-                64,
+                MAX_DENOISING_STEPS,
                 value=steps,
                 step=1,
                 label="Denoising steps, N",

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What requests may not do, whatever gradio would let them: send too much, make the server fetch, load from elsewhere.
 
-Gradio fetches an address that a request gives in the place of a file, or asks for by `/file=`. Nothing here is ever
-fetched. A content security policy keeps the page, too, from loading anything from another host.
+Gradio fetches an address that a request gives in the place of a file, or asks for by `/file=` or `/file/`. Nothing is
+ever fetched here. A content security policy keeps the page, too, from loading anything from another host.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from geodit.app.forms import FieldCounter
 from geodit.app.uploads import Uploads
 
 __all__ = ["Guard"]
@@ -22,8 +24,11 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 _MAX_JSON_BYTES = 4 * 2**20
 _MAX_DEPTH = 50
+_MAX_SILENCE = 60
 # Of a form beside its file.
 _FORM_BYTES = 2**20
+# Of the parts of a form that are no files, which gradio holds in memory.
+_FIELD_BYTES = 2**20
 _POLICY = (
     b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'self'; "
     b"form-action 'self'"
@@ -44,7 +49,7 @@ class Guard:
 
     Args:
         app: The application behind it.
-        uploads: Says whether there is room for another upload.
+        uploads: Has the room for uploads.
         max_bytes: Of an upload at most.
     """
 
@@ -65,18 +70,24 @@ class Guard:
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, _with_headers(send))
             return
-        is_upload = _header(scope, b"content-type").startswith(b"multipart/")
+        # Only there are files written to disk as they come; all else is read into memory.
+        content_type = _header(scope, b"content-type")
+        is_upload = content_type.startswith(b"multipart/form-data") and path.endswith("/gradio_api/upload")
         limit = self._max_bytes + _FORM_BYTES if is_upload else _MAX_JSON_BYTES
         length = _header(scope, b"content-length")
         too_large = f"this is more than the {self._max_bytes // 2**20:,} MB that an upload may have"
         if length.isdigit() and int(length) > limit:
             await _refuse(send, 413, too_large)
             return
-        if is_upload and not self._uploads.has_room():
-            await _refuse(send, 503, "there is no room for uploads at the moment: try again in some minutes")
-            return
         if is_upload:
-            await self._pass_on_upload(scope, receive, send, limit, too_large)
+            needed = int(length) if length.isdigit() else limit
+            if not self._uploads.begin(needed):
+                await _refuse(send, 503, "there is no room for uploads at the moment: try again in some minutes")
+                return
+            try:
+                await self._pass_on_upload(scope, receive, send, limit, too_large)
+            finally:
+                self._uploads.end(needed)
             return
         body = await _read(receive, limit)
         if body is None:
@@ -92,13 +103,21 @@ class Guard:
     ) -> None:
         """Count the bytes as they come; they need not be as many as the headers say."""
         read = 0
-        answered = False
+        is_whole = answered = False
+        try:
+            fields = FieldCounter(_header(scope, b"content-type"))
+        except ValueError as error:
+            await _refuse(send, 400, str(error))
+            return
 
         async def counted() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > limit:
+            nonlocal read, is_whole
+            # An upload that stands still would keep its room.
+            message = await asyncio.wait_for(receive(), None if is_whole else _MAX_SILENCE)
+            is_whole = not message.get("more_body", False)
+            body = message.get("body", b"")
+            read += len(body)
+            if read > limit or fields.add(body) > _FIELD_BYTES:
                 raise _TooLargeError
             return message
 
@@ -112,13 +131,17 @@ class Guard:
         except _TooLargeError:
             if not answered:
                 await _refuse(send, 413, too_large)
+        except TimeoutError:
+            if not answered:
+                await _refuse(send, 408, f"nothing came of this upload for {_MAX_SILENCE} seconds: upload it again")
 
 
 def _fetches(path: str) -> bool:
     """Return whether a path has gradio fetch an address."""
-    for route in ("/file=", "/proxy=", "/reupload="):
+    for route in ("/file=", "/file/", "/proxy=", "/reupload="):
         _, found, rest = path.partition(route)
-        if found and (route != "/file=" or "://" in rest or rest.lstrip("/").startswith(("http:", "https:"))):
+        is_file = route.startswith("/file")
+        if found and (not is_file or "://" in rest or rest.lstrip("/").startswith(("http:", "https:"))):
             return True
     return False
 

@@ -22,8 +22,16 @@ from geodit.app.components import (
     view,
 )
 from geodit.app.failures import one_line, shown_error
-from geodit.app.service import Documents, SceneSettings, Service
-from geodit.app.settings import Bands, Question, decoding_options, split
+from geodit.app.service import Documents, Service
+from geodit.app.settings import (
+    MAX_DENOISING_STEPS,
+    MAX_OVERLAP,
+    Bands,
+    Question,
+    SceneSettings,
+    decoding_options,
+    split,
+)
 from geodit.configuration.text_files import read_json_object
 from geodit.configuration.types_geodit import JsonObject
 from geodit.processing.tasks_geodit import resolve_task
@@ -130,6 +138,7 @@ class _Page:
             yield from self._run(self._watch, values, _watch_status, request)
 
         _wire(run, stop, watch, fields, shown, [question.query])
+        self._keep_on_change(image)
         asked([question.task, question.query])
 
     def scene_tab(self) -> None:
@@ -157,13 +166,19 @@ class _Page:
                         0, label="Tile size", info="Side in pixels. 0: as in training.", precision=0, minimum=0
                     )
                     overlap = gr.Slider(
-                        0, 0.75, 0.25, step=0.05, label="Overlap", info="Share of a tile's side.", buttons=[]
+                        0, MAX_OVERLAP, 0.25, step=0.05, label="Overlap", info="Share of a tile's side.", buttons=[]
                     )
                     score = gr.Slider(
                         0, 1, 0, step=0.05, label="Lowest score", info="Leave out objects below it.", buttons=[]
                     )
                     steps = gr.Slider(
-                        1, 64, 8, step=1, label="Denoising steps, N", info="At most, for each tile.", buttons=[]
+                        1,
+                        MAX_DENOISING_STEPS,
+                        8,
+                        step=1,
+                        label="Denoising steps, N",
+                        info="At most, for each tile.",
+                        buttons=[],
                     )
                 run, stop = _buttons("Run", "scene")
             with gr.Column(scale=8, min_width=300):
@@ -174,6 +189,7 @@ class _Page:
             yield from self._run(self._scene, values, _scene_status, request)
 
         _wire(run, stop, scene, fields, shown, [queries])
+        self._keep_on_change(image)
         asked([task, queries])
 
     def compare_tab(self) -> None:
@@ -210,11 +226,17 @@ class _Page:
             for side in range(2):
                 model, *decoding = values[6 + 5 * side : 11 + 5 * side]
                 given = (*values[:6], *decoding)
-                for document in self._run(partial(self._ask, model=model), given, _ask_status, request):
-                    shown[side] = document
-                    yield shown[0], shown[1]
+                try:
+                    for document in self._run(partial(self._ask, model=model), given, _ask_status, request):
+                        shown[side] = document
+                        yield shown[0], shown[1]
+                except gr.Error:
+                    if side == 0:
+                        yield shown[0], _said("Not asked, because A failed")
+                    raise
 
         _wire(run, stop, compare, fields, [sides[0][1], sides[1][1]], [question.query])
+        self._keep_on_change(image)
         asked([question.task, question.query])
 
     def _ask(self, path: str, values: tuple[Any, ...], session: str | None, model: str | None = None) -> Documents:
@@ -241,7 +263,7 @@ class _Page:
             task,
             Bands.read(bands, stretch),
             decoding_options(steps),
-            SceneSettings(int(tile or 0) or None, overlap, score),
+            SceneSettings.read(tile, overlap, score),
             session=session,
         )
 
@@ -275,6 +297,24 @@ class _Page:
         except Exception as error:
             yield _said(one_line(error, names))  # where it stays
             raise shown_error(error, names) from None
+
+    def _keep_on_change(self, image: ImageFields) -> None:
+        """Note that a page has an image, before anything is asked about it."""
+
+        def keep(image: object, request: gr.Request) -> None:
+            path = image_path(image)
+            if path and request.session_hash:
+                self.service.uploads.keep(path, request.session_hash)
+
+        image.image.change(
+            keep,
+            image.image,
+            None,
+            queue=False,
+            preprocess=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
 
     def _preview_on_change(self, image: ImageFields, shown: gr.HTML) -> None:
         """Show the picture before anything is asked, and again when its bands are shown otherwise."""
@@ -335,8 +375,24 @@ def _wire(
 ) -> None:
     """Connect the buttons of a tab."""
     outputs = views if isinstance(views, list) else [views]
-    events: list[Any] = [
+
+    def say(status: str) -> Any:
+        return tuple(_said(status) for _ in outputs) if len(outputs) > 1 else _said(status)
+
+    # The function itself says nothing before it has its turn.
+    waiting = [
         trigger(
+            partial(say, "Waiting for the model"),
+            None,
+            outputs,
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        for trigger in (run.click, *(field.submit for field in submitted))
+    ]
+    events: list[Any] = [
+        begun.then(
             function,
             inputs,
             outputs,
@@ -346,10 +402,10 @@ def _wire(
             show_progress="hidden",
             api_visibility="private",
         )
-        for trigger in (run.click, *(field.submit for field in submitted))
+        for begun in waiting
     ]
     stop.click(
-        lambda: tuple(_said("Stopped") for _ in outputs) if len(outputs) > 1 else _said("Stopped"),
+        partial(say, "Stopped"),
         None,
         outputs,
         cancels=events,

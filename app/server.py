@@ -114,8 +114,9 @@ def start(
                 prevent_thread_lock=True,
                 show_error=False,
                 max_file_size=max_bytes,
-                # Not empty, or the environment would decide.
-                allowed_paths=[str(uploads.folder)],
+                # What may be shown in the page's origin. Not uploads: gradio gives these out as downloads. Not empty,
+                # or the environment would decide.
+                allowed_paths=[str(uploads.examples)],
                 blocked_paths=[],
                 state_session_capacity=_MAX_SESSIONS,
                 footer_links=["api"],

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from geodit.app.pictures import data_url, map_document, picture_document, read_copy
-from geodit.app.settings import Bands, Question
+from geodit.app.settings import Bands, Question, SceneSettings
 from geodit.app.uploads import Uploads
 from geodit.app.worker import Ticket, Worker
 from geodit.configuration.decoding_options import DecodingOptions
@@ -28,13 +29,16 @@ from geodit.pipelines.scenes.results import SceneResult
 from geodit.processing.tasks_geodit import Task
 from geodit.rasters.imagery import open_image
 
-__all__ = ["Model", "SceneSettings", "Service"]
+__all__ = ["Model", "Service"]
 
 Documents = Iterator[JsonObject | None]
 """Documents of one request, each with all that is known, and `None` where nothing is new."""
 
 _NUM_ALTERNATIVES = 5
 _MAX_MAP_SIDE = 768
+_MAX_QUERIES = 32
+# Of one scene, each about one tile and one query.
+_MAX_QUESTIONS = 20_000
 
 
 @dataclass(frozen=True)
@@ -48,21 +52,6 @@ class Model:
 
     pipeline: GeoDiTPipeline
     name: ModelName
-
-
-@dataclass(frozen=True)
-class SceneSettings:
-    """How a scene is seen.
-
-    Args:
-        tile_size: Side of a tile in pixels; `None` for that of the training.
-        overlap: Share of a tile's side that neighbors have in common.
-        min_score: Objects of a lower score are left out.
-    """
-
-    tile_size: int | None = None
-    overlap: float = 0.25
-    min_score: float = 0.0
 
 
 class Service:
@@ -179,7 +168,7 @@ class Service:
             document["seconds"] = round(seconds, 3)
             ticket.report(document)
             if show and steps:
-                film = denoising_film(copy.pixels, size, steps)
+                film = denoising_film(copy.pixels, size, steps, check=ticket.check)
                 ticket.report({**document, "gif": data_url(film, "image/gif")})
 
         return self._worker.stream(work)
@@ -193,6 +182,7 @@ class Service:
         options: DecodingOptions,
         settings: SceneSettings,
         *,
+        model: str | None = None,
         session: str | None = None,
         show: bool = True,
     ) -> Documents:
@@ -205,17 +195,27 @@ class Service:
             bands: As for [`ask`].
             options: Likewise.
             settings: How the scene is seen.
+            model: Who answers.
             session: The page that asks.
             show: Whether documents have a picture of the scene on the map.
+
+        Raises:
+            ValueError: If these are too many questions for a page.
 
         Yields:
             Documents with `done` and `total`, and in the end `summary`, `geojson` or `pixels`, `coco` and `seconds`.
         """
-        chosen, found = self._model(None), self.uploads.use(path, session)
+        chosen, found = self._model(model), self.uploads.use(path, session)
+        if len(queries) > _MAX_QUERIES:
+            raise ValueError(f"a scene is asked at most {_MAX_QUERIES} queries at once, not {len(queries):,}")
+        for query in queries:
+            Question.read(task, query)
 
         def work(ticket: Ticket[JsonObject]) -> None:
+            _check_number(chosen, found, max(1, len(queries)), bands, settings)
             document: JsonObject = {}
             if show:
+                document["name"] = found.name
                 with open_image(found, bands.numbers, bands.rendering) as source:
                     document["map"] = map_document(map_picture(source, min(_MAX_MAP_SIDE, 4 * max(source.image_size))))
                     if document["map"] is None:
@@ -302,6 +302,24 @@ def _check(model: Model, question: Question, options: DecodingOptions) -> None:
     """
     inquiry = Inquiry(question.task, (question.query,), question.choices, None, options)
     model.pipeline.answerer.check(inquiry)
+
+
+def _check_number(model: Model, path: Path, num_queries: int, bands: Bands, settings: SceneSettings) -> None:
+    """Count the questions about a scene, before its tiles are made.
+
+    Raises:
+        ValueError: If there are too many.
+    """
+    side = settings.tile_size or model.pipeline.answerer.tile_side
+    stride = max(1, int(side * (1 - settings.overlap)))
+    with open_image(path, bands.numbers, bands.rendering) as source:
+        height, width = source.image_size
+    tiles = math.prod(1 + max(0, math.ceil((length - side) / stride)) for length in (height, width))
+    if tiles * num_queries > _MAX_QUESTIONS:
+        raise ValueError(
+            f"{tiles:,} tiles and {num_queries} queries are more than the {_MAX_QUESTIONS:,} questions that a page "
+            "asks at once: choose larger tiles, less overlap or fewer queries, or use `geodit predict`"
+        )
 
 
 def _scene_document(result: SceneResult) -> JsonObject:

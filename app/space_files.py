@@ -7,6 +7,7 @@ release others install.
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def _readme(model: SpaceModel, name: str, license: str) -> str:
         "colorTo": "green",
         "sdk": "gradio",
         "sdk_version": _installed("gradio"),
-        "python_version": "3.11",
+        "python_version": f"{sys.version_info.major}.{sys.version_info.minor}",
         "app_file": "app.py",
         "pinned": False,
         "license": license,
@@ -130,6 +131,11 @@ def _readme(model: SpaceModel, name: str, license: str) -> str:
         "compare settings.\n\n"
         f"Made by `geodit push --space` of geodit {geodit.__version__}, whose code is in `geodit/`.\n"
     )
+    if model.repo_id is not None:
+        text += (
+            "\nIf the model is private, the Space needs the secret `HF_TOKEN`: a token that may read it "
+            "(*Settings*, *Variables and secrets*).\n"
+        )
     header = yaml.safe_dump(front_matter, sort_keys=False, allow_unicode=True)
     return f"---\n{header}---\n\n# {name}\n\n{text}"
 

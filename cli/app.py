@@ -56,10 +56,10 @@ def run(
         str, typer.Option("--root-path", help="Path of the page where a proxy serves it, such as /geodit.")
     ] = "",
 ) -> None:
-    """Open a page in the browser: ask, watch the model denoise, detect in scenes, compare.
+    """Serve a page for the browser: ask, watch the model denoise, detect in scenes, compare.
 
-    The page is on this machine only, unless --host says otherwise. Nothing that is uploaded is kept, and nothing is
-    sent or fetched.
+    The page is on this machine only, unless --host says otherwise. Nothing that is uploaded is kept. After the model
+    is loaded nothing is fetched, and nothing is sent.
     """
     from geodit.app.server import Limits, serve, start
 

@@ -18,11 +18,13 @@ from geodit.cli.uploads import (
     PrivateOption,
     RevisionOption,
     TokenFileOption,
+    files_document,
     print_result,
     result_document,
     show_files,
     upload,
 )
+from geodit.configuration.types_geodit import JsonObject
 
 if TYPE_CHECKING:
     from geodit.hub_cards.publish.file_selection import PublishedFile
@@ -117,38 +119,75 @@ def push(
             template_path=template,
             origin=folder,
         )
-        results: dict[str, PushResult] = {}
+        # Before anything is pushed: it fails where a library that the page needs is missing.
+        of_space = [] if space is None else _files_of_space(space, repo, None, files, license)
         if dry_run:
-            shown = files if repo is not None else _files_of_space(str(space), None, None, files, license)
-            show_files(repo or str(space), shown, as_json)
+            planned = {name: shown for name, shown in ((repo, files), (space, of_space)) if name is not None}
+            if as_json and len(planned) > 1:
+                documents = [files_document(name, shown) for name, shown in planned.items()]
+                print_json(dict(zip(("model", "space"), documents, strict=True)))
+                return
+            for name, shown in planned.items():
+                show_files(name, shown, as_json)
             return
-        if repo is not None:
-            results["model"] = upload(
-                files,
-                repo,
-                token_file,
-                private=private or None,
-                revision=revision,
-                create_pr=create_pr,
-                message=message or f"Upload {folder.resolve().name} with geodit",
-            )
-        if space is not None:
-            commit = results["model"].commit.oid if repo is not None else None
-            results["space"] = upload(
-                _files_of_space(space, repo, commit, files, license),
-                space,
-                token_file,
-                repo_type="space",
-                private=private or None,
-                revision=None,
-                create_pr=False,
-                message=message or f"Show {folder.resolve().name} with geodit",
-            )
-        if as_json and len(results) > 1:
-            print_json({name: result_document(result) for name, result in results.items()})
-            return
-        for result in results.values():
-            print_result(result, as_json)
+        report = _Report(as_json, wait=repo is not None and space is not None)
+        try:
+            if repo is not None:
+                pushed = upload(
+                    files,
+                    repo,
+                    token_file,
+                    private=private or None,
+                    revision=revision,
+                    create_pr=create_pr,
+                    message=message or f"Upload {folder.resolve().name} with geodit",
+                )
+                report.add("model", pushed)
+                if space is not None:
+                    of_space = _files_of_space(space, repo, pushed.commit.oid, files, license)
+            if space is not None:
+                shown_by = upload(
+                    of_space,
+                    space,
+                    token_file,
+                    repo_type="space",
+                    private=private or None,
+                    revision=None,
+                    create_pr=False,
+                    message=message or f"Show {folder.resolve().name} with geodit",
+                )
+                report.add("space", shown_by)
+                if private and repo is not None:
+                    secret = "the secret HF_TOKEN, a token that may read it"
+                    typer.echo(f"geodit: {space} cannot load a private {repo} without {secret}", err=True)
+        finally:
+            report.end()
+
+
+class _Report:
+    """Prints what was pushed as soon as it is; two results as JSON are one document, of what there is in the end.
+
+    Args:
+        as_json: Whether it prints JSON.
+        wait: Whether there are to be two results.
+    """
+
+    def __init__(self, as_json: bool, *, wait: bool) -> None:
+        self._as_json = as_json
+        self._wait = wait and as_json
+        self._documents: JsonObject = {}
+
+    def add(self, name: str, result: "PushResult") -> None:
+        """Print or keep a result."""
+        if self._wait:
+            self._documents[name] = result_document(result)
+        else:
+            print_result(result, self._as_json)
+
+    def end(self) -> None:
+        """Print what was kept."""
+        if self._documents:
+            print_json(self._documents)
 
 
 def _files_of_space(

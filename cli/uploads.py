@@ -86,17 +86,20 @@ def upload(
 
 def show_files(repo: str, files: "Sequence[PublishedFile]", as_json: bool) -> None:
     """Print what a push would do."""
-    (content,) = (file.content for file in files if file.path_in_repo == "README.md")
-    card = (content if isinstance(content, bytes) else content.read_bytes()).decode()
     if as_json:
-        print_json({"repo": repo, "files": _file_documents(files), "card": card})
+        print_json(files_document(repo, files))
         return
     from rich.text import Text
 
     console = results_console()
     console.print(files_table(repo, files))
     # As it is, so that it can be copied out of the terminal.
-    console.print(Text(card), soft_wrap=True)
+    console.print(Text(_card(files)), soft_wrap=True)
+
+
+def files_document(repo: str, files: "Sequence[PublishedFile]") -> JsonObject:
+    """Return what a push would do, in types that JSON has."""
+    return {"repo": repo, "files": _file_documents(files), "card": _card(files)}
 
 
 def files_table(repo: str, files: "Sequence[PublishedFile]") -> "Table":
@@ -139,6 +142,11 @@ def result_document(result: "PushResult") -> JsonObject:
         "files": _file_documents(result.changed),
         "removed": list(result.removed),
     }
+
+
+def _card(files: "Sequence[PublishedFile]") -> str:
+    (content,) = (file.content for file in files if file.path_in_repo == "README.md")
+    return (content if isinstance(content, bytes) else content.read_bytes()).decode()
 
 
 def _file_documents(files: "Sequence[PublishedFile]") -> list[JsonObject]:

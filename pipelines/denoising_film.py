@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ def denoising_film(
     steps: Sequence[DenoisingStep],
     *,
     milliseconds: int = 400,
+    check: Callable[[], None] | None = None,
 ) -> bytes:
     """Draw an animated GIF of the steps of an answer.
 
@@ -37,17 +38,25 @@ def denoising_film(
         image_size: `(height, width)` of the image, in whose pixels the boxes are.
         steps: All of them, in order.
         milliseconds: How long each is shown; the last one for two seconds.
+        check: Called before each frame is drawn; may raise, which ends the drawing.
 
     Raises:
         ValueError: If there are none.
     """
-    drawn = film_frames(pixels, image_size, steps)
+    film = _Film(pixels, image_size, steps)
     # One palette for all, without dithering: a fraction of the bytes.
-    palette = drawn[-1].quantize(_COLORS, dither=Image.Dither.NONE)
-    frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in drawn]
-    durations = [milliseconds] * (len(frames) - 1) + [_LAST_FRAME]
+    palette = film.frame(len(steps)).quantize(_COLORS, dither=Image.Dither.NONE)
+
+    def frames() -> Iterator[Image.Image]:
+        for number in range(len(steps) + 1):
+            if check is not None:
+                check()
+            yield film.frame(number).quantize(palette=palette, dither=Image.Dither.NONE)
+
+    durations = [milliseconds] * len(steps) + [_LAST_FRAME]
     buffer = io.BytesIO()
-    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    drawn = frames()
+    next(drawn).save(buffer, "GIF", save_all=True, append_images=drawn, duration=durations, loop=0)
     return buffer.getvalue()
 
 
@@ -55,27 +64,40 @@ def film_frames(
     pixels: NDArray[np.uint8], image_size: tuple[int, int], steps: Sequence[DenoisingStep]
 ) -> list[Image.Image]:
     """Draw the frames: one before the first step, and one after each; arguments as for [`denoising_film`]."""
-    if not steps:
-        raise ValueError("there are no steps to show: ask first")
-    factors = np.array([pixels.shape[1] / image_size[1], pixels.shape[0] / image_size[0]] * 2)
-    total = max(step.number for step in steps)
-    first = steps[0].denoising
-    blank = ("[M]",) * len(first.tokens)
-    frames = [_frame(_picture(pixels, [], (), ()), 0, total, blank, (-1,) * len(blank))]
-    for step in steps:
-        boxes = [(np.array(box) * factors).tolist() for box in step.boxes]
-        shown = step.denoising
-        picture = _picture(pixels, boxes, step.labels, step.scores)
-        frames.append(_frame(picture, step.number, total, shown.tokens, shown.commit_steps))
-    return frames
+    film = _Film(pixels, image_size, steps)
+    return [film.frame(number) for number in range(len(steps) + 1)]
 
 
-def _picture(
-    pixels: NDArray[np.uint8], boxes: list[list[float]], labels: Sequence[str], scores: Sequence[float]
-) -> Image.Image:
-    picture = draw_boxes(pixels, boxes, labels, scores)
+class _Film:
+    """Draws one frame at a time; arguments as for [`denoising_film`]."""
+
+    def __init__(self, pixels: NDArray[np.uint8], image_size: tuple[int, int], steps: Sequence[DenoisingStep]) -> None:
+        if not steps:
+            raise ValueError("there are no steps to show: ask first")
+        self._steps = steps
+        self._total = max(step.number for step in steps)
+        # Once, and small: each frame draws on a copy of it.
+        self._picture = _fitted(Image.fromarray(pixels))
+        width, height = self._picture.size
+        self._factors = np.array([width / image_size[1], height / image_size[0]] * 2)
+
+    def frame(self, number: int) -> Image.Image:
+        """Draw what is known after so many steps."""
+        if number == 0:
+            blank = ("[M]",) * len(self._steps[0].denoising.tokens)
+            return _frame(_fitted(draw_boxes(self._picture, [])), 0, self._total, blank, (-1,) * len(blank))
+        step = self._steps[number - 1]
+        boxes = [(np.array(box) * self._factors).tolist() for box in step.boxes]
+        picture = _fitted(draw_boxes(self._picture, boxes, step.labels, step.scores))
+        return _frame(picture, step.number, self._total, step.denoising.tokens, step.denoising.commit_steps)
+
+
+def _fitted(picture: Image.Image) -> Image.Image:
+    """Return a picture at the size that it has in a frame."""
+    # A strip becomes wider: boxes are drawn on a copy whose short side is enlarged.
     scale = _PICTURE_SIDE / max(picture.size)
-    return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+    width, height = (max(_PICTURE_SIDE // 8, round(side * scale)) for side in picture.size)
+    return picture.resize((width, height))
 
 
 def _frame(

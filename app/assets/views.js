@@ -324,15 +324,14 @@ window.geodit = (() => {
     root.replaceChildren(
       make("div", { class: "gd-two" },
         make("div", {}, frame, make("p", { class: "gd-note" }, facts(value.picture))),
-        make("div", {}, make("div", { class: "gd-controls" }, film.play, caption, slider), grid, legend, detail)),
+        make("div", {}, make("div", { class: "gd-controls" }, film.play, caption, slider), make("p", { class: "gd-note" }, "Move the slider to see the canvas after each step."), grid, legend, detail)),
       ending);
   };
 
   // What was found in a scene.
   const renderScene = (root, value, props) => {
     if (!value || (!value.map && !value.picture && !value.geojson)) {
-      if (root.map) root.map.remove();
-      root.map = null;
+      removeMap(root);
       if (value && value.total !== undefined) root.replaceChildren(progress(value));
       else root.replaceChildren(empty(props.placeholder));
       return;
@@ -348,8 +347,14 @@ window.geodit = (() => {
     return make("div", { class: "gd-progress" }, make("div", { role: "progressbar", "aria-label": "Tiles", "aria-valuemin": "0", "aria-valuemax": String(value.total || 1), "aria-valuenow": String(value.done || 0) }, make("i", { style: { width: `${100 * share}%` } })), make("span", {}, text));
   };
 
-  const buildMap = (root, value, key) => {
+  const removeMap = (root) => {
+    if (root.watcher) root.watcher.disconnect();
     if (root.map) root.map.remove();
+    root.watcher = root.map = null;
+  };
+
+  const buildMap = (root, value, key) => {
+    removeMap(root);
     root.key = key;
     root.bar = make("div");
     root.holder = make("div", { class: "gd-map", role: "region", "aria-label": "Map of the scene" });
@@ -390,17 +395,32 @@ window.geodit = (() => {
       const box = make("div", {}, make("strong", {}, facts.label), ` ${Number(facts.score).toFixed(2)}`);
       return box;
     };
+    // What can be switched on and off.
+    const outlines = [];
     if (value.geojson) {
-      const layer = L.geoJSON(value.geojson, { style: (feature) => style(feature.properties.label), onEachFeature: (feature, shape) => shape.bindTooltip(tip(feature.properties)) });
+      const layer = L.geoJSON(value.geojson, { style: (feature) => style(feature.properties.label), onEachFeature: (feature, shape) => outlines.push([feature.properties, shape.bindTooltip(tip(feature.properties))]) });
+      for (const outline of outlines) outline.push(layer);
       root.found.addLayer(layer);
       if (!value.map && layer.getBounds().isValid()) root.map.fitBounds(layer.getBounds(), { animate: false });
     }
     for (const one of value.pixels || []) {
       const [x1, y1, x2, y2] = one.box;
-      root.found.addLayer(L.rectangle([[-y2, x1], [-y1, x2]], style(one.label)).bindTooltip(tip(one)));
+      const shape = L.rectangle([[-y2, x1], [-y1, x2]], style(one.label)).bindTooltip(tip(one));
+      root.found.addLayer(shape);
+      outlines.push([one, shape, root.found]);
     }
+    const labelCell = (query, label, count) => {
+      const dot = make("span", { class: "gd-dot", style: { background: count ? colorOf(label, labels) : "transparent" } });
+      if (!count) return make("td", {}, dot, label);
+      const box = make("input", { type: "checkbox", onchange: () => {
+        for (const [facts, shape, parent] of outlines)
+          if (facts.label === label && (facts.query || "") === query) parent[box.checked ? "addLayer" : "removeLayer"](shape);
+      } });
+      box.checked = true;
+      return make("td", {}, make("label", { class: "gd-switch", title: "Show on the map" }, box, dot, label));
+    };
     const rows = Object.entries(value.summary.objects || value.summary.answers).flatMap(([query, counts]) =>
-      (Object.keys(counts).length ? Object.entries(counts) : [["nothing found", 0]]).map(([label, count]) => make("tr", {}, make("td", {}, query || "–"), make("td", {}, make("span", { class: "gd-dot", style: { background: count ? colorOf(label, labels) : "transparent" } }), label), make("td", { class: "gd-number" }, String(count)))));
+      (Object.keys(counts).length ? Object.entries(counts) : [["nothing found", 0]]).map(([label, count]) => make("tr", {}, make("td", {}, query || "–"), labelCell(query, label, count), make("td", { class: "gd-number" }, String(count)))));
     const head = make("tr", {}, ...["Query", value.summary.objects ? "Object" : "Answer", "Count"].map((text) => make("th", { scope: "col" }, text)));
     const tiles = Object.entries(value.summary.tiles).map(([status, count]) => `${count} ${status}`).join(", ");
     root.ending.replaceChildren(

@@ -41,6 +41,7 @@ _MAX_FILES = 100_000
 # What an earlier push has written and `from_pretrained` might take in place of, or beside, what is pushed.
 _REPLACED = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|[a-z_]+_geodit\.py")
 # Likewise of a data set: whoever loads it takes all tables of a split.
+_FOLDERS_OF_SPACE = {"geodit", "model"}
 _REPLACED_TABLES = re.compile(r"data/[a-z]+-\d{5}\.parquet")
 
 
@@ -415,8 +416,8 @@ class _Push:
         weights = any(path.endswith(".safetensors") for path in pushed)
         code = any(path in CODE_FILES for path in pushed)
         if self.repo_type == "space":
-            # All code and weights of a Space are of one push.
-            folders = {path.partition("/")[0] for path in pushed if "/" in path}
+            # All code and weights of a Space are of one push, also where it shows another repository's weights now.
+            folders = _FOLDERS_OF_SPACE | {path.partition("/")[0] for path in pushed if "/" in path}
             return tuple(
                 path for path in sorted(state.files) if path not in pushed and path.partition("/")[0] in folders
             )

@@ -216,6 +216,24 @@ def test_a_scene_on_the_map(window, harbor):
         view.get_by_role("button", name="GeoJSON").click()
     labels = [one["properties"]["label"] for one in json.loads(download.value.path().read_text())["features"]]
     assert labels.count("ship") == 2
+    assert download.value.suggested_filename == "harbor.geojson"
+    ships = view.locator(".gd-table").get_by_label("ship")
+    painted = view.locator("canvas.leaflet-zoom-animated")
+    with_ships = painted.evaluate("canvas => canvas.toDataURL()")
+    ships.uncheck()
+    window.wait_for_timeout(200)
+    assert painted.evaluate("canvas => canvas.toDataURL()") != with_ships
+    ships.check()
+    window.wait_for_timeout(200)
+    assert painted.evaluate("canvas => canvas.toDataURL()") == with_ships
+    # A second scene takes the place of the first.
+    window.locator("#scene-image").get_by_role("button", name="Clear").click()
+    upload(window, "scene", harbor.parent / "airport.png")
+    window.locator("#scene-run").click()
+    view.locator("img[alt='the scene']").wait_for()
+    view.locator(".gd-table").wait_for()
+    window.set_viewport_size({"width": 1200, "height": 900})
+    view.locator(".leaflet-container").wait_for()
 
 
 def test_two_settings_side_by_side(window, harbor):
@@ -227,6 +245,25 @@ def test_two_settings_side_by_side(window, harbor):
     notes = [window.locator(f"#compare-{side}-view .gd-note").first.inner_text() for side in "AB"]
     assert "geodit-tiny" in notes[0]
     assert "the same" in notes[1]
+
+
+def test_b_says_that_a_failed(window, harbor):
+    show(window, "Compare")
+    upload(window, "compare", harbor)
+    window.locator("#compare-run").click()
+    window.locator("#compare-B-view").get_by_text("Not asked, because A failed").wait_for()
+
+
+def test_who_waits_is_told(window, page, harbor):
+    upload(window, "ask", harbor)
+    window.locator("#ask-query").get_by_role("textbox").fill("ship")
+    said = """() => { window.said = []; new MutationObserver(() => window.said.push(
+        document.querySelector('#ask-view [role=status]').textContent)).observe(
+        document.querySelector('#ask-view'), {subtree: true, childList: true, characterData: true}); }"""
+    window.evaluate(said)
+    window.locator("#ask-run").click()
+    window.locator("#ask-view .gd-answer").wait_for()
+    assert next(filter(None, window.evaluate("window.said"))) == "Waiting for the model"
 
 
 def test_a_broken_file_is_one_line_and_the_page_lives_on(window, harbor, tmp_path):

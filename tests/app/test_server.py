@@ -145,14 +145,63 @@ def test_an_upload_that_hides_its_size_is_cut_off(http, page):
     )
     assert answer.status_code == 413
     assert len(answer.text.splitlines()) == 1
-    page.service.uploads.sweep()
-    assert page.service.uploads.num_bytes - before < 9 * 2**20
+    assert page.service.uploads.num_bytes == before
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "status"),
+    [
+        ("/gradio_api/upload", 'name="files"', 413),  # no file, so it would be held in memory
+        ("/gradio_api/upload", 'name="files"; filename="a.png"', 200),
+        ("/gradio_api/run/ask", 'name="files"; filename="a.png"', 413),
+        ("/gradio_api/call/upload", 'name="files"; filename="a.png"', 413),
+    ],
+)
+@pytest.mark.parametrize("tells_its_size", [True, False])
+def test_only_the_files_of_an_upload_may_be_large(http, path, form, status, tells_its_size):
+    content = f"--x\r\ncontent-disposition: form-data; {form}\r\n\r\n".encode() + bytes(5 * 2**20) + b"\r\n--x--\r\n"
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    answer = http.post(path, content=content if tells_its_size else iter([content]), headers=headers)
+    assert answer.status_code == status
+
+
+def test_a_form_without_a_boundary_is_refused(http):
+    answer = http.post("/gradio_api/upload", content=b"x", headers={"content-type": "multipart/form-data"})
+    assert answer.status_code == 400
+    assert answer.text.startswith("this form has no boundary")
+
+
+def test_an_upload_that_stands_still_is_cut_off(page, monkeypatch):
+    monkeypatch.setattr("geodit.app.guard._MAX_SILENCE", 0.2)
+    url = httpx.URL(page.url)
+    before = page.service.uploads.num_bytes
+    with socket.create_connection((url.host, url.port), timeout=30) as connection:
+        lines = ("POST /gradio_api/upload HTTP/1.1", f"host: {url.host}", "content-length: 1000")
+        form = '--x\r\ncontent-disposition: form-data; name="files"; filename="a.png"\r\n\r\nabc'
+        content_type = "content-type: multipart/form-data; boundary=x"
+        connection.sendall("\r\n".join([*lines, content_type, "", form]).encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b"")).decode()
+    assert answer.startswith("HTTP/1.1 408 ")
+    assert page.service.uploads.num_bytes == before
 
 
 def test_a_path_as_a_file_name_stays_in_the_folder(http, page, harbor):
     (path,) = upload(http, harbor.read_bytes(), "../../etc/passwd.tif").json()
     assert path.startswith(str(page.service.uploads.folder))
     assert path.endswith("/passwd.tif")
+
+
+@pytest.mark.parametrize("name", ["page.html", "page.svg", "page.xml", "page.HTML"])
+@pytest.mark.parametrize("headers", [{}, {"range": "bytes=0-60"}])
+def test_no_upload_is_a_document_of_the_page(http, name, headers):
+    content = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+    (path,) = upload(http, content, name).json()
+    for route in ("file=", "file/"):
+        answer = http.get(f"/gradio_api/{route}{path}", headers=headers)
+        assert answer.status_code in (200, 206)
+        assert answer.headers["content-disposition"].startswith("attachment")
+        assert answer.headers["content-type"] == "application/octet-stream"
+        assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_no_file_outside_is_reached(http, page, harbor):
@@ -174,7 +223,9 @@ def test_no_address_is_fetched(http, path):
         422,
         "a request names files that were uploaded, and no addresses: upload the file",
     )
-    assert http.get(f"/gradio_api/file={path}").status_code == 403
+    for route in ("file=", "file/", "file//"):
+        answer = http.get(f"/gradio_api/{route}{path}")
+        assert (answer.status_code, answer.text.partition(":")[0]) == (403, "this server fetches no addresses")
 
 
 def test_the_page_loads_nothing_from_elsewhere(http):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from geodit.app.service import SceneSettings, Service
-from geodit.app.settings import Bands, Question, decoding_options
+from geodit.app.service import Service
+from geodit.app.settings import Bands, Question, SceneSettings, decoding_options
 from geodit.app.uploads import Uploads
 
 BANDS, OPTIONS = Bands(), decoding_options(8)
@@ -92,6 +92,7 @@ def test_a_program_gets_no_pictures(service, image):
 def test_a_scene_on_the_map(service, image):
     *_, last = documents(service.scene(image, ["ship", "tank"], "detect", BANDS, OPTIONS, SceneSettings(64)))
     assert last["done"] == last["total"] == 4
+    assert last["name"] == "harbor.tif"
     (south, west), (north, east) = last["map"]["bounds"]
     assert picture_of(last["map"]["src"]).mode == "RGBA"
     assert last["geojson"]["features"]
@@ -102,6 +103,13 @@ def test_a_scene_on_the_map(service, image):
     assert last["coco"]["images"][0]["file_name"] == "harbor.tif"
 
 
+def test_a_scene_is_asked_of_a_model(service, image):
+    with pytest.raises(ValueError, match="this page has no model 'gpt'"):
+        service.scene(image, ["ship"], "detect", BANDS, OPTIONS, SceneSettings(), model="gpt")
+    answers = service.scene(image, ["ship"], "detect", BANDS, OPTIONS, SceneSettings(), model="the same", show=False)
+    assert {one["properties"]["model"] for one in documents(answers)[-1]["geojson"]["features"]} == {"the same"}
+
+
 def test_a_scene_without_a_place_is_shown_in_pixels(service, harbor):
     path = service.uploads.add_example(harbor.parent / "airport.png")
     *_, last = documents(service.scene(str(path), [], "caption", BANDS, OPTIONS, SceneSettings()))
@@ -109,6 +117,37 @@ def test_a_scene_without_a_place_is_shown_in_pixels(service, harbor):
     assert last["picture"]["name"] == "airport.png"
     (outline,) = last["pixels"]
     assert outline["box"] == [0, 0, 96, 96]
+
+
+@pytest.mark.parametrize(
+    ("settings", "num_queries", "said"),
+    [
+        (SceneSettings(1), 3, "9,216 tiles and 3 queries are more than the 20,000 questions that a page asks at once"),
+        (SceneSettings(), 33, "a scene is asked at most 32 queries at once, not 33"),
+    ],
+)
+def test_a_scene_has_so_many_questions_at_most(service, image, settings, num_queries, said):
+    with pytest.raises(ValueError, match=said):
+        documents(service.scene(image, ["ship"] * num_queries, "detect", BANDS, OPTIONS, settings))
+
+
+@pytest.mark.parametrize("values", [(None, 0.76, 0), (None, -0.1, 0), (8193, 0, 0), (float("nan"), 0, 0), ("9", 0, 0)])
+def test_settings_that_no_slider_has_are_refused(values):
+    with pytest.raises(ValueError, match=" is from 0 to "):
+        SceneSettings.read(*values)
+
+
+@pytest.mark.parametrize("values", [(65,), (0,), (float("inf"),), ("8",), (8, 1.1), (8, float("nan"))])
+def test_decoding_that_no_slider_has_is_refused(values):
+    with pytest.raises(ValueError, match=r" is from [01] to "):
+        decoding_options(*values)
+
+
+def test_a_question_has_so_many_choices_at_most():
+    with pytest.raises(ValueError, match="at most 100 choices, not 101"):
+        Question.read("vqa", "Which?", ["a"] * 101)
+    with pytest.raises(ValueError, match="texts of at most 1,000 characters"):
+        Question.read("vqa", "a" * 1001)
 
 
 def test_the_model_that_is_asked(service, image):

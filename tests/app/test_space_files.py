@@ -56,6 +56,7 @@ def test_the_readme_tells_the_hub_how_to_run_it(files, tmp_path):
     front_matter = yaml.safe_load(readme.split("---\n")[1])
     assert front_matter["sdk"] == "gradio"
     assert front_matter["sdk_version"] == version("gradio")
+    assert front_matter["python_version"] == f"{sys.version_info[0]}.{sys.version_info[1]}"
     assert front_matter["app_file"] == "app.py"
     assert front_matter["license"] == "mit"
     assert "models" not in front_matter

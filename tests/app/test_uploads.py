@@ -50,7 +50,35 @@ def test_what_a_page_has_used_goes_when_it_is_closed(uploads, harbor):
     uploads.close_page("one")
     assert len(files_in(uploads)) == 1  # the other page uses it, too
     uploads.close_page("two")
-    assert list(uploads.folder.iterdir()) == []
+    assert list(uploads.folder.iterdir()) == [uploads.examples]
+
+
+def test_what_two_pages_have_stays_until_both_are_closed(uploads, harbor):
+    path = upload(uploads, harbor)  # equal files have one path
+    for session in ("one", "two"):
+        uploads.open_page(session)
+        uploads.keep(path, session)  # nothing was asked about it
+    uploads.close_page("one")
+    assert path.exists()
+    uploads.close_page("two")
+    assert not path.exists()
+
+
+def test_an_upload_that_has_just_come_may_be_of_another_page(uploads, harbor):
+    path = upload(uploads, harbor)
+    uploads.open_page("one")
+    uploads.keep(path, "one")
+    assert uploads.begin(10)
+    uploads.end(10)
+    uploads.close_page("one")
+    assert path.exists()
+
+
+def test_a_page_keeps_no_other_file(uploads, harbor):
+    uploads.open_page("one")
+    uploads.keep(harbor, "one")
+    uploads.close_page("one")
+    assert harbor.exists()
 
 
 def test_what_no_page_uses_goes_some_time_after_its_last_use(uploads, harbor):
@@ -70,10 +98,24 @@ def test_a_file_that_has_gone_is_told_in_one_line(uploads):
 
 
 def test_there_is_room_up_to_a_total(uploads, harbor):
-    assert uploads.has_room()
-    for number in range(3):
-        upload(uploads, harbor, str(number))
-    assert not uploads.has_room()
+    size = harbor.stat().st_size
+    assert 2 * size < 60_000 < 3 * size
+    upload(uploads, harbor)
+    assert uploads.begin(size)
+    assert not uploads.begin(size)  # the one that is coming has its room
+    uploads.end(size)
+    assert uploads.begin(size)
+
+
+def test_an_upload_that_was_cut_off_leaves_nothing(uploads, harbor):
+    whole = upload(uploads, harbor)
+    assert uploads.begin(10)
+    assert uploads.begin(20)
+    (uploads.folder / "tmpx").write_bytes(bytes(5))
+    uploads.end(10)
+    assert (uploads.folder / "tmpx").exists()  # it may be of the other
+    uploads.end(20)
+    assert files_in(uploads) == [whole]
 
 
 def test_examples_stay_and_take_no_room(uploads, harbor):

@@ -3,12 +3,14 @@
 
 import json
 import shutil
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 import yaml
 from huggingface_hub import constants
 from huggingface_hub.repocard import metadata_load
 
+from geodit.cli.uploads import upload
 from geodit.configuration.remote_code_geodit import CODE_FILES
 from geodit.pipelines.image_pipeline import GeoDiTPipeline
 from hub_server.faults import DropRequest, Status
@@ -237,10 +239,53 @@ class TestSpace:
         again = geodit("push", checkpoint, "--space", self.SPACE)
         assert again.stdout.startswith(f"{self.SPACE} has all of these files already: ")
 
-    def test_what_an_earlier_push_left_goes_and_what_others_added_stays(self, hub, geodit, checkpoint):
+    def test_weights_go_when_another_repository_has_them(self, hub, geodit, checkpoint):
         geodit("push", checkpoint, "--space", self.SPACE)
-        assert geodit("push", checkpoint, "--repo", REPO, "--space", self.SPACE).exit_code == 0
-        assert "model/model.safetensors" in self.files_of_space(hub)  # no file of that folder takes its place
+        result = geodit("push", checkpoint, "--repo", REPO, "--space", self.SPACE)
+        assert result.exit_code == 0, result.output
+        assert not [path for path in self.files_of_space(hub) if path.startswith("model/")]
+        assert len(hub.requested("commit")) == 3  # two for the Space
+
+    def test_what_the_page_needs_is_looked_for_before_anything_is_pushed(self, hub, geodit, checkpoint, monkeypatch):
+        def missing(name):
+            raise PackageNotFoundError(name)
+
+        monkeypatch.setattr("geodit.app.space_files.version", missing)
+        said = geodit.fails("push", checkpoint, "--repo", REPO, "--space", self.SPACE)
+        assert "is not installed: pip install 'geodit[app]'" in said
+        assert hub.requests == []
+
+    @pytest.mark.parametrize("as_json", [False, True])
+    def test_the_model_is_told_where_the_space_fails(self, hub, geodit, checkpoint, monkeypatch, as_json):
+        def failing(files, repo, *arguments, **options):
+            if repo == self.SPACE:
+                raise ValueError("no more")
+            return upload(files, repo, *arguments, **options)
+
+        monkeypatch.setattr("geodit.cli.push.upload", failing)
+        result = geodit("push", checkpoint, "--repo", REPO, "--space", self.SPACE, *(["--json"] if as_json else []))
+        assert result.exit_code != 0
+        head = hub.repos[REPO].head.sha
+        if as_json:
+            assert json.loads(result.stdout)["model"]["commit"] == head
+        else:
+            assert head in result.stdout
+
+    def test_a_private_model_needs_a_secret(self, geodit, checkpoint):
+        result = geodit("push", checkpoint, "--repo", REPO, "--space", self.SPACE, "--private")
+        assert f"{self.SPACE} cannot load a private {REPO} without the secret HF_TOKEN" in result.stderr
+
+    def test_a_dry_run_of_both(self, hub, geodit, checkpoint):
+        arguments = ("push", checkpoint, "--repo", REPO, "--space", self.SPACE, "--dry-run")
+        document = json.loads(geodit(*arguments, "--json").stdout)
+        assert [(name, document[name]["repo"]) for name in ("model", "space")] == [
+            ("model", REPO),
+            ("space", self.SPACE),
+        ]
+        shown = geodit(*arguments).stdout
+        assert f"would be in {REPO}" in shown
+        assert f"would be in {self.SPACE}" in shown
+        assert hub.requests == []
 
     def test_as_json(self, hub, geodit, checkpoint):
         document = json.loads(geodit("push", checkpoint, "--repo", REPO, "--space", self.SPACE, "--json").stdout)

@@ -3,6 +3,7 @@
 
 from importlib.resources import files
 
+import numpy as np
 import pytest
 
 import geodit
@@ -125,3 +126,23 @@ def test_a_film(pipe):
     assert denoising_film(pixels, prediction.image_size, steps) == film
     with pytest.raises(ValueError, match="there are no steps to show"):
         film_frames(pixels, prediction.image_size, [])
+
+
+def test_a_film_that_nobody_waits_for(pipe):
+    steps, prediction = watch(pipe, "detect", "vehicle")
+    asked = []
+
+    def check():
+        asked.append(True)
+        if len(asked) == 3:
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        denoising_film(read_image(AIRPORT).pixels, prediction.image_size, steps, check=check)
+    assert len(asked) == 3 < len(steps)
+
+
+def test_a_film_of_a_strip_is_small(pipe):
+    steps, _ = watch(pipe, "detect", "vehicle")
+    (first, *_) = film_frames(np.zeros((1, 4000, 3), np.uint8), (1, 4000), steps)
+    assert max(first.size) < 2000
