@@ -10,6 +10,7 @@ from typing import TypeVar
 from transformers import PreTrainedTokenizerBase
 from transformers.generation.configuration_utils import GenerationConfig
 
+from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
 from geodit.modeling_geodit.decoding_geodit import Block, build_decoding_policy, plan_blocks
 from geodit.modeling_geodit.denoising_state_geodit import DenoisingState
@@ -18,7 +19,7 @@ from geodit.modeling_geodit.patterns_geodit import AnswerPattern
 from geodit.modeling_geodit.step_rules_geodit import StepRules
 from geodit.modeling_geodit.stop_strings_geodit import StopStrings
 
-__all__ = ["DecodingPlan", "first_given", "plan_decoding"]
+__all__ = ["DecodingPlan", "first_given", "mask_and_eos", "plan_decoding"]
 
 _Given = TypeVar("_Given")
 _Default = TypeVar("_Default")
@@ -84,9 +85,7 @@ def plan_decoding(
         prompt_length=prompt_length,
         **kwargs,
     )
-    mask_token_id = first_given(config.mask_token_id, model.config.mask_token_id)
-    eos = model.config.eos_token_id if config.eos_token_id is None else config.eos_token_id
-    eos_token_ids = [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
+    mask_token_id, eos_token_ids = mask_and_eos(model.config, config)
     placeholders = [mask_token_id, model.config.image_token_id]
     _check_token_ids(
         model,
@@ -99,12 +98,24 @@ def plan_decoding(
     if stopping is not None and not eos_token_ids:
         raise ValueError("stop_strings need an eos_token_id, which stands behind the end of an answer.")
     policy = build_decoding_policy(config, [token for token in placeholders if token is not None])
-    rules = StepRules(policy, tuple(eos_token_ids), config.fill_after_eos, answer_pattern, config.temperature)
+    rules = StepRules(policy, eos_token_ids, config.fill_after_eos, answer_pattern, config.temperature)
     fill = eos_token_ids[0] if eos_token_ids else int(first_given(config.pad_token_id, model.config.pad_token_id) or 0)
     blocks = plan_blocks(
         config.max_new_tokens, config.block_length, config.max_denoising_steps, config.initial_canvas_length
     )
     return DecodingPlan(config, rules, blocks, mask_token_id, fill, stopping)
+
+
+def mask_and_eos(config: GeoDiTConfig, generation_config: GeoDiTGenerationConfig) -> tuple[int, tuple[int, ...]]:
+    """Return the id of `[M]`, and the tokens that end an answer: those of the parameters, or else of the model.
+
+    Args:
+        config: The configuration of the model.
+        generation_config: The parameters.
+    """
+    eos = config.eos_token_id if generation_config.eos_token_id is None else generation_config.eos_token_id
+    eos_token_ids = () if eos is None else (eos,) if isinstance(eos, int) else tuple(eos)
+    return first_given(generation_config.mask_token_id, config.mask_token_id), eos_token_ids
 
 
 def _check_token_ids(model: ConfiguredModel, **ids: Sequence[int]) -> None:

@@ -214,13 +214,12 @@ class GeoDiTModelState(DefaultModelState):
         key_lens = self._key_lens[:num_rows]
         written = key_lens[: len(rows.requests)]
         key_lens[len(rows.requests) :].zero_()
-        canvas_ends = getattr(self.sampler, "canvas_ends", None)
-        if canvas_ends is None or not rows.canvas_lens.any():
+        if not rows.canvas_lens.any():
             async_tensor_h2d(rows.key_lens.astype(np.int32), out=written)
             return key_lens
         async_tensor_h2d(rows.base_lens.astype(np.int32), out=written)
         limits = async_tensor_h2d(rows.canvas_lens.astype(np.int32), device=self.device)
-        ends = canvas_ends(input_batch)
+        ends = self.sampler.canvas_ends(input_batch)
         if not rows.are_requests:
             ends = ends[async_tensor_h2d(rows.requests, device=self.device)]
         written += torch.minimum(ends.to(torch.int32), limits)

@@ -13,14 +13,14 @@ import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from geodit.configuration.configuration_geodit import GeoDiTConfig
 from geodit.configuration.generation_configuration_geodit import GeoDiTGenerationConfig
-from geodit.modeling_geodit.decoding_plan_geodit import DecodingPlan, plan_decoding
+from geodit.modeling_geodit.decoding_plan_geodit import DecodingPlan, mask_and_eos, plan_decoding
 from geodit.modeling_geodit.patterns_geodit import AnswerPattern, AutomatonPattern
 from geodit.processing.answer_patterns import AnswerPatterns
 from geodit.processing.regular_expressions import CompileTimeoutError, TokenAutomaton, compile_expression
@@ -228,15 +228,12 @@ class ServedDefaults:
     @property
     def mask_token_id(self) -> int:
         """Id of `[M]`."""
-        own = self.generation_config.mask_token_id
-        return int(self.config.mask_token_id if own is None else own)
+        return mask_and_eos(self.config, self.generation_config)[0]
 
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
         """Tokens that end an answer."""
-        own = self.generation_config.eos_token_id
-        eos = self.config.eos_token_id if own is None else own
-        return () if eos is None else (eos,) if isinstance(eos, int) else tuple(eos)
+        return mask_and_eos(self.config, self.generation_config)[1]
 
     @property
     def image_token_id(self) -> int:
@@ -302,7 +299,7 @@ def check_names(extra_args: Mapping[str, object] | None) -> None:
             instead = {"diffusion_canvas_length": "max_new_tokens", "diffusion_max_steps": "max_denoising_steps"}
             hint = f"give {instead[name]}" if name in instead else "leave it out"
             raise ValueError(f"{_shown(name)} is a parameter of other diffusion models of vLLM: {hint}")
-        if name not in _NAMES and (name == ADMITTED or name not in _PASSED_ON):
+        if name not in _NAMES:
             _refuse_name(name)
 
 
@@ -373,7 +370,7 @@ def _read(extra_args: Mapping[str, object], defaults: ServedDefaults) -> CanvasR
     pattern = _find_pattern(values, task, query, length, admitted.get("automaton"), defaults)
     if pattern is not None:
         pattern.check_canvases([length], plan.rules.eos_token_ids)
-        plan = plan_decoding(model, None, None, pattern, None, None, **decoding)
+        plan = replace(plan, rules=replace(plan.rules, pattern=pattern))
     question = read_question(extra_args)
     return CanvasRequest(
         task=task,

@@ -54,7 +54,8 @@ def metadata_of(runner: Any, batch: InputBatch, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_graph_finds_everything_where_it_was_captured(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner.model_state, "sampler", None)  # canvases do not grow
+    whole = SimpleNamespace(canvas_ends=lambda batch: torch.full((batch.num_reqs,), WIDTH))
+    monkeypatch.setattr(runner.model_state, "sampler", whole)
     first, second = (metadata_of(runner, canvases(runner, 3, prompt), monkeypatch) for prompt in (10, 20))
     for name in ("seq_lens", "query_start_loc_gpu", "slot_mappings"):
         assert first[name].data_ptr() == second[name].data_ptr(), name
